@@ -1,2 +1,11 @@
 //! What the rest is about, without input or output: no web framework, HTTP client or database in here.
+
+pub mod agent;
+pub mod audit;
 pub mod clock;
+pub mod context;
+pub mod control;
+pub mod key;
+pub mod model;
+pub mod redact;
+pub mod swap;

@@ -1,4 +1,19 @@
 //! Patchbay: a web dashboard for a LiteLLM proxy and the A2A agents that call it.
+//!
+//! # Layers
+//!
+//! Imports point down only; `tests/it/layers.rs` checks it.
+//!
+//! ```text
+//! app, web                 pages, addresses, login, errors for people
+//! services                 registry, keys, switcher: what the product does
+//! clients    store         the proxy and the agents; what Patchbay keeps
+//! domain                   words and rules, without input and output
+//!
+//! agent      sandbox       servers of their own, reached over HTTP only
+//! ```
+
 pub mod agent;
+pub mod clients;
 pub mod domain;
 pub mod sandbox;

@@ -1,0 +1,273 @@
+//! A2A agents over JSON-RPC, in dialects 0.3 and 1.0.
+//!
+//! Agents do not keep to their cards: an ADK 2 agent declares 0.3 and speaks both, and every ADK card names a
+//! wrong address (`wire/a2a/adk2.13/card`). So the configured address is used, the card's dialect is only the
+//! first to try, and the other one is tried where an agent refuses a method or version. Such a refusal comes
+//! before any model is called, so sending again is safe.
+
+mod card;
+mod task;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::clients::http::{self, Limits};
+use crate::clients::{ClientError, Meaning};
+use crate::domain::agent::{AgentCard, Dialect};
+use crate::domain::context::ContextId;
+use crate::domain::control::Answer;
+use crate::domain::redact;
+
+use self::task::{Progress, TaskState};
+
+const SERVER: &str = "the agent";
+
+/// Largest answer that is taken: agents echo the prompt and a history.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Longest wait for an agent card.
+const CARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at a task that is not done yet.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Why a message brought no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AgentError {
+    /// No usable HTTP answer.
+    #[error(transparent)]
+    Transport(#[from] ClientError),
+    /// A JSON-RPC error.
+    #[error("the agent refused the message: {message} ({code})")]
+    Rpc {
+        /// JSON-RPC error code.
+        code: i64,
+        /// Its text, without secrets.
+        message: String,
+    },
+    /// The task ended otherwise than completed. Agents report this with HTTP 200
+    /// (`wire/a2a/text_upstream_401`).
+    #[error("the agent's task ended as {state}: {message}")]
+    Task {
+        /// `failed`, `rejected`, `canceled`, `auth-required`.
+        state: &'static str,
+        /// The agent's text, without secrets.
+        message: String,
+    },
+}
+
+impl AgentError {
+    /// Whether the agent surely did not act on the message.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Rpc { .. })
+    }
+}
+
+/// A client of one agent. Clones share what was found out about it.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    http: Client,
+    url: Url,
+    timeout: Duration,
+    dialect: Arc<Mutex<Option<Dialect>>>,
+}
+
+impl Agent {
+    /// A client of the agent at `url`, which waits `timeout` for an answer.
+    #[must_use]
+    pub fn new(http: Client, mut url: Url, timeout: Duration) -> Self {
+        // With a trailing slash the agents measured answer 307 (`wire/a2a/err_trailing_slash`).
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Self { http, url, timeout, dialect: Arc::default() }
+    }
+
+    /// The agent's address, without credentials.
+    #[must_use]
+    pub fn address(&self) -> String {
+        redact::secrets(self.url.as_str())
+    }
+
+    /// The dialect in use, once it is known.
+    #[must_use]
+    pub fn dialect(&self) -> Option<Dialect> {
+        *self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, dialect: Dialect) {
+        *self.dialect.lock().unwrap_or_else(PoisonError::into_inner) = Some(dialect);
+    }
+
+    /// The agent card, from the well-known place below the agent's address.
+    pub async fn card(&self) -> Result<AgentCard, ClientError> {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/.well-known/agent-card.json", self.url.path().trim_end_matches('/')));
+        let limits = Limits { time: CARD_TIMEOUT.min(self.timeout), size: 1024 * 1024 };
+        let answer = http::send(SERVER, self.http.get(url), limits).await?;
+        if !answer.status.is_success() {
+            return Err(status_error(answer.status.as_u16(), &answer.body));
+        }
+        card::parse(&answer.body).ok_or_else(|| ClientError::NotUnderstood {
+            server: SERVER,
+            detail: format!("no agent card, but {}", http::excerpt(&answer.body)),
+        })
+    }
+
+    /// Sends `text` in `context` and waits for the answer.
+    pub async fn send(&self, context: &ContextId, text: &str) -> Result<Answer, AgentError> {
+        match tokio::time::timeout(self.timeout, self.exchange(context, text)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::Timeout { server: SERVER, after: self.timeout }.into()),
+        }
+    }
+
+    async fn exchange(&self, context: &ContextId, text: &str) -> Result<Answer, AgentError> {
+        let first = match self.dialect() {
+            Some(known) => known,
+            // No card, or one that nobody can read, does not mean that the agent cannot answer.
+            None => self.card().await.map_or(Dialect::V03, |card| card.dialect),
+        };
+        match self.exchange_in(first, context, text).await {
+            Err(AgentError::Rpc { code, message }) if is_wrong_dialect(code, &message) => {
+                let other = first.other();
+                let answer = self.exchange_in(other, context, text).await;
+                // Told only once: an agent that knows neither keeps its first refusal.
+                match answer {
+                    Err(AgentError::Rpc { code: again, message: second })
+                        if is_wrong_dialect(again, &second) =>
+                    {
+                        Err(AgentError::Rpc { code, message })
+                    }
+                    answer => {
+                        self.remember(other);
+                        answer
+                    }
+                }
+            }
+            answer => {
+                if !matches!(answer, Err(AgentError::Transport(_))) {
+                    self.remember(first);
+                }
+                answer
+            }
+        }
+    }
+
+    async fn exchange_in(
+        &self,
+        dialect: Dialect,
+        context: &ContextId,
+        text: &str,
+    ) -> Result<Answer, AgentError> {
+        let message_id = Uuid::new_v4().to_string();
+        let (method, params) = match dialect {
+            Dialect::V03 => (
+                "message/send",
+                json!({
+                    "message": {
+                        "kind": "message", "messageId": message_id, "role": "user", "contextId": context,
+                        "parts": [{ "kind": "text", "text": text }],
+                    },
+                    "configuration": { "blocking": true },
+                }),
+            ),
+            Dialect::V10 => (
+                "SendMessage",
+                json!({
+                    "message": {
+                        "messageId": message_id, "role": "ROLE_USER", "contextId": context,
+                        "parts": [{ "text": text }],
+                    },
+                    "configuration": { "returnImmediately": false },
+                }),
+            ),
+        };
+        let mut result = self.call(dialect, method, &params).await?;
+        // Asked to wait, an agent may return early all the same; `send` bounds the time.
+        loop {
+            match task::read(&result)? {
+                Progress::Done(answer) => return Ok(answer),
+                Progress::Running { task_id } => {
+                    tokio::time::sleep(POLL).await;
+                    let method = if dialect == Dialect::V03 { "tasks/get" } else { "GetTask" };
+                    result = self.call(dialect, method, &json!({ "id": task_id })).await?;
+                }
+            }
+        }
+    }
+
+    async fn call(&self, dialect: Dialect, method: &str, params: &Value) -> Result<Value, AgentError> {
+        let id = Uuid::new_v4().to_string();
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let mut request = self.http.post(self.url.clone()).json(&body);
+        if dialect == Dialect::V10 {
+            request = request.header("A2A-Version", "1.0");
+        }
+        let limits = Limits { time: self.timeout, size: MAX_ANSWER };
+        let answer = http::send(SERVER, request, limits).await?;
+        let rpc: RpcAnswer = match serde_json::from_slice(&answer.body) {
+            Ok(rpc) => rpc,
+            Err(_) if !answer.status.is_success() => {
+                return Err(status_error(answer.status.as_u16(), &answer.body).into());
+            }
+            Err(error) => return Err(garbled(&format!("{error}, in {}", http::excerpt(&answer.body)))),
+        };
+        if let Some(error) = rpc.error {
+            return Err(AgentError::Rpc { code: error.code, message: redact::error_text(&error.message) });
+        }
+        if !answer.status.is_success() {
+            return Err(status_error(answer.status.as_u16(), &answer.body).into());
+        }
+        rpc.result.ok_or_else(|| garbled("a JSON-RPC answer with neither result nor error"))
+    }
+}
+
+/// `id` is not compared: an ADK agent leaves it out of errors (`wire/a2a/err_no_id`), and on a connection of
+/// its own an answer cannot be another request's.
+#[derive(Deserialize)]
+struct RpcAnswer {
+    result: Option<Value>,
+    error: Option<RpcError>,
+}
+
+#[derive(Deserialize)]
+struct RpcError {
+    code: i64,
+    #[serde(default)]
+    message: String,
+}
+
+/// Method unknown, version unknown, or the internal error that ADK 2 makes of a 0.3 call in a 1.0 request
+/// (`wire/a2a/adk2.13/v03_with_header_1.0`).
+fn is_wrong_dialect(code: i64, message: &str) -> bool {
+    matches!(code, -32601 | -32009)
+        || (code == -32603 && message.contains("is not supported by this handler"))
+}
+
+fn status_error(status: u16, body: &[u8]) -> ClientError {
+    let meaning = match status {
+        401 | 403 => Meaning::Credentials,
+        404 => Meaning::NotFound,
+        429 => Meaning::RateLimited,
+        _ => Meaning::Other,
+    };
+    ClientError::Status { server: SERVER, status, kind: None, message: http::excerpt(body), meaning }
+}
+
+fn garbled(detail: &str) -> AgentError {
+    ClientError::NotUnderstood { server: SERVER, detail: detail.to_owned() }.into()
+}
+
+impl TaskState {
+    fn error(self, message: &str) -> AgentError {
+        let text = redact::error_text(message);
+        let message = if text.is_empty() { "it gave no reason".to_owned() } else { text };
+        AgentError::Task { state: self.as_str(), message }
+    }
+}

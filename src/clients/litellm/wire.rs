@@ -1,0 +1,198 @@
+//! The proxy's answers, as far as they are used. Shapes from recordings of LiteLLM 1.80.17 and 1.109.1.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::clients::lenient::{scalar, texts};
+use crate::domain::key::{Access, KeyHash, VirtualKey};
+use crate::domain::model::{Deployment, Source};
+use crate::domain::redact;
+
+/// `GET /model/info`
+#[derive(Deserialize)]
+pub(super) struct ModelInfo {
+    pub(super) data: Vec<ModelRow>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ModelRow {
+    #[serde(default, deserialize_with = "scalar")]
+    model_name: Option<String>,
+    #[serde(default)]
+    litellm_params: Params,
+    #[serde(default)]
+    model_info: Info,
+}
+
+#[derive(Deserialize, Default)]
+struct Params {
+    #[serde(default, deserialize_with = "scalar")]
+    model: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    api_base: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    custom_llm_provider: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Info {
+    #[serde(default, deserialize_with = "scalar")]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    db_model: Option<bool>,
+    #[serde(default, deserialize_with = "scalar")]
+    mode: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    provider: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    litellm_provider: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    description: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    max_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "scalar")]
+    max_output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "scalar")]
+    input_cost_per_token: Option<f64>,
+    #[serde(default, deserialize_with = "scalar")]
+    output_cost_per_token: Option<f64>,
+    #[serde(default, deserialize_with = "texts")]
+    access_groups: Vec<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    blocked: Option<bool>,
+}
+
+impl ModelRow {
+    /// None for a row without an id: it could be neither shown nor changed.
+    pub(super) fn into_deployment(self) -> Option<Deployment> {
+        let Self { model_name, litellm_params: params, model_info: info } = self;
+        let upstream_model = params.model.unwrap_or_default();
+        let prefix = upstream_model.split_once('/').map(|(provider, _)| provider.to_owned());
+        Some(Deployment {
+            id: info.id?,
+            name: model_name.unwrap_or_default(),
+            provider: params.custom_llm_provider.or(info.provider).or(prefix).or(info.litellm_provider),
+            upstream_model,
+            api_base: params.api_base.map(|base| redact::secrets(&base)),
+            source: if info.db_model == Some(false) { Source::Config } else { Source::Database },
+            mode: info.mode,
+            max_input_tokens: info.max_input_tokens,
+            max_output_tokens: info.max_output_tokens,
+            input_cost_per_token: info.input_cost_per_token,
+            output_cost_per_token: info.output_cost_per_token,
+            description: info.description,
+            access_groups: info.access_groups,
+            blocked: info.blocked.unwrap_or(false),
+        })
+    }
+}
+
+/// `GET /key/list?return_full_object=true`
+#[derive(Deserialize)]
+pub(super) struct KeyList {
+    pub(super) keys: Vec<KeyRow>,
+    #[serde(default, deserialize_with = "scalar")]
+    pub(super) total_count: Option<u64>,
+    #[serde(default, deserialize_with = "scalar")]
+    pub(super) total_pages: Option<u64>,
+}
+
+/// `GET /key/info`: the hash is not among the fields.
+#[derive(Deserialize)]
+pub(super) struct KeyInfo {
+    pub(super) info: KeyRow,
+}
+
+#[derive(Deserialize)]
+pub(super) struct KeyRow {
+    #[serde(default, deserialize_with = "scalar")]
+    token: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    key_name: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    key_alias: Option<String>,
+    #[serde(default, deserialize_with = "texts")]
+    models: Vec<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    spend: Option<f64>,
+    #[serde(default, deserialize_with = "scalar")]
+    max_budget: Option<f64>,
+    #[serde(default, deserialize_with = "scalar")]
+    budget_duration: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    expires: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    rpm_limit: Option<u64>,
+    #[serde(default, deserialize_with = "scalar")]
+    tpm_limit: Option<u64>,
+    #[serde(default, deserialize_with = "scalar")]
+    max_parallel_requests: Option<u64>,
+    #[serde(default, deserialize_with = "scalar")]
+    blocked: Option<bool>,
+    #[serde(default, deserialize_with = "scalar")]
+    user_id: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    team_id: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    created_at: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    last_active: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    status: Option<String>,
+}
+
+impl KeyRow {
+    /// Whether 1.109 says that the key is gone: it answers 200 for a deleted key
+    /// (`wire/litellm/1.109/key_info_deleted`).
+    pub(super) fn is_deleted(&self) -> bool {
+        self.status.as_deref() == Some("deleted")
+    }
+
+    /// None for a row without a hash.
+    pub(super) fn into_key(self, hash: Option<KeyHash>) -> Option<VirtualKey> {
+        let time = |text: Option<String>| text.and_then(|text| text.parse::<Timestamp>().ok());
+        Some(VirtualKey {
+            hash: hash.or_else(|| self.token.as_deref()?.parse().ok())?,
+            alias: self.key_alias,
+            masked: redact::secrets(&self.key_name.unwrap_or_else(|| "sk-...".to_owned())),
+            access: Access::from_models(self.models),
+            spend: self.spend.unwrap_or(0.0),
+            max_budget: self.max_budget,
+            budget_duration: self.budget_duration,
+            expires: time(self.expires),
+            rpm_limit: self.rpm_limit,
+            tpm_limit: self.tpm_limit,
+            max_parallel_requests: self.max_parallel_requests,
+            blocked: self.blocked.unwrap_or(false),
+            user_id: self.user_id,
+            team_id: self.team_id,
+            created_at: time(self.created_at),
+            last_active: time(self.last_active),
+        })
+    }
+}
+
+/// `GET /global/spend`
+#[derive(Deserialize)]
+pub(super) struct GlobalSpend {
+    #[serde(default, deserialize_with = "scalar")]
+    pub(super) spend: Option<f64>,
+}
+
+/// `GET /health/readiness` and, on 1.109, `/health/readiness/details`
+#[derive(Deserialize)]
+pub(super) struct Readiness {
+    #[serde(default, deserialize_with = "scalar")]
+    pub(super) db: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    pub(super) litellm_version: Option<String>,
+}
+
+/// `POST /v1/chat/completions`
+#[derive(Deserialize)]
+pub(super) struct Completion {
+    #[serde(default, deserialize_with = "scalar")]
+    pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) choices: Vec<serde::de::IgnoredAny>,
+}

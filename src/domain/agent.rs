@@ -1,0 +1,166 @@
+//! Agents: A2A servers whose model is switched by control messages.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The short name under which an agent is known here, from the setting `PATCHBAY_AGENTS`:
+/// `[A-Za-z0-9._-]{1,64}`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AgentName(String);
+
+/// A text is no agent name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an agent's name has 1 to 64 letters, digits, dots, underscores and hyphens")]
+pub struct AgentNameError;
+
+impl AgentName {
+    /// The name's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AgentName {
+    type Err = AgentNameError;
+
+    fn from_str(text: &str) -> Result<Self, AgentNameError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let good = (1..=64).contains(&text.len())
+            && text.chars().all(allowed)
+            && text.chars().any(|c| c.is_ascii_alphanumeric());
+        if good { Ok(Self(text.to_owned())) } else { Err(AgentNameError) }
+    }
+}
+
+impl TryFrom<String> for AgentName {
+    type Error = AgentNameError;
+
+    fn try_from(text: String) -> Result<Self, AgentNameError> {
+        text.parse()
+    }
+}
+
+impl From<AgentName> for String {
+    fn from(name: AgentName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AgentName({})", self.0)
+    }
+}
+
+/// Whether an agent keeps its model for each context or once for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Each context has a model and a prompt of its own.
+    Context,
+    /// All contexts share them: a swap in one changes every other.
+    Agent,
+}
+
+impl Scope {
+    /// The word used in the database and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Context => "context",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "context" => Ok(Self::Context),
+            "agent" => Ok(Self::Agent),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The generation of the A2A protocol that is spoken with an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dialect {
+    /// `message/send`, lower-case roles and states.
+    #[serde(rename = "0.3")]
+    V03,
+    /// `SendMessage` with the header `A2A-Version: 1.0`.
+    #[serde(rename = "1.0")]
+    V10,
+}
+
+impl Dialect {
+    /// The protocol version's text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V03 => "0.3",
+            Self::V10 => "1.0",
+        }
+    }
+
+    /// The one to try when an agent does not know this one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::V03 => Self::V10,
+            Self::V10 => Self::V03,
+        }
+    }
+}
+
+/// What an agent says of itself, as far as it is shown or used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AgentCard {
+    /// The agent's own name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Its release.
+    pub version: String,
+    /// The address that it claims for itself. ADK agents claim a wrong one
+    /// (`wire/a2a/card_agent-card`), so the configured address is used for calls.
+    pub claimed_url: Option<String>,
+    /// The dialect that the card asks for.
+    pub dialect: Dialect,
+    /// Whether it says that it streams.
+    pub streaming: bool,
+    /// Names of its skills.
+    pub skills: Vec<String>,
+    /// It says that a prompt with line breaks is taken as a prompt, not as chat.
+    pub multiline_prompt: bool,
+    /// The scope that it announces, if it does.
+    pub scope: Option<Scope>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fits_into_a_path() {
+        for ok in ["task-agent", "a", "Agent_2.0"] {
+            assert!(ok.parse::<AgentName>().is_ok(), "{ok}");
+        }
+        for bad in ["", ".", "..", "a b", "a/b", "a=b", "é", &"x".repeat(65)] {
+            assert!(bad.parse::<AgentName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Who did what.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// Who acts, and from where. Every write takes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The user's name, or the command's.
+    pub name: String,
+    /// The address that the request came from; none for a command.
+    pub address: Option<String>,
+    /// The request's id, which is on its error page and in the log as well.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// Someone without address and request: a command, a background job.
+    #[must_use]
+    pub fn local(name: &str) -> Self {
+        Self { name: name.to_owned(), address: None, request_id: None }
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Logged in, or tried to.
+    Login,
+    /// Logged out.
+    Logout,
+    /// Asked for a swap.
+    Swap,
+    /// Let a key call every model.
+    KeyRelax,
+}
+
+impl Action {
+    /// The word stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Logout => "logout",
+            Self::Swap => "swap",
+            Self::KeyRelax => "key.relax",
+        }
+    }
+}
+
+/// An entry to be written. Holds no secrets: a key is named by its hash and alias.
+#[derive(Debug, Clone)]
+pub struct NewEntry {
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
+    /// On what: `agent/context`, a key's hash, a user's name.
+    pub object: String,
+    /// How it ended: `ok`, `refused`, `failed`, or a swap's outcome.
+    pub outcome: String,
+    /// How it was before, where that is known.
+    pub before: Option<String>,
+    /// How it is after.
+    pub after: Option<String>,
+    /// More, in plain words.
+    pub detail: Option<String>,
+}
+
+impl NewEntry {
+    /// An entry without before, after and detail.
+    #[must_use]
+    pub fn new(actor: &Actor, action: Action, object: impl Into<String>, outcome: impl Into<String>) -> Self {
+        Self {
+            actor: actor.clone(),
+            action,
+            object: object.into(),
+            outcome: outcome.into(),
+            before: None,
+            after: None,
+            detail: None,
+        }
+    }
+}
+
+/// An entry as it was written.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// Its number, rising.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// From where.
+    pub address: Option<String>,
+    /// What was done.
+    pub action: String,
+    /// On what.
+    pub object: String,
+    /// How it ended.
+    pub outcome: String,
+    /// How it was before.
+    pub before: Option<String>,
+    /// How it is after.
+    pub after: Option<String>,
+    /// More, in plain words.
+    pub detail: Option<String>,
+    /// The request's id.
+    pub request_id: Option<String>,
+}

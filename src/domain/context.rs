@@ -1,0 +1,136 @@
+//! Contexts: the conversations of an agent.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::agent::AgentName;
+use crate::domain::control::AgentConfig;
+use crate::domain::swap::Outcome;
+
+/// Longest context id, in characters.
+pub const MAX_CONTEXT_CHARS: usize = 128;
+
+/// An A2A `contextId` that is safe in a path, a log and an agent's database: `[A-Za-z0-9._:-]{1,128}`.
+///
+/// Agents store and echo any text verbatim, blanks and markup included (`wire/a2a/hostile_ctx_*`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContextId(String);
+
+/// Why a text is no context id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ContextIdError {
+    /// Nothing but blanks.
+    #[error("Name the context, such as switch-demo.")]
+    Empty,
+    /// More than [`MAX_CONTEXT_CHARS`].
+    #[error("A context id has at most 128 characters.")]
+    TooLong,
+    /// Something else than letters, digits, dot, underscore, colon and hyphen; or only dots, which a
+    /// browser would take for a step up in the path.
+    #[error("A context id has letters, digits, dots, underscores, colons and hyphens only.")]
+    BadCharacter,
+}
+
+impl ContextId {
+    /// The id's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ContextId {
+    type Err = ContextIdError;
+
+    fn from_str(text: &str) -> Result<Self, ContextIdError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(ContextIdError::Empty);
+        }
+        if text.chars().count() > MAX_CONTEXT_CHARS {
+            return Err(ContextIdError::TooLong);
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+        if !text.chars().all(allowed) || matches!(text, "." | "..") {
+            return Err(ContextIdError::BadCharacter);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ContextId {
+    type Error = ContextIdError;
+
+    fn try_from(text: String) -> Result<Self, ContextIdError> {
+        text.parse()
+    }
+}
+
+impl From<ContextId> for String {
+    fn from(id: ContextId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ContextId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ContextId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContextId({})", self.0)
+    }
+}
+
+/// A context that Patchbay has switched or read, as it was last seen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KnownContext {
+    /// Whose conversation it is.
+    pub agent: AgentName,
+    /// The conversation's id.
+    pub context: ContextId,
+    /// The configuration last read back from the agent.
+    pub config: Option<AgentConfig>,
+    /// When the configuration was last read back.
+    pub read_at: Option<Timestamp>,
+    /// Id of the last swap, also the value of the form's `seen` field.
+    pub last_swap: Option<String>,
+    /// How that swap ended.
+    pub last_outcome: Option<Outcome>,
+    /// Who asked for that swap.
+    pub last_actor: Option<String>,
+    /// When that swap was asked for.
+    pub last_swap_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_limited_to_what_every_layer_carries_unchanged() {
+        for ok in ["switch-demo", "a", "A.b_c:d-9", "...", &"x".repeat(128)] {
+            assert_eq!(ok.parse::<ContextId>().map(String::from), Ok(ok.to_owned()));
+        }
+        assert_eq!(" c1 ".parse::<ContextId>().map(String::from), Ok("c1".to_owned()));
+        for (bad, error) in [
+            ("", ContextIdError::Empty),
+            ("  ", ContextIdError::Empty),
+            (&*"x".repeat(129), ContextIdError::TooLong),
+            ("a b", ContextIdError::BadCharacter),
+            ("../x", ContextIdError::BadCharacter),
+            ("..", ContextIdError::BadCharacter),
+            ("<b>", ContextIdError::BadCharacter),
+            ("é", ContextIdError::BadCharacter),
+            ("a\nb", ContextIdError::BadCharacter),
+        ] {
+            assert_eq!(bad.parse::<ContextId>(), Err(error), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The `[HOTSWAP:…]` control messages of an agent, and what it replies to them.
+//!
+//! A control message is a plain user message. Agents take a text for one only if it stands on one line and
+//! is whole; anything else goes to the model as chat and is paid for (`wire/a2a/ctl_*`).
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::agent::Scope;
+use crate::domain::model::ModelSpec;
+
+/// Longest prompt that is sent, in bytes. An agent would take 5 MB, and send them with every call.
+pub const MAX_PROMPT_BYTES: usize = 64 * 1024;
+
+/// One control message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlMessage {
+    /// Go on with another model.
+    Model(ModelSpec),
+    /// Go on with another system prompt; `None` goes back to the agent's own.
+    Prompt(Option<Prompt>),
+    /// Tell the model and prompt in use.
+    GetConfig,
+}
+
+impl ControlMessage {
+    /// The text that is sent to the agent.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Model(spec) => format!("[HOTSWAP:MODEL:{spec}]"),
+            Self::Prompt(Some(prompt)) => format!("[HOTSWAP:PROMPT:{}]", prompt.as_str()),
+            Self::Prompt(None) => "[HOTSWAP:PROMPT:]".to_owned(),
+            Self::GetConfig => "[HOTSWAP:GET_CONFIG]".to_owned(),
+        }
+    }
+}
+
+/// A system prompt that can be sent as a control message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Prompt(String);
+
+/// Why a text cannot be sent as a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PromptError {
+    /// Control characters other than line breaks and tabs.
+    #[error("A prompt has no control characters.")]
+    ControlCharacter,
+    /// More than [`MAX_PROMPT_BYTES`].
+    #[error("A prompt has at most 64 KiB.")]
+    TooLong,
+    /// Nothing but blanks: to clear the prompt is something else, and is asked for as such.
+    #[error("A prompt cannot be empty.")]
+    Empty,
+}
+
+impl Prompt {
+    /// The prompt's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it has a line break, at which most agents would take it for chat
+    /// (`wire/a2a/ctl_prompt_multiline`).
+    #[must_use]
+    pub fn is_multiline(&self) -> bool {
+        self.0.contains('\n')
+    }
+}
+
+impl FromStr for Prompt {
+    type Err = PromptError;
+
+    /// Trims the text, as agents do, and makes each line break a single `\n`, as browsers send `\r\n`.
+    fn from_str(text: &str) -> Result<Self, PromptError> {
+        let text = text.trim().replace("\r\n", "\n").replace('\r', "\n");
+        if text.is_empty() {
+            return Err(PromptError::Empty);
+        }
+        if text.len() > MAX_PROMPT_BYTES {
+            return Err(PromptError::TooLong);
+        }
+        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+            return Err(PromptError::ControlCharacter);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl TryFrom<String> for Prompt {
+    type Error = PromptError;
+
+    fn try_from(text: String) -> Result<Self, PromptError> {
+        text.parse()
+    }
+}
+
+impl From<Prompt> for String {
+    fn from(prompt: Prompt) -> Self {
+        prompt.0
+    }
+}
+
+/// The model and prompt that an agent says it uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentConfig {
+    /// The provider; none where the agent says that it has only a default one.
+    pub provider: Option<String>,
+    /// The model, without its provider.
+    pub model: String,
+    /// The system prompt; none for the agent's own.
+    pub prompt: Option<String>,
+}
+
+impl AgentConfig {
+    /// Builds it from what an agent reports.
+    ///
+    /// An agent that was never switched reports `Model: openai/gpt-4o-mini` beside `Provider: openai`
+    /// (`wire/a2a/a2a_hot_swap_transcript`): the provider is then not doubled.
+    #[must_use]
+    pub fn new(provider: Option<&str>, model: &str, prompt: Option<&str>) -> Self {
+        let provider = provider.map(str::trim).filter(|p| !p.is_empty() && *p != "(default provider)");
+        let model = match provider.and_then(|p| model.strip_prefix(p)).and_then(|rest| rest.strip_prefix('/'))
+        {
+            Some(rest) if !rest.is_empty() => rest,
+            _ => model,
+        };
+        let prompt = prompt.filter(|p| !p.trim().is_empty() && p.trim() != "(default prompt)");
+        Self {
+            provider: provider.map(str::to_owned),
+            model: model.to_owned(),
+            prompt: prompt.map(str::to_owned),
+        }
+    }
+
+    /// `provider/model`, or the model alone where the provider is unknown.
+    #[must_use]
+    pub fn spec_text(&self) -> String {
+        match &self.provider {
+            Some(provider) => format!("{provider}/{}", self.model),
+            None => self.model.clone(),
+        }
+    }
+
+    /// The same as a model spec, if it is one.
+    #[must_use]
+    pub fn spec(&self) -> Option<ModelSpec> {
+        self.spec_text().parse().ok()
+    }
+
+    /// Whether the agent is on this model.
+    #[must_use]
+    pub fn is_on(&self, spec: &ModelSpec) -> bool {
+        // `openai/openai/x` is told in the same words as the untouched default `openai/x`: see `new`.
+        let whole = Self::new(Some(spec.provider()), spec.model(), None);
+        (&self.provider, &self.model) == (&whole.provider, &whole.model)
+    }
+
+    /// Reads the reply to `[HOTSWAP:GET_CONFIG]`: a heading, a rule, three fields, a rule. The last field,
+    /// the prompt, may run over several lines.
+    #[must_use]
+    pub fn parse(reply: &str) -> Option<Self> {
+        let is_rule = |line: &str| line.chars().count() >= 8 && line.chars().all(|c| c == '━');
+        let lines: Vec<&str> = reply.trim().lines().collect();
+        let [heading, first_rule, model, provider, prompt @ .., last_rule] = lines.as_slice() else {
+            return None;
+        };
+        if !heading.ends_with("Current Configuration") || !is_rule(first_rule) || !is_rule(last_rule) {
+            return None;
+        }
+        let model = model.strip_prefix("Model: ")?;
+        let provider = provider.strip_prefix("Provider: ")?;
+        let prompt = prompt.join("\n");
+        Some(Self::new(Some(provider), model, Some(prompt.strip_prefix("System Prompt: ")?)))
+    }
+}
+
+/// What is known of an agent's answer to one message, whichever dialect it came in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// The answer's text.
+    pub text: String,
+    /// A model wrote it: the agent reports the tokens that were used (`adk_usage_metadata`).
+    pub from_model: bool,
+    /// Tokens used, where a model answered.
+    pub tokens: Option<Tokens>,
+    /// The configuration after the answer, as the agent's own state says (`stateDelta`).
+    pub state: Option<AgentConfig>,
+    /// Where the agent keeps that state.
+    pub scope: Option<Scope>,
+    /// The model that the agent says it called for this answer.
+    pub served: Option<String>,
+}
+
+/// Tokens of one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Tokens of the prompt.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+}
+
+/// What a reply to a control message means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The agent did it.
+    Done,
+    /// The agent told its configuration.
+    Config(AgentConfig),
+    /// The agent refused, in these words.
+    Refused(String),
+    /// A model answered: the agent took the control message for chat.
+    Chat,
+    /// Neither a control reply nor provably a model's answer.
+    Unknown,
+}
+
+impl ControlMessage {
+    /// What `answer` means as the reply to this message.
+    ///
+    /// A text that merely looks like a control reply is not enough when a model wrote it: a model can be
+    /// talked into any text.
+    #[must_use]
+    pub fn read_reply(&self, answer: &Answer) -> Reply {
+        if answer.from_model {
+            return Reply::Chat;
+        }
+        let text = answer.text.trim();
+        if let Some(reason) = text.strip_prefix('❌') {
+            return Reply::Refused(reason.trim().to_owned());
+        }
+        match self {
+            Self::Model(spec) if text.strip_prefix("✅ Model switched to: ") == Some(spec.as_str()) => {
+                Reply::Done
+            }
+            Self::Prompt(Some(_)) if text.starts_with("✅ System prompt updated.") => Reply::Done,
+            Self::Prompt(None) if text.starts_with("✅ System prompt cleared.") => Reply::Done,
+            Self::GetConfig => AgentConfig::parse(text).map_or(Reply::Unknown, Reply::Config),
+            _ => Reply::Unknown,
+        }
+    }
+}
+
+/// Whether a chat text would be, or is meant as, a control message: the message box refuses it.
+#[must_use]
+pub fn looks_like_control(text: &str) -> bool {
+    let start = text.trim_start().as_bytes();
+    start.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"[HOTSWAP"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spec(text: &str) -> ModelSpec {
+        text.parse().unwrap()
+    }
+
+    fn told(text: &str) -> Answer {
+        Answer { text: text.to_owned(), ..Answer::default() }
+    }
+
+    #[test]
+    fn messages_are_written_as_agents_read_them() {
+        assert_eq!(ControlMessage::Model(spec("openai/gpt-5")).to_text(), "[HOTSWAP:MODEL:openai/gpt-5]");
+        assert_eq!(ControlMessage::Prompt(None).to_text(), "[HOTSWAP:PROMPT:]");
+        let prompt = "Be brief.".parse().unwrap();
+        assert_eq!(ControlMessage::Prompt(Some(prompt)).to_text(), "[HOTSWAP:PROMPT:Be brief.]");
+        assert_eq!(ControlMessage::GetConfig.to_text(), "[HOTSWAP:GET_CONFIG]");
+    }
+
+    #[test]
+    fn a_models_words_are_never_a_control_reply() {
+        let swap = ControlMessage::Model(spec("openai/gpt-5"));
+        let words = "✅ Model switched to: openai/gpt-5";
+        assert_eq!(swap.read_reply(&told(words)), Reply::Done);
+        assert_eq!(swap.read_reply(&Answer { from_model: true, ..told(words) }), Reply::Chat);
+        assert_eq!(swap.read_reply(&told("✅ Model switched to: openai/gpt-4")), Reply::Unknown);
+        assert_eq!(swap.read_reply(&told("Sure, I switched!")), Reply::Unknown);
+        assert_eq!(
+            swap.read_reply(&told("❌ Invalid model specification: no")),
+            Reply::Refused("Invalid model specification: no".into())
+        );
+    }
+
+    const RULE: &str = "━━━━━━━━━━━━━━━━━━━━━━";
+
+    fn config_reply(model: &str, provider: &str, prompt: &str) -> String {
+        format!(
+            "📊 Current Configuration\n{RULE}\nModel: {model}\nProvider: {provider}\nSystem Prompt: {prompt}\n{RULE}"
+        )
+    }
+
+    #[test]
+    fn the_configuration_is_read_with_its_oddities() {
+        let swapped = AgentConfig::parse(&config_reply("gpt-5", "openai", "(default prompt)")).unwrap();
+        assert_eq!(swapped, AgentConfig::new(Some("openai"), "gpt-5", None));
+        assert!(swapped.is_on(&spec("openai/gpt-5")));
+        assert!(!swapped.is_on(&spec("anthropic/gpt-5")));
+        let fresh = AgentConfig::parse(&config_reply("openai/gpt-4o-mini", "openai", "x")).unwrap();
+        assert_eq!(fresh.spec_text(), "openai/gpt-4o-mini");
+        assert!(fresh.is_on(&spec("openai/gpt-4o-mini")));
+        let unnamed = AgentConfig::parse(&config_reply("gpt-5", "(default provider)", "x")).unwrap();
+        assert_eq!((unnamed.spec_text().as_str(), unnamed.spec()), ("gpt-5", None));
+        let routed =
+            AgentConfig::parse(&config_reply("anthropic/claude", "openrouter", "two\nlines")).unwrap();
+        assert!(routed.is_on(&spec("openrouter/anthropic/claude")));
+        assert_eq!(routed.prompt.as_deref(), Some("two\nlines"));
+    }
+
+    #[test]
+    fn other_texts_are_no_configuration() {
+        for text in
+            ["", "Model: x", "📊 Current Configuration", &config_reply("a", "b", "c").replace("Model: ", "")]
+        {
+            assert_eq!(AgentConfig::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn chat_that_an_agent_could_obey_is_recognised() {
+        for text in ["[HOTSWAP:MODEL:a/b]", "  [hotswap", "\n[HotSwap:FOO]"] {
+            assert!(looks_like_control(text), "{text}");
+        }
+        for text in ["What does [HOTSWAP:MODEL:a/b] do?", "", "[HOT", "héllo wörld"] {
+            assert!(!looks_like_control(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn prompts_keep_line_breaks_and_nothing_worse() {
+        let prompt: Prompt = " a\r\nb\rc ".parse().unwrap();
+        assert_eq!((prompt.as_str(), prompt.is_multiline()), ("a\nb\nc", true));
+        assert_eq!(" \n".parse::<Prompt>(), Err(PromptError::Empty));
+        assert_eq!("a\u{0}b".parse::<Prompt>(), Err(PromptError::ControlCharacter));
+        assert_eq!("x".repeat(MAX_PROMPT_BYTES + 1).parse::<Prompt>(), Err(PromptError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_agent_tells_is_read_back_as_told(
+            provider in "[a-z]{1,8}", model in "[a-z0-9/.-]{1,20}", prompt in "[^\\p{C}━]{1,40}",
+        ) {
+            prop_assume!(!model.starts_with(&format!("{provider}/")));
+            let read = AgentConfig::parse(&config_reply(&model, &provider, prompt.trim()));
+            prop_assert_eq!(read, Some(AgentConfig::new(Some(&provider), &model, Some(prompt.trim()))));
+        }
+
+        #[test]
+        fn no_reply_makes_the_parser_panic(text in any::<String>()) {
+            let _ = AgentConfig::parse(&text);
+            let _ = ControlMessage::GetConfig.read_reply(&told(&text));
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The proxy's virtual keys.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::domain::model::Deployment;
+
+/// SHA-256 of a virtual key in lower-case hex: the name by which the proxy and Patchbay know a key without
+/// holding it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyHash(String);
+
+/// A text is no key hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key's hash has 64 hexadecimal digits")]
+pub struct KeyHashError;
+
+impl KeyHash {
+    /// The hash of a key, as the proxy computes it.
+    #[must_use]
+    pub fn of(key: &SecretString) -> Self {
+        Self(hex(&Sha256::digest(key.expose_secret().as_bytes())))
+    }
+
+    /// The hash's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl FromStr for KeyHash {
+    type Err = KeyHashError;
+
+    fn from_str(text: &str) -> Result<Self, KeyHashError> {
+        let good = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if good { Ok(Self(text.to_owned())) } else { Err(KeyHashError) }
+    }
+}
+
+impl TryFrom<String> for KeyHash {
+    type Error = KeyHashError;
+
+    fn try_from(text: String) -> Result<Self, KeyHashError> {
+        text.parse()
+    }
+}
+
+impl From<KeyHash> for String {
+    fn from(hash: KeyHash) -> Self {
+        hash.0
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyHash({})", self.0)
+    }
+}
+
+/// Which models a key may call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "access", content = "models")]
+pub enum Access {
+    /// `models: []` or `["all-proxy-models"]`: whatever is registered, now and later.
+    All,
+    /// `["no-default-models"]`: nothing.
+    None,
+    /// These model names, access groups and wildcards.
+    List(Vec<String>),
+}
+
+/// Whether a key may call a model, as far as Patchbay can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+    /// Its team decides, which is not looked up.
+    Unsure,
+}
+
+impl Access {
+    /// Reads the proxy's `models` list.
+    #[must_use]
+    pub fn from_models(models: Vec<String>) -> Self {
+        if models.is_empty() || models.iter().any(|m| m == "all-proxy-models") {
+            Self::All
+        } else if models.iter().all(|m| m == "no-default-models") {
+            Self::None
+        } else {
+            Self::List(models)
+        }
+    }
+
+    /// Whether a key with this access may call the model `name`, which `deployments` serve.
+    #[must_use]
+    pub fn permits(&self, name: &str, deployments: &[&Deployment]) -> Permission {
+        let Self::List(models) = self else {
+            return if *self == Self::All { Permission::Allowed } else { Permission::Denied };
+        };
+        let in_group = |entry: &String| deployments.iter().any(|d| d.access_groups.contains(entry));
+        if models.iter().any(|entry| entry == name || wildcard_matches(entry, name) || in_group(entry)) {
+            Permission::Allowed
+        } else if models.iter().any(|entry| entry == "all-team-models") {
+            Permission::Unsure
+        } else {
+            Permission::Denied
+        }
+    }
+}
+
+/// Whether `pattern`, such as `openai/*` or `*`, covers `name`. A pattern without a star covers nothing.
+#[must_use]
+pub fn wildcard_matches(pattern: &str, name: &str) -> bool {
+    pattern.split_once('*').is_some_and(|(before, after)| {
+        name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+    })
+}
+
+/// What a key is good for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// The proxy takes it.
+    Active,
+    /// Set aside by an admin.
+    Blocked,
+    /// Past its expiry.
+    Expired,
+    /// Its spend has reached its budget.
+    OverBudget,
+}
+
+impl KeyState {
+    /// All states, in the order in which they are offered.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Blocked, Self::Expired, Self::OverBudget];
+
+    /// The word used in addresses and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Blocked => "blocked",
+            Self::Expired => "expired",
+            Self::OverBudget => "over-budget",
+        }
+    }
+
+    /// The words for people.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::OverBudget => "over budget",
+            other => other.as_str(),
+        }
+    }
+}
+
+impl FromStr for KeyState {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(())
+    }
+}
+
+/// One virtual key, without its secret.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VirtualKey {
+    /// Its hash.
+    pub hash: KeyHash,
+    /// Its name, unique at the proxy but for races.
+    pub alias: Option<String>,
+    /// `sk-...abcd`, as the proxy masks it.
+    pub masked: String,
+    /// What it may call.
+    #[serde(flatten)]
+    pub access: Access,
+    /// US dollars spent in the budget period.
+    pub spend: f64,
+    /// Most US dollars in the budget period.
+    pub max_budget: Option<f64>,
+    /// The budget period, such as `30d`.
+    pub budget_duration: Option<String>,
+    /// When it ceases to work.
+    pub expires: Option<Timestamp>,
+    /// Most requests per minute.
+    pub rpm_limit: Option<u64>,
+    /// Most tokens per minute.
+    pub tpm_limit: Option<u64>,
+    /// Most requests at once.
+    pub max_parallel_requests: Option<u64>,
+    /// Set aside by an admin.
+    pub blocked: bool,
+    /// Its owner's user id.
+    pub user_id: Option<String>,
+    /// Its team's id.
+    pub team_id: Option<String>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// When it was last used; only newer proxies know (`wire/litellm/1.109/key_info_by_hash`).
+    pub last_active: Option<Timestamp>,
+}
+
+impl VirtualKey {
+    /// What it is good for at `now`. The proxy checks in this order.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> KeyState {
+        if self.blocked {
+            KeyState::Blocked
+        } else if self.expires.is_some_and(|at| at <= now) {
+            KeyState::Expired
+        } else if self.max_budget.is_some_and(|budget| self.spend >= budget) {
+            KeyState::OverBudget
+        } else {
+            KeyState::Active
+        }
+    }
+
+    /// The alias, or the masked name where there is none.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.alias.as_deref().filter(|alias| !alias.is_empty()).unwrap_or(&self.masked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_proxys() {
+        let hash = KeyHash::of(&SecretString::from("sk-seed-1"));
+        assert_eq!(hash.as_str(), "aee9598acbeb803414e58f480d9f5c759ff5ac098fbe2a3eb1abf90cc6f04fae");
+        assert!(hash.as_str().parse::<KeyHash>().is_ok());
+        assert!("ABC".parse::<KeyHash>().is_err());
+    }
+
+    #[test]
+    fn an_empty_list_allows_everything_and_a_marker_nothing() {
+        assert_eq!(Access::from_models(vec![]), Access::All);
+        assert_eq!(Access::from_models(vec!["no-default-models".into()]), Access::None);
+        assert_eq!(Access::All.permits("x", &[]), Permission::Allowed);
+        assert_eq!(Access::None.permits("x", &[]), Permission::Denied);
+    }
+
+    #[test]
+    fn a_list_allows_names_wildcards_and_leaves_teams_open() {
+        let list = |names: &[&str]| Access::from_models(names.iter().map(|&n| n.to_owned()).collect());
+        assert_eq!(list(&["openai/gpt-5"]).permits("openai/gpt-5", &[]), Permission::Allowed);
+        assert_eq!(list(&["openai/gpt-5"]).permits("openai/gpt-5-mini", &[]), Permission::Denied);
+        assert_eq!(list(&["openai/*"]).permits("openai/gpt-5-mini", &[]), Permission::Allowed);
+        assert_eq!(list(&["openai/*"]).permits("anthropic/x", &[]), Permission::Denied);
+        assert_eq!(list(&["all-team-models"]).permits("x", &[]), Permission::Unsure);
+    }
+
+    #[test]
+    fn wildcards_do_not_overlap_themselves() {
+        assert!(wildcard_matches("*", ""));
+        assert!(wildcard_matches("a*a", "aba"));
+        assert!(!wildcard_matches("a*a", "a"));
+        assert!(!wildcard_matches("plain", "plain"));
+    }
+}

@@ -1,0 +1,198 @@
+//! The proxy's model registry.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest model spec that is sent to an agent, in characters.
+pub const MAX_SPEC_CHARS: usize = 256;
+
+/// `provider/model`, as a control message carries it: `openai/gpt-5`, `openrouter/anthropic/claude-sonnet-4`.
+///
+/// The provider is what stands before the first slash.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModelSpec {
+    text: String,
+    slash: usize,
+}
+
+/// Why a text is no model spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// Nothing but blanks.
+    #[error("Name a model, such as openai/gpt-5.")]
+    Empty,
+    /// No slash, or nothing on one side of the first one.
+    #[error("Write the model as provider/model, such as openai/gpt-5.")]
+    NoProvider,
+    /// Blanks, line breaks, control characters or brackets. The agents measured accept some of them
+    /// (`wire/a2a/ctl_model_spaces_inside`) and then ask the proxy for a model that cannot exist.
+    #[error("A model spec has no blanks, brackets or control characters.")]
+    BadCharacter,
+    /// More than [`MAX_SPEC_CHARS`].
+    #[error("A model spec has at most 256 characters.")]
+    TooLong,
+}
+
+impl ModelSpec {
+    /// What stands before the first slash.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.text[..self.slash]
+    }
+
+    /// What stands behind the first slash; may hold more slashes.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.text[self.slash + 1..]
+    }
+
+    /// The whole, which is also the name that agents ask the proxy for.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for ModelSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(SpecError::Empty);
+        }
+        if text.chars().count() > MAX_SPEC_CHARS {
+            return Err(SpecError::TooLong);
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']')) {
+            return Err(SpecError::BadCharacter);
+        }
+        match text.find('/') {
+            Some(slash) if slash > 0 && slash + 1 < text.len() => Ok(Self { text: text.to_owned(), slash }),
+            _ => Err(SpecError::NoProvider),
+        }
+    }
+}
+
+impl TryFrom<String> for ModelSpec {
+    type Error = SpecError;
+
+    fn try_from(text: String) -> Result<Self, SpecError> {
+        text.parse()
+    }
+}
+
+impl From<ModelSpec> for String {
+    fn from(spec: ModelSpec) -> Self {
+        spec.text
+    }
+}
+
+impl fmt::Display for ModelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ModelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelSpec({})", self.text)
+    }
+}
+
+/// Where a deployment is defined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The proxy's database: can be changed through its API.
+    Database,
+    /// The proxy's configuration file: read-only for everybody but its owner.
+    Config,
+}
+
+impl Source {
+    /// The word used in addresses and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Config => "config",
+        }
+    }
+}
+
+/// One row of the proxy's registry. Several may share a model name and are then load-balanced.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Deployment {
+    /// `model_info.id`.
+    pub id: String,
+    /// The alias that clients ask for.
+    pub name: String,
+    /// The provider, as the proxy or the upstream model's prefix names it.
+    pub provider: Option<String>,
+    /// `litellm_params.model`: what the proxy asks the provider for.
+    pub upstream_model: String,
+    /// The upstream's address, where one is set; credentials in it are masked.
+    pub api_base: Option<String>,
+    /// Where it is defined.
+    pub source: Source,
+    /// `chat`, `embedding`, …
+    pub mode: Option<String>,
+    /// Longest input, in tokens.
+    pub max_input_tokens: Option<u64>,
+    /// Longest answer, in tokens.
+    pub max_output_tokens: Option<u64>,
+    /// US dollars per input token.
+    pub input_cost_per_token: Option<f64>,
+    /// US dollars per output token.
+    pub output_cost_per_token: Option<f64>,
+    /// Free text of whoever registered it.
+    pub description: Option<String>,
+    /// Groups by which a key may be allowed to call it.
+    pub access_groups: Vec<String>,
+    /// Set aside by an admin: the proxy refuses calls to it (1.106 and later).
+    pub blocked: bool,
+}
+
+impl Deployment {
+    /// The spec that switches an agent to this model; none for a name without a provider before a slash,
+    /// since agents prefix such a name with a provider of their own (`wire/a2a/swap_no_provider`).
+    #[must_use]
+    pub fn spec(&self) -> Option<ModelSpec> {
+        self.name.parse().ok().filter(|spec: &ModelSpec| spec.as_str() == self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_is_split_at_its_first_slash() {
+        let spec: ModelSpec = " openrouter/anthropic/claude-sonnet-4 ".parse().unwrap();
+        assert_eq!((spec.provider(), spec.model()), ("openrouter", "anthropic/claude-sonnet-4"));
+        assert_eq!(spec.to_string(), "openrouter/anthropic/claude-sonnet-4");
+    }
+
+    #[test]
+    fn what_an_agent_would_misread_is_no_spec() {
+        for (text, error) in [
+            ("", SpecError::Empty),
+            (" \t", SpecError::Empty),
+            ("gpt-5", SpecError::NoProvider),
+            ("openai/", SpecError::NoProvider),
+            ("/gpt-5", SpecError::NoProvider),
+            ("openai/gpt 5", SpecError::BadCharacter),
+            ("openai/gpt-5]", SpecError::BadCharacter),
+            ("openai/gpt\n5", SpecError::BadCharacter),
+            ("openai/gpt\u{2028}5", SpecError::BadCharacter),
+            ("openai/gpt\u{0}5", SpecError::BadCharacter),
+        ] {
+            assert_eq!(text.parse::<ModelSpec>(), Err(error), "{text:?}");
+        }
+        assert_eq!(format!("o/{}", "x".repeat(255)).parse::<ModelSpec>(), Err(SpecError::TooLong));
+    }
+}

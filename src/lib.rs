@@ -17,3 +17,4 @@ pub mod agent;
 pub mod clients;
 pub mod domain;
 pub mod sandbox;
+pub mod store;

@@ -1,0 +1,103 @@
+//! Login sessions, behind tower-sessions' store.
+//!
+//! Written here because the ready stores keep the session id itself as their key: whoever reads a backup of
+//! the file could log in with it. This one keeps the id's SHA-256.
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+use sqlx::sqlite::SqlitePool;
+use time::OffsetDateTime;
+use tower_sessions::SessionStore;
+use tower_sessions::session::{Id, Record};
+use tower_sessions::session_store::{Error, Result};
+
+use crate::domain::clock::Clock;
+use crate::domain::key::hex;
+
+/// The sessions in the database.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    pool: SqlitePool,
+    clock: Clock,
+}
+
+impl Sessions {
+    pub(super) fn new(pool: SqlitePool, clock: Clock) -> Self {
+        Self { pool, clock }
+    }
+
+    /// Deletes what has expired.
+    pub async fn delete_expired(&self) -> Result<()> {
+        let now = self.clock.now().as_millisecond();
+        let statement = sqlx::query("delete from sessions where expires_at <= $1").bind(now);
+        statement.execute(&self.pool).await.map_err(|error| failed(&error))?;
+        Ok(())
+    }
+
+    async fn insert(&self, record: &Record, on_conflict: &'static str) -> Result<u64> {
+        let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
+        let done = sqlx::query(on_conflict)
+            .bind(id_hash(&record.id))
+            .bind(data)
+            .bind(milliseconds(record.expiry_date))
+            .execute(&self.pool)
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(done.rows_affected())
+    }
+}
+
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        let insert =
+            "insert into sessions (id_hash, data, expires_at) values ($1, $2, $3) on conflict do nothing";
+        // An id that is taken by chance is drawn anew.
+        while self.insert(record, insert).await? == 0 {
+            record.id = Id::default();
+        }
+        Ok(())
+    }
+
+    async fn save(&self, record: &Record) -> Result<()> {
+        // An update alone: a request that began before a logout must not bring the session back.
+        let update = "update sessions set data = $2, expires_at = $3 where id_hash = $1";
+        self.insert(record, update).await?;
+        Ok(())
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let row = sqlx::query("select data, expires_at from sessions where id_hash = $1 and expires_at > $2")
+            .bind(id_hash(id))
+            .bind(self.clock.now().as_millisecond())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| failed(&error))?;
+        let Some(row) = row else { return Ok(None) };
+        let data: String = row.try_get(0).map_err(|error| failed(&error))?;
+        let expires_at: i64 = row.try_get(1).map_err(|error| failed(&error))?;
+        let data = serde_json::from_str(&data).map_err(|error| Error::Decode(error.to_string()))?;
+        let expiry_date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(expires_at) * 1_000_000)
+            .map_err(|error| Error::Decode(error.to_string()))?;
+        Ok(Some(Record { id: *id, data, expiry_date }))
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        let statement = sqlx::query("delete from sessions where id_hash = $1").bind(id_hash(id));
+        statement.execute(&self.pool).await.map_err(|error| failed(&error))?;
+        Ok(())
+    }
+}
+
+fn id_hash(id: &Id) -> String {
+    hex(&Sha256::digest(id.to_string().as_bytes()))
+}
+
+fn milliseconds(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+fn failed(error: &sqlx::Error) -> Error {
+    Error::Backend(error.to_string())
+}

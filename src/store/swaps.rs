@@ -1,0 +1,142 @@
+//! Swaps and their receipts.
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, json, time, word};
+use crate::domain::agent::AgentName;
+use crate::domain::context::ContextId;
+use crate::domain::swap::Swap;
+
+const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, config_after, steps, proof, \
+                       outcome, fault, started_at, finished_at";
+
+impl Store {
+    /// Writes a swap that begins. If Patchbay ends before it does, its outcome stays `unknown`.
+    pub async fn begin_swap(&self, swap: &Swap) -> Result<(), StoreError> {
+        self.write_swap(swap).await
+    }
+
+    /// Writes a swap that has ended, and what it says of its context.
+    pub async fn finish_swap(&self, swap: &Swap) -> Result<(), StoreError> {
+        self.write_swap(swap).await?;
+        self.note_swap(swap).await
+    }
+
+    async fn write_swap(&self, swap: &Swap) -> Result<(), StoreError> {
+        sqlx::query(
+            "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
+             proof, outcome, fault, started_at, finished_at) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             on conflict (id) do update set config_before = excluded.config_before, \
+             config_after = excluded.config_after, steps = excluded.steps, proof = excluded.proof, \
+             outcome = excluded.outcome, fault = excluded.fault, finished_at = excluded.finished_at",
+        )
+        .bind(&swap.id)
+        .bind(swap.agent.as_str())
+        .bind(swap.context.as_str())
+        .bind(&swap.actor)
+        .bind(swap.model.as_ref().map(ToString::to_string))
+        .bind(text(&swap.prompt))
+        .bind(swap.before.as_ref().map(text))
+        .bind(swap.after.as_ref().map(text))
+        .bind(text(&swap.steps))
+        .bind(swap.proof.as_ref().map(text))
+        .bind(swap.outcome.as_str())
+        .bind(swap.fault.as_ref().map(text))
+        .bind(swap.started_at.as_millisecond())
+        .bind(swap.finished_at.map(jiff::Timestamp::as_millisecond))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// One swap.
+    pub async fn swap(&self, id: &str) -> Result<Option<Swap>, StoreError> {
+        let statement = format!("select {COLUMNS} from swaps where id = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).fetch_optional(&self.pool).await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The newest swaps of all contexts, at most `limit`.
+    pub async fn recent_swaps(&self, limit: u32) -> Result<Vec<Swap>, StoreError> {
+        let statement = format!("select {COLUMNS} from swaps order by id desc limit $1");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(limit).fetch_all(&self.pool).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The newest swaps of one context, at most `limit`.
+    pub async fn swaps_of(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+        limit: u32,
+    ) -> Result<Vec<Swap>, StoreError> {
+        let statement = format!(
+            "select {COLUMNS} from swaps where agent = $1 and context = $2 order by id desc limit $3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(agent.as_str())
+            .bind(context.as_str())
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The newest swap that touched `context`, or with none given any context of the agent.
+    pub async fn last_swap(
+        &self,
+        agent: &AgentName,
+        context: Option<&ContextId>,
+    ) -> Result<Option<Swap>, StoreError> {
+        let statement = format!(
+            "select {COLUMNS} from swaps where agent = $1 and ($2 is null or context = $2) \
+             and outcome <> 'refused' order by id desc limit 1"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(agent.as_str())
+            .bind(context.map(ContextId::as_str))
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome. Returns
+    /// how many there were.
+    pub async fn close_unfinished_swaps(&self) -> Result<u64, StoreError> {
+        let done =
+            sqlx::query("update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null")
+                .bind(self.now())
+                .execute(&self.pool)
+                .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// The types written here have text keys only, so that JSON can hold them.
+fn text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn read(row: &SqliteRow) -> Result<Swap, StoreError> {
+    let text = |column: &str| row.try_get::<String, _>(column);
+    let maybe = |column: &str| row.try_get::<Option<String>, _>(column);
+    Ok(Swap {
+        id: text("id")?,
+        agent: word("agent name", &text("agent")?)?,
+        context: word("context id", &text("context")?)?,
+        actor: text("actor")?,
+        model: maybe("model")?.map(|model| word("model", &model)).transpose()?,
+        prompt: json("prompt", &text("prompt")?)?,
+        before: maybe("config_before")?.map(|config| json("configuration", &config)).transpose()?,
+        after: maybe("config_after")?.map(|config| json("configuration", &config)).transpose()?,
+        steps: json("receipt", &text("steps")?)?,
+        proof: maybe("proof")?.map(|proof| json("receipt", &proof)).transpose()?,
+        outcome: word("outcome", &text("outcome")?)?,
+        fault: maybe("fault")?.map(|fault| json("fault", &fault)).transpose()?,
+        started_at: time(row.try_get("started_at")?)?,
+        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(time).transpose()?,
+    })
+}

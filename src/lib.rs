@@ -17,4 +17,5 @@ pub mod agent;
 pub mod clients;
 pub mod domain;
 pub mod sandbox;
+pub mod services;
 pub mod store;

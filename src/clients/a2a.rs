@@ -74,18 +74,17 @@ impl AgentError {
 pub struct Agent {
     http: Client,
     url: Url,
-    timeout: Duration,
     dialect: Arc<Mutex<Option<Dialect>>>,
 }
 
 impl Agent {
-    /// A client of the agent at `url`, which waits `timeout` for an answer.
+    /// A client of the agent at `url`.
     #[must_use]
-    pub fn new(http: Client, mut url: Url, timeout: Duration) -> Self {
+    pub fn new(http: Client, mut url: Url) -> Self {
         // With a trailing slash the agents measured answer 307 (`wire/a2a/err_trailing_slash`).
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Self { http, url, timeout, dialect: Arc::default() }
+        Self { http, url, dialect: Arc::default() }
     }
 
     /// The agent's address, without credentials.
@@ -108,7 +107,7 @@ impl Agent {
     pub async fn card(&self) -> Result<AgentCard, ClientError> {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/.well-known/agent-card.json", self.url.path().trim_end_matches('/')));
-        let limits = Limits { time: CARD_TIMEOUT.min(self.timeout), size: 1024 * 1024 };
+        let limits = Limits { time: CARD_TIMEOUT, size: 1024 * 1024 };
         let answer = http::send(SERVER, self.http.get(url), limits).await?;
         if !answer.status.is_success() {
             return Err(status_error(answer.status.as_u16(), &answer.body));
@@ -119,11 +118,11 @@ impl Agent {
         })
     }
 
-    /// Sends `text` in `context` and waits for the answer.
-    pub async fn send(&self, context: &ContextId, text: &str) -> Result<Answer, AgentError> {
-        match tokio::time::timeout(self.timeout, self.exchange(context, text)).await {
+    /// Sends `text` in `context` and waits at most `time` for the answer.
+    pub async fn send(&self, context: &ContextId, text: &str, time: Duration) -> Result<Answer, AgentError> {
+        match tokio::time::timeout(time, self.exchange(context, text)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ClientError::Timeout { server: SERVER, after: self.timeout }.into()),
+            Err(_) => Err(ClientError::Timeout { server: SERVER, after: time }.into()),
         }
     }
 
@@ -209,7 +208,8 @@ impl Agent {
         if dialect == Dialect::V10 {
             request = request.header("A2A-Version", "1.0");
         }
-        let limits = Limits { time: self.timeout, size: MAX_ANSWER };
+        // The time of the whole exchange, polling included, is bounded by `send`.
+        let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
         let answer = http::send(SERVER, request, limits).await?;
         let rpc: RpcAnswer = match serde_json::from_slice(&answer.body) {
             Ok(rpc) => rpc,

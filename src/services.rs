@@ -1,0 +1,9 @@
+//! What the product does, without HTTP status and HTML: pages, the command line and jobs share it.
+
+pub mod agents;
+pub mod keys;
+mod locks;
+pub mod proxy;
+pub mod registry;
+pub mod snapshot;
+pub mod switcher;

@@ -1,0 +1,109 @@
+//! The agents of the settings: their clients, their cards, and what was found out about them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::SignedDuration;
+use reqwest::{Client, Url};
+
+use crate::clients::ClientError;
+use crate::clients::a2a;
+use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
+use crate::domain::clock::Clock;
+use crate::services::snapshot::{Snapshot, View};
+use crate::store::{Store, StoreError};
+
+/// Age at which a card is fetched again when someone looks.
+const CARD_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(15);
+
+/// All agents, by name. Clones share them.
+#[derive(Clone)]
+pub struct Agents {
+    by_name: Arc<BTreeMap<AgentName, KnownAgent>>,
+    store: Store,
+}
+
+/// One agent.
+pub struct KnownAgent {
+    /// Its name in the settings.
+    pub name: AgentName,
+    /// Its client.
+    pub client: a2a::Agent,
+    card: Snapshot<AgentCard, ClientError>,
+    /// The scope that is in the database already.
+    noted_scope: Mutex<Option<Scope>>,
+}
+
+/// What is known of an agent.
+#[derive(Debug, Clone)]
+pub struct AgentView {
+    /// Its name in the settings.
+    pub name: AgentName,
+    /// Its address.
+    pub address: String,
+    /// Its card, or why there is none.
+    pub card: View<AgentCard, ClientError>,
+    /// The dialect that is spoken with it, once a message was sent.
+    pub dialect: Option<Dialect>,
+    /// Whether a swap is for one context or for all, once that was seen.
+    pub scope: Option<Scope>,
+}
+
+impl Agents {
+    /// The agents at these addresses.
+    #[must_use]
+    pub fn new(http: &Client, agents: &[(AgentName, Url)], store: Store, clock: &Clock) -> Self {
+        let known = |(name, url): &(AgentName, Url)| {
+            let client = a2a::Agent::new(http.clone(), url.clone());
+            let for_card = client.clone();
+            let card = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
+                let client = for_card.clone();
+                async move { client.card().await }
+            });
+            (name.clone(), KnownAgent { name: name.clone(), client, card, noted_scope: Mutex::default() })
+        };
+        Self { by_name: Arc::new(agents.iter().map(known).collect()), store }
+    }
+
+    /// The agent of this name.
+    #[must_use]
+    pub fn get(&self, name: &AgentName) -> Option<&KnownAgent> {
+        self.by_name.get(name)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &AgentName> {
+        self.by_name.keys()
+    }
+
+    /// What is known of all agents; their cards are fetched at once.
+    pub async fn views(&self) -> Result<Vec<AgentView>, StoreError> {
+        futures_util::future::try_join_all(self.by_name.values().map(|agent| self.view(agent))).await
+    }
+
+    /// What is known of one agent.
+    pub async fn view(&self, agent: &KnownAgent) -> Result<AgentView, StoreError> {
+        let card = agent.card.get().await;
+        let announced = card.value.as_ref().and_then(|card| card.scope);
+        Ok(AgentView {
+            name: agent.name.clone(),
+            address: agent.client.address(),
+            dialect: agent.client.dialect(),
+            // What was seen counts more than what was announced.
+            scope: self.store.scope(&agent.name).await?.or(announced),
+            card,
+        })
+    }
+
+    /// Remembers what an answer showed of an agent's scope; written only where it is news.
+    pub async fn note_scope(&self, agent: &KnownAgent, scope: Scope) {
+        let before = agent.noted_scope.lock().unwrap_or_else(PoisonError::into_inner).replace(scope);
+        if before == Some(scope) {
+            return;
+        }
+        // That it could not be written is no reason to fail what brought the answer.
+        if let Err(error) = self.store.note_scope(&agent.name, scope).await {
+            tracing::warn!(%error, agent = %agent.name, "the agent's scope was not remembered");
+        }
+    }
+}

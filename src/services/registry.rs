@@ -1,0 +1,52 @@
+//! The proxy's model registry, from a background copy.
+
+use jiff::SignedDuration;
+
+use crate::clients::ClientError;
+use crate::clients::litellm::LiteLlm;
+use crate::domain::clock::Clock;
+use crate::domain::key::wildcard_matches;
+use crate::domain::model::Deployment;
+use crate::services::snapshot::{Snapshot, View};
+
+/// Age at which the copy is renewed when someone looks.
+const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The registry.
+#[derive(Clone)]
+pub struct Registry {
+    snapshot: Snapshot<Vec<Deployment>, ClientError>,
+}
+
+impl Registry {
+    /// The registry of `proxy`.
+    #[must_use]
+    pub fn new(proxy: LiteLlm, clock: Clock) -> Self {
+        let fetch = move || {
+            let proxy = proxy.clone();
+            async move { proxy.deployments().await }
+        };
+        Self { snapshot: Snapshot::new(clock, TIME_TO_LIVE, fetch) }
+    }
+
+    /// All deployments.
+    pub async fn deployments(&self) -> View<Vec<Deployment>, ClientError> {
+        self.snapshot.get().await
+    }
+
+    /// The next one who looks gets a new copy.
+    pub fn drop_copy(&self) {
+        self.snapshot.drop_copy();
+    }
+}
+
+/// The deployments that answer calls of the model `name`: those of that name, or else a wildcard's.
+#[must_use]
+pub fn serving<'a>(deployments: &'a [Deployment], name: &str) -> Vec<&'a Deployment> {
+    let exact: Vec<_> = deployments.iter().filter(|deployment| deployment.name == name).collect();
+    if exact.is_empty() {
+        deployments.iter().filter(|deployment| wildcard_matches(&deployment.name, name)).collect()
+    } else {
+        exact
+    }
+}

@@ -1,0 +1,254 @@
+//! Swaps: checked before, read back after, proven by an answer, undone where they fail, written down.
+
+mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::run::Run;
+use crate::clients::ClientError;
+use crate::clients::litellm::LiteLlm;
+use crate::domain::agent::{AgentName, Scope};
+use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::clock::Clock;
+use crate::domain::context::ContextId;
+use crate::domain::control::{AgentConfig, ControlMessage, Reply};
+use crate::domain::key::{KeyHash, VirtualKey};
+use crate::domain::swap::{Outcome, PromptChange, Swap, SwapRequest};
+use crate::services::agents::{Agents, KnownAgent};
+use crate::services::locks::Locks;
+use crate::services::registry::Registry;
+use crate::store::{Store, StoreError};
+
+/// Time limits of a swap.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Of a control message. Agents need 20 to 120 ms.
+    pub control: Duration,
+    /// Of a message that a model answers.
+    pub message: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { control: Duration::from_secs(15), message: Duration::from_mins(2) }
+    }
+}
+
+/// What the switcher works with. Clones share it.
+#[derive(Clone)]
+pub struct Switcher {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    agents: Agents,
+    registry: Registry,
+    proxy: LiteLlm,
+    agent_key: Option<SecretString>,
+    store: Store,
+    clock: Clock,
+    timeouts: Timeouts,
+    locks: Locks,
+    running: TaskTracker,
+}
+
+/// No swap was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// There is no such agent in the settings.
+    #[error("no agent is called {0}")]
+    UnknownAgent(AgentName),
+    /// Another swap runs on what this one would change.
+    #[error("{holder} is switching this context right now")]
+    Busy {
+        /// Who runs it.
+        holder: String,
+    },
+    /// The context was swapped after the form was loaded.
+    #[error("the context was switched since the form was loaded")]
+    Changed {
+        /// The swap that came between.
+        last: Box<Swap>,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The swap's task was torn down.
+    #[error("the swap was interrupted")]
+    Interrupted,
+}
+
+/// A context's configuration could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such agent in the settings.
+    #[error("no agent is called {0}")]
+    UnknownAgent(AgentName),
+    /// The agent failed.
+    #[error(transparent)]
+    Agent(#[from] crate::clients::a2a::AgentError),
+    /// It answered something else than a configuration.
+    #[error("the agent does not answer control messages: it took the question for chat")]
+    NotSwitchable,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Switcher {
+    /// A switcher of these agents.
+    #[must_use]
+    pub fn new(
+        agents: Agents,
+        registry: Registry,
+        proxy: LiteLlm,
+        agent_key: Option<SecretString>,
+        store: Store,
+        clock: Clock,
+        timeouts: Timeouts,
+    ) -> Self {
+        let (locks, running) = (Locks::default(), TaskTracker::new());
+        let parts = Parts { agents, registry, proxy, agent_key, store, clock, timeouts, locks, running };
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// Does a swap, whatever becomes of the one who asked for it.
+    ///
+    /// Everything that goes wrong once the swap has begun is in its receipt, not an error.
+    pub async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
+        let (parts, actor) = (Arc::clone(&self.parts), actor.clone());
+        let task = self.parts.running.spawn(async move { parts.swap(request, &actor).await });
+        task.await.unwrap_or(Err(SwapError::Interrupted))
+    }
+
+    /// Reads a context's configuration from its agent, and remembers it.
+    pub async fn read_config(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+    ) -> Result<AgentConfig, ReadError> {
+        let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
+        let (reply, _) = self.parts.control(known, context, &ControlMessage::GetConfig).await?;
+        let Reply::Config(config) = reply else { return Err(ReadError::NotSwitchable) };
+        self.parts.store.note_config(agent, context, &config).await?;
+        Ok(config)
+    }
+
+    /// The agent's own key at the proxy; none where the settings do not name it or the proxy does not know it.
+    pub async fn agent_key(&self) -> Result<Option<VirtualKey>, ClientError> {
+        match self.agent_key_hash() {
+            Some(hash) => self.parts.proxy.key(&hash).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The hash of the agent's own key, where the settings name it.
+    #[must_use]
+    pub fn agent_key_hash(&self) -> Option<KeyHash> {
+        self.parts.agent_key.as_ref().map(KeyHash::of)
+    }
+
+    /// Waits for the swaps that run. None can begin afterwards.
+    pub async fn drain(&self) {
+        self.parts.running.close();
+        self.parts.running.wait().await;
+    }
+}
+
+impl Parts {
+    async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
+        let agent =
+            self.agents.get(&request.agent).ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
+        let view = self.agents.view(agent).await?;
+        // Not known yet counts as agent-wide: better to wait in vain than to swap twice at once.
+        let per_context = view.scope == Some(Scope::Context);
+        let lock = if per_context {
+            format!("{}/{}", request.agent, request.context)
+        } else {
+            request.agent.to_string()
+        };
+        let _held = self.locks.take(lock, &actor.name).await.map_err(|holder| SwapError::Busy { holder })?;
+        self.check_seen(&request, per_context).await?;
+
+        let swap = new_swap(&request, actor, self.clock.now());
+        self.store.begin_swap(&swap).await?;
+        let mut swap = Run::new(self, agent, &view, &request, swap).finish().await;
+        swap.finished_at = Some(self.clock.now());
+        self.store.finish_swap(&swap).await?;
+        self.store.audit(&audit_entry(&swap, actor)).await?;
+        Ok(swap)
+    }
+
+    async fn check_seen(&self, request: &SwapRequest, per_context: bool) -> Result<(), SwapError> {
+        let Some(seen) = &request.seen else { return Ok(()) };
+        let context = per_context.then_some(&request.context);
+        match self.store.last_swap(&request.agent, context).await? {
+            Some(last) if last.id != *seen => Err(SwapError::Changed { last: Box::new(last) }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a control message and reads the reply. The configuration beside it is what the agent's own state
+    /// says after the reply.
+    async fn control(
+        &self,
+        agent: &KnownAgent,
+        context: &ContextId,
+        message: &ControlMessage,
+    ) -> Result<(Reply, Option<AgentConfig>), crate::clients::a2a::AgentError> {
+        let answer = agent.client.send(context, &message.to_text(), self.timeouts.control).await?;
+        if let Some(scope) = answer.scope {
+            self.agents.note_scope(agent, scope).await;
+        }
+        let reply = match (message.read_reply(&answer), &answer.state) {
+            // The state holds the prompt as it is; the text may break it into lines.
+            (Reply::Config(_), Some(state)) => Reply::Config(state.clone()),
+            (reply, _) => reply,
+        };
+        Ok((reply, answer.state))
+    }
+}
+
+fn new_swap(request: &SwapRequest, actor: &Actor, now: jiff::Timestamp) -> Swap {
+    Swap {
+        id: Uuid::now_v7().to_string(),
+        agent: request.agent.clone(),
+        context: request.context.clone(),
+        actor: actor.name.clone(),
+        model: request.model.clone(),
+        prompt: request.prompt.clone(),
+        before: None,
+        after: None,
+        steps: Vec::new(),
+        proof: None,
+        outcome: Outcome::Unknown,
+        fault: None,
+        started_at: now,
+        finished_at: None,
+    }
+}
+
+fn audit_entry(swap: &Swap, actor: &Actor) -> NewEntry {
+    let object = format!("{}/{}", swap.agent, swap.context);
+    let mut entry = NewEntry::new(actor, Action::Swap, object, swap.outcome.as_str());
+    let describe = |config: &AgentConfig| match &config.prompt {
+        Some(prompt) => format!("{}, prompt of {} characters", config.spec_text(), prompt.chars().count()),
+        None => config.spec_text(),
+    };
+    entry.before = swap.before.as_ref().map(describe);
+    entry.after = swap.after.as_ref().map(describe);
+    let asked = swap.model.as_ref().map_or_else(|| "same model".to_owned(), ToString::to_string);
+    let prompt = match swap.prompt {
+        PromptChange::Keep => "",
+        PromptChange::Set(_) => ", new prompt",
+        PromptChange::Clear => ", no prompt",
+    };
+    let why = swap.failed_step().map(|step| format!(": {}", step.detail)).unwrap_or_default();
+    entry.detail = Some(format!("asked for {asked}{prompt}{why}"));
+    entry
+}

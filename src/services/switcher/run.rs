@@ -1,0 +1,452 @@
+//! One swap, step by step.
+
+use std::time::Instant;
+
+use super::Parts;
+use crate::clients::ClientError;
+use crate::clients::a2a::AgentError;
+use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
+use crate::domain::key::{KeyHash, KeyState, Permission};
+use crate::domain::model::{Deployment, ModelSpec};
+use crate::domain::redact;
+use crate::domain::swap::{
+    Fault, Outcome, PromptChange, Proof, Step, StepKind, StepResult, Swap, SwapRequest,
+};
+use crate::services::agents::{AgentView, KnownAgent};
+use crate::services::registry::serving;
+
+/// Longest answer that a receipt keeps, in characters.
+const MAX_ANSWER_CHARS: usize = 20_000;
+
+/// A swap that goes on no further.
+struct Stop {
+    fault: Fault,
+    detail: String,
+}
+
+impl Stop {
+    fn request(detail: impl Into<String>) -> Self {
+        Self { fault: Fault::Request, detail: detail.into() }
+    }
+
+    fn upstream(detail: impl Into<String>) -> Self {
+        Self { fault: Fault::Upstream, detail: detail.into() }
+    }
+}
+
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        let fault = if error.is_timeout() { Fault::Timeout } else { Fault::Upstream };
+        Self { fault, detail: sentence(&error) }
+    }
+}
+
+impl From<AgentError> for Stop {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Transport(error) => error.into(),
+            other => Self::upstream(sentence(&other)),
+        }
+    }
+}
+
+/// What a step saw: the text for the receipt, and whether everything could be looked at.
+struct Seen {
+    detail: String,
+    result: StepResult,
+}
+
+impl Seen {
+    fn done(detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), result: StepResult::Done }
+    }
+
+    fn warning(detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), result: StepResult::Warning }
+    }
+}
+
+/// Whether the agent has said that it did what a control message asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Yes,
+    /// No answer in time, or one that is no control reply: the read-back decides.
+    Unclear,
+}
+
+pub(super) struct Run<'a> {
+    parts: &'a Parts,
+    agent: &'a KnownAgent,
+    view: &'a AgentView,
+    request: &'a SwapRequest,
+    swap: Swap,
+    /// Whether anything was sent that may have changed the agent.
+    is_touched: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        parts: &'a Parts,
+        agent: &'a KnownAgent,
+        view: &'a AgentView,
+        request: &'a SwapRequest,
+        swap: Swap,
+    ) -> Self {
+        Self { parts, agent, view, request, swap, is_touched: false }
+    }
+
+    /// Runs all steps. The receipt says how it ended.
+    pub(super) async fn finish(mut self) -> Swap {
+        self.swap.outcome = match self.before_touching().await {
+            Err(outcome) => outcome,
+            Ok(()) => match self.change().await {
+                Ok(outcome) => outcome,
+                Err(()) if self.is_touched => self.roll_back().await,
+                Err(()) => Outcome::Failed,
+            },
+        };
+        if self.swap.outcome.is_success() {
+            self.swap.fault = None;
+        }
+        self.swap
+    }
+
+    /// Notes a step, and passes on what it brought.
+    fn note(&mut self, kind: StepKind, started: Instant, seen: Result<Seen, Stop>) -> Result<(), ()> {
+        let (result, detail, end) = match seen {
+            Ok(seen) => (seen.result, seen.detail, Ok(())),
+            Err(stop) => {
+                self.swap.fault = Some(stop.fault);
+                (StepResult::Failed, stop.detail, Err(()))
+            }
+        };
+        let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+        self.swap.steps.push(Step { kind, result, detail, elapsed_ms });
+        end
+    }
+
+    async fn before_touching(&mut self) -> Result<(), Outcome> {
+        let started = Instant::now();
+        let seen = self.preflight().await;
+        self.note(StepKind::Preflight, started, seen).map_err(|()| Outcome::Refused)?;
+        if let (true, Some(model)) = (self.request.probe, self.request.model.clone()) {
+            let started = Instant::now();
+            let seen = self.probe(&model).await;
+            self.note(StepKind::Probe, started, seen).map_err(|()| Outcome::Refused)?;
+        }
+        let started = Instant::now();
+        let seen = self.read_before().await;
+        self.note(StepKind::ReadBefore, started, seen).map_err(|()| Outcome::Failed)
+    }
+
+    /// Nothing is sent to the agent but the question for its card.
+    async fn preflight(&self) -> Result<Seen, Stop> {
+        if self.request.model.is_none() && self.request.prompt == PromptChange::Keep {
+            return Err(Stop::request("Nothing to change: name a model or a prompt."));
+        }
+        let mut seen = Vec::new();
+        let mut is_unsure = false;
+        match (&self.view.card.value, &self.view.card.problem) {
+            (_, Some(problem @ (ClientError::Unreachable { .. } | ClientError::Timeout { .. }))) => {
+                return Err(problem.clone().into());
+            }
+            (None, _) => {
+                is_unsure = true;
+                seen.push("The agent shows no card.".to_owned());
+            }
+            (Some(_), _) => {}
+        }
+        let multiline = self.view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
+        if let (PromptChange::Set(prompt), false) = (&self.request.prompt, multiline)
+            && prompt.is_multiline()
+        {
+            return Err(Stop::request(
+                "The prompt has line breaks. This agent would take it for chat, and pay for it; write it on one line.",
+            ));
+        }
+        if let Some(model) = &self.request.model {
+            let registry = self.parts.registry.deployments().await;
+            if let Some(problem) = registry.problem {
+                return Err(problem.into());
+            }
+            let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+            let serving = serving(deployments, model.as_str());
+            seen.push(check_registered(model, &serving)?);
+            let (permitted, text) = self.check_key(model, &serving).await?;
+            is_unsure |= !permitted;
+            seen.push(text);
+        }
+        let detail = seen.join(" ");
+        Ok(if is_unsure { Seen::warning(detail) } else { Seen::done(detail) })
+    }
+
+    /// Whether the agent's key may call the model; false beside the text where nobody can tell.
+    async fn check_key(&self, model: &ModelSpec, serving: &[&Deployment]) -> Result<(bool, String), Stop> {
+        let Some(secret) = &self.parts.agent_key else {
+            let text = "The agent's key is not in the settings (TASK_AGENT_API_KEY), so it is not checked.";
+            return Ok((false, text.to_owned()));
+        };
+        let Some(key) = self.parts.proxy.key(&KeyHash::of(secret)).await? else {
+            return Err(Stop::request(
+                "The proxy does not know the agent's key (TASK_AGENT_API_KEY). Issue the agent a new one.",
+            ));
+        };
+        let label = key.label();
+        match key.state(self.parts.clock.now()) {
+            KeyState::Active => {}
+            state => return Err(Stop::request(format!("The agent's key {label} is {}.", state.label()))),
+        }
+        match key.access.permits(model.as_str(), serving) {
+            Permission::Allowed => Ok((true, format!("The agent's key {label} may call it."))),
+            Permission::Unsure => {
+                Ok((false, format!("Whether the agent's key {label} may call it is up to its team.")))
+            }
+            Permission::Denied => Err(Stop::request(format!(
+                "The agent's key {label} may not call {model}. Relax the key, or add the model to it."
+            ))),
+        }
+    }
+
+    async fn probe(&self, model: &ModelSpec) -> Result<Seen, Stop> {
+        let Some(key) = &self.parts.agent_key else {
+            return Ok(Seen::warning(
+                "Not tried: the agent's key is not in the settings (TASK_AGENT_API_KEY).",
+            ));
+        };
+        let probe = self.parts.proxy.probe(key, model).await.map_err(|error| {
+            let stop = Stop::from(error);
+            Stop { detail: format!("A tiny call of {model} failed: {}", stop.detail), ..stop }
+        })?;
+        Ok(Seen::done(match probe.model {
+            Some(served) => format!("A tiny call with the agent's key was answered by {served}."),
+            None => "A tiny call with the agent's key was answered.".to_owned(),
+        }))
+    }
+
+    async fn read_before(&mut self) -> Result<Seen, Stop> {
+        match self.control(&ControlMessage::GetConfig).await? {
+            (Reply::Config(config), _) => {
+                let seen = Seen::done(format!("The context is on {}.", describe(&config)));
+                self.swap.before = Some(config);
+                Ok(seen)
+            }
+            (Reply::Chat, _) => Err(not_switchable()),
+            _ => Ok(Seen::warning("The agent does not tell its configuration, so it could not be put back.")),
+        }
+    }
+
+    /// Control, read back, prove.
+    async fn change(&mut self) -> Result<Outcome, ()> {
+        let mut said = Said::Yes;
+        if let Some(model) = self.request.model.clone() {
+            said = self.send_control(StepKind::Model, &ControlMessage::Model(model)).await?;
+        }
+        if let Some(message) = prompt_message(&self.request.prompt) {
+            let prompt = self.send_control(StepKind::Prompt, &message).await?;
+            said = if prompt == Said::Yes { said } else { prompt };
+        }
+        let started = Instant::now();
+        let read = self.read_back(said).await;
+        let outcome = match &read {
+            Ok((outcome, _)) => *outcome,
+            Err(_) => Outcome::Failed,
+        };
+        self.note(StepKind::ReadBack, started, read.map(|(_, seen)| seen))?;
+        let Some(message) = self.request.message.clone() else { return Ok(outcome) };
+        let started = Instant::now();
+        let proof = self.prove(&message, started).await;
+        let proven = matches!(proof, Ok((true, _)));
+        self.note(StepKind::Prove, started, proof.map(|(_, seen)| seen))?;
+        Ok(if proven { Outcome::Proven } else { outcome })
+    }
+
+    async fn send_control(&mut self, kind: StepKind, message: &ControlMessage) -> Result<Said, ()> {
+        let started = Instant::now();
+        let result = self.control(message).await;
+        // A refusal in the agent's own words leaves it as it was; anything else may have changed it.
+        self.is_touched |= !matches!(&result, Ok((Reply::Refused(_), _)))
+            && !matches!(&result, Err(error) if error.is_refusal());
+        let (said, seen) = match result {
+            Ok((Reply::Done, _)) => (Said::Yes, Ok(Seen::done("The agent says that it did."))),
+            Ok((Reply::Refused(reason), _)) => {
+                let detail = format!("The agent refused: {}", redact::error_text(&reason));
+                (Said::Unclear, Err(Stop::request(detail)))
+            }
+            Ok((Reply::Chat, _)) => (Said::Unclear, Err(not_switchable())),
+            Ok((Reply::Config(_) | Reply::Unknown, _)) => (
+                Said::Unclear,
+                Ok(Seen::warning("The agent's reply is no clear yes; the read-back decides.")),
+            ),
+            // It may have arrived all the same.
+            Err(AgentError::Transport(error)) => {
+                let detail = format!("{} The read-back decides.", sentence(&error));
+                (Said::Unclear, Ok(Seen::warning(detail)))
+            }
+            Err(error) => (Said::Unclear, Err(error.into())),
+        };
+        self.note(kind, started, seen)?;
+        Ok(said)
+    }
+
+    async fn read_back(&mut self, said: Said) -> Result<(Outcome, Seen), Stop> {
+        let unreadable = |stop: Stop| match said {
+            Said::Yes => {
+                let detail = format!("The configuration could not be read back: {}", stop.detail);
+                Ok((Outcome::Accepted, Seen::warning(detail)))
+            }
+            Said::Unclear => Err(stop),
+        };
+        let config = match self.control(&ControlMessage::GetConfig).await {
+            Ok((Reply::Config(config), _)) => config,
+            Ok((Reply::Chat, _)) => return unreadable(not_switchable()),
+            Ok(_) => return unreadable(Stop::upstream("The agent does not tell its configuration.")),
+            Err(error) => return unreadable(error.into()),
+        };
+        let is_as_asked = self.is_as_asked(&config);
+        let told = describe(&config);
+        self.swap.after = Some(config);
+        if is_as_asked {
+            Ok((Outcome::Verified, Seen::done(format!("The context is on {told}."))))
+        } else {
+            Err(Stop::upstream(format!("The context is on {told}, which is not what was asked for.")))
+        }
+    }
+
+    fn is_as_asked(&self, config: &AgentConfig) -> bool {
+        let model = self.request.model.as_ref().is_none_or(|model| config.is_on(model));
+        let prompt = match &self.request.prompt {
+            PromptChange::Keep => true,
+            PromptChange::Set(prompt) => config.prompt.as_deref() == Some(prompt.as_str()),
+            PromptChange::Clear => config.prompt.is_none(),
+        };
+        model && prompt
+    }
+
+    /// Sends the message. True beside what was seen if the answer shows that the new model gave it.
+    async fn prove(&mut self, message: &str, started: Instant) -> Result<(bool, Seen), Stop> {
+        let time = self.parts.timeouts.message;
+        let answer = self.agent.client.send(&self.request.context, message, time).await?;
+        let answer_text: String = redact::secrets(&answer.text).chars().take(MAX_ANSWER_CHARS).collect();
+        let state = answer.state.as_ref().map(AgentConfig::spec_text);
+        let served = answer.served.clone().or_else(|| state.filter(|_| answer.from_model));
+        self.swap.proof = Some(Proof {
+            message: message.to_owned(),
+            answer: answer_text,
+            served: served.clone(),
+            tokens: answer.tokens,
+            elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
+        });
+        let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
+        match (served, wanted) {
+            (Some(served), Some(wanted)) if served == wanted.as_str() && answer.from_model => {
+                Ok((true, Seen::done(format!("{served} answered."))))
+            }
+            (Some(served), Some(wanted)) if served != wanted.as_str() => {
+                Err(Stop::upstream(format!("{served} answered, not {wanted}.")))
+            }
+            _ => Ok((false, Seen::warning("An answer came; the agent does not say which model gave it."))),
+        }
+    }
+
+    /// Puts the former model and prompt back, and looks whether they are.
+    async fn roll_back(&mut self) -> Outcome {
+        let fault = self.swap.fault;
+        let started = Instant::now();
+        let seen = self.put_back().await;
+        let outcome = if seen.is_ok() { Outcome::RolledBack } else { Outcome::Failed };
+        let _ = self.note(StepKind::RollBack, started, seen);
+        // The fault that decides the page's status is the one that made the swap fail.
+        self.swap.fault = fault;
+        outcome
+    }
+
+    async fn put_back(&mut self) -> Result<Seen, Stop> {
+        let Some(before) = self.swap.before.clone() else {
+            return Err(Stop::upstream("The former configuration is not known, so nothing was put back."));
+        };
+        let mut messages = Vec::new();
+        if self.request.model.is_some() {
+            let spec = before.spec().ok_or_else(|| {
+                Stop::upstream(format!(
+                    "The former model {} cannot be named to the agent.",
+                    before.spec_text()
+                ))
+            })?;
+            messages.push(ControlMessage::Model(spec));
+        }
+        if self.request.prompt != PromptChange::Keep {
+            messages.push(ControlMessage::Prompt(self.former_prompt(&before)?));
+        }
+        for message in messages {
+            self.control(&message).await?;
+        }
+        match self.control(&ControlMessage::GetConfig).await? {
+            (Reply::Config(config), _) if config == before => {
+                let seen = Seen::done(format!("The context is back on {}.", describe(&config)));
+                self.swap.after = Some(config);
+                Ok(seen)
+            }
+            (Reply::Config(config), _) => {
+                let detail =
+                    format!("The context is now on {}, not on what it was before.", describe(&config));
+                self.swap.after = Some(config);
+                Err(Stop::upstream(detail))
+            }
+            _ => Err(Stop::upstream(
+                "The agent does not tell its configuration; where it is now is not known.",
+            )),
+        }
+    }
+
+    fn former_prompt(&self, before: &AgentConfig) -> Result<Option<Prompt>, Stop> {
+        let Some(text) = &before.prompt else { return Ok(None) };
+        let cannot = || Stop::upstream("The former prompt cannot be sent to this agent.");
+        let prompt: Prompt = text.parse().map_err(|_| cannot())?;
+        let multiline = self.view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
+        if prompt.is_multiline() && !multiline { Err(cannot()) } else { Ok(Some(prompt)) }
+    }
+
+    async fn control(&self, message: &ControlMessage) -> Result<(Reply, Option<AgentConfig>), AgentError> {
+        self.parts.control(self.agent, &self.request.context, message).await
+    }
+}
+
+fn prompt_message(change: &PromptChange) -> Option<ControlMessage> {
+    match change {
+        PromptChange::Keep => None,
+        PromptChange::Set(prompt) => Some(ControlMessage::Prompt(Some(prompt.clone()))),
+        PromptChange::Clear => Some(ControlMessage::Prompt(None)),
+    }
+}
+
+fn check_registered(model: &ModelSpec, serving: &[&Deployment]) -> Result<String, Stop> {
+    if serving.is_empty() {
+        return Err(Stop::request(format!("The proxy has no model called {model}. Register it first.")));
+    }
+    if serving.iter().all(|deployment| deployment.blocked) {
+        return Err(Stop::request(format!("{model} is blocked at the proxy.")));
+    }
+    Ok(format!("{model} is registered."))
+}
+
+fn not_switchable() -> Stop {
+    Stop::upstream("A model answered: this agent takes control messages for chat, so it cannot be switched.")
+}
+
+fn describe(config: &AgentConfig) -> String {
+    match &config.prompt {
+        Some(prompt) => {
+            format!("{} with a prompt of {} characters", config.spec_text(), prompt.chars().count())
+        }
+        None => config.spec_text(),
+    }
+}
+
+/// An error as a sentence of a receipt.
+fn sentence(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!("{first}{}{end}", chars.as_str())
+}

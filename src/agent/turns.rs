@@ -209,3 +209,42 @@ fn messages<'a>(settings: &'a Settings, history: &'a History, text: &'a str) -> 
     messages.push(message("user", text));
     messages
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn send(context: &ContextId, text: &str) -> Send {
+        Send {
+            message_id: "m".to_owned(),
+            context: Some(context.clone()),
+            task: None,
+            texts: vec![text.to_owned()],
+            blocking: false,
+            history_length: None,
+        }
+    }
+
+    /// On one thread nothing that is spawned has run when `send` returns.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_turn_that_has_not_begun_yet_keeps_the_settings_it_was_sent_under() {
+        let name = |spec| ModelName::parse(spec, None).unwrap();
+        let proxy = Proxy::new("http://127.0.0.1:9", None, Duration::from_secs(5)).unwrap();
+        let agent = Arc::new(Agent::new(proxy, name("a/first"), Clock::system()));
+        let id = ContextId::new();
+        let sent = [agent.send(send(&id, "one")).await.unwrap(), agent.send(send(&id, "two")).await.unwrap()];
+        agent.contexts.open(&id).change(|settings| settings.name = name("a/second"));
+        for (task, expected) in sent.iter().zip(["a/first", "a/second"]) {
+            let reply = loop {
+                match agent.task(&task.id).unwrap().state {
+                    State::Done(reply) => break reply,
+                    _ => tokio::time::sleep(Duration::from_millis(2)).await,
+                }
+            };
+            let Outcome::Failure { call: Some(call), .. } = &reply.outcome else { panic!("it answered") };
+            assert_eq!(call.model, expected, "the first turn had its context, the second waited for it");
+        }
+    }
+}

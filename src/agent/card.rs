@@ -1,0 +1,54 @@
+//! The agent card, in one layout that readers of A2A 0.3 and of 1.0 both understand.
+
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use serde_json::{Value, json};
+
+use super::PATH;
+
+/// Says that this agent obeys control messages, and how: so that a client need not guess from the replies.
+const HOT_SWAP_EXTENSION: &str = "urn:patchbay:hotswap:1";
+
+/// The address that the client itself used, as far as its `Host` header tells.
+pub(super) fn url_as_asked(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = host.and_then(|host| host.parse::<Authority>().ok());
+    let authority = authority.filter(|authority| !authority.as_str().contains('@'));
+    let authority = authority.as_ref().map_or("localhost", Authority::as_str);
+    format!("http://{authority}{PATH}")
+}
+
+pub(super) fn card(url: &str) -> Value {
+    let interface =
+        |version: &str| json!({"url": url, "protocolBinding": "JSONRPC", "protocolVersion": version});
+    json!({
+        "name": "litellm_agent",
+        "description": "Answers through a LiteLLM proxy. Model and system prompt can be swapped while it runs, \
+                        for each context on its own.",
+        "version": env!("CARGO_PKG_VERSION"),
+        "url": url,
+        "protocolVersion": "0.3.0",
+        "preferredTransport": "JSONRPC",
+        "supportedInterfaces": [interface("1.0"), interface("0.3")],
+        "capabilities": {
+            "streaming": false,
+            "pushNotifications": false,
+            "extensions": [{
+                "uri": HOT_SWAP_EXTENSION,
+                "description": "Obeys [HOTSWAP:MODEL:provider/model], [HOTSWAP:PROMPT:text] and [HOTSWAP:GET_CONFIG].",
+                "required": false,
+                "params": {"scope": "context", "multilinePrompt": true},
+            }],
+        },
+        "defaultInputModes": ["text/plain"],
+        "defaultOutputModes": ["text/plain"],
+        "skills": [{
+            "id": "chat",
+            "name": "General assistant",
+            "description": "Answers questions with the model that its context is set to.",
+            "tags": ["chat", "litellm", "hot-swap"],
+            "examples": ["Which model am I using?", "[HOTSWAP:MODEL:openai/gpt-5]", "[HOTSWAP:GET_CONFIG]"],
+        }],
+    })
+}

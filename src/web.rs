@@ -1,0 +1,18 @@
+//! Pages, addresses, login, errors for people. Each address answers as a page, as a fragment of it (for
+//! htmx) and as JSON, from one loader.
+
+mod assets;
+mod auth;
+mod errors;
+mod forms;
+mod headers;
+pub mod pages;
+pub mod paths;
+mod respond;
+mod router;
+mod state;
+mod table;
+mod ui;
+
+pub use router::router;
+pub use state::{AppState, Parts};

@@ -1,0 +1,276 @@
+//! Errors for people: a title, what to do, and the request's id. The cause goes to the log.
+//!
+//! Handlers return a [`Problem`]; [`render`] makes a page, a fragment or JSON of it, and of any bare error
+//! status that a layer below it answered with.
+
+use std::any::Any;
+
+use askama::Template;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::json;
+
+use crate::clients::a2a::AgentError;
+use crate::clients::{ClientError, Meaning};
+use crate::services::keys::KeyChangeError;
+use crate::services::switcher::{ReadError, SwapError};
+use crate::store::StoreError;
+use crate::web::paths::Paths;
+use crate::web::state::AppState;
+use crate::web::ui::{RequestIdText, Wants};
+
+/// An error as a person sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) title: String,
+    pub(super) detail: String,
+    pub(super) advice: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self { status, title: title.to_owned(), detail: detail.into(), advice: advice.to_owned() }
+    }
+
+    pub(super) fn not_found(what: &str) -> Self {
+        let detail = format!("{what} was not found.");
+        Self::new(StatusCode::NOT_FOUND, "Not found", detail, "Check the address, or go back to the list.")
+    }
+
+    /// What to tell of an answer of the proxy or an agent that did not come, or was an error.
+    pub(super) fn of_client(error: &ClientError) -> Self {
+        let status = match error {
+            ClientError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let (title, advice) = explain(error);
+        Self::new(status, title, capitalised(&error.to_string()), advice)
+    }
+
+    fn of_agent(error: &AgentError) -> Self {
+        match error {
+            AgentError::Transport(error) => Self::of_client(error),
+            other => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "The agent failed",
+                capitalised(&other.to_string()),
+                "Look at the agent's log.",
+            ),
+        }
+    }
+
+    /// The session store failed.
+    pub(super) fn of_session() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Patchbay's database does not answer",
+            "The session could not be written.",
+            "Try again in a moment. The log has the cause.",
+        )
+    }
+
+    fn of_store(error: &StoreError) -> Self {
+        tracing::error!(%error, "the database failed");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Patchbay's database does not answer",
+            "What you asked for may not have been written down.",
+            "Try again in a moment. The log has the cause.",
+        )
+    }
+}
+
+/// Title and advice.
+fn explain(error: &ClientError) -> (&'static str, &'static str) {
+    let is_proxy = match error {
+        ClientError::Unreachable { server, .. }
+        | ClientError::Timeout { server, .. }
+        | ClientError::TooLarge { server, .. }
+        | ClientError::NotUnderstood { server, .. }
+        | ClientError::Status { server, .. } => *server == "the proxy",
+    };
+    match (error, is_proxy) {
+        (ClientError::Unreachable { .. }, true) => {
+            ("The proxy is down", "Start the LiteLLM proxy, or correct LITELLM_PROXY_URL.")
+        }
+        (ClientError::Unreachable { .. }, false) => {
+            ("The agent is down", "Start the agent, or correct its address in PATCHBAY_AGENTS.")
+        }
+        (ClientError::Timeout { .. }, true) => ("The proxy is too slow", "Try again, or look at the proxy's log."),
+        (ClientError::Timeout { .. }, false) => ("The agent is too slow", "Try again, or look at the agent's log."),
+        (ClientError::Status { meaning: Meaning::Credentials, .. }, true) => {
+            ("The proxy refuses the master key", "Set LITELLM_MASTER_KEY to the proxy's own, and restart Patchbay.")
+        }
+        (ClientError::Status { meaning: Meaning::DatabaseDown, .. }, _) => {
+            ("The proxy's database is down", "Start the proxy's Postgres. Models that are loaded go on answering.")
+        }
+        (ClientError::Status { meaning: Meaning::NoDatabase, .. }, _) => (
+            "The proxy has no database",
+            "Virtual keys need one: start the proxy with DATABASE_URL. If it has one, check LITELLM_MASTER_KEY.",
+        ),
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, true) => {
+            ("The proxy's answer is not understood", "Is LITELLM_PROXY_URL the address of a LiteLLM proxy?")
+        }
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, false) => {
+            ("The agent's answer is not understood", "Is the address in PATCHBAY_AGENTS an A2A endpoint?")
+        }
+        (_, true) => ("The proxy failed", "Look at the proxy's log."),
+        (_, false) => ("The agent failed", "Look at the agent's log."),
+    }
+}
+
+pub(super) fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::of_store(&error)
+    }
+}
+
+impl From<KeyChangeError> for Problem {
+    fn from(error: KeyChangeError) -> Self {
+        match error {
+            KeyChangeError::Unknown => Self::not_found("The key"),
+            KeyChangeError::Proxy(error) => Self::of_client(&error),
+            KeyChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
+            ReadError::Agent(error) => Self::of_agent(&error),
+            ReadError::NotSwitchable => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "The agent cannot be switched",
+                capitalised(&error.to_string()),
+                "Use an agent that understands [HOTSWAP:…] control messages.",
+            ),
+            ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SwapError> for Problem {
+    fn from(error: SwapError) -> Self {
+        let detail = capitalised(&error.to_string());
+        match error {
+            SwapError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
+            SwapError::Busy { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "A swap is running",
+                detail,
+                "Wait until it has ended, then look at the context and try again.",
+            ),
+            SwapError::Changed { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "The context has changed",
+                detail,
+                "Look at what has changed, then try again.",
+            ),
+            SwapError::Store(error) => error.into(),
+            SwapError::Interrupted => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The swap was interrupted", detail, "Look at the context.")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// For the layer that catches panics.
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("of unknown kind"), "a request's handler panicked");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+#[derive(Template)]
+#[template(path = "error.html", blocks = ["content"])]
+struct ErrorPage<'a> {
+    paths: &'a Paths,
+    problem: &'a Problem,
+    request_id: &'a str,
+}
+
+/// Turns an error answer into a page, a fragment or JSON.
+pub(super) async fn render(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let wants = Wants::of(request.headers());
+    let request_id = RequestIdText::of(request.extensions());
+    let response = next.run(request).await;
+    let status = response.status();
+    let problem = match response.extensions().get::<Problem>() {
+        Some(problem) => problem.clone(),
+        None if is_bare_error(&response) => bare(status),
+        None => return response,
+    };
+    let body = answer(wants, &state.paths, &problem, &request_id.0);
+    let (mut parts, _) = response.into_parts();
+    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+        parts.headers.remove(name);
+    }
+    let (content, body) = body.into_parts();
+    parts.headers.extend(content.headers);
+    Response::from_parts(parts, body)
+}
+
+fn is_bare_error(response: &Response) -> bool {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_ours = kind.starts_with(b"text/html") || kind.starts_with(b"application/json");
+    (status.is_client_error() || status.is_server_error()) && !is_ours
+}
+
+/// What to say where a layer answered with a status alone.
+fn bare(status: StatusCode) -> Problem {
+    let (title, detail, advice) = match status {
+        StatusCode::NOT_FOUND => {
+            ("Not found", "There is no page at this address.", "Check the address, or go back to the overview.")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("Not possible here", "This address does not take that kind of request.", "Go back to the overview.")
+        }
+        StatusCode::FORBIDDEN => (
+            "Refused",
+            "The request came from another site, or through a proxy that hides where it came from.",
+            "Use the dashboard's own pages. A reverse proxy must keep the Host and Origin headers.",
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => ("Too large", "The form holds more than is taken.", "Send less."),
+        status if status.is_client_error() => {
+            ("Not understood", "The request is not complete or not well-formed.", "Go back, and try again.")
+        }
+        _ => ("Something broke", "Patchbay made a mistake.", "Try again. The log has the cause, under the request id."),
+    };
+    Problem::new(status, title, detail, advice)
+}
+
+fn answer(wants: Wants, paths: &Paths, problem: &Problem, request_id: &str) -> Response {
+    let page = ErrorPage { paths, problem, request_id };
+    let html = match wants {
+        Wants::Json => {
+            let Problem { title, detail, advice, .. } = problem;
+            let error = json!({ "title": title, "detail": detail, "advice": advice, "request_id": request_id });
+            return Json(json!({ "error": error })).into_response();
+        }
+        Wants::Fragment => page.as_content().render(),
+        Wants::Page => page.render(),
+    };
+    // The last resort of the error page itself.
+    Html(html.unwrap_or_else(|_| problem.title.clone())).into_response()
+}

@@ -1,0 +1,30 @@
+//! Forms that come back with what was wrong beside its field.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What is wrong with a form, by field.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub(super) struct FieldErrors(BTreeMap<&'static str, String>);
+
+impl FieldErrors {
+    /// Notes what is wrong with a field; the first error stays.
+    pub(super) fn add(&mut self, field: &'static str, error: impl ToString) {
+        self.0.entry(field).or_insert_with(|| error.to_string());
+    }
+
+    /// The error at a field.
+    pub(super) fn at(&self, field: &str) -> Option<&str> {
+        self.0.get(field).map(String::as_str)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}

@@ -1,0 +1,51 @@
+//! One file for each family of pages: the page's struct, then its handler.
+
+pub(super) mod agents;
+pub(super) mod audit;
+pub(super) mod contexts;
+pub(super) mod keys;
+pub(super) mod login;
+pub(super) mod models;
+pub(super) mod overview;
+pub(super) mod switch;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::clients::ClientError;
+use crate::web::errors::Problem;
+
+/// What was wrong with a server when a page was made, beside what is shown all the same.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Trouble {
+    /// In a few words.
+    pub(super) title: String,
+    /// What was seen.
+    pub(super) detail: String,
+    /// What to do.
+    pub(super) advice: String,
+    #[serde(skip)]
+    status: axum::http::StatusCode,
+}
+
+impl Trouble {
+    pub(super) fn of(error: &ClientError) -> Self {
+        let Problem { status, title, detail, advice } = Problem::of_client(error);
+        Self { title, detail, advice, status }
+    }
+
+    /// The status of a page that has nothing to show for it; with an older copy to show it is 200.
+    pub(super) fn status(trouble: Option<&Self>, has_copy: bool) -> axum::http::StatusCode {
+        match trouble {
+            Some(trouble) if !has_copy => trouble.status,
+            _ => axum::http::StatusCode::OK,
+        }
+    }
+}
+
+/// When a copy was made, for the stamp above a table.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AsOf {
+    /// The time; none where there is no copy.
+    pub(super) at: Option<Timestamp>,
+}

@@ -1,0 +1,140 @@
+//! The agents of the settings.
+
+use std::str::FromStr as _;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Serialize;
+
+use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
+use crate::domain::context::KnownContext;
+use crate::services::agents::AgentView;
+use crate::web::errors::Problem;
+use crate::web::pages::Trouble;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::ui::Ui;
+
+const CONTEXTS: u32 = 500;
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new().route(route::AGENTS, get(list)).route(route::AGENT, get(show))
+}
+
+/// An agent, as tables and cards show it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct AgentRow {
+    pub(crate) name: AgentName,
+    pub(crate) address: String,
+    pub(crate) card: Option<AgentCard>,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) scope: Option<Scope>,
+}
+
+impl AgentRow {
+    pub(crate) fn of(view: AgentView) -> Self {
+        Self {
+            name: view.name,
+            address: view.address,
+            trouble: view.card.problem.as_ref().map(Trouble::of),
+            dialect: view.dialect.or_else(|| Some(view.card.value.as_ref()?.dialect)),
+            card: view.card.value.as_deref().cloned(),
+            scope: view.scope,
+        }
+    }
+
+    /// What a swap changes, in a sentence for people.
+    pub(crate) fn scope_text(&self) -> &'static str {
+        match self.scope {
+            Some(Scope::Context) => "Each context has a model and a prompt of its own.",
+            Some(Scope::Agent) => "All contexts share one model and one prompt: a swap in one changes every other.",
+            None => "Not seen yet whether a swap is for one context or for all; the first answer shows it.",
+        }
+    }
+
+    /// The same in two words.
+    pub(crate) fn scope_label(&self) -> &'static str {
+        match self.scope {
+            Some(Scope::Context) => "per context",
+            Some(Scope::Agent) => "agent-wide",
+            None => "not seen yet",
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "agents/list.html", blocks = ["content"])]
+struct AgentsPage {
+    ui: Ui,
+    data: AgentsData,
+}
+
+#[derive(Serialize)]
+struct AgentsData {
+    agents: Vec<AgentRow>,
+}
+
+impl Page for AgentsPage {
+    type Data = AgentsData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &AgentsData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+async fn list(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
+    let agents = state.agents.views().await?.into_iter().map(AgentRow::of).collect();
+    Ok(AgentsPage { ui, data: AgentsData { agents } }.respond(StatusCode::OK))
+}
+
+#[derive(Template)]
+#[template(path = "agents/show.html", blocks = ["content"])]
+struct AgentPage {
+    ui: Ui,
+    data: AgentData,
+}
+
+#[derive(Serialize)]
+struct AgentData {
+    agent: AgentRow,
+    contexts: Vec<KnownContext>,
+}
+
+impl Page for AgentPage {
+    type Data = AgentData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &AgentData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+async fn show(State(state): State<AppState>, ui: Ui, Path(name): Path<String>) -> Result<Response, Problem> {
+    let known = AgentName::from_str(&name).ok().and_then(|name| state.agents.get(&name));
+    let known = known.ok_or_else(|| Problem::not_found("The agent"))?;
+    let agent = AgentRow::of(state.agents.view(known).await?);
+    let mut contexts = state.store.contexts(CONTEXTS).await?;
+    contexts.retain(|context| context.agent == agent.name);
+    Ok(AgentPage { ui, data: AgentData { agent, contexts } }.respond(StatusCode::OK))
+}

@@ -1,0 +1,180 @@
+//! The overview: is the proxy fine, which agent runs, what happened last, what needs attention.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Serialize;
+
+use crate::clients::litellm::{Database, Health};
+use crate::domain::key::KeyState;
+use crate::domain::swap::{Outcome, Swap};
+use crate::web::errors::Problem;
+use crate::web::pages::Trouble;
+use crate::web::pages::agents::AgentRow;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::ui::Ui;
+
+const RECENT: u32 = 8;
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new().route(route::HOME, get(show))
+}
+
+#[derive(Template)]
+#[template(path = "overview.html", blocks = ["content"])]
+struct OverviewPage {
+    ui: Ui,
+    data: Overview,
+}
+
+#[derive(Serialize)]
+struct Overview {
+    proxy: ProxyCard,
+    deployments: Option<u64>,
+    model_names: Option<u64>,
+    keys: Option<u64>,
+    spend: Option<f64>,
+    agents: Vec<AgentRow>,
+    swaps: Vec<Swap>,
+    attention: Vec<Attention>,
+}
+
+#[derive(Serialize)]
+struct ProxyCard {
+    address: String,
+    health: Option<Health>,
+    trouble: Option<Trouble>,
+}
+
+impl ProxyCard {
+    /// One word, and the colour of its badge.
+    fn state(&self) -> (&'static str, &'static str) {
+        match (&self.trouble, self.health.as_ref().map(|health| health.database)) {
+            (Some(_), _) | (None, None) => ("down", "bad"),
+            (None, Some(Database::Connected)) => ("healthy", "good"),
+            (None, Some(Database::Down)) => ("database down", "bad"),
+            (None, Some(Database::None)) => ("no database", "warn"),
+        }
+    }
+}
+
+/// Something that someone should look at.
+#[derive(Serialize)]
+struct Attention {
+    title: String,
+    detail: String,
+    href: Option<String>,
+}
+
+impl Page for OverviewPage {
+    type Data = Overview;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &Overview {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
+    // All at once: each may have to wait for a server of its own.
+    let (health, registry, keys, spend, agents) = tokio::join!(
+        state.proxy.health(),
+        state.registry.deployments(),
+        state.keys.view(),
+        state.proxy.spend(),
+        state.agents.views(),
+    );
+    let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
+    let proxy = ProxyCard {
+        address: state.proxy.address().to_owned(),
+        health: health.value.as_deref().cloned(),
+        trouble: health.problem.as_ref().map(Trouble::of),
+    };
+    let mut attention = attention(&ui, &proxy, &agents);
+    attention.extend(registry.problem.filter(|_| proxy.trouble.is_none()).map(|problem| of_trouble(&problem)));
+    attention.extend(agent_key(&state, &ui).await);
+    let names = registry.value.as_ref().map(|all| all.iter().map(|d| &d.name).collect::<std::collections::HashSet<_>>());
+    let data = Overview {
+        deployments: registry.value.as_ref().map(|deployments| deployments.len() as u64),
+        model_names: names.map(|names| names.len() as u64),
+        keys: keys.has_data().then_some(keys.total),
+        spend: spend.value.as_deref().copied(),
+        swaps: state.store.recent_swaps(RECENT).await?,
+        proxy,
+        agents,
+        attention,
+    };
+    Ok(OverviewPage { ui, data }.respond(StatusCode::OK))
+}
+
+fn of_trouble(problem: &crate::clients::ClientError) -> Attention {
+    let Trouble { title, detail, advice, .. } = Trouble::of(problem);
+    Attention { title, detail: format!("{detail}. {advice}"), href: None }
+}
+
+fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> {
+    let mut all = Vec::new();
+    if let Some(trouble) = &proxy.trouble {
+        let detail = format!("{}. {}", trouble.detail, trouble.advice);
+        all.push(Attention { title: trouble.title.clone(), detail, href: None });
+    }
+    match proxy.health.as_ref().filter(|_| proxy.trouble.is_none()).map(|health| health.database) {
+        Some(Database::Down) => all.push(Attention {
+            title: "The proxy's database is down".to_owned(),
+            detail: "Keys and registry cannot be changed, and new keys are refused.".to_owned(),
+            href: None,
+        }),
+        Some(Database::None) => all.push(Attention {
+            title: "The proxy has no database".to_owned(),
+            detail: "It knows the models of its configuration file only, and no virtual keys.".to_owned(),
+            href: None,
+        }),
+        _ => {}
+    }
+    all.extend(agents.iter().filter_map(|agent| {
+        let trouble = agent.trouble.as_ref()?;
+        let detail = format!("{}. {}", trouble.detail, trouble.advice);
+        Some(Attention { title: format!("{}: {}", agent.name, trouble.title), detail, href: Some(ui.paths.agent(&agent.name)) })
+    }));
+    all
+}
+
+/// What is wrong with the agent's own key.
+async fn agent_key(state: &AppState, ui: &Ui) -> Option<Attention> {
+    let hash = state.switcher.agent_key_hash()?;
+    let key = match state.switcher.agent_key().await {
+        Ok(Some(key)) => key,
+        Ok(None) => {
+            return Some(Attention {
+                title: "The proxy does not know the agent's key".to_owned(),
+                detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY to it.".to_owned(),
+                href: Some(ui.paths.keys()),
+            });
+        }
+        Err(_) => return None, // The proxy's own trouble is told already.
+    };
+    let state = key.state(ui.now);
+    (state != KeyState::Active).then(|| Attention {
+        title: format!("The agent's key {} is {}", key.label(), state.label()),
+        detail: "The agent's calls are refused by the proxy.".to_owned(),
+        href: Some(ui.paths.key(&hash)),
+    })
+}
+
+impl Overview {
+    fn undecided(&self) -> usize {
+        self.swaps.iter().filter(|swap| swap.outcome == Outcome::Unknown).count()
+    }
+}

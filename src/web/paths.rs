@@ -1,0 +1,241 @@
+//! Every address, once: routes, links, redirects and tests take them from here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::form_urlencoded;
+
+use crate::domain::agent::AgentName;
+use crate::domain::context::ContextId;
+use crate::domain::key::KeyHash;
+
+/// Route patterns, below the base path.
+pub mod route {
+    /// The overview.
+    pub const HOME: &str = "/";
+    /// The login form.
+    pub const LOGIN: &str = "/login";
+    /// Ends the session.
+    pub const LOGOUT: &str = "/logout";
+    /// The registry.
+    pub const MODELS: &str = "/models";
+    /// One deployment.
+    pub const MODEL: &str = "/models/{id}";
+    /// The virtual keys.
+    pub const KEYS: &str = "/keys";
+    /// One key.
+    pub const KEY: &str = "/keys/{hash}";
+    /// Lets a key call every model.
+    pub const KEY_RELAX: &str = "/keys/{hash}/relax";
+    /// The switcher.
+    pub const SWITCH: &str = "/switch";
+    /// The contexts.
+    pub const CONTEXTS: &str = "/contexts";
+    /// One context.
+    pub const CONTEXT: &str = "/contexts/{agent}/{context}";
+    /// Reads a context's configuration from its agent.
+    pub const CONTEXT_REFRESH: &str = "/contexts/{agent}/{context}/refresh";
+    /// Puts back what a context was on before a swap.
+    pub const CONTEXT_UNDO: &str = "/contexts/{agent}/{context}/undo";
+    /// The agents.
+    pub const AGENTS: &str = "/agents";
+    /// One agent.
+    pub const AGENT: &str = "/agents/{name}";
+    /// The audit.
+    pub const AUDIT: &str = "/audit";
+    /// Whether the process runs.
+    pub const HEALTHZ: &str = "/healthz";
+    /// Whether it can serve.
+    pub const READYZ: &str = "/readyz";
+    /// Style sheet, script, icons.
+    pub const STATIC: &str = "/static";
+}
+
+/// All but the characters that may stand in a path's segment unescaped.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// Builds addresses below a base path.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    base: Arc<str>,
+    assets_version: Arc<str>,
+}
+
+impl Paths {
+    /// Addresses below `base`: empty, or `/a/b`. Asset addresses carry `assets_version`.
+    #[must_use]
+    pub fn new(base: &str, assets_version: &str) -> Self {
+        Self { base: base.into(), assets_version: assets_version.into() }
+    }
+
+    /// The path prefix.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// An address without parameters.
+    #[must_use]
+    pub fn at(&self, route: &str) -> String {
+        format!("{}{route}", self.base)
+    }
+
+    fn fill(&self, route: &str, parameters: &[(&str, &str)]) -> String {
+        parameters.iter().fold(self.at(route), |path, (name, value)| {
+            path.replace(&format!("{{{name}}}"), &utf8_percent_encode(value, SEGMENT).to_string())
+        })
+    }
+
+    /// The overview.
+    #[must_use]
+    pub fn home(&self) -> String {
+        self.at(route::HOME)
+    }
+
+    /// The login form, which leads on to `next`.
+    #[must_use]
+    pub fn login(&self, next: Option<&str>) -> String {
+        with_query(self.at(route::LOGIN), next.map(|next| ("next", next)))
+    }
+
+    /// Ends the session.
+    #[must_use]
+    pub fn logout(&self) -> String {
+        self.at(route::LOGOUT)
+    }
+
+    /// The registry.
+    #[must_use]
+    pub fn models(&self) -> String {
+        self.at(route::MODELS)
+    }
+
+    /// One deployment.
+    #[must_use]
+    pub fn model(&self, id: &str) -> String {
+        self.fill(route::MODEL, &[("id", id)])
+    }
+
+    /// The virtual keys.
+    #[must_use]
+    pub fn keys(&self) -> String {
+        self.at(route::KEYS)
+    }
+
+    /// The virtual keys that may call a model.
+    #[must_use]
+    pub fn keys_for(&self, model: &str) -> String {
+        with_query(self.keys(), [("model", model)])
+    }
+
+    /// One key.
+    #[must_use]
+    pub fn key(&self, hash: &KeyHash) -> String {
+        self.fill(route::KEY, &[("hash", hash.as_str())])
+    }
+
+    /// Lets a key call every model.
+    #[must_use]
+    pub fn key_relax(&self, hash: &KeyHash) -> String {
+        self.fill(route::KEY_RELAX, &[("hash", hash.as_str())])
+    }
+
+    /// The switcher.
+    #[must_use]
+    pub fn switch(&self) -> String {
+        self.at(route::SWITCH)
+    }
+
+    /// The switcher, filled in.
+    #[must_use]
+    pub fn switch_to(&self, agent: Option<&AgentName>, context: Option<&ContextId>, model: Option<&str>) -> String {
+        let agent = agent.map(|agent| ("agent", agent.as_str()));
+        let context = context.map(|context| ("context", context.as_str()));
+        with_query(self.switch(), agent.into_iter().chain(context).chain(model.map(|model| ("model", model))))
+    }
+
+    /// The switcher with the receipt of a swap.
+    #[must_use]
+    pub fn receipt(&self, agent: &AgentName, context: &ContextId, swap: &str) -> String {
+        let query = [("agent", agent.as_str()), ("context", context.as_str()), ("swap", swap)];
+        format!("{}#receipt", with_query(self.switch(), query))
+    }
+
+    /// The contexts.
+    #[must_use]
+    pub fn contexts(&self) -> String {
+        self.at(route::CONTEXTS)
+    }
+
+    /// One context.
+    #[must_use]
+    pub fn context(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT, agent, context)
+    }
+
+    /// Reads a context's configuration from its agent.
+    #[must_use]
+    pub fn context_refresh(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_REFRESH, agent, context)
+    }
+
+    /// Puts back what a context was on before a swap.
+    #[must_use]
+    pub fn context_undo(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_UNDO, agent, context)
+    }
+
+    fn of_context(&self, route: &str, agent: &AgentName, context: &ContextId) -> String {
+        self.fill(route, &[("agent", agent.as_str()), ("context", context.as_str())])
+    }
+
+    /// The agents.
+    #[must_use]
+    pub fn agents(&self) -> String {
+        self.at(route::AGENTS)
+    }
+
+    /// One agent.
+    #[must_use]
+    pub fn agent(&self, name: &AgentName) -> String {
+        self.fill(route::AGENT, &[("name", name.as_str())])
+    }
+
+    /// The audit.
+    #[must_use]
+    pub fn audit(&self) -> String {
+        self.at(route::AUDIT)
+    }
+
+    /// A file below `static`, which a browser may keep for a year: its address changes with its content.
+    #[must_use]
+    pub fn asset(&self, name: &str) -> String {
+        format!("{}{}/{name}?v={}", self.base, route::STATIC, self.assets_version)
+    }
+}
+
+/// `path` with a query, unless it would be empty.
+pub fn with_query<N, V>(path: impl fmt::Display, pairs: impl IntoIterator<Item = (N, V)>) -> String
+where
+    N: AsRef<str>,
+    V: AsRef<str>,
+{
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs);
+    let query = query.finish();
+    if query.is_empty() { path.to_string() } else { format!("{path}?{query}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_id_holds_stays_one_segment() {
+        let paths = Paths::new("/a/b", "1");
+        assert_eq!(paths.model("x/../y?z#%é"), "/a/b/models/x%2F..%2Fy%3Fz%23%25%C3%A9");
+        assert_eq!(paths.login(Some("/models?q=a b")), "/a/b/login?next=%2Fmodels%3Fq%3Da+b");
+        assert_eq!(paths.asset("app.css"), "/a/b/static/app.css?v=1");
+    }
+}

@@ -1,0 +1,112 @@
+//! The routes and the layers around them.
+
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use axum_login::AuthManagerLayerBuilder;
+use serde_json::json;
+use time::Duration;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::csrf::CsrfLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::{DefaultOnFailure, TraceLayer};
+use tower_sessions::cookie::SameSite;
+use tower_sessions::{Expiry, SessionManagerLayer};
+
+use crate::web::paths::route;
+use crate::web::state::AppState;
+use crate::web::{assets, auth, errors, headers, pages};
+
+/// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
+const MAX_FORM: usize = 512 * 1024;
+
+/// How long a login lasts.
+const SESSION: Duration = Duration::hours(12);
+
+/// The name of the session's cookie.
+const COOKIE: &str = "patchbay_session";
+
+/// The whole dashboard.
+pub fn router(state: AppState) -> Router {
+    let sessions = SessionManagerLayer::new(state.store.sessions())
+        .with_name(COOKIE)
+        .with_path(if state.paths.base().is_empty() { "/".to_owned() } else { state.paths.base().to_owned() })
+        .with_http_only(true)
+        .with_same_site(SameSite::Lax)
+        // The server cannot know whether a reverse proxy in front of it speaks TLS.
+        .with_secure(false)
+        .with_expiry(Expiry::OnInactivity(SESSION));
+    let auth = AuthManagerLayerBuilder::new(auth::Backend::new(state.login.clone()), sessions).build();
+
+    let for_users = Router::new()
+        .merge(pages::overview::router())
+        .merge(pages::models::router())
+        .merge(pages::keys::router())
+        .merge(pages::switch::router())
+        .merge(pages::contexts::router())
+        .merge(pages::agents::router())
+        .merge(pages::audit::router())
+        .route_layer(from_fn_with_state(state.clone(), auth::require_user));
+    let for_all = Router::new()
+        .route(route::HEALTHZ, get(healthz))
+        .route(route::READYZ, get(readyz))
+        .nest_service(route::STATIC, assets_service());
+    let app = for_users.merge(pages::login::router()).layer(auth).merge(for_all);
+    around(below(state.paths.base(), app), state)
+}
+
+/// The layers, the outermost last.
+fn around(app: Router<AppState>, state: AppState) -> Router {
+    app.fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(CsrfLayer::new())
+        .layer(CatchPanicLayer::custom(errors::panicked))
+        .layer(from_fn_with_state(state.clone(), errors::render))
+        .layer(from_fn(headers::add))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(state)
+}
+
+/// Puts the application below a path. A slash at its end is led to the overview.
+fn below(base: &str, app: Router<AppState>) -> Router<AppState> {
+    if base.is_empty() {
+        return app;
+    }
+    let home = base.to_owned();
+    let slash = get(move || async move { Redirect::permanent(&home) });
+    Router::new().nest(base, app).route(&format!("{base}/"), slash)
+}
+
+fn assets_service() -> Router<AppState> {
+    let kept = SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, |response: &axum::http::Response<_>| {
+        response.status().is_success().then_some(headers::A_YEAR)
+    });
+    Router::new().fallback_service(assets::service()).layer(kept)
+}
+
+/// The address is logged without its query: people search for what they would not want in a log.
+fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), route, id)
+}
+
+async fn healthz() -> &'static str {
+    "ok"
+}
+
+async fn readyz(State(state): State<AppState>, _request: Request) -> Response {
+    match state.store.ping().await {
+        Ok(()) => Json(json!({ "status": "ready" })).into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "database down" }))).into_response()
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What handlers work with.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::config::Login;
+use crate::domain::clock::Clock;
+use crate::services::agents::Agents;
+use crate::services::keys::Keys;
+use crate::services::proxy::Proxy;
+use crate::services::registry::Registry;
+use crate::services::switcher::Switcher;
+use crate::store::Store;
+use crate::web::paths::Paths;
+
+/// The parts, shared by all requests.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// The parts of the application that pages use.
+pub struct Parts {
+    /// The addresses.
+    pub paths: Paths,
+    /// The shared login.
+    pub login: Login,
+    /// The clock.
+    pub clock: Clock,
+    /// The database.
+    pub store: Store,
+    /// The proxy's health and spend.
+    pub proxy: Proxy,
+    /// The models.
+    pub registry: Registry,
+    /// The keys.
+    pub keys: Keys,
+    /// The agents.
+    pub agents: Agents,
+    /// The swaps.
+    pub switcher: Switcher,
+}
+
+impl AppState {
+    /// Shares `parts`.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

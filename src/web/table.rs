@@ -1,0 +1,181 @@
+//! Search, filters, sort and page of a table, all in the address.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequestParts, RawQuery};
+use axum::http::request::Parts;
+use serde::Serialize;
+use url::form_urlencoded;
+
+use crate::web::paths::with_query;
+
+/// Rows a page.
+pub(super) const SIZES: [usize; 3] = [50, 100, 200];
+
+/// Longest search text, in characters.
+const MAX_VALUE_CHARS: usize = 300;
+
+/// A table's parameters; what is unknown, empty or too long is left out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query {
+    values: BTreeMap<String, String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
+        let pairs = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
+        let values = pairs
+            .take(50)
+            .map(|(name, value)| (name.into_owned(), value.trim().to_owned()))
+            .filter(|(name, value)| {
+                name.len() <= 30 && !value.is_empty() && value.chars().count() <= MAX_VALUE_CHARS
+            })
+            .collect();
+        Ok(Self { values })
+    }
+}
+
+impl Query {
+    /// A parameter; empty where it is not given.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", String::as_str)
+    }
+
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| !self.get(name).is_empty())
+    }
+
+    /// The rows a page; an unknown number counts as the least.
+    pub(super) fn size(&self) -> usize {
+        self.get("size").parse().ok().filter(|size| SIZES.contains(size)).unwrap_or(SIZES[0])
+    }
+
+    /// The column to sort by, if it is one of `columns`, and whether downwards.
+    pub(super) fn sort<'a>(&self, columns: &[&'a str], default: (&'a str, bool)) -> (&'a str, bool) {
+        match columns.iter().find(|column| **column == self.get("sort")) {
+            Some(column) => (column, self.get("dir") == "desc"),
+            None => default,
+        }
+    }
+
+    /// The address with some parameters changed; an empty value takes one out.
+    pub(super) fn link(&self, path: &str, changes: &[(&str, &str)]) -> String {
+        let mut values = self.values.clone();
+        for (name, value) in changes {
+            if value.is_empty() {
+                values.remove(*name);
+            } else {
+                values.insert((*name).to_owned(), (*value).to_owned());
+            }
+        }
+        with_query(path, values)
+    }
+}
+
+/// A column's heading.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) label: &'static str,
+    pub(super) class: &'static str,
+    /// Where a click leads; empty where the column cannot be sorted.
+    pub(super) href: String,
+    /// For `aria-sort`.
+    pub(super) order: &'static str,
+}
+
+/// Headings: name in the address (empty where it cannot be sorted), label, class, downwards at first.
+pub(super) fn columns(
+    query: &Query,
+    path: &str,
+    sorted: (&str, bool),
+    of: &[(&str, &'static str, &'static str, bool)],
+) -> Vec<Column> {
+    of.iter()
+        .map(|&(name, label, class, downwards_first)| {
+            let is_current = !name.is_empty() && sorted.0 == name;
+            let downwards = if is_current { !sorted.1 } else { downwards_first };
+            let changes = [("sort", name), ("dir", if downwards { "desc" } else { "asc" }), ("page", "")];
+            Column {
+                label,
+                class,
+                href: if name.is_empty() { String::new() } else { query.link(path, &changes) },
+                order: match (is_current, sorted.1) {
+                    (false, _) => "none",
+                    (true, false) => "ascending",
+                    (true, true) => "descending",
+                },
+            }
+        })
+        .collect()
+}
+
+/// Which rows are shown, and the way to the others.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Pager {
+    /// From 1.
+    pub(super) page: usize,
+    pub(super) pages: usize,
+    pub(super) size: usize,
+    /// Rows that fit the filter.
+    pub(super) total: usize,
+    #[serde(skip)]
+    pub(super) previous: Option<String>,
+    #[serde(skip)]
+    pub(super) next: Option<String>,
+}
+
+impl Pager {
+    /// Cuts `rows` to the page that is asked for; beyond the last one it is the last.
+    pub(super) fn cut<T>(query: &Query, path: &str, rows: Vec<T>) -> (Self, Vec<T>) {
+        let (total, size) = (rows.len(), query.size());
+        let pages = total.div_ceil(size).max(1);
+        let page = query.get("page").parse().unwrap_or(1).clamp(1, pages);
+        let rows = rows.into_iter().skip((page - 1) * size).take(size).collect();
+        let link = |page: usize| query.link(path, &[("page", &page.to_string())]);
+        let previous = (page > 1).then(|| link(page - 1));
+        let next = (page < pages).then(|| link(page + 1));
+        (Self { page, pages, size, total, previous, next }, rows)
+    }
+
+    /// Number of the first row shown, from 1; 0 for an empty table.
+    pub(super) fn first(&self) -> usize {
+        if self.total == 0 { 0 } else { (self.page - 1) * self.size + 1 }
+    }
+
+    /// Number of the last row shown.
+    pub(super) fn last(&self) -> usize {
+        (self.page * self.size).min(self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(pairs: &[(&str, &str)]) -> Query {
+        Query { values: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect() }
+    }
+
+    #[test]
+    fn a_page_beyond_the_end_is_the_last_one() {
+        let (pager, rows) = Pager::cut(&query(&[("page", "99"), ("q", "a b")]), "/m", (0..120).collect());
+        assert_eq!((pager.page, pager.first(), pager.last()), (3, 101, 120));
+        assert_eq!(rows, (100..120).collect::<Vec<_>>());
+        assert_eq!(pager.previous.as_deref(), Some("/m?page=2&q=a+b"));
+        assert_eq!(pager.next, None);
+        let (pager, rows) = Pager::cut(&query(&[("page", "-1"), ("size", "7")]), "/m", Vec::<u8>::new());
+        assert_eq!((pager.page, pager.size, pager.first(), rows.len()), (1, 50, 0, 0));
+    }
+
+    #[test]
+    fn a_heading_turns_the_order_around() {
+        let query = query(&[("sort", "name"), ("page", "3")]);
+        let sorted = query.sort(&["name", "price"], ("name", false));
+        let columns = columns(&query, "/m", sorted, &[("name", "Name", "", false), ("price", "Price", "", true)]);
+        assert_eq!((columns[0].order, columns[0].href.as_str()), ("ascending", "/m?dir=desc&sort=name"));
+        assert_eq!((columns[1].order, columns[1].href.as_str()), ("none", "/m?dir=desc&sort=price"));
+    }
+}

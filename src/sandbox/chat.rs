@@ -251,7 +251,7 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call) -> Answ
     state.ledger.book(entry);
     drop(state);
     let mut response =
-        if request.stream { stream::events(generation, completion) } else { whole(generation, &completion) };
+        if request.stream { stream::events(generation, &completion) } else { whole(generation, &completion) };
     response.headers_mut().extend(headers);
     Ok(response)
 }

@@ -80,11 +80,11 @@ impl Refusal {
     pub(super) fn validation(
         generation: Generation,
         kind: &str,
-        loc: Value,
+        loc: impl Into<Value>,
         msg: impl Into<String>,
         input: Value,
     ) -> Self {
-        let mut item = json!({ "type": kind, "loc": loc, "msg": msg.into() });
+        let mut item = json!({ "type": kind, "loc": loc.into(), "msg": msg.into() });
         if generation == Generation::V1_80 {
             item["input"] = input;
         }

@@ -111,7 +111,7 @@ impl Order {
             ("created_at", _) => |a, b| a.created_at.cmp(&b.created_at),
             ("updated_at", _) => |a, b| a.updated_at.cmp(&b.updated_at),
             ("token", _) => |a, b| a.token.cmp(&b.token),
-            ("key_alias", _) => |a, b| option(a.alias.as_ref(), b.alias.as_ref(), |a, b| a.cmp(b)),
+            ("key_alias", _) => |a, b| option(a.alias.as_ref(), b.alias.as_ref(), Ord::cmp),
             ("expires", Generation::V1_109) => |a, b| option(a.expires, b.expires, Ord::cmp),
             ("last_active", Generation::V1_109) => |a, b| option(a.last_active, b.last_active, Ord::cmp),
             ("budget_reset_at", Generation::V1_109) => {

@@ -113,7 +113,7 @@ impl Changes {
 }
 
 fn refuse_unlicensed(generation: Generation, body: &Body) -> Result<(), Refusal> {
-    if !body.map.get("tags").and_then(Value::as_array).is_some_and(|tags| !tags.is_empty()) {
+    if body.map.get("tags").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         return Ok(());
     }
     Err(Refusal::admin(
@@ -174,35 +174,14 @@ pub(super) async fn update(State(world): State<World>, caller: Caller, body: Bod
     caller.administrate(&world)?;
     let generation = world.generation();
     let now = world.now();
-    let given = match (generation, body.string("key")?.set(), body.string("key_alias")?.set()) {
-        (_, Some(key), _) => key,
-        (Generation::V1_80, None, _) => return Err(body.missing("key")),
-        (Generation::V1_109, None, None) => {
-            return Err(body.wrong("either key or key_alias must be provided"));
-        }
-        (Generation::V1_109, None, Some(alias)) => {
-            let state = world.with_database(Touch::KeyUpdate)?;
-            state.keys.by_alias(&alias).ok_or_else(not_found)?.token.clone()
-        }
-    };
+    let given = named(&world, &body)?;
     let changes = Changes::read(&body)?;
     let spend = body.float("spend")?.set();
     let duration = body.string("duration")?;
     refuse_negative(generation, &body)?;
     let mut state = world.with_database(Touch::KeyUpdate)?;
-    let Some(token) = state.keys.get(&given).map(|key| key.token.clone()) else {
-        return Err(match generation {
-            Generation::V1_80 => Refusal::proxy(
-                401,
-                "auth_error",
-                "None",
-                format!(
-                    "Authentication Error: invalid user key - user key does not exist in db. User Key={given}"
-                ),
-            ),
-            Generation::V1_109 => not_found(),
-        });
-    };
+    let found = state.keys.get(&given).map(|key| key.token.clone());
+    let token = found.ok_or_else(|| not_updated(generation, &given))?;
     if body.map.contains_key("key") {
         match body.string("key_alias")? {
             Field::Missing => {}
@@ -226,6 +205,31 @@ pub(super) async fn update(State(world): State<World>, caller: Caller, body: Bod
     answer.insert("key".to_owned(), json!(given));
     answer.insert("token".to_owned(), json!(key.token));
     Ok(Json(answer).into_response())
+}
+
+/// The key that an update is for. Only 1.109 finds one by its alias.
+fn named(world: &World, body: &Body) -> Result<String, Refusal> {
+    match (world.generation(), body.string("key")?.set(), body.string("key_alias")?.set()) {
+        (_, Some(key), _) => Ok(key),
+        (Generation::V1_80, None, _) => Err(body.missing("key")),
+        (Generation::V1_109, None, None) => Err(body.wrong("either key or key_alias must be provided")),
+        (Generation::V1_109, None, Some(alias)) => {
+            let state = world.with_database(Touch::KeyUpdate)?;
+            Ok(state.keys.by_alias(&alias).ok_or_else(not_found)?.token.clone())
+        }
+    }
+}
+
+fn not_updated(generation: Generation, given: &str) -> Refusal {
+    match generation {
+        Generation::V1_80 => {
+            let message = format!(
+                "Authentication Error: invalid user key - user key does not exist in db. User Key={given}"
+            );
+            Refusal::proxy(401, "auth_error", "None", message)
+        }
+        Generation::V1_109 => not_found(),
+    }
 }
 
 fn touch(key: &mut VirtualKey, now: Timestamp) {

@@ -15,8 +15,8 @@ use super::generation::Generation;
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// The completion as server-sent events (`chat_stream`).
-pub(super) fn events(generation: Generation, completion: Completion) -> Response {
-    let chunks = chunks(generation, &completion).into_iter();
+pub(super) fn events(generation: Generation, completion: &Completion) -> Response {
+    let chunks = chunks(generation, completion).into_iter();
     let events = stream::unfold((chunks, true), |(mut chunks, first)| async move {
         let chunk = chunks.next()?;
         if !first {

@@ -47,7 +47,7 @@ pub(super) fn ask(generation: Generation, row: &Row, model: &str, messages: &[Va
     }
     let said = last_text(messages);
     let timeout = number(&row.params, "timeout").filter(|seconds| *seconds > 0.0).unwrap_or(TIMEOUT);
-    let sleep = magic(&said, "SLEEP=").unwrap_or(0.0).clamp(0.0, LONGEST_SLEEP);
+    let sleep = magic_seconds(&said, "SLEEP=").unwrap_or(0.0).clamp(0.0, LONGEST_SLEEP);
     let outcome = match fault(generation, row, model) {
         Some(fault) => return Reply { wait: Duration::ZERO, outcome: fault },
         None if sleep > timeout => Outcome::Late(timeout),
@@ -79,8 +79,8 @@ fn fault(generation: Generation, row: &Row, model: &str) -> Option<Outcome> {
 }
 
 fn answer(model: &str, said: &str) -> Outcome {
-    if let Some(status) = magic(said, "FAIL=") {
-        let known = (400..600).find(|code| f64::from(*code) == status);
+    if let Some(status) = magic_count(said, "FAIL=") {
+        let known = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
         let status = known.unwrap_or(500);
         return Outcome::Refused(status, format!("fake upstream failure {status}"));
     }
@@ -98,7 +98,7 @@ fn after<'a>(said: &'a str, word: &str) -> Option<&'a str> {
     Some(&rest[..rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len())])
 }
 
-fn magic(said: &str, word: &str) -> Option<f64> {
+fn magic_seconds(said: &str, word: &str) -> Option<f64> {
     after(said, word)?.parse().ok()
 }
 
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(says("TOKENS=7 please"), Outcome::Text("I am gpt-5".to_owned(), 7));
         assert_eq!(says("BIG=3"), Outcome::Text("I am gpt-5 xxx".to_owned(), 5));
         assert_eq!(says("FAIL=429"), Outcome::Refused(429, "fake upstream failure 429".to_owned()));
-        assert_eq!(magic("SLEEP=0.5s", "SLEEP="), Some(0.5));
+        assert_eq!(magic_seconds("SLEEP=0.5s", "SLEEP="), Some(0.5));
     }
 
     #[test]

@@ -83,11 +83,15 @@ impl Row {
 impl Deployment {
     /// What the router serves at `now`. A ghost is stored and never served.
     pub(super) fn live(&self, now: Timestamp) -> Option<&Row> {
-        let row = match &self.served {
+        Some(self.seen(now)).filter(|row| row.upstream().is_some())
+    }
+
+    /// What the router saw of the row when it last looked, a ghost or not.
+    fn seen(&self, now: Timestamp) -> &Row {
+        match &self.served {
             Served::Old { row, until } if now < *until => row,
             Served::Old { .. } | Served::Current => &self.row,
-        };
-        row.upstream().is_some().then_some(row)
+        }
     }
 }
 
@@ -161,16 +165,29 @@ impl Deployments {
 
     /// Whether a key limited to `allowed` may call `name`.
     pub(super) fn allows(&self, allowed: &[String], name: &str, now: Timestamp) -> bool {
-        listed(allowed, name) || self.live(now).any(|(_, row)| row.name == name && row.is_open_to(allowed))
+        listed(allowed, name)
+            || self.find(now, |row| row.name == name).any(|(_, row)| row.is_open_to(allowed))
     }
 
     /// The deployments that serve `name`, by name or else by pattern.
     pub(super) fn serving(&self, name: &str, now: Timestamp) -> Vec<(&Deployment, &Row)> {
-        let exact: Vec<_> = self.live(now).filter(|(_, row)| row.name == name).collect();
+        let exact: Vec<_> = self.find(now, |row| row.name == name).collect();
         if exact.is_empty() {
-            return self.live(now).filter(|(_, row)| row.covers(name).is_some()).collect();
+            return self.find(now, |row| row.covers(name).is_some()).collect();
         }
         exact
+    }
+
+    /// The live rows that satisfy `wanted`, which is asked first since placing a row takes longer.
+    fn find(
+        &self,
+        now: Timestamp,
+        wanted: impl Fn(&Row) -> bool,
+    ) -> impl Iterator<Item = (&Deployment, &Row)> {
+        self.rows
+            .values()
+            .filter(move |deployment| wanted(deployment.seen(now)))
+            .filter_map(move |deployment| Some((deployment, deployment.live(now)?)))
     }
 
     /// A number that differs from call to call, to take turns among deployments of one name.

@@ -67,7 +67,9 @@ pub(super) async fn list(State(world): State<World>, caller: Caller, query: Quer
     let whole = body::flag(&query, "return_full_object")
         || query.get("expand").is_some_and(|expand| expand.split(',').any(|item| item == "user"));
     let (keys, total, pages) = if filter.status == Some("deleted") {
-        let found: Vec<_> = state.keys.deleted().filter(|deleted| filter.matches(&deleted.key)).collect();
+        let mut found: Vec<_> = state.keys.deleted().filter(|deleted| filter.matches(&deleted.key)).collect();
+        // By creation, as the living ones (`key_list_status_deleted_after`).
+        found.sort_by_key(|deleted| std::cmp::Reverse(deleted.key.created_at));
         let (shown, pages) = body::slice(&found, page, size);
         let keys: Vec<Value> = shown
             .iter()

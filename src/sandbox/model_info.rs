@@ -1,6 +1,6 @@
 //! Routes that show deployments.
 
-use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -42,6 +42,11 @@ const UNKNOWN: &[&str] = &[
     "tpm",
 ];
 
+const PRICES: &[&str] = &["input_cost_per_token", "output_cost_per_token"];
+
+/// What only the newer proxy says of every chat model.
+const COMMON_1_109: &[&str] = &["supports_parallel_function_calling", "supports_web_search"];
+
 /// What every chat model of the price map can do.
 const COMMON: &[&str] = &[
     "supports_function_calling",
@@ -68,22 +73,41 @@ pub(super) async fn list(State(world): State<World>, caller: Caller, query: Quer
         return Ok(Json(json!({ "data": [entry(generation, deployment, row)] })).into_response());
     }
     let allowed = caller.models(&state);
-    let data: Vec<Value> = state
+    let mut found: Vec<(&Deployment, &Row)> = state
         .models
         .live(now)
         // The older proxy leaves out a deployment without a name (`1.80/model_info`).
         .filter(|(_, row)| generation == Generation::V1_109 || !row.name.is_empty())
         .filter(|(_, row)| row.is_open_to(&allowed))
+        .collect();
+    if generation == Generation::V1_80 {
+        group(&mut found);
+    }
+    let data: Vec<Value> = found
+        .into_iter()
         .map(|(deployment, row)| {
             let mut entry = entry(generation, deployment, row);
             if generation == Generation::V1_109 {
-                entry["model_info"]["access_via_team_ids"] = json!([]);
-                entry["model_info"]["direct_access"] = json!(true);
+                let master = caller.token.is_none();
+                entry["model_info"]["direct_access"] = json!(master);
+                // A virtual key is not told of teams (`1.109/virtual_key_model_info`).
+                if master {
+                    entry["model_info"]["access_via_team_ids"] = json!([]);
+                }
             }
             entry
         })
         .collect();
     Ok(Json(json!({ "data": data })).into_response())
+}
+
+/// The older proxy lists deployments of one name together, where the first of them stands.
+fn group(found: &mut [(&Deployment, &Row)]) {
+    let mut first = HashMap::new();
+    for (place, (_, row)) in found.iter().enumerate() {
+        first.entry(row.name.clone()).or_insert(place);
+    }
+    found.sort_by_key(|(_, row)| first.get(&row.name).copied());
 }
 
 /// `GET /v2/model/info`: every key sees every model (`virtual_key_v2_model_info`).
@@ -125,25 +149,16 @@ pub(super) async fn list_v2(State(world): State<World>, _: Caller, query: Query)
     Ok(Json(answer).into_response())
 }
 
-/// An unknown column is ignored (`v2_model_info_sort_bad`), and so is the order of a list that was not
-/// asked to be sorted.
+/// An unknown column is ignored (`v2_model_info_sort_bad`), and so are the times, which the router does not
+/// keep (`v2_model_info_sort`).
 fn sort(found: &mut [(&Deployment, &Row)], query: &Query) {
-    let compare: fn(&Row, &Row) -> Ordering = match query.get("sortBy").map(String::as_str) {
-        Some("model_name") => |a, b| a.name.to_lowercase().cmp(&b.name.to_lowercase()),
-        Some("created_at") => |a, b| a.created_at.cmp(&b.created_at),
-        Some("updated_at") => |a, b| a.updated_at.cmp(&b.updated_at),
-        _ => return,
-    };
-    let descending = query.get("sortOrder").is_some_and(|order| order == "desc");
-    // Deployments of the configuration file have no row and come first in either order.
-    found.sort_by(|(a_deployment, a), (b_deployment, b)| {
-        let order = compare(a, b);
-        a_deployment.db_model.cmp(&b_deployment.db_model).then(if descending {
-            order.reverse()
-        } else {
-            order
-        })
-    });
+    if query.get("sortBy").is_none_or(|column| column != "model_name") {
+        return;
+    }
+    found.sort_by_key(|(_, row)| row.name.to_lowercase());
+    if query.get("sortOrder").is_some_and(|order| order == "desc") {
+        found.reverse();
+    }
 }
 
 /// One deployment, readable and without its secrets.
@@ -159,18 +174,23 @@ fn entry(generation: Generation, deployment: &Deployment, row: &Row) -> Value {
     }
     if let Some(known) = known {
         info.extend(priced(known));
+        if generation == Generation::V1_109 {
+            info.extend(COMMON_1_109.iter().map(|name| ((*name).to_owned(), json!(true))));
+        }
+    } else if generation == Generation::V1_80 && !deployment.db_model {
+        // `1.80/model_info_empty`
+        info.extend(PRICES.iter().map(|name| ((*name).to_owned(), json!(0))));
     }
     info.extend(row.info.clone());
-    for price in ["input_cost_per_token", "output_cost_per_token"] {
-        if let Some(own) = row.params.get(price) {
-            info.insert(price.to_owned(), own.clone());
-        }
+    let own: Vec<&str> = PRICES.iter().copied().filter(|price| row.params.contains_key(*price)).collect();
+    for price in &own {
+        info.insert((*price).to_owned(), row.params[*price].clone());
     }
     info.insert("id".to_owned(), json!(deployment.id));
     info.insert("db_model".to_owned(), json!(deployment.db_model));
     if generation == Generation::V1_109 {
         info.insert("member_auto_router".to_owned(), json!(false));
-        info.insert("pricing_overrides".to_owned(), json!([]));
+        info.insert("pricing_overrides".to_owned(), json!(own));
         if deployment.db_model {
             info.insert("blocked".to_owned(), json!(deployment.row.blocked));
         }
@@ -219,7 +239,7 @@ fn visible(world: &World, caller: &Caller, state: &Held) -> Vec<Value> {
     if generation == Generation::V1_80 && allowed == ["no-default-models"] {
         return vec![model_object(generation, "no-default-models", None)];
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     state
         .models
         .live(now)

@@ -143,8 +143,9 @@ pub(super) async fn patch(
         let message = "Cannot edit config-based model. Store model in DB via /model/new first.";
         return Err(Refusal::proxy(400, "validation_error", Value::Null, message));
     }
+    let info = body.object("model_info")?;
     merge(&mut deployment.row, &body, now)?;
-    if let Field::Set(info) = body.object("model_info")? {
+    if let Field::Set(info) = info {
         let named = info.get("id").and_then(Value::as_str).map(str::to_owned);
         deployment.row.shown_id = Some(named.unwrap_or_else(|| Uuid::new_v4().to_string()));
         deployment

@@ -97,6 +97,9 @@ impl World {
     pub fn set_database(&self, database: Database) {
         let now = self.now();
         let mut state = self.lock();
+        if state.database == database {
+            return;
+        }
         state.lost = (state.database == Database::Up && database == Database::Down).then_some(now);
         state.database = database;
     }

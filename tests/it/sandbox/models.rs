@@ -135,6 +135,7 @@ async fn an_update_by_post_is_served_late_by_the_older_proxy() {
         assert_eq!(said().await, old);
         stand.pass(21);
         assert_eq!(said().await, "I am gpt-5-mini");
+        stand.post("/model/update", update("gpt-5-nano")).await;
         let path = format!("/model/{id}/update");
         let body = json!({ "litellm_params": { "model": "claude-sonnet-4-5", "rpm": null } });
         stand.send("PATCH", &path, Some(MASTER), Some(&body)).await;

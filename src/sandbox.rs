@@ -1,1 +1,86 @@
-//! A stand-in for the LiteLLM proxy.
+//! A stateful stand-in for the LiteLLM proxy, spoken to over HTTP only.
+//!
+//! It imitates two generations of the genuine proxy ([`Generation`]): the statuses and the bodies follow
+//! recordings of 1.80.17 and 1.109.1 (`tests/wire/litellm`, named in comments where the behaviour surprises).
+//! It shares no type with the client that calls it, so that a mistake in one cannot hide in the other.
+//!
+//! Deliberate differences: spend is booked at once (the real proxy flushes every 10 to 15 s), an upstream
+//! failure is not retried, and the environment is never read.
+//!
+//! The upstream answers "I am" and its model's name. Words in the last user message steer it:
+//! `SLEEP=<s>`, `FAIL=<status>`, `BIG=<n>`, `TOKENS=<n>`; a stored `api_key` of `bad-key` is refused.
+
+mod auth;
+mod body;
+mod calls;
+mod catalog;
+mod chat;
+mod deployment;
+mod errors;
+mod generation;
+mod health;
+mod key_list;
+mod key_table;
+mod key_views;
+mod keys;
+mod model_info;
+mod models;
+mod redact;
+mod spend;
+mod stream;
+mod text;
+mod upstream;
+mod world;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, patch, post};
+
+pub use calls::ChatCall;
+pub use generation::{Generation, UnknownGeneration};
+pub use world::{Database, Options, World};
+
+/// The most bytes a request may carry.
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// The proxy's HTTP interface onto `world`.
+pub fn router(world: World) -> Router {
+    let modern = world.generation() == Generation::V1_109;
+    let mut router = Router::new()
+        .route("/health/liveliness", get(health::liveliness))
+        .route("/health/liveness", get(health::liveliness))
+        .route("/health/readiness", get(health::readiness))
+        .route("/model/info", get(model_info::list))
+        .route("/v1/model/info", get(model_info::list))
+        .route("/v2/model/info", get(model_info::list_v2))
+        .route("/v1/models", get(model_info::names))
+        .route("/models", get(model_info::names))
+        .route("/v1/models/{id}", get(model_info::name))
+        .route("/models/{id}", get(model_info::name))
+        .route("/model/new", post(models::create))
+        .route("/model/update", post(models::update))
+        .route("/model/{id}/update", patch(models::patch))
+        .route("/model/delete", post(models::delete))
+        .route("/key/generate", post(keys::generate))
+        .route("/key/info", get(key_list::info))
+        .route("/key/list", get(key_list::list))
+        .route("/key/update", post(keys::update))
+        .route("/key/block", post(keys::block))
+        .route("/key/unblock", post(keys::unblock))
+        .route("/key/delete", post(keys::delete))
+        .route("/global/spend", get(spend::total))
+        .route("/spend/logs/v2", get(spend::logs))
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/chat/completions", post(chat::complete));
+    if modern {
+        router = router
+            .route("/health/readiness/details", get(health::details))
+            .route("/model/block", post(models::block))
+            .route("/model/unblock", post(models::unblock));
+    }
+    router
+        .fallback(errors::not_found)
+        .method_not_allowed_fallback(errors::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(world)
+}

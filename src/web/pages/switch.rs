@@ -1,0 +1,288 @@
+//! The switcher: the form and its receipt.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use axum_extra::extract::Form;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::agent::{AgentName, Scope};
+use crate::domain::context::{ContextId, KnownContext};
+use crate::domain::control::looks_like_control;
+use crate::domain::model::ModelSpec;
+use crate::domain::swap::{Fault, PromptChange, Swap, SwapRequest};
+use crate::services::switcher::{NONE_SEEN, SwapError};
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::pages::Trouble;
+use crate::web::pages::agents::AgentRow;
+use crate::web::pages::contexts::can_undo;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::{Ui, Wants};
+
+/// Longest message, in characters.
+const MAX_MESSAGE_CHARS: usize = 8_000;
+
+/// Contexts that are offered beside the form.
+const RECENT: u32 = 8;
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new().route(route::SWITCH, get(show).post(switch))
+}
+
+/// The form, as it was sent.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct SwitchForm {
+    agent: String,
+    context: String,
+    model: String,
+    prompt: String,
+    /// Not empty: go back to the agent's own prompt.
+    clear_prompt: String,
+    /// The last swap that the form showed.
+    seen: String,
+    /// The context that `seen` is about, since someone may type another one.
+    seen_for: String,
+    /// Not empty: try the model first.
+    probe: String,
+    message: String,
+}
+
+#[derive(Template)]
+#[template(path = "switch.html", blocks = ["content"])]
+struct SwitchPage {
+    ui: Ui,
+    data: SwitchData,
+    form: SwitchForm,
+    agents: Vec<AgentRow>,
+    recent: Vec<KnownContext>,
+    /// Model names that can be sent to an agent.
+    models: Vec<String>,
+    /// How many registered names cannot, for lack of a provider before a slash.
+    unnamed: usize,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Serialize)]
+struct SwitchData {
+    /// The context in the form, if it is known.
+    context: Option<KnownContext>,
+    receipt: Option<Swap>,
+    errors: FieldErrors,
+    /// The swap that came between, where one did.
+    changed: Option<Swap>,
+}
+
+impl Page for SwitchPage {
+    type Data = SwitchData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &SwitchData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl SwitchPage {
+    fn agent(&self) -> Option<&AgentRow> {
+        self.agents.iter().find(|agent| agent.name.as_str() == self.form.agent)
+    }
+
+    fn is_agent_wide(&self) -> bool {
+        self.agent().is_some_and(|agent| agent.scope == Some(Scope::Agent))
+    }
+}
+
+async fn show(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let receipt = match query.get("swap") {
+        "" => None,
+        id => state.store.swap(id).await?,
+    };
+    let field = |name: &str| query.get(name).to_owned();
+    let form = SwitchForm {
+        agent: field("agent"),
+        context: field("context"),
+        model: field("model"),
+        probe: "1".to_owned(),
+        ..SwitchForm::default()
+    };
+    let data = SwitchData { context: None, receipt, errors: FieldErrors::default(), changed: None };
+    Ok(page(&state, ui, form, data).await?.respond(StatusCode::OK))
+}
+
+async fn switch(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Form(form): Form<SwitchForm>,
+) -> Result<Response, Problem> {
+    let request = match form.validate(&state) {
+        Ok(request) => request,
+        Err(errors) => return refuse(&state, ui, form, errors).await,
+    };
+    match state.switcher.swap(request, &actor).await {
+        Ok(swap) if swap.outcome.is_success() => after(&state, ui, swap).await,
+        Ok(swap) if ui.wants == Wants::Json => Ok((status_of(&swap), Json(swap)).into_response()),
+        Ok(swap) => {
+            let status = status_of(&swap);
+            let data = SwitchData { context: None, receipt: Some(swap), errors: FieldErrors::default(), changed: None };
+            Ok(page(&state, ui, form, data).await?.respond(status))
+        }
+        Err(SwapError::Changed { last }) if ui.wants != Wants::Json => {
+            let data = SwitchData { context: None, receipt: None, errors: FieldErrors::default(), changed: Some(*last) };
+            Ok(page(&state, ui, form, data).await?.respond(StatusCode::CONFLICT))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The answer to a swap that was done: for people the receipt at its own address, so that a reload does not
+/// swap again.
+pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Response, Problem> {
+    if ui.wants == Wants::Json {
+        return Ok((status_of(&swap), Json(swap)).into_response());
+    }
+    if swap.outcome.is_success() {
+        return Ok(Redirect::to(&ui.paths.receipt(&swap.agent, &swap.context, &swap.id)).into_response());
+    }
+    let status = status_of(&swap);
+    let form = SwitchForm {
+        agent: swap.agent.to_string(),
+        context: swap.context.to_string(),
+        model: swap.model.as_ref().map(ToString::to_string).unwrap_or_default(),
+        probe: "1".to_owned(),
+        ..SwitchForm::default()
+    };
+    let data = SwitchData { context: None, receipt: Some(swap), errors: FieldErrors::default(), changed: None };
+    Ok(page(state, ui, form, data).await?.respond(status))
+}
+
+fn status_of(swap: &Swap) -> StatusCode {
+    match swap.fault {
+        _ if swap.outcome.is_success() => StatusCode::OK,
+        Some(Fault::Request) => StatusCode::UNPROCESSABLE_ENTITY,
+        Some(Fault::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+        Some(Fault::Upstream) | None => StatusCode::BAD_GATEWAY,
+    }
+}
+
+async fn refuse(state: &AppState, ui: Ui, form: SwitchForm, errors: FieldErrors) -> Result<Response, Problem> {
+    let data = SwitchData { context: None, receipt: None, errors, changed: None };
+    Ok(page(state, ui, form, data).await?.respond(StatusCode::UNPROCESSABLE_ENTITY))
+}
+
+impl SwitchForm {
+    fn validate(&self, state: &AppState) -> Result<SwapRequest, FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let agent = self.agent.parse::<AgentName>().ok().filter(|name| state.agents.get(name).is_some());
+        if agent.is_none() {
+            errors.add("agent", "Choose an agent.");
+        }
+        let context = self.context.parse::<ContextId>().map_err(|error| errors.add("context", error)).ok();
+        let prompt = self.prompt_change(&mut errors);
+        let model = match self.model.trim() {
+            "" => None,
+            text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error)).ok(),
+        };
+        if self.model.trim().is_empty() && prompt == PromptChange::Keep && errors.is_empty() {
+            errors.add("model", "Name a model to switch to, or a prompt.");
+        }
+        let message = self.message(&mut errors);
+        match (agent, context, errors.is_empty()) {
+            (Some(agent), Some(context), true) => {
+                let is_about = self.seen_for.is_empty() || self.seen_for == format!("{agent}/{context}");
+                let seen = Some(self.seen.clone()).filter(|seen| is_about && !seen.is_empty());
+                let probe = !self.probe.is_empty();
+                Ok(SwapRequest { agent, context, model, prompt, seen, probe, message })
+            }
+            _ => Err(errors),
+        }
+    }
+
+    fn prompt_change(&self, errors: &mut FieldErrors) -> PromptChange {
+        match (self.prompt.trim().is_empty(), self.clear_prompt.is_empty()) {
+            (true, true) => PromptChange::Keep,
+            (true, false) => PromptChange::Clear,
+            (false, true) => match self.prompt.parse() {
+                Ok(prompt) => PromptChange::Set(prompt),
+                Err(error) => {
+                    errors.add("prompt", error);
+                    PromptChange::Keep
+                }
+            },
+            (false, false) => {
+                errors.add("prompt", "Write a prompt or clear it, not both.");
+                PromptChange::Keep
+            }
+        }
+    }
+
+    fn message(&self, errors: &mut FieldErrors) -> Option<String> {
+        let message = self.message.trim();
+        if looks_like_control(message) {
+            errors.add("message", "This looks like a control message, which an agent would obey. Use the fields above.");
+        } else if message.chars().count() > MAX_MESSAGE_CHARS {
+            errors.add("message", "A message has at most 8,000 characters.");
+        }
+        (!message.is_empty()).then(|| message.to_owned())
+    }
+}
+
+/// The page around a form, however it came to be.
+async fn page(state: &AppState, ui: Ui, mut form: SwitchForm, mut data: SwitchData) -> Result<SwitchPage, Problem> {
+    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.deployments());
+    let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
+    if form.agent.is_empty()
+        && let Some(first) = agents.first()
+    {
+        form.agent = first.name.to_string();
+    }
+    let named = (form.agent.parse::<AgentName>().ok(), form.context.parse::<ContextId>().ok());
+    (form.seen, form.seen_for) = (String::new(), String::new());
+    if let (Some(agent), Some(context)) = named {
+        data.context = state.store.context(&agent, &context).await?;
+        form.seen = last_seen(state, &agents, &agent, &context).await?;
+        form.seen_for = format!("{agent}/{context}");
+    }
+    let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let usable = all.iter().filter(|deployment| !deployment.blocked);
+    let mut models: Vec<String> = usable.clone().filter_map(|d| d.spec()).map(|spec| spec.to_string()).collect();
+    models.sort_unstable();
+    models.dedup();
+    Ok(SwitchPage {
+        unnamed: usable.filter(|deployment| deployment.spec().is_none()).count(),
+        recent: state.store.contexts(RECENT).await?,
+        trouble: registry.problem.as_ref().map(Trouble::of),
+        ui,
+        data,
+        form,
+        agents,
+        models,
+    })
+}
+
+/// What the form shows as the last swap: of the context, or of any where one changes them all.
+async fn last_seen(
+    state: &AppState,
+    agents: &[AgentRow],
+    agent: &AgentName,
+    context: &ContextId,
+) -> Result<String, Problem> {
+    let is_per_context = agents.iter().any(|row| row.name == *agent && row.scope == Some(Scope::Context));
+    let last = state.store.last_swap(agent, is_per_context.then_some(context)).await?;
+    Ok(last.map_or_else(|| NONE_SEEN.to_owned(), |swap| swap.id))
+}

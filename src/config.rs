@@ -43,7 +43,7 @@ pub struct LoginArgs {
 /// Settings of the LiteLLM proxy.
 #[derive(Args, Debug, Clone)]
 pub struct ProxyArgs {
-    /// Address of the LiteLLM proxy [default: http://127.0.0.1:10999]
+    /// Address of the LiteLLM proxy [default: port 10999 on this machine]
     #[arg(long = "proxy-url", env = "LITELLM_PROXY_URL", value_name = "URL")]
     pub url: Option<String>,
     /// The agents' name for the same setting
@@ -154,7 +154,8 @@ impl ServeArgs {
         let agents = agents(&self.agents).map_err(&mut note).ok();
         let agent_key = self.agent_key.key().map_err(&mut note).ok();
         let all = (login, base_path, proxy_url, master_key, agents, agent_key);
-        let (Some(login), Some(base_path), Some(proxy_url), Some(master_key), Some(agents), Some(agent_key)) = all
+        let (Some(login), Some(base_path), Some(proxy_url), Some(master_key), Some(agents), Some(agent_key)) =
+            all
         else {
             return Err(ConfigError(wrong));
         };
@@ -209,7 +210,8 @@ fn secret(
     }
 }
 
-fn login(args: &LoginArgs, bind: SocketAddr) -> Result<Login, String> {
+/// The shared login, with the rule for the default password.
+pub fn login(args: &LoginArgs, bind: SocketAddr) -> Result<Login, String> {
     let given = args.username.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let username = given.unwrap_or(DEFAULT_USERNAME).to_owned();
     // HTTP Basic splits name and password at the first colon.
@@ -234,9 +236,14 @@ fn base_path(text: &str) -> Result<String, String> {
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
     let good = path.strip_prefix('/').is_some_and(|rest| {
-        rest.split('/').all(|part| !part.is_empty() && !matches!(part, "." | "..") && part.chars().all(is_plain))
+        rest.split('/')
+            .all(|part| !part.is_empty() && !matches!(part, "." | "..") && part.chars().all(is_plain))
     });
-    if good { Ok(path.to_owned()) } else { Err(format!("PATCHBAY_BASE_PATH: {path:?} is no path such as /tools/patchbay")) }
+    if good {
+        Ok(path.to_owned())
+    } else {
+        Err(format!("PATCHBAY_BASE_PATH: {path:?} is no path such as /tools/patchbay"))
+    }
 }
 
 fn agents(text: &str) -> Result<Vec<(AgentName, Url)>, String> {
@@ -251,12 +258,17 @@ fn agents(text: &str) -> Result<Vec<(AgentName, Url)>, String> {
         }
         agents.push((name, url));
     }
-    if agents.is_empty() { Err("PATCHBAY_AGENTS: name at least one agent, as name=url".to_owned()) } else { Ok(agents) }
+    if agents.is_empty() {
+        Err("PATCHBAY_AGENTS: name at least one agent, as name=url".to_owned())
+    } else {
+        Ok(agents)
+    }
 }
 
 /// An address that can be asked: http or https, with a host, without query and fragment.
 fn web_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{} is no address: {error}", redact::secrets(text)))?;
+    let url: Url =
+        text.parse().map_err(|error| format!("{} is no address: {error}", redact::secrets(text)))?;
     let is_plain = matches!(url.scheme(), "http" | "https") && url.has_host();
     if is_plain && url.query().is_none() && url.fragment().is_none() {
         Ok(url)
@@ -272,6 +284,7 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
+    #[command(args_override_self = true)]
     struct Cli {
         #[command(flatten)]
         serve: ServeArgs,

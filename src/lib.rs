@@ -14,8 +14,12 @@
 //! ```
 
 pub mod agent;
+pub mod app;
 pub mod clients;
+pub mod config;
 pub mod domain;
 pub mod sandbox;
 pub mod services;
 pub mod store;
+pub mod telemetry;
+pub mod web;

@@ -1,2 +1,231 @@
 //! The command line.
-fn main() {}
+
+mod demo;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use patchbay::agent;
+use patchbay::app::{self, App, Timeouts};
+use patchbay::config::{self, AgentKeyArgs, ProxyArgs, ServeArgs, dotenv};
+use patchbay::domain::clock::Clock;
+use patchbay::sandbox::{self, World};
+use patchbay::telemetry;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the dashboard
+    Serve(Box<ServeArgs>),
+    /// Serve a dashboard with a sandbox proxy and an agent beside it: nothing else is needed
+    Demo(DemoArgs),
+    /// Serve the A2A task agent, whose model is switched by control messages
+    Agent(AgentArgs),
+    /// Serve a stand-in for a LiteLLM proxy, for trying things out
+    Sandbox(SandboxArgs),
+    /// Ask a running dashboard whether it is well; exit code 0 if so
+    Healthcheck(HealthcheckArgs),
+}
+
+#[derive(clap::Args)]
+struct DemoArgs {
+    /// Address of the dashboard; sandbox and agent take free loopback ports
+    #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = config::DEFAULT_BIND)]
+    bind: SocketAddr,
+    #[command(flatten)]
+    login: config::LoginArgs,
+}
+
+#[derive(clap::Args)]
+struct AgentArgs {
+    /// Address to listen on; the agent asks for no login, so keep it among trusted callers
+    #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:10900")]
+    bind: SocketAddr,
+    #[command(flatten)]
+    proxy: ProxyArgs,
+    #[command(flatten)]
+    key: AgentKeyArgs,
+    /// Model of a context that was never switched
+    #[arg(long, env = "LITELLM_MODEL", value_name = "PROVIDER/MODEL", default_value = "openai/gpt-5-mini")]
+    model: String,
+    /// The whole address of the A2A endpoint as callers see it, for the agent card
+    #[arg(long, env = "PATCHBAY_AGENT_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct SandboxArgs {
+    /// Address to listen on
+    #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:10999")]
+    bind: SocketAddr,
+    /// Admin key
+    #[arg(
+        long,
+        env = "LITELLM_MASTER_KEY",
+        value_name = "KEY",
+        default_value = "sk-sandbox-master",
+        hide_env_values = true
+    )]
+    master_key: SecretString,
+    /// Release whose answers are given: 1.80 or 1.109
+    #[arg(long, value_name = "RELEASE", default_value = "1.109")]
+    generation: sandbox::Generation,
+}
+
+#[derive(clap::Args)]
+struct HealthcheckArgs {
+    /// Address to ask
+    #[arg(
+        long,
+        env = "PATCHBAY_HEALTH_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:10950/readyz"
+    )]
+    url: String,
+}
+
+fn main() -> ExitCode {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
+    telemetry::init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return told(&anyhow::Error::new(error).context("no threads to work with")),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => told(&error),
+    }
+}
+
+fn told(error: &anyhow::Error) -> ExitCode {
+    eprintln!("patchbay: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Reads the command line. What neither a flag nor the environment sets is taken from `.env`, in the working
+/// directory or beside the binary.
+fn parse() -> anyhow::Result<Cli> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(".env")));
+    let files = [Some(PathBuf::from(".env")), beside];
+    let file =
+        files.into_iter().flatten().find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(".env"));
+    let values = dotenv::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut command = Cli::command();
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |sub| {
+            sub.mut_args(|arg| {
+                let set = arg.get_env().filter(|name| std::env::var_os(name).is_none());
+                match set.and_then(|name| values.get(name.to_str()?)) {
+                    // Not shown in the help: it may be a secret.
+                    Some(value) => arg.default_value(value.clone()).hide_default_value(true),
+                    None => arg,
+                }
+            })
+        });
+    }
+    let matches = command.get_matches();
+    Ok(Cli::from_arg_matches(&matches)?)
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    let stop = stop_on_signal()?;
+    match command {
+        Command::Serve(args) => serve(*args, stop).await,
+        Command::Demo(args) => {
+            let login = config::login(&args.login, args.bind).map_err(anyhow::Error::msg)?;
+            let listener = listen(args.bind).await?;
+            let demo = demo::start(listener.local_addr()?, login, stop.clone()).await?;
+            println!("{demo}");
+            Ok(demo.app.serve(listener, stop).await?)
+        }
+        Command::Agent(args) => {
+            let options = agent::Options {
+                proxy: args.proxy.address().map_err(anyhow::Error::msg)?.to_string(),
+                api_key: args.key.key().map_err(anyhow::Error::msg)?,
+                default_model: args.model,
+                public_url: args.public_url,
+                clock: Clock::system(),
+                timeout: agent::Options::TIMEOUT,
+            };
+            let listener = listen(args.bind).await?;
+            tracing::info!(address = %listener.local_addr()?, proxy = options.proxy, "the agent listens");
+            Ok(app::serve(listener, agent::router(options)?, stop).await?)
+        }
+        Command::Sandbox(args) => {
+            let world = World::new(sandbox::Options {
+                master_key: args.master_key,
+                generation: args.generation,
+                database: sandbox::Database::Up,
+                clock: Clock::system(),
+                config_models: Vec::new(),
+            });
+            let listener = listen(args.bind).await?;
+            tracing::info!(address = %listener.local_addr()?, "the sandbox listens");
+            Ok(app::serve(listener, sandbox::router(world), stop).await?)
+        }
+        Command::Healthcheck(args) => healthcheck(&args.url).await,
+    }
+}
+
+async fn serve(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = args.validate().context("the settings are wrong")?;
+    let (bind, path, is_default) = (config.bind, config.base_path.clone(), config.login.is_default);
+    let app = App::build(config, Clock::system(), Timeouts::default()).await?;
+    let listener = listen(bind).await?;
+    tracing::info!("the dashboard is at http://{}{path}", listener.local_addr()?);
+    if is_default {
+        tracing::warn!("the default password is in use: set UI_PASSWORD");
+    }
+    Ok(app.serve(listener, stop).await?)
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn healthcheck(url: &str) -> anyhow::Result<()> {
+    let http = patchbay::clients::build_http()?;
+    let answer = http.get(url).timeout(Duration::from_secs(5)).send().await.context("no answer")?;
+    anyhow::ensure!(answer.status().is_success(), "{url} answered {}", answer.status());
+    Ok(())
+}
+
+/// Cancelled at the first Ctrl-C or SIGTERM.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopping.cancel();
+    });
+    Ok(stop)
+}

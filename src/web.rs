@@ -4,6 +4,7 @@
 mod assets;
 mod auth;
 mod errors;
+mod format;
 mod forms;
 mod headers;
 pub mod pages;
@@ -14,5 +15,6 @@ mod state;
 mod table;
 mod ui;
 
+pub use assets::version as assets_version;
 pub use router::router;
 pub use state::{AppState, Parts};

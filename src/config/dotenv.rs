@@ -1,7 +1,7 @@
 //! Reads a `.env` file: `NAME=value` lines.
 //!
-//! Written here since the crates that read such files either refuse values with blanks, as people write them,
-//! or also write files, which is not wanted of a reader.
+//! Written here: dotenvy refuses unquoted values with blanks, which people write and `docker compose` takes,
+//! and its successors are weeks old.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -83,8 +83,15 @@ mod tests {
         let text = "# comment\nA=1\nexport B = two words # note\nC='x # y'\nD=\"a\\\"b\\nc\" # z\nE=\nF=a=b\n\
                     not a line\n1X=no\nG=\"open\nA=2\n";
         let read = parse(text);
-        let expected =
-            [("A", "2"), ("B", "two words"), ("C", "x # y"), ("D", "a\"b\nc"), ("E", ""), ("F", "a=b"), ("G", "\"open")];
+        let expected = [
+            ("A", "2"),
+            ("B", "two words"),
+            ("C", "x # y"),
+            ("D", "a\"b\nc"),
+            ("E", ""),
+            ("F", "a=b"),
+            ("G", "\"open"),
+        ];
         assert_eq!(read.len(), expected.len());
         for (name, value) in expected {
             assert_eq!(read.get(name).map(String::as_str), Some(value), "{name}");

@@ -21,8 +21,8 @@ pub struct SwapRequest {
     pub model: Option<ModelSpec>,
     /// What to do with the prompt.
     pub prompt: PromptChange,
-    /// The last swap that the operator's form showed: `Some("")` for a form that showed none; `None`, as from
-    /// a script, is not guarded.
+    /// The last swap that the operator's form showed, or `none`; without it, as from a script, the swap is
+    /// not guarded against one that came between.
     pub seen: Option<String>,
     /// Try the model with the agent's key before the agent is touched.
     pub probe: bool,

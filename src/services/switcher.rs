@@ -24,6 +24,9 @@ use crate::services::locks::Locks;
 use crate::services::registry::Registry;
 use crate::store::{Store, StoreError};
 
+/// The value of `seen` for a form that showed a context without any swap.
+pub const NONE_SEEN: &str = "none";
+
 /// Time limits of a swap.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {

@@ -26,8 +26,9 @@ pub(super) fn service() -> ServeDir<tower_http::services::fs::DefaultServeDirFal
     ServeDir::with_backend("", Embedded).append_index_html_on_directories(false)
 }
 
-/// Changes whenever a file does.
-pub(crate) fn version() -> String {
+/// Changes whenever a file does; addresses of files carry it.
+#[must_use]
+pub fn version() -> String {
     let mut digest = Sha256::new();
     for (name, content) in FILES {
         digest.update(name);
@@ -89,7 +90,11 @@ impl File for Open {
 }
 
 impl AsyncRead for Open {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }

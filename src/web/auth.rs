@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use argon2::Argon2;
-use axum::extract::{ConnectInfo, FromRequestParts, OptionalFromRequestParts as _, OriginalUri, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, Request, State};
 use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -90,7 +91,8 @@ impl Backend {
 fn tag(login: &Login) -> Vec<u8> {
     let salt = Sha256::digest(format!("patchbay session of {}", login.username));
     let mut tag = vec![0; 32];
-    let made = Argon2::default().hash_password_into(login.password.expose_secret().as_bytes(), &salt, &mut tag);
+    let made =
+        Argon2::default().hash_password_into(login.password.expose_secret().as_bytes(), &salt, &mut tag);
     // Only a password beyond 4 GiB or a lack of memory can fail here; then no session is kept.
     if made.is_err() { uuid::Uuid::new_v4().as_bytes().to_vec() } else { tag }
 }
@@ -132,7 +134,7 @@ pub(super) async fn require_user(
 
 fn to_login(state: &AppState, request: &Request) -> Response {
     let original = request.extensions().get::<OriginalUri>().map(|uri| uri.0.clone());
-    let next = original.as_ref().and_then(|uri| uri.path_and_query()).map(|path| path.as_str());
+    let next = original.as_ref().and_then(|uri| uri.path_and_query()).map(PathAndQuery::as_str);
     // Nobody comes back to the address of a form that was sent.
     let next = next.filter(|_| request.method() == Method::GET && !request.uri().path().eq("/"));
     let login = state.paths.login(next);
@@ -181,9 +183,9 @@ pub(super) struct ActorOf(pub(super) Actor);
 impl<S: Sync> FromRequestParts<S> for ActorOf {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let name = parts.extensions.get::<CurrentUser>().map_or_else(String::new, |user| user.0.clone());
-        let address = ConnectInfo::<SocketAddr>::from_request_parts(parts, state).await.ok().flatten();
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let request_id = RequestIdText::of(&parts.extensions).0;
         let actor = Actor {
             name,
@@ -219,8 +221,20 @@ mod tests {
             assert_eq!(local_next(good, ""), Some(good));
         }
         for bad in [
-            "", "models", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil", "http://evil.example",
-            "https:evil", "javascript:alert(1)", "/\tevil", "/\n/evil", "/%0a\r", " /x", "/a\\..\\b",
+            "",
+            "models",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil",
+            "http://evil.example",
+            "https:evil",
+            "javascript:alert(1)",
+            "/\tevil",
+            "/\n/evil",
+            "/%0a\r",
+            " /x",
+            "/a\\..\\b",
         ] {
             assert_eq!(local_next(bad, ""), None, "{bad:?}");
         }

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
+use crate::domain::swap::Swap;
 use crate::services::keys::KeyChangeError;
 use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;
@@ -63,6 +64,15 @@ impl Problem {
         }
     }
 
+    /// What the context was on before is not known, or cannot be named to the agent.
+    pub(super) fn cannot_undo(swap: &Swap) -> Self {
+        let detail = match &swap.before {
+            None => "What the context was on before this swap is not known.".to_owned(),
+            Some(before) => format!("The former model {} or its prompt cannot be sent.", before.spec_text()),
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This swap cannot be undone", detail, "Switch by hand.")
+    }
+
     /// The session store failed.
     pub(super) fn of_session() -> Self {
         Self::new(
@@ -100,14 +110,20 @@ fn explain(error: &ClientError) -> (&'static str, &'static str) {
         (ClientError::Unreachable { .. }, false) => {
             ("The agent is down", "Start the agent, or correct its address in PATCHBAY_AGENTS.")
         }
-        (ClientError::Timeout { .. }, true) => ("The proxy is too slow", "Try again, or look at the proxy's log."),
-        (ClientError::Timeout { .. }, false) => ("The agent is too slow", "Try again, or look at the agent's log."),
-        (ClientError::Status { meaning: Meaning::Credentials, .. }, true) => {
-            ("The proxy refuses the master key", "Set LITELLM_MASTER_KEY to the proxy's own, and restart Patchbay.")
+        (ClientError::Timeout { .. }, true) => {
+            ("The proxy is too slow", "Try again, or look at the proxy's log.")
         }
-        (ClientError::Status { meaning: Meaning::DatabaseDown, .. }, _) => {
-            ("The proxy's database is down", "Start the proxy's Postgres. Models that are loaded go on answering.")
+        (ClientError::Timeout { .. }, false) => {
+            ("The agent is too slow", "Try again, or look at the agent's log.")
         }
+        (ClientError::Status { meaning: Meaning::Credentials, .. }, true) => (
+            "The proxy refuses the master key",
+            "Set LITELLM_MASTER_KEY to the proxy's own, and restart Patchbay.",
+        ),
+        (ClientError::Status { meaning: Meaning::DatabaseDown, .. }, _) => (
+            "The proxy's database is down",
+            "Start the proxy's Postgres. Models that are loaded go on answering.",
+        ),
         (ClientError::Status { meaning: Meaning::NoDatabase, .. }, _) => (
             "The proxy has no database",
             "Virtual keys need one: start the proxy with DATABASE_URL. If it has one, check LITELLM_MASTER_KEY.",
@@ -178,9 +194,12 @@ impl From<SwapError> for Problem {
                 "Look at what has changed, then try again.",
             ),
             SwapError::Store(error) => error.into(),
-            SwapError::Interrupted => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The swap was interrupted", detail, "Look at the context.")
-            }
+            SwapError::Interrupted => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The swap was interrupted",
+                detail,
+                "Look at the context.",
+            ),
         }
     }
 }
@@ -195,8 +214,10 @@ impl IntoResponse for Problem {
 }
 
 /// For the layer that catches panics.
+#[expect(clippy::needless_pass_by_value, reason = "the layer's own signature")]
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = text.unwrap_or("of unknown kind"), "a request's handler panicked");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
@@ -240,12 +261,16 @@ fn is_bare_error(response: &Response) -> bool {
 /// What to say where a layer answered with a status alone.
 fn bare(status: StatusCode) -> Problem {
     let (title, detail, advice) = match status {
-        StatusCode::NOT_FOUND => {
-            ("Not found", "There is no page at this address.", "Check the address, or go back to the overview.")
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            ("Not possible here", "This address does not take that kind of request.", "Go back to the overview.")
-        }
+        StatusCode::NOT_FOUND => (
+            "Not found",
+            "There is no page at this address.",
+            "Check the address, or go back to the overview.",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            "Not possible here",
+            "This address does not take that kind of request.",
+            "Go back to the overview.",
+        ),
         StatusCode::FORBIDDEN => (
             "Refused",
             "The request came from another site, or through a proxy that hides where it came from.",
@@ -255,7 +280,11 @@ fn bare(status: StatusCode) -> Problem {
         status if status.is_client_error() => {
             ("Not understood", "The request is not complete or not well-formed.", "Go back, and try again.")
         }
-        _ => ("Something broke", "Patchbay made a mistake.", "Try again. The log has the cause, under the request id."),
+        _ => (
+            "Something broke",
+            "Patchbay made a mistake.",
+            "Try again. The log has the cause, under the request id.",
+        ),
     };
     Problem::new(status, title, detail, advice)
 }
@@ -265,7 +294,8 @@ fn answer(wants: Wants, paths: &Paths, problem: &Problem, request_id: &str) -> R
     let html = match wants {
         Wants::Json => {
             let Problem { title, detail, advice, .. } = problem;
-            let error = json!({ "title": title, "detail": detail, "advice": advice, "request_id": request_id });
+            let error =
+                json!({ "title": title, "detail": detail, "advice": advice, "request_id": request_id });
             return Json(json!({ "error": error })).into_response();
         }
         Wants::Fragment => page.as_content().render(),

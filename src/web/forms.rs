@@ -11,8 +11,8 @@ pub(super) struct FieldErrors(BTreeMap<&'static str, String>);
 
 impl FieldErrors {
     /// Notes what is wrong with a field; the first error stays.
-    pub(super) fn add(&mut self, field: &'static str, error: impl ToString) {
-        self.0.entry(field).or_insert_with(|| error.to_string());
+    pub(super) fn add(&mut self, field: &'static str, error: impl Into<String>) {
+        self.0.entry(field).or_insert_with(|| error.into());
     }
 
     /// The error at a field.

@@ -149,7 +149,12 @@ impl Paths {
 
     /// The switcher, filled in.
     #[must_use]
-    pub fn switch_to(&self, agent: Option<&AgentName>, context: Option<&ContextId>, model: Option<&str>) -> String {
+    pub fn switch_to(
+        &self,
+        agent: Option<&AgentName>,
+        context: Option<&ContextId>,
+        model: Option<&str>,
+    ) -> String {
         let agent = agent.map(|agent| ("agent", agent.as_str()));
         let context = context.map(|context| ("context", context.as_str()));
         with_query(self.switch(), agent.into_iter().chain(context).chain(model.map(|model| ("model", model))))

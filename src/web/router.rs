@@ -54,7 +54,7 @@ pub fn router(state: AppState) -> Router {
     let for_all = Router::new()
         .route(route::HEALTHZ, get(healthz))
         .route(route::READYZ, get(readyz))
-        .nest_service(route::STATIC, assets_service());
+        .nest(route::STATIC, assets_service());
     let app = for_users.merge(pages::login::router()).layer(auth).merge(for_all);
     around(below(state.paths.base(), app), state)
 }
@@ -84,9 +84,10 @@ fn below(base: &str, app: Router<AppState>) -> Router<AppState> {
 }
 
 fn assets_service() -> Router<AppState> {
-    let kept = SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, |response: &axum::http::Response<_>| {
-        response.status().is_success().then_some(headers::A_YEAR)
-    });
+    let kept =
+        SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, |response: &axum::http::Response<_>| {
+            response.status().is_success().then_some(headers::A_YEAR)
+        });
     Router::new().fallback_service(assets::service()).layer(kept)
 }
 

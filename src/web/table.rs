@@ -21,7 +21,7 @@ pub(super) struct Query {
     values: BTreeMap<String, String>,
 }
 
-impl<S: Sync> FromRequestParts<S> for Query {
+impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
@@ -174,7 +174,8 @@ mod tests {
     fn a_heading_turns_the_order_around() {
         let query = query(&[("sort", "name"), ("page", "3")]);
         let sorted = query.sort(&["name", "price"], ("name", false));
-        let columns = columns(&query, "/m", sorted, &[("name", "Name", "", false), ("price", "Price", "", true)]);
+        let columns =
+            columns(&query, "/m", sorted, &[("name", "Name", "", false), ("price", "Price", "", true)]);
         assert_eq!((columns[0].order, columns[0].href.as_str()), ("ascending", "/m?dir=desc&sort=name"));
         assert_eq!((columns[1].order, columns[1].href.as_str()), ("none", "/m?dir=desc&sort=price"));
     }

@@ -1,11 +1,11 @@
-//! What every page needs to know of its request, and how values are written for people.
+//! What every page needs to know of its request.
 
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, header};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tower_http::request_id::RequestId;
 use tower_sessions::Session;
@@ -141,145 +141,36 @@ impl Ui {
             })
             .collect()
     }
-
-    /// How long ago, or until: `3 min ago`, `in 2 days`.
-    pub(super) fn ago(&self, at: &Timestamp) -> String {
-        let since = self.now.duration_since(*at);
-        let text = span(since.abs());
-        match (text.as_str(), since.is_negative()) {
-            ("now", _) => "just now".to_owned(),
-            (text, true) => format!("in {text}"),
-            (text, false) => format!("{text} ago"),
-        }
-    }
-
-    /// The same moment in UTC, to the second.
-    pub(super) fn utc(&self, at: &Timestamp) -> String {
-        at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-    }
-
-    /// US dollars; small sums keep two digits that say something.
-    pub(super) fn money(&self, dollars: &f64) -> String {
-        money(*dollars)
-    }
-
-    /// A price per token as US dollars per million tokens.
-    pub(super) fn per_million(&self, per_token: &f64) -> String {
-        money(per_token * 1e6)
-    }
-
-    /// A number of tokens: `272k`, `1.05M`.
-    pub(super) fn tokens(&self, count: &u64) -> String {
-        match *count {
-            0..1_000 => count.to_string(),
-            #[expect(clippy::cast_precision_loss, reason = "rounded to three digits anyway")]
-            1_000..1_000_000 => trimmed(*count as f64 / 1e3, "k"),
-            #[expect(clippy::cast_precision_loss, reason = "rounded to three digits anyway")]
-            _ => trimmed(*count as f64 / 1e6, "M"),
-        }
-    }
-
-    /// A whole number with thousands separated: `10,015`.
-    pub(super) fn count(&self, number: &u64) -> String {
-        let digits = number.to_string();
-        let mut text = String::new();
-        for (place, digit) in digits.chars().enumerate() {
-            if place > 0 && (digits.len() - place).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        text
-    }
-
-    /// Milliseconds: `4.2 ms`, `350 ms`, `1.2 s`.
-    pub(super) fn ms(&self, milliseconds: &f64) -> String {
-        match *milliseconds {
-            ms if ms < 10.0 => format!("{ms:.1} ms"),
-            ms if ms < 1000.0 => format!("{ms:.0} ms"),
-            ms => format!("{:.1} s", ms / 1000.0),
-        }
-    }
 }
 
-fn span(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..5 => "now".to_owned(),
-        5..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h", seconds / 3_600),
-        86_400..172_800 => "1 day".to_owned(),
-        _ => format!("{} days", seconds / 86_400),
+#[cfg(test)]
+impl Ui {
+    /// As on the models page, at `now`.
+    pub(super) fn at(now: Timestamp) -> Self {
+        Self {
+            paths: Paths::new("", ""),
+            user: None,
+            flash: None,
+            now,
+            has_default_password: false,
+            wants: Wants::Page,
+            section: "models".to_owned(),
+        }
     }
-}
-
-fn money(dollars: f64) -> String {
-    let size = dollars.abs();
-    if size == 0.0 || size >= 0.1 {
-        format!("${dollars:.2}")
-    } else if size >= 0.0001 {
-        let text = format!("${dollars:.4}");
-        text.trim_end_matches('0').to_owned()
-    } else {
-        format!("${dollars:.1e}")
-    }
-}
-
-fn trimmed(number: f64, unit: &str) -> String {
-    let text = format!("{number:.2}");
-    format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ui() -> Ui {
-        Ui {
-            paths: Paths::new("", ""),
-            user: None,
-            flash: None,
-            now: Timestamp::from_second(1_000_000).unwrap(),
-            has_default_password: false,
-            wants: Wants::Page,
-            section: "models".to_owned(),
-        }
-    }
-
-    #[test]
-    fn times_are_told_as_people_tell_them() {
-        let ui = ui();
-        let at = |seconds| Timestamp::from_second(1_000_000 + seconds).unwrap();
-        for (offset, text) in [
-            (0, "just now"),
-            (-59, "59 s ago"),
-            (-60, "1 min ago"),
-            (-7_200, "2 h ago"),
-            (-90_000, "1 day ago"),
-            (864_000, "in 10 days"),
-        ] {
-            assert_eq!(ui.ago(&at(offset)), text);
-        }
-    }
-
-    #[test]
-    fn numbers_are_short_and_true() {
-        let ui = ui();
-        for (dollars, text) in
-            [(0.0, "$0.00"), (1.25, "$1.25"), (1001.168, "$1001.17"), (0.0031, "$0.0031"), (0.000_002_5, "$2.5e-6")]
-        {
-            assert_eq!(ui.money(&dollars), text);
-        }
-        assert_eq!(ui.per_million(&1.25e-6), "$1.25");
-        assert_eq!((ui.tokens(&272_000), ui.tokens(&1_047_576), ui.tokens(&999)), ("272k".into(), "1.05M".into(), "999".into()));
-        assert_eq!((ui.count(&10_015), ui.count(&999), ui.count(&1_000_000)), ("10,015".into(), "999".into(), "1,000,000".into()));
-        assert_eq!((ui.ms(&4.24), ui.ms(&350.4), ui.ms(&1234.0)), ("4.2 ms".into(), "350 ms".into(), "1.2 s".into()));
-    }
-
     #[test]
     fn the_current_page_is_marked_in_the_navigation() {
-        let current: Vec<_> = ui().nav().into_iter().filter(|entry| entry.is_current).map(|entry| entry.label).collect();
+        let current: Vec<_> = Ui::at(Timestamp::UNIX_EPOCH)
+            .nav()
+            .into_iter()
+            .filter(|entry| entry.is_current)
+            .map(|entry| entry.label)
+            .collect();
         assert_eq!(current, ["Models"]);
     }
 }

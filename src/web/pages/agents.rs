@@ -53,7 +53,9 @@ impl AgentRow {
     pub(crate) fn scope_text(&self) -> &'static str {
         match self.scope {
             Some(Scope::Context) => "Each context has a model and a prompt of its own.",
-            Some(Scope::Agent) => "All contexts share one model and one prompt: a swap in one changes every other.",
+            Some(Scope::Agent) => {
+                "All contexts share one model and one prompt: a swap in one changes every other."
+            }
             None => "Not seen yet whether a swap is for one context or for all; the first answer shows it.",
         }
     }

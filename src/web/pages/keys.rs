@@ -136,12 +136,15 @@ async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Response {
     let sorted = query.sort(&["alias", "spend", "budget", "expires", "created"], ("created", true));
     let model = query.get("model").to_owned();
     let serving = serving(deployments, &model);
-    let may = |key: &VirtualKey| model.is_empty() || key.access.permits(&model, &serving) == Permission::Allowed;
+    let may =
+        |key: &VirtualKey| model.is_empty() || key.access.permits(&model, &serving) == Permission::Allowed;
     let wanted = query.get("state").parse::<KeyState>().ok();
     let mut rows: Vec<&Arc<VirtualKey>> = view
         .keys
         .iter()
-        .filter(|key| found(key, query.get("q")) && may(key) && wanted.is_none_or(|wanted| key.state(ui.now) == wanted))
+        .filter(|key| {
+            found(key, query.get("q")) && may(key) && wanted.is_none_or(|wanted| key.state(ui.now) == wanted)
+        })
         .collect();
     rows.sort_by(|a, b| compare(a, b, sorted));
     let (pager, rows) = Pager::cut(&query, &path, rows);

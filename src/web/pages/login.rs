@@ -82,7 +82,9 @@ async fn login(
         state.store.audit(&NewEntry::new(&actor, Action::Login, "-", "refused")).await?;
         let error = Some("The name or the password is wrong.");
         return Ok(match ui.wants {
-            Wants::Json => (StatusCode::UNAUTHORIZED, Json(json!({ "error": { "title": error } }))).into_response(),
+            Wants::Json => {
+                (StatusCode::UNAUTHORIZED, Json(json!({ "error": { "title": error } }))).into_response()
+            }
             _ => LoginPage { ui, username, next, error }.respond(StatusCode::UNAUTHORIZED),
         });
     };

@@ -152,14 +152,19 @@ fn fits(deployment: &Deployment, query: &Query) -> bool {
 
 /// Rows without a value come last, whichever way the column is sorted.
 fn compare(a: &Deployment, b: &Deployment, (column, downwards): (&str, bool)) -> Ordering {
-    let text = |a: &str, b: &str| directed(a.to_lowercase().cmp(&b.to_lowercase()), downwards);
+    let text =
+        |a: &str, b: &str| -> Ordering { directed(a.to_lowercase().cmp(&b.to_lowercase()), downwards) };
     let first = match column {
-        "provider" => missing_last(a.provider.as_deref(), b.provider.as_deref(), |a, b| text(a, b)),
-        "context" => missing_last(a.max_input_tokens, b.max_input_tokens, |a, b| directed(a.cmp(&b), downwards)),
-        "input" => missing_last(a.input_cost_per_token, b.input_cost_per_token, |a, b| directed(a.total_cmp(&b), downwards)),
-        "output" => {
-            missing_last(a.output_cost_per_token, b.output_cost_per_token, |a, b| directed(a.total_cmp(&b), downwards))
+        "provider" => missing_last(a.provider.as_deref(), b.provider.as_deref(), text),
+        "context" => {
+            missing_last(a.max_input_tokens, b.max_input_tokens, |a, b| directed(a.cmp(&b), downwards))
         }
+        "input" => missing_last(a.input_cost_per_token, b.input_cost_per_token, |a, b| {
+            directed(a.total_cmp(&b), downwards)
+        }),
+        "output" => missing_last(a.output_cost_per_token, b.output_cost_per_token, |a, b| {
+            directed(a.total_cmp(&b), downwards)
+        }),
         _ => text(&a.name, &b.name),
     };
     first.then_with(|| a.name.cmp(&b.name)).then_with(|| a.id.cmp(&b.id))
@@ -235,7 +240,9 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> 
     let found = all.iter().find(|deployment| deployment.id == id);
     let deployment = found.ok_or_else(|| Problem::not_found("The deployment"))?.clone();
     let same: Vec<&Deployment> = all.iter().filter(|other| other.name == deployment.name).collect();
-    let may = |key: &&std::sync::Arc<VirtualKey>| key.access.permits(&deployment.name, &same) == Permission::Allowed;
+    let may = |key: &&std::sync::Arc<VirtualKey>| {
+        key.access.permits(&deployment.name, &same) == Permission::Allowed
+    };
     let data = ModelData {
         siblings: same.iter().filter(|other| other.id != deployment.id).map(|&other| other.clone()).collect(),
         keys: keys.keys.iter().filter(may).take(KEYS_SHOWN).map(|key| (**key).clone()).collect(),

@@ -103,9 +103,13 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
         trouble: health.problem.as_ref().map(Trouble::of),
     };
     let mut attention = attention(&ui, &proxy, &agents);
-    attention.extend(registry.problem.filter(|_| proxy.trouble.is_none()).map(|problem| of_trouble(&problem)));
+    attention
+        .extend(registry.problem.filter(|_| proxy.trouble.is_none()).map(|problem| of_trouble(&problem)));
     attention.extend(agent_key(&state, &ui).await);
-    let names = registry.value.as_ref().map(|all| all.iter().map(|d| &d.name).collect::<std::collections::HashSet<_>>());
+    let names = registry
+        .value
+        .as_ref()
+        .map(|all| all.iter().map(|d| &d.name).collect::<std::collections::HashSet<_>>());
     let data = Overview {
         deployments: registry.value.as_ref().map(|deployments| deployments.len() as u64),
         model_names: names.map(|names| names.len() as u64),
@@ -146,7 +150,11 @@ fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> 
     all.extend(agents.iter().filter_map(|agent| {
         let trouble = agent.trouble.as_ref()?;
         let detail = format!("{}. {}", trouble.detail, trouble.advice);
-        Some(Attention { title: format!("{}: {}", agent.name, trouble.title), detail, href: Some(ui.paths.agent(&agent.name)) })
+        Some(Attention {
+            title: format!("{}: {}", agent.name, trouble.title),
+            detail,
+            href: Some(ui.paths.agent(&agent.name)),
+        })
     }));
     all
 }

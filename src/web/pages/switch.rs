@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::control::looks_like_control;
-use crate::domain::model::ModelSpec;
+use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{Fault, PromptChange, Swap, SwapRequest};
 use crate::services::switcher::{NONE_SEEN, SwapError};
 use crate::web::auth::ActorOf;
@@ -20,7 +20,6 @@ use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
-use crate::web::pages::contexts::can_undo;
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
@@ -139,11 +138,21 @@ async fn switch(
         Ok(swap) if ui.wants == Wants::Json => Ok((status_of(&swap), Json(swap)).into_response()),
         Ok(swap) => {
             let status = status_of(&swap);
-            let data = SwitchData { context: None, receipt: Some(swap), errors: FieldErrors::default(), changed: None };
+            let data = SwitchData {
+                context: None,
+                receipt: Some(swap),
+                errors: FieldErrors::default(),
+                changed: None,
+            };
             Ok(page(&state, ui, form, data).await?.respond(status))
         }
         Err(SwapError::Changed { last }) if ui.wants != Wants::Json => {
-            let data = SwitchData { context: None, receipt: None, errors: FieldErrors::default(), changed: Some(*last) };
+            let data = SwitchData {
+                context: None,
+                receipt: None,
+                errors: FieldErrors::default(),
+                changed: Some(*last),
+            };
             Ok(page(&state, ui, form, data).await?.respond(StatusCode::CONFLICT))
         }
         Err(error) => Err(error.into()),
@@ -167,7 +176,8 @@ pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Respon
         probe: "1".to_owned(),
         ..SwitchForm::default()
     };
-    let data = SwitchData { context: None, receipt: Some(swap), errors: FieldErrors::default(), changed: None };
+    let data =
+        SwitchData { context: None, receipt: Some(swap), errors: FieldErrors::default(), changed: None };
     Ok(page(state, ui, form, data).await?.respond(status))
 }
 
@@ -180,7 +190,12 @@ fn status_of(swap: &Swap) -> StatusCode {
     }
 }
 
-async fn refuse(state: &AppState, ui: Ui, form: SwitchForm, errors: FieldErrors) -> Result<Response, Problem> {
+async fn refuse(
+    state: &AppState,
+    ui: Ui,
+    form: SwitchForm,
+    errors: FieldErrors,
+) -> Result<Response, Problem> {
     let data = SwitchData { context: None, receipt: None, errors, changed: None };
     Ok(page(state, ui, form, data).await?.respond(StatusCode::UNPROCESSABLE_ENTITY))
 }
@@ -192,11 +207,12 @@ impl SwitchForm {
         if agent.is_none() {
             errors.add("agent", "Choose an agent.");
         }
-        let context = self.context.parse::<ContextId>().map_err(|error| errors.add("context", error)).ok();
+        let context =
+            self.context.parse::<ContextId>().map_err(|error| errors.add("context", error.to_string())).ok();
         let prompt = self.prompt_change(&mut errors);
         let model = match self.model.trim() {
             "" => None,
-            text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error)).ok(),
+            text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error.to_string())).ok(),
         };
         if self.model.trim().is_empty() && prompt == PromptChange::Keep && errors.is_empty() {
             errors.add("model", "Name a model to switch to, or a prompt.");
@@ -220,7 +236,7 @@ impl SwitchForm {
             (false, true) => match self.prompt.parse() {
                 Ok(prompt) => PromptChange::Set(prompt),
                 Err(error) => {
-                    errors.add("prompt", error);
+                    errors.add("prompt", error.to_string());
                     PromptChange::Keep
                 }
             },
@@ -234,7 +250,10 @@ impl SwitchForm {
     fn message(&self, errors: &mut FieldErrors) -> Option<String> {
         let message = self.message.trim();
         if looks_like_control(message) {
-            errors.add("message", "This looks like a control message, which an agent would obey. Use the fields above.");
+            errors.add(
+                "message",
+                "This looks like a control message, which an agent would obey. Use the fields above.",
+            );
         } else if message.chars().count() > MAX_MESSAGE_CHARS {
             errors.add("message", "A message has at most 8,000 characters.");
         }
@@ -243,7 +262,12 @@ impl SwitchForm {
 }
 
 /// The page around a form, however it came to be.
-async fn page(state: &AppState, ui: Ui, mut form: SwitchForm, mut data: SwitchData) -> Result<SwitchPage, Problem> {
+async fn page(
+    state: &AppState,
+    ui: Ui,
+    mut form: SwitchForm,
+    mut data: SwitchData,
+) -> Result<SwitchPage, Problem> {
     let (agents, registry) = tokio::join!(state.agents.views(), state.registry.deployments());
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     if form.agent.is_empty()
@@ -260,7 +284,8 @@ async fn page(state: &AppState, ui: Ui, mut form: SwitchForm, mut data: SwitchDa
     }
     let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
     let usable = all.iter().filter(|deployment| !deployment.blocked);
-    let mut models: Vec<String> = usable.clone().filter_map(|d| d.spec()).map(|spec| spec.to_string()).collect();
+    let mut models: Vec<String> =
+        usable.clone().filter_map(Deployment::spec).map(|spec| spec.to_string()).collect();
     models.sort_unstable();
     models.dedup();
     Ok(SwitchPage {

@@ -1,0 +1,133 @@
+//! The composition root: settings become clients, store, services and a router, and are served.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::clients;
+use crate::clients::litellm::{self, LiteLlm};
+use crate::config::Config;
+use crate::domain::clock::Clock;
+use crate::services::agents::Agents;
+use crate::services::keys::Keys;
+use crate::services::proxy::Proxy;
+use crate::services::registry::Registry;
+use crate::services::switcher::{self, Switcher};
+use crate::store::{Store, StoreError};
+use crate::web::paths::Paths;
+use crate::web::{self, AppState};
+
+/// How often expired sessions are deleted.
+const CLEANING: Duration = Duration::from_mins(10);
+
+/// How long running swaps may take to end when Patchbay is told to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long requests may take to end after that.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// Time limits towards the proxy and the agents.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timeouts {
+    /// Towards the proxy.
+    pub proxy: litellm::Timeouts,
+    /// Towards the agents.
+    pub agents: switcher::Timeouts,
+}
+
+/// The application, ready to be served.
+pub struct App {
+    /// All addresses.
+    pub router: Router,
+    store: Store,
+    switcher: Switcher,
+}
+
+/// The application could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The database could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HTTP client could not be made, for lack of CA certificates.
+    #[error("no HTTP client: {0}. Are CA certificates installed?")]
+    Http(#[from] reqwest::Error),
+}
+
+impl App {
+    /// Builds the application.
+    pub async fn build(config: Config, clock: Clock, timeouts: Timeouts) -> Result<Self, BuildError> {
+        let store = Store::open(&config.database_url, clock.clone()).await?;
+        let unfinished = store.close_unfinished_swaps().await?;
+        if unfinished > 0 {
+            tracing::warn!(unfinished, "swaps that an earlier run left unfinished are marked as unknown");
+        }
+        let http = clients::build_http()?;
+        let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
+        let registry = Registry::new(client.clone(), clock.clone());
+        let agents = Agents::new(&http, &config.agents, store.clone(), &clock);
+        let switcher = Switcher::new(
+            agents.clone(),
+            registry.clone(),
+            client.clone(),
+            config.agent_key,
+            store.clone(),
+            clock.clone(),
+            timeouts.agents,
+        );
+        let state = AppState::new(web::Parts {
+            paths: Paths::new(&config.base_path, &web::assets_version()),
+            login: config.login,
+            proxy: Proxy::new(&client, &clock),
+            keys: Keys::new(client, store.clone(), clock.clone()),
+            clock,
+            store: store.clone(),
+            registry,
+            agents,
+            switcher: switcher.clone(),
+        });
+        Ok(Self { router: web::router(state), store, switcher })
+    }
+
+    /// Serves until `stop`, lets running swaps end, and closes the database.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+        let cleaning = tokio::spawn(clean(self.store.clone()));
+        let served = serve(listener, self.router, stop).await;
+        if tokio::time::timeout(DRAIN, self.switcher.drain()).await.is_err() {
+            tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
+        }
+        cleaning.abort();
+        self.store.close().await;
+        served
+    }
+}
+
+async fn clean(store: Store) {
+    let mut ticks = tokio::time::interval(CLEANING);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = store.sessions().delete_expired().await {
+            tracing::warn!(%error, "expired sessions were not deleted");
+        }
+    }
+}
+
+/// Serves `router` until `stop`. Requests that run then have five seconds to end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    // With Nagle's algorithm small answers wait for the client's acknowledgement, some 40 ms.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let graceful = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        served = graceful.into_future() => served,
+        () = async { stop.cancelled().await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
+    }
+}

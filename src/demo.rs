@@ -1,0 +1,148 @@
+//! The demo: sandbox, agent and dashboard in one process, each reached over HTTP like a stranger.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use uuid::Uuid;
+
+use patchbay::app::{App, Timeouts, serve};
+use patchbay::config::{Config, Login};
+use patchbay::domain::clock::Clock;
+use patchbay::sandbox::{self, World};
+use patchbay::{agent, clients};
+
+/// The models that the guide registers: name, upstream model, provider, secret, description.
+const MODELS: [(&str, &str, &str, &str, &str); 3] = [
+    ("openai/gpt-5", "gpt-5", "openai", "os.environ/LITELLM_OPENAI_API_KEY", "OpenAI GPT-5"),
+    ("openai/gpt-5-mini", "gpt-5-mini", "openai", "os.environ/LITELLM_OPENAI_API_KEY", "OpenAI GPT-5 mini"),
+    (
+        "anthropic/claude-sonnet-4-5",
+        "claude-sonnet-4-5",
+        "anthropic",
+        "os.environ/LITELLM_ANTHROPIC_API_KEY",
+        "Anthropic Claude Sonnet 4.5",
+    ),
+];
+
+/// A demo that runs, but for its dashboard.
+pub(crate) struct Demo {
+    /// The dashboard, to be served.
+    pub(crate) app: App,
+    dashboard: SocketAddr,
+    sandbox: SocketAddr,
+    agent: String,
+    login: Login,
+    master_key: SecretString,
+}
+
+/// Starts sandbox and agent on free loopback ports until `stop`, registers the guide's models, issues the
+/// agent's key, and builds a dashboard for them, which keeps its data in memory.
+pub(crate) async fn start(
+    dashboard: SocketAddr,
+    login: Login,
+    stop: CancellationToken,
+) -> anyhow::Result<Demo> {
+    let master_key = SecretString::from(format!("sk-demo-{}", Uuid::new_v4().simple()));
+    let world = World::new(sandbox::Options {
+        master_key: master_key.clone(),
+        generation: sandbox::Generation::default(),
+        database: sandbox::Database::Up,
+        clock: Clock::system(),
+        config_models: Vec::new(),
+    });
+    let sandbox = run(sandbox::router(world), &stop).await?;
+    let http = clients::build_http()?;
+    let agent_key = furnish(&http, sandbox, &master_key).await?;
+    let options = agent::Options {
+        proxy: format!("http://{sandbox}"),
+        api_key: Some(agent_key.clone()),
+        default_model: MODELS[1].0.to_owned(),
+        public_url: None,
+        clock: Clock::system(),
+        timeout: agent::Options::TIMEOUT,
+    };
+    let agent = format!("http://{}/a2a/litellm_agent", run(agent::router(options)?, &stop).await?);
+    let config = Config {
+        bind: dashboard,
+        base_path: String::new(),
+        database_url: "sqlite::memory:".to_owned(),
+        login: login.clone(),
+        proxy_url: Url::parse(&format!("http://{sandbox}"))?,
+        master_key: master_key.clone(),
+        agents: vec![("task-agent".parse()?, Url::parse(&agent)?)],
+        agent_key: Some(agent_key),
+    };
+    let app = App::build(config, Clock::system(), Timeouts::default()).await?;
+    Ok(Demo { app, dashboard, sandbox, agent, login, master_key })
+}
+
+async fn run(router: axum::Router, stop: &CancellationToken) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("no free loopback port")?;
+    let address = listener.local_addr()?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        if let Err(error) = serve(listener, router, stop).await {
+            tracing::error!(%error, %address, "a server of the demo ended");
+        }
+    });
+    Ok(address)
+}
+
+/// Registers the models and issues two keys; returns the agent's.
+async fn furnish(
+    http: &Client,
+    sandbox: SocketAddr,
+    master_key: &SecretString,
+) -> anyhow::Result<SecretString> {
+    for (name, model, provider, secret, description) in MODELS {
+        let body = json!({
+            "model_name": name,
+            "litellm_params": { "model": model, "custom_llm_provider": provider, "api_key": secret },
+            "model_info": { "provider": provider, "description": description },
+        });
+        post(http, sandbox, master_key, "model/new", &body).await?;
+    }
+    let team = json!({
+        "key_alias": "research-notebooks", "models": [MODELS[1].0], "max_budget": 25.0,
+        "budget_duration": "30d", "duration": "90d", "rpm_limit": 60, "user_id": "maria",
+    });
+    post(http, sandbox, master_key, "key/generate", &team).await?;
+    let own =
+        json!({ "key_alias": "task-agent", "models": [], "max_budget": 100.0, "budget_duration": "30d" });
+    let answer = post(http, sandbox, master_key, "key/generate", &own).await?;
+    let key = answer.get("key").and_then(Value::as_str).context("the sandbox issued no key")?;
+    Ok(SecretString::from(key))
+}
+
+async fn post(
+    http: &Client,
+    sandbox: SocketAddr,
+    master_key: &SecretString,
+    path: &str,
+    body: &Value,
+) -> anyhow::Result<Value> {
+    let request = http.post(format!("http://{sandbox}/{path}")).bearer_auth(master_key.expose_secret());
+    Ok(request.json(body).send().await?.error_for_status()?.json().await?)
+}
+
+impl fmt::Display for Demo {
+    /// What a person, or another tool, needs to use it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Patchbay demo")?;
+        writeln!(f, "  dashboard   http://{}", self.dashboard)?;
+        let shown =
+            if self.login.is_default { self.login.password.expose_secret() } else { "(as you set it)" };
+        writeln!(f, "  login       {} / {shown}", self.login.username)?;
+        writeln!(f, "  proxy       http://{} (sandbox)", self.sandbox)?;
+        writeln!(f, "  master key  {}", self.master_key.expose_secret())?;
+        writeln!(f, "  agent       {}", self.agent)?;
+        write!(f, "Nothing is kept when it ends: Ctrl-C.")
+    }
+}

@@ -38,6 +38,8 @@ pub fn version() -> String {
 }
 
 fn find(path: &Path) -> io::Result<&'static [u8]> {
+    // `ServeDir` asks for `./name`.
+    let path = path.strip_prefix(".").unwrap_or(path);
     let found = FILES.iter().find(|(name, _)| Path::new(name) == path);
     found.map(|(_, content)| *content).ok_or_else(|| io::ErrorKind::NotFound.into())
 }

@@ -1,4 +1,7 @@
-//! Integration tests.
+//! Integration tests: through real HTTP on loopback, against the sandbox, the built-in agent and recordings.
 
 mod agent;
+mod main_job;
 mod sandbox;
+mod scenario;
+mod support;

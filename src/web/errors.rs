@@ -49,7 +49,7 @@ impl Problem {
             _ => StatusCode::BAD_GATEWAY,
         };
         let (title, advice) = explain(error);
-        Self::new(status, title, capitalised(&error.to_string()), advice)
+        Self::new(status, title, sentence(&error.to_string()), advice)
     }
 
     fn of_agent(error: &AgentError) -> Self {
@@ -58,7 +58,7 @@ impl Problem {
             other => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent failed",
-                capitalised(&other.to_string()),
+                sentence(&other.to_string()),
                 "Look at the agent's log.",
             ),
         }
@@ -139,6 +139,12 @@ fn explain(error: &ClientError) -> (&'static str, &'static str) {
     }
 }
 
+/// An error as a sentence.
+fn sentence(text: &str) -> String {
+    let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!("{}{end}", capitalised(text))
+}
+
 pub(super) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
@@ -168,7 +174,7 @@ impl From<ReadError> for Problem {
             ReadError::NotSwitchable => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent cannot be switched",
-                capitalised(&error.to_string()),
+                sentence(&error.to_string()),
                 "Use an agent that understands [HOTSWAP:…] control messages.",
             ),
             ReadError::Store(error) => error.into(),
@@ -178,7 +184,7 @@ impl From<ReadError> for Problem {
 
 impl From<SwapError> for Problem {
     fn from(error: SwapError) -> Self {
-        let detail = capitalised(&error.to_string());
+        let detail = sentence(&error.to_string());
         match error {
             SwapError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
             SwapError::Busy { .. } => Self::new(

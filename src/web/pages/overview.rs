@@ -125,13 +125,13 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
 
 fn of_trouble(problem: &crate::clients::ClientError) -> Attention {
     let Trouble { title, detail, advice, .. } = Trouble::of(problem);
-    Attention { title, detail: format!("{detail}. {advice}"), href: None }
+    Attention { title, detail: format!("{detail} {advice}"), href: None }
 }
 
 fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> {
     let mut all = Vec::new();
     if let Some(trouble) = &proxy.trouble {
-        let detail = format!("{}. {}", trouble.detail, trouble.advice);
+        let detail = format!("{} {}", trouble.detail, trouble.advice);
         all.push(Attention { title: trouble.title.clone(), detail, href: None });
     }
     match proxy.health.as_ref().filter(|_| proxy.trouble.is_none()).map(|health| health.database) {
@@ -149,7 +149,7 @@ fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> 
     }
     all.extend(agents.iter().filter_map(|agent| {
         let trouble = agent.trouble.as_ref()?;
-        let detail = format!("{}. {}", trouble.detail, trouble.advice);
+        let detail = format!("{} {}", trouble.detail, trouble.advice);
         Some(Attention {
             title: format!("{}: {}", agent.name, trouble.title),
             detail,

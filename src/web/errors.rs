@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::swap::Swap;
+use crate::domain::words::sentence;
 use crate::services::keys::KeyChangeError;
 use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;
@@ -49,7 +50,7 @@ impl Problem {
             _ => StatusCode::BAD_GATEWAY,
         };
         let (title, advice) = explain(error);
-        Self::new(status, title, sentence(&error.to_string()), advice)
+        Self::new(status, title, sentence(error), advice)
     }
 
     fn of_agent(error: &AgentError) -> Self {
@@ -58,7 +59,7 @@ impl Problem {
             other => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent failed",
-                sentence(&other.to_string()),
+                sentence(other),
                 "Look at the agent's log.",
             ),
         }
@@ -139,17 +140,6 @@ fn explain(error: &ClientError) -> (&'static str, &'static str) {
     }
 }
 
-/// An error as a sentence.
-fn sentence(text: &str) -> String {
-    let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
-    format!("{}{end}", capitalised(text))
-}
-
-pub(super) fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::of_store(&error)
@@ -174,7 +164,7 @@ impl From<ReadError> for Problem {
             ReadError::NotSwitchable => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent cannot be switched",
-                sentence(&error.to_string()),
+                sentence(&error),
                 "Use an agent that understands [HOTSWAP:…] control messages.",
             ),
             ReadError::Store(error) => error.into(),
@@ -184,7 +174,7 @@ impl From<ReadError> for Problem {
 
 impl From<SwapError> for Problem {
     fn from(error: SwapError) -> Self {
-        let detail = sentence(&error.to_string());
+        let detail = sentence(&error);
         match error {
             SwapError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
             SwapError::Busy { .. } => Self::new(

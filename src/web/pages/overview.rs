@@ -103,8 +103,11 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
         trouble: health.problem.as_ref().map(Trouble::of),
     };
     let mut attention = attention(&ui, &proxy, &agents);
-    attention
-        .extend(registry.problem.filter(|_| proxy.trouble.is_none()).map(|problem| of_trouble(&problem)));
+    // 1.80 calls a lost database connected for a while: the registry and the keys know better.
+    let is_well =
+        proxy.trouble.is_none() && proxy.health.as_ref().is_some_and(|h| h.database == Database::Connected);
+    let problem = registry.problem.or_else(|| keys.problem.clone());
+    attention.extend(problem.filter(|_| is_well).map(|problem| of_trouble(&problem)));
     attention.extend(agent_key(&state, &ui).await);
     let names = registry
         .value

@@ -142,6 +142,8 @@ fn to_login(state: &AppState, request: &Request) -> Response {
         Wants::Page => Redirect::to(&login).into_response(),
         Wants::Fragment => {
             let mut response = unauthorized("The session has ended.");
+            // With it a browser would ask for name and password in a window of its own.
+            response.headers_mut().remove(header::WWW_AUTHENTICATE);
             if let Ok(login) = HeaderValue::from_str(&login) {
                 response.headers_mut().insert("HX-Redirect", login);
             }
@@ -207,7 +209,8 @@ pub(super) fn local_next<'a>(next: &'a str, base: &str) -> Option<&'a str> {
     // The parser that browsers' rules were written down for decides in the end.
     let root: url::Url = "http://patchbay.invalid/".parse().ok()?;
     let joined = root.join(next).ok()?;
-    let stays = joined.host_str() == Some("patchbay.invalid") && joined.path().starts_with(base);
+    let stays_below = joined.path().strip_prefix(base).is_some_and(|below| below.starts_with('/'));
+    let stays = joined.host_str() == Some("patchbay.invalid") && stays_below;
     (is_local && stays).then_some(next)
 }
 
@@ -239,7 +242,7 @@ mod tests {
             assert_eq!(local_next(bad, ""), None, "{bad:?}");
         }
         assert_eq!(local_next("/a/b/models", "/a/b"), Some("/a/b/models"));
-        for bad in ["/models", "/a/bc", "/a/b/../../x", "/a/b//../../../x"] {
+        for bad in ["/models", "/a/bc", "/a/b/../../x", "/a/b/../bc", "/a/b//../../../x"] {
             assert_eq!(local_next(bad, "/a/b"), None, "{bad:?}");
         }
     }

@@ -3,12 +3,13 @@
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use axum_login::AuthManagerLayerBuilder;
 use serde_json::json;
 use time::Duration;
+use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::CsrfLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -56,7 +57,7 @@ pub fn router(state: AppState) -> Router {
         .route(route::READYZ, get(readyz))
         .nest(route::STATIC, assets_service());
     let app = for_users.merge(pages::login::router()).layer(auth).merge(for_all);
-    around(below(state.paths.base(), app), state)
+    around(below(state.paths.base(), app, state.clone()), state)
 }
 
 /// The layers, the outermost last.
@@ -73,14 +74,18 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Puts the application below a path. A slash at its end is led to the overview.
-fn below(base: &str, app: Router<AppState>) -> Router<AppState> {
+/// Puts the application below a path, with and without a slash at its end: some reverse proxies lead the one
+/// to the other.
+fn below(base: &str, app: Router<AppState>, state: AppState) -> Router<AppState> {
     if base.is_empty() {
         return app;
     }
-    let home = base.to_owned();
-    let slash = get(move || async move { Redirect::permanent(&home) });
-    Router::new().nest(base, app).route(&format!("{base}/"), slash)
+    let home = app.clone().with_state(state).map_request(|mut request: Request| {
+        let query = request.uri().query().map(|query| format!("/?{query}"));
+        *request.uri_mut() = query.and_then(|uri| uri.parse().ok()).unwrap_or_default();
+        request
+    });
+    Router::new().nest(base, app).route_service(&format!("{base}/"), home)
 }
 
 fn assets_service() -> Router<AppState> {

@@ -5,3 +5,4 @@ mod main_job;
 mod sandbox;
 mod scenario;
 mod support;
+mod web;

@@ -1,0 +1,6 @@
+//! The dashboard as a newcomer meets it: through HTTP, with what goes wrong.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod fakes;
+mod login;
+mod sessions;

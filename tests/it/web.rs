@@ -2,5 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod fakes;
+mod keys;
 mod login;
+mod models;
+mod pages;
 mod sessions;
+mod stated;

@@ -103,8 +103,13 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
         trouble: health.problem.as_ref().map(Trouble::of),
     };
     let mut attention = attention(&ui, &proxy, &agents);
-    attention
-        .extend(registry.problem.filter(|_| proxy.trouble.is_none()).map(|problem| of_trouble(&problem)));
+    // The proxy may call itself healthy while it is not: 1.80 does so for 40 s after its database went away.
+    for problem in [registry.problem, keys.problem.clone()].into_iter().flatten() {
+        let trouble = of_trouble(&problem);
+        if attention.iter().all(|known| known.title != trouble.title) {
+            attention.push(trouble);
+        }
+    }
     attention.extend(agent_key(&state, &ui).await);
     let names = registry
         .value

@@ -69,7 +69,7 @@ impl App {
         let http = clients::build_http()?;
         let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
         let registry = Registry::new(client.clone(), clock.clone());
-        let agents = Agents::new(&http, &config.agents, store.clone(), &clock);
+        let agents = Agents::new(&http, &config.agents, store.clone(), &clock, timeouts.agents.control);
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),

@@ -9,3 +9,4 @@ pub mod key;
 pub mod model;
 pub mod redact;
 pub mod swap;
+pub mod text;

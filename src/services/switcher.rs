@@ -5,6 +5,7 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -22,10 +23,14 @@ use crate::domain::swap::{Outcome, PromptChange, Swap, SwapRequest};
 use crate::services::agents::{Agents, KnownAgent};
 use crate::services::locks::Locks;
 use crate::services::registry::Registry;
+use crate::services::snapshot::{Snapshot, View};
 use crate::store::{Store, StoreError};
 
 /// The value of `seen` for a form that showed a context without any swap.
 pub const NONE_SEEN: &str = "none";
+
+/// Age at which the copy of the agent's own key is renewed when someone looks.
+const KEY_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
 /// Time limits of a swap.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +58,8 @@ struct Parts {
     registry: Registry,
     proxy: LiteLlm,
     agent_key: Option<SecretString>,
+    /// The agent's own key as the proxy knew it a moment ago, for pages.
+    agent_key_copy: Snapshot<Option<VirtualKey>, ClientError>,
     store: Store,
     clock: Clock,
     timeouts: Timeouts,
@@ -116,7 +123,28 @@ impl Switcher {
         timeouts: Timeouts,
     ) -> Self {
         let (locks, running) = (Locks::default(), TaskTracker::new());
-        let parts = Parts { agents, registry, proxy, agent_key, store, clock, timeouts, locks, running };
+        let (of_key, hash) = (proxy.clone(), agent_key.as_ref().map(KeyHash::of));
+        let agent_key_copy = Snapshot::new(clock.clone(), KEY_TIME_TO_LIVE, move || {
+            let (proxy, hash) = (of_key.clone(), hash.clone());
+            async move {
+                match hash {
+                    Some(hash) => proxy.key(&hash).await,
+                    None => Ok(None),
+                }
+            }
+        });
+        let parts = Parts {
+            agents,
+            registry,
+            proxy,
+            agent_key,
+            agent_key_copy,
+            store,
+            clock,
+            timeouts,
+            locks,
+            running,
+        };
         Self { parts: Arc::new(parts) }
     }
 
@@ -142,12 +170,10 @@ impl Switcher {
         Ok(config)
     }
 
-    /// The agent's own key at the proxy; none where the settings do not name it or the proxy does not know it.
-    pub async fn agent_key(&self) -> Result<Option<VirtualKey>, ClientError> {
-        match self.agent_key_hash() {
-            Some(hash) => self.parts.proxy.key(&hash).await,
-            None => Ok(None),
-        }
+    /// The agent's own key at the proxy, from a background copy; none in it where the settings do not name it or
+    /// the proxy does not know it.
+    pub async fn agent_key(&self) -> View<Option<VirtualKey>, ClientError> {
+        self.parts.agent_key_copy.get().await
     }
 
     /// The hash of the agent's own key, where the settings name it.

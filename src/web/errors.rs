@@ -15,7 +15,9 @@ use serde_json::json;
 
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
+use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
+use crate::domain::text::sentence;
 use crate::services::keys::KeyChangeError;
 use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;
@@ -49,7 +51,7 @@ impl Problem {
             _ => StatusCode::BAD_GATEWAY,
         };
         let (title, advice) = explain(error);
-        Self::new(status, title, capitalised(&error.to_string()), advice)
+        Self::new(status, title, sentence(error), advice)
     }
 
     fn of_agent(error: &AgentError) -> Self {
@@ -58,7 +60,7 @@ impl Problem {
             other => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent failed",
-                capitalised(&other.to_string()),
+                sentence(other),
                 "Look at the agent's log.",
             ),
         }
@@ -139,11 +141,6 @@ fn explain(error: &ClientError) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::of_store(&error)
@@ -168,7 +165,7 @@ impl From<ReadError> for Problem {
             ReadError::NotSwitchable => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent cannot be switched",
-                capitalised(&error.to_string()),
+                sentence(&error),
                 "Use an agent that understands [HOTSWAP:…] control messages.",
             ),
             ReadError::Store(error) => error.into(),
@@ -178,7 +175,7 @@ impl From<ReadError> for Problem {
 
 impl From<SwapError> for Problem {
     fn from(error: SwapError) -> Self {
-        let detail = capitalised(&error.to_string());
+        let detail = sentence(&error);
         match error {
             SwapError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
             SwapError::Busy { .. } => Self::new(
@@ -187,10 +184,10 @@ impl From<SwapError> for Problem {
                 detail,
                 "Wait until it has ended, then look at the context and try again.",
             ),
-            SwapError::Changed { .. } => Self::new(
+            SwapError::Changed { last } => Self::new(
                 StatusCode::CONFLICT,
                 "The context has changed",
-                detail,
+                format!("{detail} {}", told(&last)),
                 "Look at what has changed, then try again.",
             ),
             SwapError::Store(error) => error.into(),
@@ -202,6 +199,12 @@ impl From<SwapError> for Problem {
             ),
         }
     }
+}
+
+/// Who asked for a swap, of what, and how it ended.
+fn told(swap: &Swap) -> String {
+    let what = swap.model.as_ref().map_or("another prompt", ModelSpec::as_str);
+    format!("{} asked for {what} in {} ({}).", swap.actor, swap.context, swap.outcome.as_str())
 }
 
 impl IntoResponse for Problem {

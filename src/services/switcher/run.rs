@@ -13,6 +13,7 @@ use crate::domain::redact;
 use crate::domain::swap::{
     Fault, Outcome, PromptChange, Proof, Step, StepKind, StepResult, Swap, SwapRequest,
 };
+use crate::domain::text::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::registry::serving;
 
@@ -450,13 +451,4 @@ fn describe(config: &AgentConfig) -> String {
         }
         None => config.spec_text(),
     }
-}
-
-/// An error as a sentence of a receipt.
-fn sentence(error: &impl std::fmt::Display) -> String {
-    let text = error.to_string();
-    let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
-    format!("{first}{}{end}", chars.as_str())
 }

@@ -154,6 +154,9 @@ async fn refresh(
 struct UndoForm {
     /// The swap to undo.
     swap: String,
+    /// The last swap that the page showed, as in the switcher's form.
+    #[serde(default)]
+    seen: String,
 }
 
 /// Puts back what the context was on before a swap: itself a swap, forward.
@@ -168,7 +171,8 @@ async fn undo(
     let undone = state.store.swap(&form.swap).await?;
     let undone = undone.filter(|swap| swap.agent == agent && swap.context == context);
     let undone = undone.ok_or_else(|| Problem::not_found("The swap"))?;
-    let request = undo_request(&undone).ok_or_else(|| Problem::cannot_undo(&undone))?;
+    let mut request = undo_request(&undone).ok_or_else(|| Problem::cannot_undo(&undone))?;
+    request.seen = Some(form.seen).filter(|seen| !seen.is_empty());
     let swap = state.switcher.swap(request, &actor).await?;
     switch::after(&state, ui, swap).await
 }

@@ -14,12 +14,13 @@ use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::control::looks_like_control;
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{Fault, PromptChange, Swap, SwapRequest};
+use crate::domain::text::sentence;
 use crate::services::switcher::{NONE_SEEN, SwapError};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
+use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
@@ -68,9 +69,10 @@ struct SwitchPage {
     /// How many registered names cannot, for lack of a provider before a slash.
     unnamed: usize,
     trouble: Option<Trouble>,
+    models_as_of: AsOf,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct SwitchData {
     /// The context in the form, if it is known.
     context: Option<KnownContext>,
@@ -78,6 +80,8 @@ struct SwitchData {
     errors: FieldErrors,
     /// The swap that came between, where one did.
     changed: Option<Swap>,
+    /// Who was switching the context all the while, where someone was.
+    busy: Option<String>,
 }
 
 impl Page for SwitchPage {
@@ -119,7 +123,7 @@ async fn show(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Res
         probe: "1".to_owned(),
         ..SwitchForm::default()
     };
-    let data = SwitchData { context: None, receipt, errors: FieldErrors::default(), changed: None };
+    let data = SwitchData { receipt, ..SwitchData::default() };
     Ok(page(&state, ui, form, data).await?.respond(StatusCode::OK))
 }
 
@@ -138,21 +142,15 @@ async fn switch(
         Ok(swap) if ui.wants == Wants::Json => Ok((status_of(&swap), Json(swap)).into_response()),
         Ok(swap) => {
             let status = status_of(&swap);
-            let data = SwitchData {
-                context: None,
-                receipt: Some(swap),
-                errors: FieldErrors::default(),
-                changed: None,
-            };
+            let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
             Ok(page(&state, ui, form, data).await?.respond(status))
         }
-        Err(SwapError::Changed { last }) if ui.wants != Wants::Json => {
-            let data = SwitchData {
-                context: None,
-                receipt: None,
-                errors: FieldErrors::default(),
-                changed: Some(*last),
+        Err(error @ (SwapError::Changed { .. } | SwapError::Busy { .. })) if ui.wants != Wants::Json => {
+            let (changed, busy) = match error {
+                SwapError::Changed { last } => (Some(*last), None),
+                other => (None, Some(sentence(&other))),
             };
+            let data = SwitchData { changed, busy, ..SwitchData::default() };
             Ok(page(&state, ui, form, data).await?.respond(StatusCode::CONFLICT))
         }
         Err(error) => Err(error.into()),
@@ -176,8 +174,7 @@ pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Respon
         probe: "1".to_owned(),
         ..SwitchForm::default()
     };
-    let data =
-        SwitchData { context: None, receipt: Some(swap), errors: FieldErrors::default(), changed: None };
+    let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
     Ok(page(state, ui, form, data).await?.respond(status))
 }
 
@@ -196,7 +193,7 @@ async fn refuse(
     form: SwitchForm,
     errors: FieldErrors,
 ) -> Result<Response, Problem> {
-    let data = SwitchData { context: None, receipt: None, errors, changed: None };
+    let data = SwitchData { errors, ..SwitchData::default() };
     Ok(page(state, ui, form, data).await?.respond(StatusCode::UNPROCESSABLE_ENTITY))
 }
 
@@ -292,6 +289,7 @@ async fn page(
         unnamed: usable.filter(|deployment| deployment.spec().is_none()).count(),
         recent: state.store.contexts(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
+        models_as_of: AsOf { at: registry.at },
         ui,
         data,
         form,

@@ -109,6 +109,23 @@ pub struct KnownContext {
     pub last_swap_at: Option<Timestamp>,
 }
 
+impl KnownContext {
+    /// A context of which nothing has been seen.
+    #[must_use]
+    pub fn unread(agent: AgentName, context: ContextId) -> Self {
+        Self {
+            agent,
+            context,
+            config: None,
+            read_at: None,
+            last_swap: None,
+            last_outcome: None,
+            last_actor: None,
+            last_swap_at: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

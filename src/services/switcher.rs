@@ -74,7 +74,7 @@ pub enum SwapError {
     #[error("no agent is called {0}")]
     UnknownAgent(AgentName),
     /// Another swap runs on what this one would change.
-    #[error("{holder} is switching this context right now")]
+    #[error("this context is being switched by {holder} right now")]
     Busy {
         /// Who runs it.
         holder: String,

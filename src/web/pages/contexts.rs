@@ -125,8 +125,13 @@ async fn show(
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
     let known = state.store.context(&agent, &context).await?;
-    let known = known.ok_or_else(|| Problem::not_found("The context"))?;
     let swaps = state.store.swaps_of(&agent, &context, SWAPS).await?;
+    let known = match known {
+        Some(known) => known,
+        // Every swap so far was refused: there is a history, to which receipts lead.
+        None if !swaps.is_empty() => KnownContext::unread(agent.clone(), context.clone()),
+        None => return Err(Problem::not_found("The context")),
+    };
     let agent = match state.agents.get(&agent) {
         Some(agent) => Some(AgentRow::of(state.agents.view(agent).await?)),
         None => None,

@@ -168,6 +168,11 @@ impl FakeAgent {
         std::mem::take(&mut *self.inner.texts.lock().unwrap())
     }
 
+    /// Whether a text that begins so has reached it.
+    pub(super) fn seen(&self, start: &str) -> bool {
+        self.inner.texts.lock().unwrap().iter().any(|text| text.starts_with(start))
+    }
+
     pub(super) fn model(&self) -> String {
         self.inner.model.lock().unwrap().clone()
     }

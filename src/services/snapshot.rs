@@ -108,6 +108,11 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
         View { value, at, problem: state.problem.as_ref().map(|(problem, _)| problem.clone()) }
     }
 
+    /// Lets the next one who looks ask the server, however short a time ago it failed.
+    pub fn forget_failure(&self) {
+        self.inner.state().problem = None;
+    }
+
     /// Says that the server's state has changed: the next one who looks waits for a new copy.
     pub fn drop_copy(&self) {
         let mut state = self.inner.state();

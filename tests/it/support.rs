@@ -1,4 +1,5 @@
 //! A dashboard with a sandbox proxy and an agent beside it, all on loopback, and a browser-like client.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::net::SocketAddr;
 use std::str::FromStr as _;
@@ -117,14 +118,12 @@ impl TestApp {
         };
         let agent_key = SecretString::from(key["key"].as_str().unwrap());
         world.set_database(setup.database);
-        let agent = match setup.agent {
-            Some(agent) => agent,
-            None => {
-                let (address, guard) =
-                    spawn(agent::router(agent_options(&sandbox, &agent_key)).unwrap()).await;
-                guards.push(guard);
-                format!("http://{address}/a2a/litellm_agent")
-            }
+        let agent = if let Some(agent) = setup.agent {
+            agent
+        } else {
+            let (address, guard) = spawn(agent::router(agent_options(&sandbox, &agent_key)).unwrap()).await;
+            guards.push(guard);
+            format!("http://{address}/a2a/litellm_agent")
         };
         let config = Config {
             bind: "127.0.0.1:0".parse().unwrap(),

@@ -184,6 +184,7 @@ impl<'a> Run<'a> {
     }
 
     async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, Stop> {
+        self.parts.registry.forget_failure();
         let registry = self.parts.registry.deployments().await;
         match registry.problem {
             Some(problem) => Err(problem.into()),

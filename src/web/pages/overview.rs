@@ -119,7 +119,7 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
             attention.push(trouble);
         }
     }
-    attention.extend(state.switcher.agent_key_hash().and_then(|hash| of_key(&hash, agent_key, &ui)));
+    attention.extend(state.switcher.agent_key_hash().and_then(|hash| of_key(&hash, &agent_key, &ui)));
     let names = registry
         .value
         .as_ref()
@@ -174,7 +174,7 @@ fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> 
 }
 
 /// What is wrong with the agent's own key. That it could not be read is the proxy's trouble, told already.
-fn of_key(hash: &KeyHash, view: View<Option<VirtualKey>, ClientError>, ui: &Ui) -> Option<Attention> {
+fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui) -> Option<Attention> {
     let Some(key) = view.value.as_deref()? else {
         return Some(Attention {
             title: "The proxy does not know the agent's key".to_owned(),

@@ -61,7 +61,7 @@ struct FrontInner {
     http: Client,
     target: Mutex<String>,
     manner: Mutex<Manner>,
-    _guard: Mutex<Option<DropGuard>>,
+    guard: Mutex<Option<DropGuard>>,
 }
 
 impl Front {
@@ -70,10 +70,10 @@ impl Front {
             http: client(redirect::Policy::none()),
             target: Mutex::default(),
             manner: Mutex::new(manner),
-            _guard: Mutex::default(),
+            guard: Mutex::default(),
         });
         let (address, guard) = spawn(Router::new().fallback(forward).with_state(Arc::clone(&inner))).await;
-        *inner._guard.lock().unwrap() = Some(guard);
+        *inner.guard.lock().unwrap() = Some(guard);
         Self { url: format!("http://{address}"), inner }
     }
 
@@ -125,7 +125,7 @@ struct AgentInner {
     model: Mutex<String>,
     prompt: Mutex<Option<String>>,
     texts: Mutex<Vec<String>>,
-    _guard: Mutex<Option<DropGuard>>,
+    guard: Mutex<Option<DropGuard>>,
 }
 
 impl FakeAgent {
@@ -142,14 +142,14 @@ impl FakeAgent {
             model: Mutex::new("openai/gpt-5-mini".to_owned()),
             prompt: Mutex::default(),
             texts: Mutex::default(),
-            _guard: Mutex::default(),
+            guard: Mutex::default(),
         });
         let router = Router::new()
             .route("/a2a", post(message))
             .route("/a2a/.well-known/agent-card.json", get(card_of))
             .with_state(Arc::clone(&inner));
         let (address, guard) = spawn(router).await;
-        *inner._guard.lock().unwrap() = Some(guard);
+        *inner.guard.lock().unwrap() = Some(guard);
         Self { url: format!("http://{address}/a2a"), inner }
     }
 

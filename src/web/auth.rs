@@ -1,6 +1,7 @@
 //! Who is there: a login session for people, HTTP Basic for scripts.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ struct Shared {
 }
 
 /// Someone who is logged in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct User {
     name: String,
     tag: Vec<u8>,
@@ -47,6 +48,13 @@ pub(super) struct User {
 pub(super) struct Credentials {
     pub(super) username: String,
     pub(super) password: SecretString,
+}
+
+/// The session layer writes users to the log at level debug: without what is made of the password.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl AuthUser for User {

@@ -66,13 +66,23 @@ pub enum ClientError {
 /// What an error status means, which the status alone does not tell: see [`litellm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// The server does not take the credentials.
+    /// The server does not take the credentials: they are unknown to it, malformed, or not good for this.
     Credentials,
+    /// The proxy knows the virtual key, which is set aside.
+    KeyBlocked,
+    /// The proxy knows the virtual key, which is past its expiry.
+    KeyExpired,
+    /// The proxy knows the virtual key, whose budget is spent.
+    OverBudget,
+    /// The model is there, but may not be called: not with this key, or by nobody.
+    ModelDenied,
+    /// The model's provider failed or refused, at whatever status: the proxy itself did its part.
+    Upstream,
     /// The proxy's database does not answer.
     DatabaseDown,
     /// The proxy has no database at all: neither keys nor models of its own.
     NoDatabase,
-    /// There is no such thing.
+    /// There is no such thing: no such key, no such model.
     NotFound,
     /// The request was wrong.
     Invalid,

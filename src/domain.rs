@@ -9,4 +9,4 @@ pub mod key;
 pub mod model;
 pub mod redact;
 pub mod swap;
-pub mod text;
+pub mod words;

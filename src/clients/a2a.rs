@@ -6,17 +6,19 @@
 //! before any model is called, so sending again is safe.
 
 mod card;
+mod stream;
 mod task;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Client, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clients::http::{self, Limits};
+use crate::clients::lenient::{object, scalar};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::agent::{AgentCard, Dialect};
 use crate::domain::context::ContextId;
@@ -33,8 +35,15 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// Longest wait for an agent card.
 const CARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause between two looks at a task that is not done yet.
-const POLL: Duration = Duration::from_millis(250);
+/// First pause between two looks at a task that is not done yet; each is twice the one before. An answer
+/// takes 45 ms where the model is quick.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Longest such pause.
+const POLL_MAX: Duration = Duration::from_secs(1);
+
+/// Where a card stands below an agent's address.
+const CARD_PATH: &str = "/.well-known/agent-card.json";
 
 /// Why a message brought no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,10 +71,23 @@ pub enum AgentError {
 }
 
 impl AgentError {
-    /// Whether the agent surely did not act on the message.
+    /// Whether the agent surely did not act on the message: it did not understand it, does not know what it
+    /// names, or does not do such things. An internal error (-32603) may come at any time.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Rpc { .. })
+        match self {
+            Self::Rpc { code: -32700 | -32602..=-32600 | -32005..=-32001 | -32009..=-32007, .. } => true,
+            Self::Rpc { .. } => self.is_wrong_dialect(),
+            _ => false,
+        }
+    }
+
+    /// Method unknown, version unknown, or the internal error that ADK 2 makes of a 0.3 call in a 1.0 request
+    /// (`wire/a2a/adk2.13/v03_with_header_1.0`).
+    fn is_wrong_dialect(&self) -> bool {
+        let Self::Rpc { code, message } = self else { return false };
+        matches!(code, -32601 | -32009)
+            || (*code == -32603 && message.contains("is not supported by this handler"))
     }
 }
 
@@ -78,11 +100,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// A client of the agent at `url`.
+    /// A client of the agent at `url`, which may be that of its card.
     #[must_use]
     pub fn new(http: Client, mut url: Url) -> Self {
         // With a trailing slash the agents measured answer 307 (`wire/a2a/err_trailing_slash`).
-        let path = url.path().trim_end_matches('/').to_owned();
+        let path = url.path().trim_end_matches(CARD_PATH).trim_end_matches('/').to_owned();
         url.set_path(&path);
         Self { http, url, dialect: Arc::default() }
     }
@@ -106,7 +128,7 @@ impl Agent {
     /// The agent card, from the well-known place below the agent's address.
     pub async fn card(&self) -> Result<AgentCard, ClientError> {
         let mut url = self.url.clone();
-        url.set_path(&format!("{}/.well-known/agent-card.json", self.url.path().trim_end_matches('/')));
+        url.set_path(&format!("{}{CARD_PATH}", self.url.path().trim_end_matches('/')));
         let limits = Limits { time: CARD_TIMEOUT, size: 1024 * 1024 };
         let answer = http::send(SERVER, self.http.get(url), limits).await?;
         if !answer.status.is_success() {
@@ -126,106 +148,122 @@ impl Agent {
         }
     }
 
-    async fn exchange(&self, context: &ContextId, text: &str) -> Result<Answer, AgentError> {
-        let first = match self.dialect() {
+    /// The dialect to try first.
+    async fn first_dialect(&self) -> Dialect {
+        match self.dialect() {
             Some(known) => known,
             // No card, or one that nobody can read, does not mean that the agent cannot answer.
             None => self.card().await.map_or(Dialect::V03, |card| card.dialect),
-        };
-        match self.exchange_in(first, context, text).await {
-            Err(AgentError::Rpc { code, message }) if is_wrong_dialect(code, &message) => {
-                let other = first.other();
-                let answer = self.exchange_in(other, context, text).await;
-                // Told only once: an agent that knows neither keeps its first refusal.
-                match answer {
-                    Err(AgentError::Rpc { code: again, message: second })
-                        if is_wrong_dialect(again, &second) =>
-                    {
-                        Err(AgentError::Rpc { code, message })
-                    }
-                    answer => {
-                        self.remember(other);
-                        answer
-                    }
-                }
-            }
-            answer => {
-                if !matches!(answer, Err(AgentError::Transport(_))) {
-                    self.remember(first);
-                }
-                answer
-            }
         }
     }
 
-    async fn exchange_in(
-        &self,
-        dialect: Dialect,
-        context: &ContextId,
-        text: &str,
-    ) -> Result<Answer, AgentError> {
-        let message_id = Uuid::new_v4().to_string();
-        let (method, params) = match dialect {
-            Dialect::V03 => (
-                "message/send",
-                json!({
-                    "message": {
-                        "kind": "message", "messageId": message_id, "role": "user", "contextId": context,
-                        "parts": [{ "kind": "text", "text": text }],
-                    },
-                    "configuration": { "blocking": true },
-                }),
-            ),
-            Dialect::V10 => (
-                "SendMessage",
-                json!({
-                    "message": {
-                        "messageId": message_id, "role": "ROLE_USER", "contextId": context,
-                        "parts": [{ "text": text }],
-                    },
-                    "configuration": { "returnImmediately": false },
-                }),
-            ),
-        };
-        let mut result = self.call(dialect, method, &params).await?;
-        // Asked to wait, an agent may return early all the same; `send` bounds the time.
-        loop {
-            match task::read(&result)? {
-                Progress::Done(answer) => return Ok(answer),
-                Progress::Running { task_id } => {
-                    tokio::time::sleep(POLL).await;
-                    let method = if dialect == Dialect::V03 { "tasks/get" } else { "GetTask" };
-                    result = self.call(dialect, method, &json!({ "id": task_id })).await?;
+    async fn exchange(&self, context: &ContextId, text: &str) -> Result<Answer, AgentError> {
+        let first = self.first_dialect().await;
+        let (dialect, result) = match self.submit(first, context, text).await {
+            Err(refusal) if refusal.is_wrong_dialect() => {
+                let other = first.other();
+                match self.submit(other, context, text).await {
+                    // An agent that knows neither keeps its first refusal.
+                    Err(second) if second.is_wrong_dialect() => return Err(refusal),
+                    result => (other, result),
                 }
             }
+            result => (first, result),
+        };
+        if !matches!(result, Err(AgentError::Transport(_))) {
+            self.remember(dialect);
+        }
+        self.follow(dialect, result?).await
+    }
+
+    /// Hands the message over. Nothing but this is tried in the other dialect: a refusal that comes later is
+    /// of a message that was taken.
+    async fn submit(&self, dialect: Dialect, context: &ContextId, text: &str) -> Result<Value, AgentError> {
+        let (method, configuration) = match dialect {
+            Dialect::V03 => ("message/send", json!({ "blocking": true })),
+            Dialect::V10 => ("SendMessage", json!({ "returnImmediately": false })),
+        };
+        let params = json!({ "message": message(dialect, context, text), "configuration": configuration });
+        self.call(dialect, method, &params).await
+    }
+
+    /// Waits for the task to end. Asked to wait, an agent may return early all the same; `send` bounds the
+    /// time.
+    async fn follow(&self, dialect: Dialect, mut result: Value) -> Result<Answer, AgentError> {
+        let mut pause = POLL;
+        loop {
+            let task_id = match task::read(&result)? {
+                Progress::Done(answer) => return Ok(answer),
+                Progress::Running { task_id } => task_id,
+            };
+            tokio::time::sleep(pause).await;
+            pause = POLL_MAX.min(pause * 2);
+            result = self.look_up(dialect, &task_id).await?;
+        }
+    }
+
+    /// The task as it is now.
+    async fn look_up(&self, dialect: Dialect, task_id: &str) -> Result<Value, AgentError> {
+        let method = if dialect == Dialect::V03 { "tasks/get" } else { "GetTask" };
+        match self.call(dialect, method, &json!({ "id": task_id })).await {
+            // The message itself was taken, so this must not read as its refusal.
+            Err(AgentError::Rpc { code, message }) => Err(garbled(&format!(
+                "it took the message, but not the question how it goes: {message} ({code})"
+            ))),
+            result => result,
         }
     }
 
     async fn call(&self, dialect: Dialect, method: &str, params: &Value) -> Result<Value, AgentError> {
-        let id = Uuid::new_v4().to_string();
-        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let mut request = self.http.post(self.url.clone()).json(&body);
-        if dialect == Dialect::V10 {
-            request = request.header("A2A-Version", "1.0");
-        }
+        let request = self.request(dialect, method, params);
         // The time of the whole exchange, polling included, is bounded by `send`.
         let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
         let answer = http::send(SERVER, request, limits).await?;
-        let rpc: RpcAnswer = match serde_json::from_slice(&answer.body) {
-            Ok(rpc) => rpc,
-            Err(_) if !answer.status.is_success() => {
-                return Err(status_error(answer.status.as_u16(), &answer.body).into());
-            }
-            Err(error) => return Err(garbled(&format!("{error}, in {}", http::excerpt(&answer.body)))),
-        };
-        if let Some(error) = rpc.error {
-            return Err(AgentError::Rpc { code: error.code, message: redact::error_text(&error.message) });
+        read_answer(&answer)
+    }
+
+    fn request(&self, dialect: Dialect, method: &str, params: &Value) -> RequestBuilder {
+        let id = Uuid::new_v4().to_string();
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let request = self.http.post(self.url.clone()).json(&body);
+        match dialect {
+            Dialect::V03 => request,
+            Dialect::V10 => request.header("A2A-Version", "1.0"),
         }
-        if !answer.status.is_success() {
+    }
+}
+
+/// The `message` of a request.
+fn message(dialect: Dialect, context: &ContextId, text: &str) -> Value {
+    let message_id = Uuid::new_v4().to_string();
+    match dialect {
+        Dialect::V03 => json!({
+            "kind": "message", "messageId": message_id, "role": "user", "contextId": context,
+            "parts": [{ "kind": "text", "text": text }],
+        }),
+        Dialect::V10 => json!({
+            "messageId": message_id, "role": "ROLE_USER", "contextId": context, "parts": [{ "text": text }],
+        }),
+    }
+}
+
+/// The result in an answer, or the error.
+fn read_answer(answer: &http::Answer) -> Result<Value, AgentError> {
+    let rpc: RpcAnswer = match serde_json::from_slice(&answer.body) {
+        Ok(rpc) => rpc,
+        Err(_) if !answer.status.is_success() => {
             return Err(status_error(answer.status.as_u16(), &answer.body).into());
         }
-        rpc.result.ok_or_else(|| garbled("a JSON-RPC answer with neither result nor error"))
+        Err(error) => return Err(garbled(&format!("{error}, in {}", http::excerpt(&answer.body)))),
+    };
+    if let Some(error) = rpc.error {
+        return Err(rpc_error(error));
     }
+    if !answer.status.is_success() {
+        return Err(status_error(answer.status.as_u16(), &answer.body).into());
+    }
+    let neither = || format!("neither result nor error, but {}", http::excerpt(&answer.body));
+    rpc.result.ok_or_else(|| garbled(&neither()))
 }
 
 /// `id` is not compared: an ADK agent leaves it out of errors (`wire/a2a/err_no_id`), and on a connection of
@@ -233,21 +271,21 @@ impl Agent {
 #[derive(Deserialize)]
 struct RpcAnswer {
     result: Option<Value>,
+    #[serde(default, deserialize_with = "object")]
     error: Option<RpcError>,
 }
 
 #[derive(Deserialize)]
 struct RpcError {
-    code: i64,
-    #[serde(default)]
-    message: String,
+    #[serde(default, deserialize_with = "scalar")]
+    code: Option<i64>,
+    #[serde(default, deserialize_with = "scalar")]
+    message: Option<String>,
 }
 
-/// Method unknown, version unknown, or the internal error that ADK 2 makes of a 0.3 call in a 1.0 request
-/// (`wire/a2a/adk2.13/v03_with_header_1.0`).
-fn is_wrong_dialect(code: i64, message: &str) -> bool {
-    matches!(code, -32601 | -32009)
-        || (code == -32603 && message.contains("is not supported by this handler"))
+fn rpc_error(error: RpcError) -> AgentError {
+    let message = redact::error_text(&error.message.unwrap_or_default());
+    AgentError::Rpc { code: error.code.unwrap_or_default(), message }
 }
 
 fn status_error(status: u16, body: &[u8]) -> ClientError {
@@ -257,7 +295,11 @@ fn status_error(status: u16, body: &[u8]) -> ClientError {
         429 => Meaning::RateLimited,
         _ => Meaning::Other,
     };
-    ClientError::Status { server: SERVER, status, kind: None, message: http::excerpt(body), meaning }
+    // What the framework under the agents says of an unknown path (`wire/a2a/card_agent_json`).
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let detail = json.get("detail").and_then(Value::as_str).map(redact::error_text);
+    let message = detail.unwrap_or_else(|| http::excerpt(body));
+    ClientError::Status { server: SERVER, status, kind: None, message, meaning }
 }
 
 fn garbled(detail: &str) -> AgentError {

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 
-use crate::clients::ClientError;
+use crate::clients::{ClientError, Meaning};
 use crate::domain::redact;
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Of this much of a body an error text is made.
+const EXCERPT_BYTES: usize = 2048;
 
 /// An HTTP client for proxies and agents: no redirects (they would carry the master key along), no proxy from
 /// the environment, TLS by ring.
@@ -18,8 +24,10 @@ pub fn build() -> Result<Client, reqwest::Error> {
     Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
-        .connect_timeout(Duration::from_secs(5))
-        .pool_idle_timeout(Duration::from_secs(30))
+        .connect_timeout(CONNECT)
+        // Proxies and agents run on uvicorn, which closes an idle connection after 5 s. A request sent into
+        // the closing is lost, and nobody knows whether a swap was among it.
+        .pool_idle_timeout(Duration::from_secs(4))
         .tcp_nodelay(true)
         .user_agent(concat!("patchbay/", env!("CARGO_PKG_VERSION")))
         .build()
@@ -46,16 +54,31 @@ pub(super) async fn send(
     request: RequestBuilder,
     limits: Limits,
 ) -> Result<Answer, ClientError> {
-    let exchange = async {
-        let response = request.send().await.map_err(|error| broken(server, &error))?;
-        let status = response.status();
-        let body = take(server, response, limits.size).await?;
-        Ok(Answer { status, body })
-    };
+    let exchange = async { close(server, open(server, request).await?, limits.size).await };
     match tokio::time::timeout(limits.time, exchange).await {
         Ok(answer) => answer,
         Err(_) => Err(ClientError::Timeout { server, after: limits.time }),
     }
+}
+
+/// Sends `request`, and leaves the body to come. The caller bounds time and size.
+pub(super) async fn open(server: &'static str, request: RequestBuilder) -> Result<Response, ClientError> {
+    let response = request.send().await.map_err(|error| broken(server, &error))?;
+    if response.status().is_redirection() {
+        return Err(redirected(server, &response));
+    }
+    Ok(response)
+}
+
+/// Takes the rest of an answer that was opened.
+pub(super) async fn close(
+    server: &'static str,
+    response: Response,
+    limit: usize,
+) -> Result<Answer, ClientError> {
+    let status = response.status();
+    let body = take(server, response, limit).await?;
+    Ok(Answer { status, body })
 }
 
 async fn take(server: &'static str, mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {
@@ -63,7 +86,8 @@ async fn take(server: &'static str, mut response: Response, limit: usize) -> Res
     if announced > limit as u64 {
         return Err(ClientError::TooLarge { server, limit });
     }
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+    // What is announced need not come.
+    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(1024 * 1024));
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(server, &error))? {
         if body.len() + chunk.len() > limit {
             return Err(ClientError::TooLarge { server, limit });
@@ -73,8 +97,28 @@ async fn take(server: &'static str, mut response: Response, limit: usize) -> Res
     Ok(body)
 }
 
+/// To follow it would carry the credentials to wherever it points.
+fn redirected(server: &'static str, response: &Response) -> ClientError {
+    let target = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let message = match target {
+        Some(target) => {
+            format!(
+                "a redirect to {}, which is not followed: correct the address",
+                redact::error_text(target)
+            )
+        }
+        None => "a redirect to nowhere".to_owned(),
+    };
+    let status = response.status().as_u16();
+    ClientError::Status { server, status, kind: None, message, meaning: Meaning::Other }
+}
+
 /// The innermost cause says most ("connection refused"); the outer ones repeat the address.
 fn broken(server: &'static str, error: &reqwest::Error) -> ClientError {
+    // The only time limit that reqwest is given.
+    if error.is_timeout() {
+        return ClientError::Timeout { server, after: CONNECT };
+    }
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
@@ -84,7 +128,28 @@ fn broken(server: &'static str, error: &reqwest::Error) -> ClientError {
 
 /// How a body begins, for an error text.
 pub(super) fn excerpt(body: &[u8]) -> String {
-    let head = String::from_utf8_lossy(&body[..body.len().min(400)]);
+    let head = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES)]);
+    if let Some(page) = web_page(&head) {
+        return page;
+    }
     let text: String = redact::error_text(&head).chars().take(80).collect();
     if text.is_empty() { "an empty body".to_owned() } else { format!("“{text}”") }
+}
+
+/// What a web page in the place of an answer is: mostly the error page of a gateway in between.
+fn web_page(head: &str) -> Option<String> {
+    let lower = head.trim_start().to_ascii_lowercase();
+    if !["<!doctype html", "<html", "<head", "<body"].iter().any(|start| lower.starts_with(start)) {
+        return None;
+    }
+    let lower = head.to_ascii_lowercase();
+    let title = lower.find("<title").and_then(|tag| {
+        let start = tag + lower[tag..].find('>')? + 1;
+        let end = start + lower[start..].find('<')?;
+        Some(redact::error_text(&head[start..end]))
+    });
+    Some(match title.filter(|title| !title.is_empty()) {
+        Some(title) => format!("a web page titled “{}”", title.chars().take(80).collect::<String>()),
+        None => "a web page".to_owned(),
+    })
 }

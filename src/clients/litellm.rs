@@ -15,6 +15,7 @@ use crate::clients::http::{self, Limits};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, ModelSpec};
+use crate::domain::redact;
 
 const SERVER: &str = "the proxy";
 
@@ -97,13 +98,13 @@ impl LiteLlm {
     /// The proxy's address, without credentials.
     #[must_use]
     pub fn address(&self) -> String {
-        crate::domain::redact::secrets(self.base.as_str().trim_end_matches('/'))
+        redact::secrets(self.base.as_str().trim_end_matches('/'))
     }
 
     /// `GET /model/info`: every live deployment. Rows without an id are left out.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, ClientError> {
         let answer: wire::ModelInfo = self.get("model/info", &[]).await?;
-        Ok(answer.data.into_iter().filter_map(wire::ModelRow::into_deployment).collect())
+        usable(answer.data, wire::ModelRow::into_deployment)
     }
 
     /// `GET /key/list`: page `page` (from 1) of [`KEY_PAGE`] keys, newest first.
@@ -111,7 +112,7 @@ impl LiteLlm {
         let (page, size) = (page.to_string(), KEY_PAGE.to_string());
         let query = [("return_full_object", "true"), ("size", &size), ("page", &page)];
         let answer: wire::KeyList = self.get("key/list", &query).await?;
-        let keys: Vec<_> = answer.keys.into_iter().filter_map(|row| row.into_key(None)).collect();
+        let keys = usable(answer.keys, |row| row.into_key(None))?;
         let total = answer.total_count.unwrap_or(keys.len() as u64);
         let pages = answer.total_pages.and_then(|pages| u32::try_from(pages).ok()).unwrap_or(1);
         Ok(KeyPage { keys, total, pages })
@@ -121,8 +122,9 @@ impl LiteLlm {
     pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {
         let answer: Result<wire::KeyInfo, _> = self.get("key/info", &[("key", hash.as_str())]).await;
         match answer {
-            Ok(answer) if answer.info.is_deleted() => Ok(None),
-            Ok(answer) => Ok(answer.info.into_key(Some(hash.clone()))),
+            Ok(wire::KeyInfo { info: Some(info) }) if info.is_deleted() => Ok(None),
+            Ok(wire::KeyInfo { info: Some(info) }) => Ok(info.into_key(Some(hash.clone()))),
+            Ok(wire::KeyInfo { info: None }) => Err(not_understood("a key without `info`".to_owned())),
             Err(error) if error.meaning() == Some(Meaning::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
@@ -134,7 +136,7 @@ impl LiteLlm {
     pub async fn relax_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
         let body = json!({ "key": hash, "models": [] });
         let request = self.request(Method::POST, "key/update").json(&body);
-        let _: Value = self.answer(changed_by(request, actor), self.timeouts.admin).await?;
+        let _: Value = self.answer(changed_by(request, actor), &self.master_key, self.timeouts.admin).await?;
         Ok(())
     }
 
@@ -150,8 +152,8 @@ impl LiteLlm {
         let answer: Result<wire::Readiness, _> = self.get("health/readiness", &[]).await;
         let (database, version) = match answer {
             Ok(answer) => (read_database(answer.db.as_deref()), answer.litellm_version),
-            // A readiness that fails at all fails for its database: 1.80 says so in words, 1.109 in `db`.
-            Err(ClientError::Status { status: 503, .. }) => (Database::Down, None),
+            // 1.80 says so in words, 1.109 in `db`. A 503 that says neither is not the proxy's.
+            Err(error) if error.meaning() == Some(Meaning::DatabaseDown) => (Database::Down, None),
             Err(error) => return Err(error),
         };
         if version.is_some() {
@@ -172,16 +174,16 @@ impl LiteLlm {
         });
         let request =
             self.http.post(self.url("v1/chat/completions")).bearer_auth(key.expose_secret()).json(&body);
-        let answer: wire::Completion = self.answer(request, self.timeouts.chat).await?;
+        let answer: wire::Completion = self.answer(request, key, self.timeouts.chat).await?;
         if answer.choices.is_empty() {
-            let detail = "a completion without choices".to_owned();
-            return Err(ClientError::NotUnderstood { server: SERVER, detail });
+            return Err(not_understood("a completion without choices".to_owned()));
         }
         Ok(Probe { model: answer.model })
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, ClientError> {
-        self.answer(self.request(Method::GET, path).query(query), self.timeouts.admin).await
+        let request = self.request(Method::GET, path).query(query);
+        self.answer(request, &self.master_key, self.timeouts.admin).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -195,20 +197,37 @@ impl LiteLlm {
         url
     }
 
+    /// `key` is the one sent along, which must not come back in an error text.
     async fn answer<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
+        key: &SecretString,
         time: Duration,
     ) -> Result<T, ClientError> {
         let answer = http::send(SERVER, request, Limits { time, size: MAX_ANSWER }).await?;
         if !answer.status.is_success() {
-            return Err(errors::read(answer.status.as_u16(), &answer.body));
+            return Err(errors::read(answer.status.as_u16(), &answer.body, key));
         }
-        serde_json::from_slice(&answer.body).map_err(|error| ClientError::NotUnderstood {
-            server: SERVER,
-            detail: format!("{error}, in {}", http::excerpt(&answer.body)),
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            let detail = format!("{error}, in {}", http::excerpt(&answer.body));
+            not_understood(redact::error_text(&redact::known(&detail, key.expose_secret())))
         })
     }
+}
+
+/// The rows that can be read. A list of which none can is not the list that was asked for.
+fn usable<R, T>(rows: Option<Vec<Option<R>>>, read: impl Fn(R) -> Option<T>) -> Result<Vec<T>, ClientError> {
+    let rows = rows.ok_or_else(|| not_understood("an answer without its list".to_owned()))?;
+    let count = rows.len();
+    let read: Vec<T> = rows.into_iter().flatten().filter_map(read).collect();
+    if read.is_empty() && count > 0 {
+        return Err(not_understood(format!("a list of {count}, none of which can be read")));
+    }
+    Ok(read)
+}
+
+fn not_understood(detail: String) -> ClientError {
+    ClientError::NotUnderstood { server: SERVER, detail }
 }
 
 fn read_database(db: Option<&str>) -> Database {

@@ -223,7 +223,7 @@ impl ControlMessage {
     /// What `answer` means as the reply to this message.
     ///
     /// A text that merely looks like a control reply is not enough when a model wrote it: a model can be
-    /// talked into any text.
+    /// talked into any text. Nor is it where the agent's own state, told along with it, says otherwise.
     #[must_use]
     pub fn read_reply(&self, answer: &Answer) -> Reply {
         if answer.from_model {
@@ -233,14 +233,27 @@ impl ControlMessage {
         if let Some(reason) = text.strip_prefix('❌') {
             return Reply::Refused(reason.trim().to_owned());
         }
+        let state = answer.state.as_ref();
+        let done = |is_said: bool, is_so: &dyn Fn(&AgentConfig) -> bool| {
+            if is_said && state.is_none_or(is_so) { Reply::Done } else { Reply::Unknown }
+        };
         match self {
-            Self::Model(spec) if text.strip_prefix("✅ Model switched to: ") == Some(spec.as_str()) => {
-                Reply::Done
+            Self::Model(spec) => {
+                let said = text.strip_prefix("✅ Model switched to: ") == Some(spec.as_str());
+                done(said, &|state| state.is_on(spec))
             }
-            Self::Prompt(Some(_)) if text.starts_with("✅ System prompt updated.") => Reply::Done,
-            Self::Prompt(None) if text.starts_with("✅ System prompt cleared.") => Reply::Done,
-            Self::GetConfig => AgentConfig::parse(text).map_or(Reply::Unknown, Reply::Config),
-            _ => Reply::Unknown,
+            Self::Prompt(Some(prompt)) => done(text.starts_with("✅ System prompt updated."), &|state| {
+                state.prompt.as_deref() == Some(prompt.as_str())
+            }),
+            Self::Prompt(None) => {
+                done(text.starts_with("✅ System prompt cleared."), &|state| state.prompt.is_none())
+            }
+            Self::GetConfig => match AgentConfig::parse(text) {
+                Some(told) if state.is_none_or(|state| state.spec_text() == told.spec_text()) => {
+                    Reply::Config(told)
+                }
+                _ => Reply::Unknown,
+            },
         }
     }
 }
@@ -287,6 +300,26 @@ mod tests {
             swap.read_reply(&told("❌ Invalid model specification: no")),
             Reply::Refused("Invalid model specification: no".into())
         );
+    }
+
+    #[test]
+    fn words_that_the_agents_state_denies_are_no_reply() {
+        let state = |model: &str, prompt| Some(AgentConfig::new(Some("openai"), model, prompt));
+        let with = |text: &str, state| Answer { state, ..told(text) };
+        let swap = ControlMessage::Model(spec("openai/gpt-5"));
+        let words = "✅ Model switched to: openai/gpt-5";
+        assert_eq!(swap.read_reply(&with(words, state("gpt-5", None))), Reply::Done);
+        assert_eq!(swap.read_reply(&with(words, state("gpt-4", None))), Reply::Unknown);
+        let prompt = ControlMessage::Prompt(Some("Be brief.".parse().unwrap()));
+        let words = "✅ System prompt updated. This change takes effect immediately.";
+        assert_eq!(prompt.read_reply(&with(words, state("gpt-5", Some("Be brief.")))), Reply::Done);
+        assert_eq!(prompt.read_reply(&with(words, state("gpt-5", None))), Reply::Unknown);
+        let clear = ControlMessage::Prompt(None);
+        let words = "✅ System prompt cleared. Reverting to default instruction.";
+        assert_eq!(clear.read_reply(&with(words, state("gpt-5", None))), Reply::Done);
+        assert_eq!(clear.read_reply(&with(words, state("gpt-5", Some("Be brief.")))), Reply::Unknown);
+        let words = config_reply("gpt-5", "openai", "x");
+        assert_eq!(ControlMessage::GetConfig.read_reply(&with(&words, state("gpt-4", None))), Reply::Unknown);
     }
 
     const RULE: &str = "━━━━━━━━━━━━━━━━━━━━━━";

@@ -2,25 +2,43 @@
 //!
 //! Proxies echo keys in errors: `User Key=sk-unknown-000000000` (`wire/litellm/1.80/key_update_unknown`).
 
+const REDACTED: &str = "[redacted]";
+
 /// Longest error text that is kept, in characters.
 pub const MAX_ERROR_CHARS: usize = 400;
 
-/// Replaces keys (`sk-…`), bearer tokens and `user:password@` in addresses.
+/// Replaces keys (`sk-…`, `AIza…`, whatever follows "key provided:"), bearer tokens, `?key=…` and
+/// `user:password@` in addresses.
 #[must_use]
 pub fn secrets(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = next_secret(rest) {
-        let (start, end, put) = at;
-        clean.push_str(&rest[..start]);
-        clean.push_str(put);
-        rest = &rest[end..];
+    let mut done = 0;
+    // What each finder found stays until it is passed, so that a text full of keys is not searched to its end
+    // for every one of them.
+    let mut ahead = FINDERS.map(|find| find(text, 0));
+    while let Some(found) = ahead.iter().flatten().min_by_key(|found| found.start).copied() {
+        clean.push_str(&text[done..found.start]);
+        clean.push_str(found.put);
+        done = found.end;
+        for (next, find) in ahead.iter_mut().zip(FINDERS) {
+            if next.is_some_and(|next| next.start < done) {
+                *next = find(text, done);
+            }
+        }
     }
-    clean.push_str(rest);
+    clean.push_str(&text[done..]);
     clean
 }
 
-/// The same for an error: also without stack traces, in one paragraph, cut to [`MAX_ERROR_CHARS`].
+/// Replaces a secret that is known, whatever it looks like. One of a few characters is left: it would be
+/// found in every other word.
+#[must_use]
+pub fn known(text: &str, secret: &str) -> String {
+    if secret.chars().count() < 6 { text.to_owned() } else { text.replace(secret, REDACTED) }
+}
+
+/// The same as [`secrets`] for an error: also without stack traces and control characters, in one
+/// paragraph, cut to [`MAX_ERROR_CHARS`].
 #[must_use]
 pub fn error_text(text: &str) -> String {
     let head = ["Traceback (most recent call last)", "stack trace:", "\nTraceback"]
@@ -28,7 +46,9 @@ pub fn error_text(text: &str) -> String {
         .filter_map(|mark| text.find(mark))
         .min()
         .map_or(text, |end| &text[..end]);
-    let line = secrets(&head.split_whitespace().collect::<Vec<_>>().join(" "));
+    let line = head.split_whitespace().collect::<Vec<_>>().join(" ");
+    // An escape sequence must reach neither a terminal nor a page.
+    let line = secrets(&line.replace(char::is_control, "\u{fffd}"));
     if line.chars().count() <= MAX_ERROR_CHARS {
         return line;
     }
@@ -36,41 +56,82 @@ pub fn error_text(text: &str) -> String {
     format!("{cut}…")
 }
 
-/// The first secret in `text`: where it starts and ends, and what to put there.
-fn next_secret(text: &str) -> Option<(usize, usize, &'static str)> {
-    [key(text), bearer(text), credentials(text)].into_iter().flatten().min_by_key(|found| found.0)
+/// Where a secret starts and ends, and what to put there.
+#[derive(Clone, Copy)]
+struct Found {
+    start: usize,
+    end: usize,
+    put: &'static str,
 }
+
+/// Finds the first secret of one kind at or behind a place.
+type Finder = fn(&str, usize) -> Option<Found>;
+
+/// Of two that start at one place, the former counts.
+const FINDERS: [Finder; 10] = [
+    credentials,
+    key,
+    google_key,
+    |text, from| after(text, from, "Bearer ", 7),
+    |text, from| after(text, from, "bearer ", 7),
+    // How a provider repeats the key that it refuses (`wire/litellm/1.80/chat_upstream_401`).
+    |text, from| after(text, from, "key provided: ", 1),
+    |text, from| after(text, from, "?key=", 1),
+    |text, from| after(text, from, "&key=", 1),
+    |text, from| after(text, from, "api_key=", 1),
+    |text, from| after(text, from, "access_token=", 1),
+];
 
 fn token_len(text: &str) -> usize {
     text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(text.len())
 }
 
-fn key(text: &str) -> Option<(usize, usize, &'static str)> {
-    text.match_indices("sk-")
-        .find_map(|(start, _)| {
-            let len = token_len(&text[start..]);
-            // `sk-...abcd` is the proxy's own mask.
-            let masked = text[start..].starts_with("sk-...");
-            let inside_word = text[..start].ends_with(|c: char| c.is_ascii_alphanumeric());
-            (len > 6 && !masked && !inside_word).then_some((start, start + len, "sk-[redacted]"))
+fn places<'t>(text: &'t str, from: usize, mark: &'t str) -> impl Iterator<Item = usize> + 't {
+    text[from..].match_indices(mark).map(move |(at, _)| from + at)
+}
+
+fn key(text: &str, from: usize) -> Option<Found> {
+    places(text, from, "sk-").find_map(|start| {
+        let len = token_len(&text[start..]);
+        // `sk-...abcd` is the proxy's own mask.
+        let masked = text[start..].starts_with("sk-...");
+        let inside_word = text[..start].ends_with(|c: char| c.is_ascii_alphanumeric());
+        (len > 6 && !masked && !inside_word).then_some(Found {
+            start,
+            end: start + len,
+            put: "sk-[redacted]",
         })
-        .filter(|(start, end, _)| &text[*start..*end] != "sk-[redacted]")
+    })
 }
 
-fn bearer(text: &str) -> Option<(usize, usize, &'static str)> {
-    let start = text.find("Bearer ").or_else(|| text.find("bearer "))? + "Bearer ".len();
-    let len = token_len(&text[start..]);
-    (len > 6).then_some((start, start + len, "[redacted]"))
+fn google_key(text: &str, from: usize) -> Option<Found> {
+    places(text, from, "AIza").find_map(|start| {
+        let len = token_len(&text[start..]);
+        (len > 20).then_some(Found { start, end: start + len, put: REDACTED })
+    })
 }
 
-fn credentials(text: &str) -> Option<(usize, usize, &'static str)> {
-    text.match_indices("://").find_map(|(at, mark)| {
+/// The first token of at least `min` characters that follows `mark`, without a full stop at its end.
+fn after(text: &str, from: usize, mark: &str, min: usize) -> Option<Found> {
+    places(text, from, mark).find_map(|at| {
         let start = at + mark.len();
+        let rest = &text[start..];
+        let end = rest.find(|c: char| !c.is_ascii_graphic() || "\"'`,;&<>()[]{}".contains(c));
+        let token = rest[..end.unwrap_or(rest.len())].trim_end_matches('.');
+        // A key has a look of its own, by which it goes on being recognisable as one.
+        let is_key = token.starts_with("sk-");
+        (!is_key && token.len() >= min).then_some(Found { start, end: start + token.len(), put: REDACTED })
+    })
+}
+
+fn credentials(text: &str, from: usize) -> Option<Found> {
+    places(text, from, "://").find_map(|at| {
+        let start = at + "://".len();
         let end =
             text[start..].find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\''));
         let authority = &text[start..end.map_or(text.len(), |end| start + end)];
-        let user_info = authority.rfind('@')?;
-        (&authority[..user_info] != "[redacted]").then_some((start, start + user_info, "[redacted]"))
+        let end = start + authority.rfind('@')?;
+        (&text[start..end] != REDACTED).then_some(Found { start, end, put: REDACTED })
     })
 }
 
@@ -86,16 +147,55 @@ mod tests {
             secrets("Authorization: Bearer abcdefghij, next"),
             "Authorization: Bearer [redacted], next"
         );
+        assert_eq!(
+            secrets("a `Bearer ` prefix, not Bearer aGVsbG8/d29y+A=="),
+            "a `Bearer ` prefix, not Bearer [redacted]"
+        );
+        assert_eq!(
+            secrets("Incorrect API key provided: bad-key.. See"),
+            "Incorrect API key provided: [redacted].. See"
+        );
+        let google = format!("AIza{}", "x".repeat(35));
+        assert_eq!(secrets(&format!("GET /v1?key={google}&a=b")), "GET /v1?key=[redacted]&a=b");
+        assert_eq!(secrets(&google), "[redacted]");
         assert_eq!(secrets("http://u:p@host/x http://a:b@c"), "http://[redacted]@host/x http://[redacted]@c");
     }
 
     #[test]
     fn what_is_no_secret_stays() {
-        for text in
-            ["sk-...ab12", "task-agent-x1", "risk-averse words", "https://host/@me", "sk-", "Bearer of news"]
-        {
+        for text in [
+            "sk-...ab12",
+            "Authorization: Bearer [redacted]",
+            "key provided: sk-[redacted]",
+            "AIza",
+            "task-agent-x1",
+            "risk-averse words",
+            "https://host/@me",
+            "sk-",
+            "Bearer of news",
+        ] {
             assert_eq!(secrets(text), text);
         }
+    }
+
+    #[test]
+    fn secrets_of_all_kinds_are_found_in_any_order() {
+        let text = "http://u:p@h sk-aaaaaaa Bearer bbbbbbbb sk-ccccccc ?key=d http://sk-eeeeeee@h sk-fffffff";
+        let clean = "http://[redacted]@h sk-[redacted] Bearer [redacted] sk-[redacted] ?key=[redacted] \
+                     http://[redacted]@h sk-[redacted]";
+        assert_eq!(secrets(text), clean);
+        assert_eq!(secrets(clean), clean, "nothing is left to redact");
+    }
+
+    #[test]
+    fn a_known_secret_needs_no_shape() {
+        assert_eq!(known("Received=not-a-key, expected", "not-a-key"), "Received=[redacted], expected");
+        assert_eq!(known("a text", "a"), "a text");
+    }
+
+    #[test]
+    fn control_characters_do_not_come_through() {
+        assert_eq!(error_text("a\u{1b}[31mb\0c\r\nd"), "a\u{fffd}[31mb\u{fffd}c d");
     }
 
     #[test]

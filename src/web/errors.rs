@@ -17,7 +17,7 @@ use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
-use crate::domain::text::sentence;
+use crate::domain::words::sentence;
 use crate::services::keys::KeyChangeError;
 use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;

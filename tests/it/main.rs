@@ -1,6 +1,9 @@
 //! Integration tests: through real HTTP on loopback, against the sandbox, the built-in agent and recordings.
 
 mod agent;
+mod clients;
+mod layers;
+mod live;
 mod main_job;
 mod sandbox;
 mod scenario;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::clients::lenient::scalar;
+use crate::clients::lenient::{object, objects, scalar};
 use crate::domain::agent::{AgentCard, Dialect, Scope};
 use crate::domain::redact;
 
@@ -22,11 +22,11 @@ struct Card {
     url: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     protocol_version: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     supported_interfaces: Vec<Interface>,
-    #[serde(default)]
-    capabilities: Capabilities,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
+    capabilities: Option<Capabilities>,
+    #[serde(default, deserialize_with = "objects")]
     skills: Vec<Skill>,
 }
 
@@ -45,7 +45,7 @@ struct Interface {
 struct Capabilities {
     #[serde(default, deserialize_with = "scalar")]
     streaming: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     extensions: Vec<Extension>,
 }
 
@@ -64,14 +64,15 @@ struct Skill {
 }
 
 pub(super) fn parse(body: &[u8]) -> Option<AgentCard> {
-    let card: Card = serde_json::from_slice(body).ok()?;
-    let hotswap = card.capabilities.extensions.iter().find(|e| e.uri.as_deref() == Some(HOTSWAP_EXTENSION));
+    let mut card: Card = serde_json::from_slice(body).ok()?;
+    let capabilities = card.capabilities.take().unwrap_or_default();
+    let hotswap = capabilities.extensions.iter().find(|e| e.uri.as_deref() == Some(HOTSWAP_EXTENSION));
     let param = |name: &str| hotswap.and_then(|extension| extension.params.get(name));
     let claimed = card.url.clone().or_else(|| card.supported_interfaces.first()?.url.clone());
     Some(AgentCard {
         dialect: dialect(&card),
         claimed_url: claimed.map(|url| redact::secrets(&url)),
-        streaming: card.capabilities.streaming.unwrap_or(false),
+        streaming: capabilities.streaming.unwrap_or(false),
         multiline_prompt: param("multilinePrompt").and_then(Value::as_bool).unwrap_or(false),
         scope: param("scope").and_then(Value::as_str).and_then(|scope| scope.parse::<Scope>().ok()),
         skills: card.skills.into_iter().filter_map(|skill| skill.name).take(50).collect(),

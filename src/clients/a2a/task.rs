@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{AgentError, garbled};
+use crate::clients::lenient::{object, objects, scalar};
 use crate::domain::agent::Scope;
 use crate::domain::control::{AgentConfig, Answer, Tokens};
 
@@ -29,7 +30,7 @@ pub(super) enum TaskState {
 
 impl TaskState {
     /// `completed` in 0.3, `TASK_STATE_COMPLETED` in 1.0.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let word = text.strip_prefix("TASK_STATE_").unwrap_or(text).to_ascii_lowercase().replace('_', "-");
         Some(match word.as_str() {
             "submitted" | "working" => Self::Running,
@@ -60,43 +61,44 @@ impl TaskState {
 struct Task {
     id: String,
     status: Status,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     artifacts: Vec<Artifact>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     metadata: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
 struct Status {
     state: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     message: Option<Message>,
 }
 
 #[derive(Deserialize)]
 struct Artifact {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     parts: Vec<Part>,
 }
 
 #[derive(Deserialize)]
 struct Message {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     parts: Vec<Part>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     metadata: Option<Map<String, Value>>,
 }
 
 /// Text parts alone are read; files and data have no place in a control reply.
 #[derive(Deserialize)]
 struct Part {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "scalar")]
     text: Option<String>,
 }
 
 /// Reads a result: 0.3 tells task and message apart by `kind`, 1.0 by the name of the field they stand in.
 pub(super) fn read(result: &Value) -> Result<Progress, AgentError> {
-    let (inner, is_message) = match (result.get("task"), result.get("message")) {
+    let within = |name: &str| result.get(name).filter(|inner| inner.is_object());
+    let (inner, is_message) = match (within("task"), within("message")) {
         (Some(task), _) => (task, false),
         (None, Some(message)) => (message, true),
         _ => (result, result.get("kind").and_then(Value::as_str) == Some("message")),
@@ -123,6 +125,11 @@ fn read_task(task: Task) -> Result<Progress, AgentError> {
         }
         ended => Err(ended.error(&said)),
     }
+}
+
+/// The text in the parts of a message or an artifact.
+pub(super) fn text_in(holder: &Value) -> String {
+    Artifact::deserialize(holder).map(|holder| text_of(&holder.parts)).unwrap_or_default()
 }
 
 fn text_of(parts: &[Part]) -> String {

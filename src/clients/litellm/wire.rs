@@ -1,9 +1,12 @@
 //! The proxy's answers, as far as they are used. Shapes from recordings of LiteLLM 1.80.17 and 1.109.1.
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use crate::clients::lenient::{scalar, texts};
+use crate::clients::lenient::{Take, object, rows, scalar, texts};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::domain::redact;
@@ -11,17 +14,18 @@ use crate::domain::redact;
 /// `GET /model/info`
 #[derive(Deserialize)]
 pub(super) struct ModelInfo {
-    pub(super) data: Vec<ModelRow>,
+    #[serde(default, deserialize_with = "rows")]
+    pub(super) data: Option<Vec<Option<ModelRow>>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct ModelRow {
     #[serde(default, deserialize_with = "scalar")]
     model_name: Option<String>,
-    #[serde(default)]
-    litellm_params: Params,
-    #[serde(default)]
-    model_info: Info,
+    #[serde(default, deserialize_with = "object")]
+    litellm_params: Option<Params>,
+    #[serde(default, deserialize_with = "object")]
+    model_info: Option<Info>,
 }
 
 #[derive(Deserialize, Default)]
@@ -65,12 +69,12 @@ struct Info {
 impl ModelRow {
     /// None for a row without an id: it could be neither shown nor changed.
     pub(super) fn into_deployment(self) -> Option<Deployment> {
-        let Self { model_name, litellm_params: params, model_info: info } = self;
+        let (params, info) = (self.litellm_params.unwrap_or_default(), self.model_info?);
         let upstream_model = params.model.unwrap_or_default();
         let prefix = upstream_model.split_once('/').map(|(provider, _)| provider.to_owned());
         Some(Deployment {
             id: info.id?,
-            name: model_name.unwrap_or_default(),
+            name: self.model_name.unwrap_or_default(),
             provider: params.custom_llm_provider.or(info.provider).or(prefix).or(info.litellm_provider),
             upstream_model,
             api_base: params.api_base.map(|base| redact::secrets(&base)),
@@ -90,7 +94,8 @@ impl ModelRow {
 /// `GET /key/list?return_full_object=true`
 #[derive(Deserialize)]
 pub(super) struct KeyList {
-    pub(super) keys: Vec<KeyRow>,
+    #[serde(default, deserialize_with = "rows")]
+    pub(super) keys: Option<Vec<Option<KeyRow>>>,
     #[serde(default, deserialize_with = "scalar")]
     pub(super) total_count: Option<u64>,
     #[serde(default, deserialize_with = "scalar")]
@@ -100,7 +105,8 @@ pub(super) struct KeyList {
 /// `GET /key/info`: the hash is not among the fields.
 #[derive(Deserialize)]
 pub(super) struct KeyInfo {
-    pub(super) info: KeyRow,
+    #[serde(default, deserialize_with = "object")]
+    pub(super) info: Option<KeyRow>,
 }
 
 #[derive(Deserialize)]
@@ -111,8 +117,8 @@ pub(super) struct KeyRow {
     key_name: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     key_alias: Option<String>,
-    #[serde(default, deserialize_with = "texts")]
-    models: Vec<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    models: Option<Models>,
     #[serde(default, deserialize_with = "scalar")]
     spend: Option<f64>,
     #[serde(default, deserialize_with = "scalar")]
@@ -150,26 +156,72 @@ impl KeyRow {
 
     /// None for a row without a hash.
     pub(super) fn into_key(self, hash: Option<KeyHash>) -> Option<VirtualKey> {
-        let time = |text: Option<String>| text.and_then(|text| text.parse::<Timestamp>().ok());
         Some(VirtualKey {
             hash: hash.or_else(|| self.token.as_deref()?.parse().ok())?,
             alias: self.key_alias,
             masked: redact::secrets(&self.key_name.unwrap_or_else(|| "sk-...".to_owned())),
-            access: Access::from_models(self.models),
+            access: self.models.map_or(Access::All, |Models(access)| access),
             spend: self.spend.unwrap_or(0.0),
             max_budget: self.max_budget,
             budget_duration: self.budget_duration,
-            expires: time(self.expires),
+            expires: self.expires.as_deref().and_then(time),
             rpm_limit: self.rpm_limit,
             tpm_limit: self.tpm_limit,
             max_parallel_requests: self.max_parallel_requests,
             blocked: self.blocked.unwrap_or(false),
             user_id: self.user_id,
             team_id: self.team_id,
-            created_at: time(self.created_at),
-            last_active: time(self.last_active),
+            created_at: self.created_at.as_deref().and_then(time),
+            last_active: self.last_active.as_deref().and_then(time),
         })
     }
+}
+
+/// The list `models`. The proxy takes an empty one for "all"; one that cannot be read must not look the same,
+/// so it allows nothing that is known.
+struct Models(Access);
+
+impl Models {
+    #[expect(clippy::unnecessary_wraps, reason = "the shape that `Take` asks for")]
+    fn unreadable() -> Option<Self> {
+        Some(Self(Access::List(Vec::new())))
+    }
+}
+
+impl<'de> Take<'de> for Models {
+    fn text(_: &str) -> Option<Self> {
+        Self::unreadable()
+    }
+    fn number(_: f64) -> Option<Self> {
+        Self::unreadable()
+    }
+    fn flag(_: bool) -> Option<Self> {
+        Self::unreadable()
+    }
+    fn object<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::unreadable())
+    }
+    fn list<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
+        let (mut names, mut is_empty) = (Vec::new(), true);
+        while let Some(Entry(name)) = seq.next_element()? {
+            is_empty = false;
+            names.extend(name);
+        }
+        if names.is_empty() && !is_empty {
+            return Ok(Self::unreadable());
+        }
+        Ok(Some(Self(Access::from_models(names))))
+    }
+}
+
+#[derive(Deserialize)]
+struct Entry(#[serde(deserialize_with = "scalar")] Option<String>);
+
+/// `2026-11-22T07:53:29.213000Z` in lists, `…+00:00` in single answers; without either it is UTC as well.
+fn time(text: &str) -> Option<Timestamp> {
+    let local = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok();
+    text.parse().ok().or_else(|| Some(local()?.timestamp()))
 }
 
 /// `GET /global/spend`

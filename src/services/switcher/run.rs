@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Parts;
-use crate::clients::ClientError;
 use crate::clients::a2a::AgentError;
+use crate::clients::{ClientError, Meaning};
 use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
 use crate::domain::key::{KeyHash, KeyState, Permission};
 use crate::domain::model::{Deployment, ModelSpec};
@@ -13,7 +13,7 @@ use crate::domain::redact;
 use crate::domain::swap::{
     Fault, Outcome, PromptChange, Proof, Step, StepKind, StepResult, Swap, SwapRequest,
 };
-use crate::domain::text::sentence;
+use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::registry::serving;
 
@@ -38,7 +38,17 @@ impl Stop {
 
 impl From<ClientError> for Stop {
     fn from(error: ClientError) -> Self {
-        let fault = if error.is_timeout() { Fault::Timeout } else { Fault::Upstream };
+        let fault = match error.meaning() {
+            _ if error.is_timeout() => Fault::Timeout,
+            Some(
+                Meaning::KeyBlocked
+                | Meaning::KeyExpired
+                | Meaning::OverBudget
+                | Meaning::ModelDenied
+                | Meaning::NotFound,
+            ) => Fault::Request,
+            _ => Fault::Upstream,
+        };
         Self { fault, detail: sentence(&error) }
     }
 }

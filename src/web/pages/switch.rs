@@ -14,7 +14,7 @@ use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::control::looks_like_control;
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{Fault, PromptChange, Swap, SwapRequest};
-use crate::domain::text::sentence;
+use crate::domain::words::sentence;
 use crate::services::switcher::{NONE_SEEN, SwapError};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;

@@ -1,0 +1,158 @@
+//! What both clients take: so many bytes, for so long, from nowhere else.
+
+use std::time::Duration;
+
+use patchbay::clients::a2a::{Agent, AgentError};
+use patchbay::clients::litellm::LiteLlm;
+use patchbay::clients::{ClientError, Meaning, build_http};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::replay::{Body, Exchange, Replay, play};
+use super::{MASTER, PATIENCE, agent, context, proxy, timeouts};
+
+const SPEND: &str = "/global/spend";
+const CARD: &str = "/a2a/litellm_agent/.well-known/agent-card.json";
+const MIB: usize = 1024 * 1024;
+
+/// Short, for what never comes; long enough for a busy machine to ask for it.
+const BRIEF: Duration = Duration::from_millis(500);
+
+fn impatient(replay: &Replay) -> LiteLlm {
+    LiteLlm::new(build_http().unwrap(), replay.url("/"), MASTER.into(), timeouts(BRIEF))
+}
+
+fn spend() -> Exchange {
+    Exchange::new("GET", SPEND, 200, r#"{"spend":1.5}"#)
+}
+
+fn no_card() -> Exchange {
+    Exchange::new("GET", CARD, 404, r#"{"detail":"Not Found"}"#)
+}
+
+fn said() -> Exchange {
+    Exchange::new("POST", "/a2a/litellm_agent", 200, "")
+}
+
+fn transport(error: AgentError) -> ClientError {
+    match error {
+        AgentError::Transport(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn more_than_the_limit_is_not_taken() {
+    let replay = play([spend().with(Body::Mebibytes(65))]).await;
+    let error = proxy(&replay).global_spend().await.unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == 64 * MIB), "{error:?}");
+    assert_eq!(error.to_string(), "the proxy answered with more than 64 MiB");
+
+    let replay = play([no_card(), said().with(Body::Mebibytes(17))]).await;
+    let error = transport(agent(&replay).send(&context("c"), "hi", PATIENCE).await.unwrap_err());
+    assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == 16 * MIB), "{error:?}");
+
+    let replay = play([no_card().with(Body::Mebibytes(2))]).await;
+    let error = agent(&replay).card().await.unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == MIB), "{error:?}");
+}
+
+#[tokio::test]
+async fn within_the_limit_all_is_taken() {
+    let replay = play([spend().with(Body::Mebibytes(9))]).await;
+    let error = proxy(&replay).global_spend().await.unwrap_err();
+    // Nothing but blanks: read to its end, and only then not understood.
+    assert!(matches!(error, ClientError::NotUnderstood { .. }), "{error:?}");
+}
+
+/// Answers one request with `bytes`, whatever they announce, and closes.
+async fn raw(bytes: &'static str) -> reqwest::Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 4096];
+        let _ = stream.read(&mut asked).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_announced_length_is_believed_only_to_refuse() {
+    let too_long = "HTTP/1.1 200 OK\r\nContent-Length: 68719476736\r\n\r\n{";
+    let client = LiteLlm::new(build_http().unwrap(), raw(too_long).await, MASTER.into(), timeouts(PATIENCE));
+    let error = client.global_spend().await.unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { .. }), "{error:?}");
+
+    let broken_off = "HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n{\"spend\":1.5}";
+    let client =
+        LiteLlm::new(build_http().unwrap(), raw(broken_off).await, MASTER.into(), timeouts(PATIENCE));
+    let error = client.global_spend().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_no_answer() {
+    for bytes in ["", "SSH-2.0-OpenSSH_9.6\r\n", "HTTP/1.1 200 OK\r\nContent-Le"] {
+        let client = LiteLlm::new(build_http().unwrap(), raw(bytes).await, MASTER.into(), timeouts(PATIENCE));
+        let error = client.global_spend().await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{bytes:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_costs_no_more_than_the_time_limit() {
+    let replay = play([spend().with(Body::Stalled("{\"spend\":"))]).await;
+    let error = impatient(&replay).global_spend().await.unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
+    assert_eq!(error.to_string(), "the proxy did not answer within 0.5 s");
+
+    let stalled = Exchange::new("POST", "/v1/chat/completions", 200, "").with(Body::Stalled(""));
+    let replay = play([stalled]).await;
+    let model = "openai/gpt-5".parse().unwrap();
+    let error = impatient(&replay).probe(&MASTER.into(), &model).await.unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
+
+    let replay = play([no_card(), said().with(Body::Stalled("{\"jsonrpc\":"))]).await;
+    let error = transport(agent(&replay).send(&context("c"), "hi", BRIEF).await.unwrap_err());
+    assert!(error.is_timeout(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    // What it points to would be seen, and fail the test.
+    for status in [301, 302, 307, 308] {
+        let exchange = Exchange::new("GET", SPEND, status, "").location("/elsewhere").key(MASTER);
+        let replay = play([exchange]).await;
+        let error = proxy(&replay).global_spend().await.unwrap_err();
+        assert_eq!(error.meaning(), Some(Meaning::Other));
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the proxy answered {status}: a redirect to /elsewhere, which is not followed: correct the address"
+            )
+        );
+    }
+    let exchange = Exchange::new("GET", SPEND, 302, "").location("https://u:secret@host/?key=abc");
+    let replay = play([exchange]).await;
+    let text = proxy(&replay).global_spend().await.unwrap_err().to_string();
+    assert!(text.contains("https://[redacted]@host/?key=[redacted],"), "{text}");
+    let replay = play([Exchange::new("GET", SPEND, 307, "")]).await;
+    let text = proxy(&replay).global_spend().await.unwrap_err().to_string();
+    assert_eq!(text, "the proxy answered 307: a redirect to nowhere");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: reqwest::Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    drop(listener);
+    let client = LiteLlm::new(build_http().unwrap(), url.clone(), MASTER.into(), timeouts(PATIENCE));
+    let error = client.health().await.unwrap_err();
+    assert!(error.to_string().starts_with("the proxy cannot be reached: Connection refused"), "{error}");
+    let agent = Agent::new(build_http().unwrap(), url);
+    let error = transport(agent.send(&context("c"), "hi", PATIENCE).await.unwrap_err());
+    assert!(error.to_string().starts_with("the agent cannot be reached: Connection refused"), "{error}");
+    assert_eq!(agent.dialect(), None);
+}

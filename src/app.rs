@@ -71,7 +71,7 @@ impl App {
         let http = clients::build_http()?;
         let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
         let registry = Registry::new(client.clone(), clock.clone());
-        let agents = Agents::new(&http, &config.agents, store.clone(), &clock);
+        let agents = Agents::new(&http, &config.agents, store.clone(), &clock, timeouts.agents.control);
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
@@ -95,6 +95,12 @@ impl App {
             asks: asks.clone(),
         });
         Ok(Self { router: web::router(state), store, switcher, asks })
+    }
+
+    /// The switcher, with its background work: ending timed swaps, looking for drift.
+    #[must_use]
+    pub fn switcher(&self) -> &Switcher {
+        &self.switcher
     }
 
     /// Serves until `stop`, lets running swaps end, and closes the database.

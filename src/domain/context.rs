@@ -126,6 +126,26 @@ impl KnownContext {
     pub fn has_drifted(&self) -> bool {
         matches!((&self.selected, &self.config), (Some(selected), Some(config)) if selected != config)
     }
+
+    /// A context of which nothing has been seen.
+    #[must_use]
+    pub fn unread(agent: AgentName, context: ContextId) -> Self {
+        Self {
+            agent,
+            context,
+            config: None,
+            selected: None,
+            label: None,
+            is_pinned: false,
+            is_kept: false,
+            reverts_at: None,
+            read_at: None,
+            last_swap: None,
+            last_outcome: None,
+            last_actor: None,
+            last_swap_at: None,
+        }
+    }
 }
 
 /// A message that was asked in a context, and what came of it.

@@ -31,7 +31,7 @@ const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 /// A larger copy is renewed at this age: 10,000 keys cost the proxy 8 to 12 s of work.
 const TIME_TO_LIVE_LARGE: SignedDuration = SignedDuration::from_secs(120);
 
-/// How long a page waits for a newer copy when it could show an older one.
+/// How long a page waits for a newer copy when it could show an older one, or why there is none.
 const PATIENCE: Duration = Duration::from_millis(800);
 
 /// How often a growing copy is shown, in keys.
@@ -105,10 +105,13 @@ impl Keys {
     }
 
     /// The copy, renewed where it is due. Waits for the first page where there is nothing to show, and a
-    /// little where a small copy is about to be renewed.
+    /// little where a small copy is about to be renewed, or where the last try failed.
     pub async fn view(&self) -> KeysView {
         let mut changes = self.inner.view.subscribe();
-        let had_data = changes.borrow_and_update().has_data();
+        let (had_data, had_problem) = {
+            let view = changes.borrow_and_update();
+            (view.has_data(), view.problem.is_some())
+        };
         if self.inner.begin_fill() {
             let inner = Arc::clone(&self.inner);
             tokio::spawn(async move { inner.run_fill().await });
@@ -116,7 +119,7 @@ impl Keys {
             return self.inner.view.borrow().clone();
         }
         let is_small = changes.borrow().total <= u64::from(KEY_PAGE);
-        if !had_data {
+        if !had_data && !had_problem {
             let _ = changes.changed().await;
         } else if is_small {
             let _ = tokio::time::timeout(PATIENCE, changes.changed()).await;
@@ -129,16 +132,18 @@ impl Keys {
         self.inner.proxy.key(hash).await
     }
 
-    /// The copy of one key, for when the proxy does not answer.
+    /// The copy of one key and when it was made, for when the proxy does not answer.
     #[must_use]
-    pub fn copy_of(&self, hash: &KeyHash) -> Option<Arc<VirtualKey>> {
-        self.inner.view.borrow().keys.iter().find(|key| key.hash == *hash).cloned()
+    pub fn copy_of(&self, hash: &KeyHash) -> Option<(Arc<VirtualKey>, Option<Timestamp>)> {
+        let view = self.inner.view.borrow();
+        let key = view.keys.iter().find(|key| key.hash == *hash)?;
+        Some((Arc::clone(key), view.at))
     }
 
     /// Lets a key call every model, now and later (`models: []`), and reads it back. Returns it as it is.
     pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
         let before = self.inner.proxy.key(hash).await;
-        let result = self.relax_and_read(before.as_ref().ok(), hash, actor).await;
+        let result = self.relax_and_read(&before, hash, actor).await;
         let mut entry = NewEntry::new(actor, Action::KeyRelax, hash.as_str(), "ok");
         if let Ok(Some(before)) = &before {
             entry.before = Some(describe(&before.access));
@@ -157,13 +162,16 @@ impl Keys {
 
     async fn relax_and_read(
         &self,
-        before: Option<&Option<VirtualKey>>,
+        before: &Result<Option<VirtualKey>, ClientError>,
         hash: &KeyHash,
         actor: &Actor,
     ) -> Result<VirtualKey, KeyChangeError> {
-        // Without this look, 1.80 would answer an update of an unknown key with 401.
-        if before.is_some_and(Option::is_none) {
-            return Err(KeyChangeError::Unknown);
+        match before {
+            Ok(Some(_)) => {}
+            // Without this look, 1.80 would answer an update of an unknown key with 401.
+            Ok(None) => return Err(KeyChangeError::Unknown),
+            // What cannot be read is not changed: nobody could say what it was.
+            Err(error) => return Err(error.clone().into()),
         }
         self.inner.proxy.relax_key(hash, &actor.name).await?;
         let key = self.inner.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?;

@@ -26,10 +26,14 @@ use crate::domain::swap::{Outcome, PromptChange, StepKind, Swap, SwapRequest};
 use crate::services::agents::{AgentView, Agents, KnownAgent};
 use crate::services::locks::{Held, Locks};
 use crate::services::registry::Registry;
+use crate::services::snapshot::{Snapshot, View};
 use crate::store::{Ended, Store, StoreError};
 
 /// The value of `seen` for a form that showed a context without any swap.
 pub const NONE_SEEN: &str = "none";
+
+/// Age at which the copy of the agent's own key is renewed when someone looks.
+const KEY_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
 /// Time limits of a swap.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,8 @@ struct Parts {
     registry: Registry,
     proxy: LiteLlm,
     agent_key: Option<SecretString>,
+    /// The agent's own key as the proxy knew it a moment ago, for pages.
+    agent_key_copy: Snapshot<Option<VirtualKey>, ClientError>,
     store: Store,
     clock: Clock,
     timeouts: Timeouts,
@@ -92,7 +98,7 @@ pub enum SwapError {
     #[error("no agent is called {0}")]
     UnknownAgent(AgentName),
     /// Another swap runs on what this one would change.
-    #[error("{holder} is switching this context right now")]
+    #[error("this context is being switched by {holder} right now")]
     Busy {
         /// Who runs it.
         holder: String,
@@ -141,8 +147,29 @@ impl Switcher {
         timeouts: Timeouts,
     ) -> Self {
         let (locks, running, progress) = (Locks::default(), TaskTracker::new(), Mutex::default());
-        let parts =
-            Parts { agents, registry, proxy, agent_key, store, clock, timeouts, locks, running, progress };
+        let (of_key, hash) = (proxy.clone(), agent_key.as_ref().map(KeyHash::of));
+        let agent_key_copy = Snapshot::new(clock.clone(), KEY_TIME_TO_LIVE, move || {
+            let (proxy, hash) = (of_key.clone(), hash.clone());
+            async move {
+                match hash {
+                    Some(hash) => proxy.key(&hash).await,
+                    None => Ok(None),
+                }
+            }
+        });
+        let parts = Parts {
+            agents,
+            registry,
+            proxy,
+            agent_key,
+            agent_key_copy,
+            store,
+            clock,
+            timeouts,
+            locks,
+            running,
+            progress,
+        };
         Self { parts: Arc::new(parts) }
     }
 
@@ -200,12 +227,10 @@ impl Switcher {
         Ok(config)
     }
 
-    /// The agent's own key at the proxy; none where the settings do not name it or the proxy does not know it.
-    pub async fn agent_key(&self) -> Result<Option<VirtualKey>, ClientError> {
-        match self.agent_key_hash() {
-            Some(hash) => self.parts.proxy.key(&hash).await,
-            None => Ok(None),
-        }
+    /// The agent's own key at the proxy, from a background copy; none in it where the settings do not name it or
+    /// the proxy does not know it.
+    pub async fn agent_key(&self) -> View<Option<VirtualKey>, ClientError> {
+        self.parts.agent_key_copy.get().await
     }
 
     /// The hash of the agent's own key, where the settings name it.

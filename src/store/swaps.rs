@@ -87,9 +87,16 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome. Returns
-    /// how many there were.
+    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome, and notes
+    /// them at their contexts. Returns how many there were.
     pub async fn close_unfinished_swaps(&self) -> Result<u64, StoreError> {
+        sqlx::query(
+            "insert into contexts (agent, context, last_swap) \
+             select agent, context, max(id) from swaps where finished_at is null group by agent, context \
+             on conflict (agent, context) do update set last_swap = excluded.last_swap",
+        )
+        .execute(&self.pool)
+        .await?;
         let done =
             sqlx::query("update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null")
                 .bind(self.now())

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
+use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
 use crate::services::keys::KeyChangeError;
@@ -195,10 +196,10 @@ impl From<SwapError> for Problem {
                 detail,
                 "Wait until it has ended, then look at the context and try again.",
             ),
-            SwapError::Changed { .. } => Self::new(
+            SwapError::Changed { last } => Self::new(
                 StatusCode::CONFLICT,
                 "The context has changed",
-                detail,
+                format!("{detail} {}", told(&last)),
                 "Look at what has changed, then try again.",
             ),
             SwapError::Store(error) => error.into(),
@@ -210,6 +211,12 @@ impl From<SwapError> for Problem {
             ),
         }
     }
+}
+
+/// Who asked for a swap, of what, and how it ended.
+fn told(swap: &Swap) -> String {
+    let what = swap.model.as_ref().map_or("another prompt", ModelSpec::as_str);
+    format!("{} asked for {what} in {} ({}).", swap.actor, swap.context, swap.outcome.as_str())
 }
 
 impl IntoResponse for Problem {

@@ -8,3 +8,4 @@ mod main_job;
 mod sandbox;
 mod scenario;
 mod support;
+mod web;

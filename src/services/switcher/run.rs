@@ -1,5 +1,6 @@
 //! One swap, step by step.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -187,12 +188,13 @@ impl<'a> Run<'a> {
             ));
         }
         if let Some(model) = &self.request.model {
-            let registry = self.parts.registry.deployments().await;
-            if let Some(problem) = registry.problem {
-                return Err(problem.into());
+            let mut deployments = self.deployments().await?;
+            if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
+                // It may have been registered since the copy was made.
+                self.parts.registry.drop_copy();
+                deployments = self.deployments().await?;
             }
-            let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
-            let serving = serving(deployments, model.as_str());
+            let serving = serving(&deployments, model.as_str());
             seen.push(check_registered(model, &serving)?);
             let (permitted, text) = self.check_key(model, &serving).await?;
             is_unsure |= !permitted;
@@ -200,6 +202,15 @@ impl<'a> Run<'a> {
         }
         let detail = seen.join(" ");
         Ok(if is_unsure { Seen::warning(detail) } else { Seen::done(detail) })
+    }
+
+    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, Stop> {
+        self.parts.registry.forget_failure();
+        let registry = self.parts.registry.deployments().await;
+        match registry.problem {
+            Some(problem) => Err(problem.into()),
+            None => Ok(registry.value.unwrap_or_default()),
+        }
     }
 
     /// Whether the agent's key may call the model; false beside the text where nobody can tell.

@@ -14,7 +14,7 @@ use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::services::agents::AgentView;
 use crate::web::errors::Problem;
-use crate::web::pages::Trouble;
+use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
@@ -35,6 +35,7 @@ pub(crate) struct AgentRow {
     pub(crate) name: AgentName,
     pub(crate) address: String,
     pub(crate) card: Option<AgentCard>,
+    pub(crate) card_as_of: AsOf,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) scope: Option<Scope>,
@@ -47,6 +48,7 @@ impl AgentRow {
             address: view.address,
             trouble: view.card.problem.as_ref().map(Trouble::of),
             dialect: view.dialect.or_else(|| Some(view.card.value.as_ref()?.dialect)),
+            card_as_of: AsOf { at: view.card.at },
             card: view.card.value.as_deref().cloned(),
             scope: view.scope,
         }

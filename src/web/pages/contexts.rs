@@ -159,12 +159,17 @@ async fn page(
     context: &ContextId,
     refused: Option<(String, String)>,
 ) -> Result<ContextPage, Problem> {
-    let known = state.store.context(agent, context).await?;
-    let known = known.ok_or_else(|| Problem::not_found("The context"))?;
+    let swaps = state.store.swaps_of(agent, context, SWAPS).await?;
+    let known = match state.store.context(agent, context).await? {
+        Some(known) => known,
+        // Every swap so far was refused: there is a history, to which receipts lead.
+        None if !swaps.is_empty() => KnownContext::unread(agent.clone(), context.clone()),
+        None => return Err(Problem::not_found("The context")),
+    };
     let asks = state.asks.of(agent, context).await?;
     let data = ContextData {
         has_drifted: known.has_drifted(),
-        swaps: state.store.swaps_of(agent, context, SWAPS).await?,
+        swaps,
         agent: match state.agents.get(agent) {
             Some(agent) => Some(AgentRow::of(state.agents.view(agent).await?)),
             None => None,

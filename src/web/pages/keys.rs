@@ -214,6 +214,7 @@ struct KeyData {
     /// Names of registered models that it may not call.
     unreachable: Vec<String>,
     audit: Vec<Entry>,
+    as_of: AsOf,
     /// It is a copy, since the proxy does not answer.
     trouble: Option<Trouble>,
 }
@@ -241,11 +242,11 @@ fn parse_hash(text: &str) -> Result<KeyHash, Problem> {
 async fn show(State(state): State<AppState>, ui: Ui, Path(hash): Path<String>) -> Result<Response, Problem> {
     let hash = parse_hash(&hash)?;
     let (key, registry) = tokio::join!(state.keys.key(&hash), state.registry.deployments());
-    let (key, trouble) = match key {
-        Ok(Some(key)) => (key, None),
+    let (key, as_of, trouble) = match key {
+        Ok(Some(key)) => (key, AsOf { at: Some(ui.now) }, None),
         Ok(None) => return Err(Problem::not_found("The key")),
         Err(error) => match state.keys.copy_of(&hash) {
-            Some(copy) => ((*copy).clone(), Some(Trouble::of(&error))),
+            Some((copy, at)) => ((*copy).clone(), AsOf { at }, Some(Trouble::of(&error))),
             None => return Err(Problem::of_client(&error)),
         },
     };
@@ -261,6 +262,7 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(hash): Path<String>) -
         unreachable: owned(unreachable),
         audit: state.store.audit_of(hash.as_str(), 20).await?,
         key: KeyRow::of(key, &ui, state.switcher.agent_key_hash().as_ref()),
+        as_of,
         trouble,
     };
     Ok(KeyPage { ui, data }.respond(StatusCode::OK))

@@ -256,6 +256,11 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> 
 }
 
 impl Deployment {
+    /// The name, or words that can be clicked on where it has none.
+    fn label(&self) -> &str {
+        if self.name.trim().is_empty() { "(no name)" } else { &self.name }
+    }
+
     /// Why it cannot be changed, if it cannot.
     fn read_only_reason(&self) -> Option<&'static str> {
         (self.source == Source::Config).then_some(

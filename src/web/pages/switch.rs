@@ -15,12 +15,13 @@ use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{Fault, MAX_MINUTES, PromptChange, StepKind, Swap, SwapRequest, check_message};
+use crate::domain::words::sentence;
 use crate::services::switcher::{NONE_SEEN, SwapError};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
+use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
@@ -68,6 +69,7 @@ struct SwitchPage {
     /// How many registered names cannot, for lack of a provider before a slash.
     unnamed: usize,
     trouble: Option<Trouble>,
+    models_as_of: AsOf,
     /// The step that the receipt's swap is at, while it runs.
     running: Option<Running>,
 }
@@ -87,6 +89,8 @@ struct SwitchData {
     errors: FieldErrors,
     /// The swap that came between, where one did.
     changed: Option<Swap>,
+    /// Who was switching the context all the while, where someone was.
+    busy: Option<String>,
 }
 
 impl Page for SwitchPage {
@@ -161,8 +165,12 @@ async fn switch(
     match result {
         Ok(swap) if ui.wants == Wants::Fragment => begun(&state, ui, form, swap).await,
         Ok(swap) => answer(&state, ui, form, swap).await,
-        Err(SwapError::Changed { last }) if ui.wants != Wants::Json => {
-            let data = SwitchData { changed: Some(*last), ..SwitchData::default() };
+        Err(error @ (SwapError::Changed { .. } | SwapError::Busy { .. })) if ui.wants != Wants::Json => {
+            let (changed, busy) = match error {
+                SwapError::Changed { last } => (Some(*last), None),
+                other => (None, Some(sentence(&other))),
+            };
+            let data = SwitchData { changed, busy, ..SwitchData::default() };
             Ok(page(&state, ui, form, data).await?.respond(StatusCode::CONFLICT))
         }
         Err(error) => Err(error.into()),
@@ -318,6 +326,7 @@ async fn page(
         unnamed: usable.filter(|deployment| deployment.spec().is_none()).count(),
         recent: state.store.contexts(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
+        models_as_of: AsOf { at: registry.at },
         ui,
         data,
         form,

@@ -70,11 +70,8 @@ async fn rpc(State(fake): State<Fake>, body: Bytes) -> Response {
 
 /// As ADK agents send them: CRLF, and comments in between.
 fn sse(events: &[Value]) -> Vec<u8> {
-    let mut text = String::from(": ping - 2026-11-22 07:52:17+00:00\r\n\r\n");
-    for event in events {
-        text.push_str(&format!("data: {event}\r\n\r\n: ping\r\n\r\n"));
-    }
-    text.into_bytes()
+    let events: Vec<_> = events.iter().map(|event| format!("data: {event}\r\n\r\n: ping\r\n\r\n")).collect();
+    format!(": ping - 2026-11-22 07:52:17+00:00\r\n\r\n{}", events.concat()).into_bytes()
 }
 
 struct Asked {

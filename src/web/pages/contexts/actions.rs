@@ -56,6 +56,9 @@ struct UndoForm {
     /// `after` goes to what it was on after that swap; else to what it was on before.
     #[serde(default)]
     to: String,
+    /// The last swap that the page showed, as in the switcher's form.
+    #[serde(default)]
+    seen: String,
 }
 
 /// Puts back what the context was on before or after a swap: itself a swap, forward.
@@ -72,7 +75,8 @@ async fn undo(
     let past = past.ok_or_else(|| Problem::not_found("The swap"))?;
     let known = state.store.context(&agent, &context).await?;
     let request = going_back(known.as_ref(), &past, form.to == "after");
-    let request = request.ok_or_else(|| Problem::cannot_undo(&past))?;
+    let mut request = request.ok_or_else(|| Problem::cannot_undo(&past))?;
+    request.seen = Some(form.seen).filter(|seen| !seen.is_empty());
     let swap = state.switcher.swap(request, &actor).await?;
     switch::after(&state, ui, swap).await
 }

@@ -8,4 +8,5 @@ mod main_job;
 mod sandbox;
 mod scenario;
 mod support;
+mod swaps;
 mod web;

@@ -12,7 +12,7 @@ use patchbay::clients::litellm;
 use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;
 use patchbay::sandbox::{self, Database, Generation, World};
-use patchbay::services::switcher;
+use patchbay::services::switcher::{self, Switcher};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use scraper::{Html, Selector};
 use secrecy::SecretString;
@@ -97,9 +97,20 @@ pub(crate) struct TestApp {
     clock: Clock,
     timeouts: Timeouts,
     guards: Vec<DropGuard>,
+    /// The dashboard's switcher, whose background work tests do by hand.
+    switcher: Option<Switcher>,
 }
 
 impl TestApp {
+    pub(crate) fn switcher(&self) -> &Switcher {
+        self.switcher.as_ref().unwrap()
+    }
+
+    /// Where the agent is, for a control message from elsewhere.
+    pub(crate) fn agent_url(&self) -> &Url {
+        &self.config.agents[0].1
+    }
+
     pub(crate) async fn start() -> Self {
         Self::with(Setup::default()).await
     }
@@ -155,6 +166,7 @@ impl TestApp {
             clock,
             timeouts,
             guards,
+            switcher: None,
         };
         app.start_dashboard().await;
         app
@@ -164,6 +176,7 @@ impl TestApp {
         let app = App::build(self.config.clone(), self.clock.clone(), self.timeouts).await.unwrap();
         let (address, guard) = spawn(app.router.clone()).await;
         self.guards.push(guard);
+        self.switcher = Some(app.switcher().clone());
         self.base = format!("http://{address}{}", self.config.base_path);
     }
 

@@ -13,6 +13,7 @@ use crate::clients::litellm::{self, LiteLlm};
 use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::services::agents::Agents;
+use crate::services::asks::Asks;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
@@ -45,6 +46,7 @@ pub struct App {
     pub router: Router,
     store: Store,
     switcher: Switcher,
+    asks: Asks,
 }
 
 /// The application could not be built.
@@ -79,6 +81,7 @@ impl App {
             clock.clone(),
             timeouts.agents,
         );
+        let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
         let state = AppState::new(web::Parts {
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
@@ -89,18 +92,26 @@ impl App {
             registry,
             agents,
             switcher: switcher.clone(),
+            asks: asks.clone(),
         });
-        Ok(Self { router: web::router(state), store, switcher })
+        Ok(Self { router: web::router(state), store, switcher, asks })
     }
 
     /// Serves until `stop`, lets running swaps end, and closes the database.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
         let cleaning = tokio::spawn(clean(self.store.clone()));
+        let watching = tokio::spawn({
+            let (switcher, stop) = (self.switcher.clone(), stop.clone());
+            async move { switcher.watch(stop).await }
+        });
         let served = serve(listener, self.router, stop).await;
-        if tokio::time::timeout(DRAIN, self.switcher.drain()).await.is_err() {
+        // A swap that ends a timed one is one of those that are waited for.
+        let ended = async { tokio::join!(self.switcher.drain(), self.asks.drain()) };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
         }
         cleaning.abort();
+        watching.abort();
         self.store.close().await;
         served
     }

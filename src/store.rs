@@ -1,5 +1,6 @@
 //! What Patchbay keeps: sessions, swaps, contexts, agents' scopes, the audit. SQLite.
 
+mod asks;
 mod audit;
 mod contexts;
 mod sessions;
@@ -18,6 +19,7 @@ use sqlx::sqlite::{
 use sqlx::{SqlSafeStr, SqlStr};
 
 pub use sessions::Sessions;
+pub use swaps::Ended;
 
 use crate::domain::clock::Clock;
 
@@ -94,15 +96,17 @@ impl Store {
     }
 }
 
+/// Versions are never reused and never changed once released.
 fn migrations() -> Migrator {
-    let first: SqlStr = include_str!("store/migrations/0001_first.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("first"),
-        MigrationType::Simple,
-        first,
-        false,
-    )])
+    let all: [(i64, &'static str, &'static str); 2] = [
+        (1, "first", include_str!("store/migrations/0001_first.sql")),
+        (3, "contexts", include_str!("store/migrations/0003_contexts.sql")),
+    ];
+    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+        let sql: SqlStr = sql.into_sql_str();
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(all.into_iter().map(migration).collect())
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {

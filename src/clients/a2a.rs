@@ -6,6 +6,7 @@
 //! before any model is called, so sending again is safe.
 
 mod card;
+mod list;
 mod stream;
 mod task;
 

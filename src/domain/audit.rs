@@ -31,6 +31,14 @@ pub enum Action {
     Logout,
     /// Asked for a swap.
     Swap,
+    /// Asked a message in a context.
+    Ask,
+    /// Found that someone else changed a context.
+    Drift,
+    /// Labelled, pinned, kept or released a context.
+    ContextDescribe,
+    /// Forgot a context.
+    ContextForget,
     /// Let a key call every model.
     KeyRelax,
 }
@@ -43,6 +51,10 @@ impl Action {
             Self::Login => "login",
             Self::Logout => "logout",
             Self::Swap => "swap",
+            Self::Ask => "ask",
+            Self::Drift => "drift",
+            Self::ContextDescribe => "context.describe",
+            Self::ContextForget => "context.forget",
             Self::KeyRelax => "key.relax",
         }
     }

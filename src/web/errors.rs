@@ -75,6 +75,18 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This swap cannot be undone", detail, "Switch by hand.")
     }
 
+    /// A label that is too long.
+    pub(super) fn bad_label() -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "The label is too long", "A label has at most 80 characters.", "Shorten it.")
+    }
+
+    /// Too much runs already.
+    pub(super) fn busy(why: &str) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "Too much at once", sentence(&why), "Wait until some of it has ended.")
+    }
+
     /// The session store failed.
     pub(super) fn of_session() -> Self {
         Self::new(
@@ -191,11 +203,11 @@ impl From<SwapError> for Problem {
                 "Look at what has changed, then try again.",
             ),
             SwapError::Store(error) => error.into(),
-            SwapError::Interrupted => Self::new(
+            SwapError::NotWritten(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "The swap was interrupted",
+                "The swap was not written down",
                 detail,
-                "Look at the context.",
+                "Look at the context, and at the log: the database failed.",
             ),
         }
     }

@@ -38,6 +38,20 @@ pub mod route {
     pub const CONTEXT_REFRESH: &str = "/contexts/{agent}/{context}/refresh";
     /// Puts back what a context was on before a swap.
     pub const CONTEXT_UNDO: &str = "/contexts/{agent}/{context}/undo";
+    /// Asks a message in a context.
+    pub const CONTEXT_MESSAGE: &str = "/contexts/{agent}/{context}/message";
+    /// An answer as it comes.
+    pub const ASK_EVENTS: &str = "/contexts/{agent}/{context}/asks/{id}/events";
+    /// Label, pin and keep of a context.
+    pub const CONTEXT_DESCRIBE: &str = "/contexts/{agent}/{context}/describe";
+    /// Bulk swaps leave a context alone.
+    pub const CONTEXT_PIN: &str = "/contexts/{agent}/{context}/pin";
+    /// Bulk swaps take a context along.
+    pub const CONTEXT_UNPIN: &str = "/contexts/{agent}/{context}/unpin";
+    /// Takes a context out of the list.
+    pub const CONTEXT_FORGET: &str = "/contexts/{agent}/{context}/forget";
+    /// A swap as it goes on.
+    pub const SWAP_EVENTS: &str = "/switch/{id}/events";
     /// The agents.
     pub const AGENTS: &str = "/agents";
     /// One agent.
@@ -189,6 +203,42 @@ impl Paths {
     #[must_use]
     pub fn context_undo(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_UNDO, agent, context)
+    }
+
+    /// Asks a message in a context.
+    #[must_use]
+    pub fn context_message(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_MESSAGE, agent, context)
+    }
+
+    /// Label, pin and keep of a context.
+    #[must_use]
+    pub fn context_describe(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_DESCRIBE, agent, context)
+    }
+
+    /// Takes a context out of the list.
+    #[must_use]
+    pub fn context_forget(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_FORGET, agent, context)
+    }
+
+    /// An answer as it comes.
+    #[must_use]
+    pub fn ask_events(&self, agent: &AgentName, context: &ContextId, id: &str) -> String {
+        self.fill(route::ASK_EVENTS, &[("agent", agent.as_str()), ("context", context.as_str()), ("id", id)])
+    }
+
+    /// A swap as it goes on.
+    #[must_use]
+    pub fn swap_events(&self, id: &str) -> String {
+        self.fill(route::SWAP_EVENTS, &[("id", id)])
+    }
+
+    /// The switcher for a context that does not exist yet.
+    #[must_use]
+    pub fn switch_new(&self, agent: &str) -> String {
+        with_query(self.switch(), [("agent", agent), ("new", "1")])
     }
 
     fn of_context(&self, route: &str, agent: &AgentName, context: &ContextId) -> String {

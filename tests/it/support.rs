@@ -72,7 +72,11 @@ impl Default for Setup {
             database_url: "sqlite::memory:".to_owned(),
             timeouts: Timeouts {
                 proxy: litellm::Timeouts { admin: second, chat: 5 * second },
-                agents: switcher::Timeouts { control: second, message: 5 * second },
+                agents: switcher::Timeouts {
+                    control: second,
+                    message: 5 * second,
+                    look_again: [Duration::from_millis(200), Duration::from_millis(500)],
+                },
             },
             is_default_password: false,
             clock: Clock::system(),

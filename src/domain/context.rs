@@ -121,12 +121,6 @@ pub struct KnownContext {
 }
 
 impl KnownContext {
-    /// Whether someone else than Patchbay changed it: what was read last is not what was selected.
-    #[must_use]
-    pub fn has_drifted(&self) -> bool {
-        matches!((&self.selected, &self.config), (Some(selected), Some(config)) if selected != config)
-    }
-
     /// A context of which nothing has been seen.
     #[must_use]
     pub fn unread(agent: AgentName, context: ContextId) -> Self {
@@ -145,6 +139,12 @@ impl KnownContext {
             last_actor: None,
             last_swap_at: None,
         }
+    }
+
+    /// Whether someone else than Patchbay changed it: what was read last is not what was selected.
+    #[must_use]
+    pub fn has_drifted(&self) -> bool {
+        matches!((&self.selected, &self.config), (Some(selected), Some(config)) if selected != config)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::domain::swap::Swap;
 use crate::services::asks::AskProgress;
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
+use crate::web::pages::switch;
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
@@ -91,6 +92,8 @@ struct ContextPage {
     asks: Vec<AskProgress>,
     /// What was wrong with the question, and the question.
     refused: Option<(String, String)>,
+    /// The last swap of what a swap here would change, for the buttons that go back.
+    seen: String,
 }
 
 #[derive(Serialize)]
@@ -177,7 +180,9 @@ async fn page(
         asks: asks.iter().map(|progress| progress.ask.clone()).collect(),
         context: known,
     };
-    Ok(ContextPage { ui, data, asks, refused })
+    let scope = data.agent.as_ref().and_then(|agent| agent.scope);
+    let seen = switch::last_seen(state, scope, agent, context).await?;
+    Ok(ContextPage { ui, data, asks, refused, seen })
 }
 
 /// Whether a swap can be undone with a click.

@@ -307,7 +307,8 @@ async fn page(
     (form.seen, form.seen_for) = (String::new(), String::new());
     if let (Some(agent), Some(context)) = named {
         data.context = state.store.context(&agent, &context).await?;
-        form.seen = last_seen(state, &agents, &agent, &context).await?;
+        let scope = agents.iter().find(|row| row.name == agent).and_then(|row| row.scope);
+        form.seen = last_seen(state, scope, &agent, &context).await?;
         form.seen_for = format!("{agent}/{context}");
     }
     let progress = data.receipt.as_ref().and_then(|swap| state.switcher.progress(&swap.id));
@@ -337,13 +338,13 @@ async fn page(
 }
 
 /// What the form shows as the last swap: of the context, or of any where one changes them all.
-async fn last_seen(
+pub(crate) async fn last_seen(
     state: &AppState,
-    agents: &[AgentRow],
+    scope: Option<Scope>,
     agent: &AgentName,
     context: &ContextId,
 ) -> Result<String, Problem> {
-    let is_per_context = agents.iter().any(|row| row.name == *agent && row.scope == Some(Scope::Context));
-    let last = state.store.last_swap(agent, is_per_context.then_some(context)).await?;
+    let context = (scope == Some(Scope::Context)).then_some(context);
+    let last = state.store.last_swap(agent, context).await?;
     Ok(last.map_or_else(|| NONE_SEEN.to_owned(), |swap| swap.id))
 }

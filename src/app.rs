@@ -12,6 +12,7 @@ use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
 use crate::config::Config;
 use crate::domain::clock::Clock;
+use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
@@ -45,6 +46,7 @@ pub struct App {
     pub router: Router,
     store: Store,
     switcher: Switcher,
+    keys: Keys,
 }
 
 /// The application could not be built.
@@ -70,6 +72,8 @@ impl App {
         let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
         let registry = Registry::new(client.clone(), clock.clone());
         let agents = Agents::new(&http, &config.agents, store.clone(), &clock);
+        let agent_key = config.agent_key.as_ref().map(KeyHash::of);
+        let keys = Keys::new(client.clone(), store.clone(), clock.clone(), agent_key);
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
@@ -83,24 +87,26 @@ impl App {
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
             proxy: Proxy::new(&client, &clock),
-            keys: Keys::new(client, store.clone(), clock.clone()),
+            keys: keys.clone(),
             clock,
             store: store.clone(),
             registry,
             agents,
             switcher: switcher.clone(),
         });
-        Ok(Self { router: web::router(state), store, switcher })
+        Ok(Self { router: web::router(state), store, switcher, keys })
     }
 
     /// Serves until `stop`, lets running swaps end, and closes the database.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
         let cleaning = tokio::spawn(clean(self.store.clone()));
+        let retiring = tokio::spawn(self.keys.retire_when_due());
         let served = serve(listener, self.router, stop).await;
         if tokio::time::timeout(DRAIN, self.switcher.drain()).await.is_err() {
             tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
         }
         cleaning.abort();
+        retiring.abort();
         self.store.close().await;
         served
     }

@@ -6,6 +6,8 @@ pub mod clock;
 pub mod context;
 pub mod control;
 pub mod key;
+pub mod key_changes;
 pub mod model;
 pub mod redact;
 pub mod swap;
+pub mod usage;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod contexts;
+mod keys;
 mod sessions;
 mod swaps;
 
@@ -17,6 +18,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{SqlSafeStr, SqlStr};
 
+pub use keys::Retirement;
 pub use sessions::Sessions;
 
 use crate::domain::clock::Clock;
@@ -95,14 +97,14 @@ impl Store {
 }
 
 fn migrations() -> Migrator {
-    let first: SqlStr = include_str!("store/migrations/0001_first.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("first"),
-        MigrationType::Simple,
-        first,
-        false,
-    )])
+    let migration = |version, name, statements: &'static str| {
+        let statements: SqlStr = statements.into_sql_str();
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, statements, false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "first", include_str!("store/migrations/0001_first.sql")),
+        migration(2, "keys", include_str!("store/migrations/0002_keys.sql")),
+    ])
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {

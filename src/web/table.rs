@@ -26,7 +26,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
-        let pairs = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
+        Ok(Self::parse(query.as_deref().unwrap_or_default()))
+    }
+}
+
+impl Query {
+    /// Reads the part of an address that follows the question mark.
+    pub(super) fn parse(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes());
         let values = pairs
             .take(50)
             .map(|(name, value)| (name.into_owned(), value.trim().to_owned()))
@@ -34,11 +41,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
                 name.len() <= 30 && !value.is_empty() && value.chars().count() <= MAX_VALUE_CHARS
             })
             .collect();
-        Ok(Self { values })
+        Self { values }
     }
-}
 
-impl Query {
     /// A parameter; empty where it is not given.
     pub(super) fn get(&self, name: &str) -> &str {
         self.values.get(name).map_or("", String::as_str)

@@ -18,26 +18,45 @@ const MAX_ALIAS: usize = 200;
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct KeyForm {
+    #[serde(deserialize_with = "sent")]
     pub(super) alias: Option<String>,
     /// `all`, `none`, `list`
+    #[serde(deserialize_with = "sent")]
     pub(super) access: Option<String>,
     pub(super) models: Vec<String>,
     /// More models, one a line: wildcards, access groups, names that are not registered yet.
+    #[serde(deserialize_with = "sent")]
     pub(super) more_models: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) max_budget: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) budget_duration: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) duration: Option<String>,
     /// Not empty: it never expires.
+    #[serde(deserialize_with = "sent")]
     pub(super) never: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) rpm_limit: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) tpm_limit: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) max_parallel_requests: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) user_id: Option<String>,
+    #[serde(deserialize_with = "sent")]
     pub(super) metadata: Option<String>,
     /// What the form showed.
+    #[serde(deserialize_with = "sent")]
     pub(super) seen: Option<String>,
     /// Not empty: show the changes first.
+    #[serde(deserialize_with = "sent")]
     pub(super) review: Option<String>,
+}
+
+/// A field that was sent, be it empty: by itself, the form's reader takes an empty one for one that was not sent.
+fn sent<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(from).map(Some)
 }
 
 impl KeyForm {

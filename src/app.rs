@@ -12,6 +12,7 @@ use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
 use crate::config::Config;
 use crate::domain::clock::Clock;
+use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
 use crate::services::keys::Keys;
@@ -47,6 +48,7 @@ pub struct App {
     store: Store,
     switcher: Switcher,
     asks: Asks,
+    keys: Keys,
 }
 
 /// The application could not be built.
@@ -72,6 +74,8 @@ impl App {
         let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
         let registry = Registry::new(client.clone(), clock.clone());
         let agents = Agents::new(&http, &config.agents, store.clone(), &clock, timeouts.agents.control);
+        let agent_key = config.agent_key.as_ref().map(KeyHash::of);
+        let keys = Keys::new(client.clone(), store.clone(), clock.clone(), agent_key);
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
@@ -86,7 +90,7 @@ impl App {
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
             proxy: Proxy::new(&client, &clock),
-            keys: Keys::new(client, store.clone(), clock.clone()),
+            keys: keys.clone(),
             clock,
             store: store.clone(),
             registry,
@@ -94,7 +98,7 @@ impl App {
             switcher: switcher.clone(),
             asks: asks.clone(),
         });
-        Ok(Self { router: web::router(state), store, switcher, asks })
+        Ok(Self { router: web::router(state), store, switcher, asks, keys })
     }
 
     /// The switcher, with its background work: ending timed swaps, looking for drift.
@@ -110,6 +114,7 @@ impl App {
             let (switcher, stop) = (self.switcher.clone(), stop.clone());
             async move { switcher.watch(stop).await }
         });
+        let retiring = tokio::spawn(self.keys.retire_when_due());
         let served = serve(listener, self.router, stop).await;
         // A swap that ends a timed one is one of those that are waited for.
         let ended = async { tokio::join!(self.switcher.drain(), self.asks.drain()) };
@@ -118,6 +123,7 @@ impl App {
         }
         cleaning.abort();
         watching.abort();
+        retiring.abort();
         self.store.close().await;
         served
     }

@@ -3,6 +3,7 @@
 mod asks;
 mod audit;
 mod contexts;
+mod keys;
 mod sessions;
 mod swaps;
 
@@ -18,6 +19,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{SqlSafeStr, SqlStr};
 
+pub use keys::Retirement;
 pub use sessions::Sessions;
 pub use swaps::Ended;
 
@@ -98,15 +100,15 @@ impl Store {
 
 /// Versions are never reused and never changed once released.
 fn migrations() -> Migrator {
-    let all: [(i64, &'static str, &'static str); 2] = [
-        (1, "first", include_str!("store/migrations/0001_first.sql")),
-        (3, "contexts", include_str!("store/migrations/0003_contexts.sql")),
-    ];
-    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
-        let sql: SqlStr = sql.into_sql_str();
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    let migration = |version, name, statements: &'static str| {
+        let statements: SqlStr = statements.into_sql_str();
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, statements, false)
     };
-    Migrator::with_migrations(all.into_iter().map(migration).collect())
+    Migrator::with_migrations(vec![
+        migration(1, "first", include_str!("store/migrations/0001_first.sql")),
+        migration(2, "keys", include_str!("store/migrations/0002_keys.sql")),
+        migration(3, "contexts", include_str!("store/migrations/0003_contexts.sql")),
+    ])
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {

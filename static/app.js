@@ -53,6 +53,15 @@ const follow = () => {
   }
 }
 
+// A button that copies a field, where the browser lets it.
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-copies]')
+  if (!button) return
+  const field = document.getElementById(button.dataset.copies)
+  field.select()
+  try { await navigator.clipboard.writeText(field.value); button.textContent = 'Copied' } catch { document.execCommand('copy'); button.textContent = 'Copied' }
+})
+
 // Times in the reader's own zone, with UTC beside them.
 const local = () => {
   for (const time of document.querySelectorAll('time:not([data-local])')) {

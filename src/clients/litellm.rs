@@ -1,6 +1,8 @@
 //! The LiteLLM proxy's admin API, as releases 1.80 and 1.109 really answer it.
 
 mod errors;
+mod keys;
+mod usage;
 mod wire;
 
 use std::time::Duration;
@@ -11,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub use self::keys::{KeyRecord, NewKey};
 use crate::clients::http::{self, Limits};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::key::{KeyHash, VirtualKey};

@@ -41,6 +41,26 @@ pub enum Action {
     ContextForget,
     /// Let a key call every model.
     KeyRelax,
+    /// Let a key call certain models alone.
+    KeyRestrict,
+    /// Let a key call one model more.
+    KeyAllow,
+    /// Made a key.
+    KeyCreate,
+    /// Changed a key's settings.
+    KeyUpdate,
+    /// Set a key aside.
+    KeyBlock,
+    /// Took a key back.
+    KeyUnblock,
+    /// Deleted a key.
+    KeyDelete,
+    /// Made a new key in the place of another.
+    KeyReplace,
+    /// Let a replaced key live on.
+    KeyKeep,
+    /// Changed many keys.
+    KeyBulk,
 }
 
 impl Action {
@@ -56,6 +76,16 @@ impl Action {
             Self::ContextDescribe => "context.describe",
             Self::ContextForget => "context.forget",
             Self::KeyRelax => "key.relax",
+            Self::KeyRestrict => "key.restrict",
+            Self::KeyAllow => "key.allow",
+            Self::KeyCreate => "key.create",
+            Self::KeyUpdate => "key.update",
+            Self::KeyBlock => "key.block",
+            Self::KeyUnblock => "key.unblock",
+            Self::KeyDelete => "key.delete",
+            Self::KeyReplace => "key.replace",
+            Self::KeyKeep => "key.keep",
+            Self::KeyBulk => "key.bulk",
         }
     }
 }

@@ -165,6 +165,26 @@ impl From<KeyChangeError> for Problem {
             KeyChangeError::Unknown => Self::not_found("The key"),
             KeyChangeError::Proxy(error) => Self::of_client(&error),
             KeyChangeError::Store(error) => error.into(),
+            KeyChangeError::Changed => Self::new(
+                StatusCode::CONFLICT,
+                "The key has changed",
+                "Its settings were changed by someone else since you loaded the form. Nothing was sent.",
+                "Look at what has changed, then try again.",
+            ),
+            KeyChangeError::AliasTaken(_) | KeyChangeError::NotConfirmed | KeyChangeError::Expired => {
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "Not done",
+                    sentence(&error),
+                    "Go back, and try again.",
+                )
+            }
+            KeyChangeError::NotDone(_) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "The proxy did not do it",
+                sentence(&error),
+                "Look at the key, and at the proxy's log.",
+            ),
         }
     }
 }

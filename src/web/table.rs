@@ -26,7 +26,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
-        let pairs = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
+        Ok(Self::parse(query.as_deref().unwrap_or_default()))
+    }
+}
+
+impl Query {
+    /// Reads the part of an address that follows the question mark.
+    pub(super) fn parse(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes());
         let values = pairs
             .take(50)
             // What a person types is taken without the blanks around it; a name from a link may have some.
@@ -36,11 +43,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
             })
             .filter(|(name, value)| name.len() <= 30 && !value.is_empty() && value.len() <= MAX_VALUE)
             .collect();
-        Ok(Self { values })
+        Self { values }
     }
-}
 
-impl Query {
     /// A parameter; empty where it is not given.
     pub(super) fn get(&self, name: &str) -> &str {
         self.values.get(name).map_or("", String::as_str)

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod keys;
+
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod clients;
+mod keys;
 mod layers;
 mod live;
 mod main_job;

@@ -207,7 +207,7 @@ impl TestApp {
 
     /// A script, with HTTP Basic.
     pub(crate) fn script(&self) -> Script {
-        Script { http: client(redirect::Policy::none()), base: self.base.clone() }
+        Script::new(&self.base)
     }
 
     /// A request to the sandbox with its master key.
@@ -306,6 +306,10 @@ pub(crate) struct Script {
 }
 
 impl Script {
+    pub(crate) fn new(base: &str) -> Self {
+        Self { http: client(redirect::Policy::none()), base: base.to_owned() }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send(self.http.get(format!("{}{path}", self.base))).await
     }

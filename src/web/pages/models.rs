@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Serialize;
 
-use crate::domain::key::{Permission, VirtualKey};
+use crate::domain::key::{Access, Permission, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
@@ -240,13 +240,12 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> 
     let found = all.iter().find(|deployment| deployment.id == id);
     let deployment = found.ok_or_else(|| Problem::not_found("The deployment"))?.clone();
     let same: Vec<&Deployment> = all.iter().filter(|other| other.name == deployment.name).collect();
-    let may = |key: &&std::sync::Arc<VirtualKey>| {
-        key.access.permits(&deployment.name, &same) == Permission::Allowed
-    };
+    let may = |access: &Access| access.permits(&deployment.name, &same) == Permission::Allowed;
+    let (keys_total, callers) = keys.keys.callers(&may, KEYS_SHOWN);
     let data = ModelData {
         siblings: same.iter().filter(|other| other.id != deployment.id).map(|&other| other.clone()).collect(),
-        keys: keys.keys.iter().filter(may).take(KEYS_SHOWN).map(|key| (**key).clone()).collect(),
-        keys_total: keys.keys.iter().filter(may).count(),
+        keys: callers,
+        keys_total,
         keys_are_complete: keys.is_complete,
         as_of: AsOf { at: registry.at },
         trouble: registry.problem.as_ref().map(Trouble::of),

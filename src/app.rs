@@ -15,7 +15,7 @@ use crate::domain::clock::Clock;
 use crate::services::agents::Agents;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
-use crate::services::registry::Registry;
+use crate::services::registry::{self, Models, Registry};
 use crate::services::switcher::{self, Switcher};
 use crate::store::{Store, StoreError};
 use crate::web::paths::Paths;
@@ -79,11 +79,22 @@ impl App {
             clock.clone(),
             timeouts.agents,
         );
+        let proxy = Proxy::new(&client, &clock);
+        let keys = Keys::new(client.clone(), store.clone(), clock.clone());
+        let models = Models::new(registry::Parts {
+            proxy: client,
+            registry: registry.clone(),
+            keys: keys.clone(),
+            health: proxy.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        });
         let state = AppState::new(web::Parts {
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
-            proxy: Proxy::new(&client, &clock),
-            keys: Keys::new(client, store.clone(), clock.clone()),
+            proxy,
+            keys,
+            models,
             clock,
             store: store.clone(),
             registry,

@@ -7,5 +7,7 @@ pub mod context;
 pub mod control;
 pub mod key;
 pub mod model;
+pub mod model_detail;
+pub mod model_note;
 pub mod redact;
 pub mod swap;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod contexts;
+mod models;
 mod sessions;
 mod swaps;
 
@@ -95,14 +96,13 @@ impl Store {
 }
 
 fn migrations() -> Migrator {
-    let first: SqlStr = include_str!("store/migrations/0001_first.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("first"),
-        MigrationType::Simple,
-        first,
-        false,
-    )])
+    let step = |number, name, text: SqlStr| {
+        Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(vec![
+        step(1, "first", include_str!("store/migrations/0001_first.sql").into_sql_str()),
+        step(3, "deployments", include_str!("store/migrations/0003_deployments.sql").into_sql_str()),
+    ])
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {

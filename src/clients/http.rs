@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 
 use crate::clients::{ClientError, Meaning};
@@ -33,9 +34,10 @@ pub fn build() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-/// A status and a whole body.
+/// A status, headers and a whole body.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
@@ -60,8 +62,9 @@ pub(super) async fn send(
         if status.is_redirection() {
             return Err(redirected(server, &response));
         }
+        let headers = response.headers().clone();
         let body = take(server, response, limits.size).await?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, headers, body })
     };
     match tokio::time::timeout(limits.time, exchange).await {
         Ok(answer) => answer,

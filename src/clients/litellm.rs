@@ -1,7 +1,10 @@
 //! The LiteLLM proxy's admin API, as releases 1.80 and 1.109 really answer it.
 
 mod errors;
+mod models;
 mod wire;
+
+pub use models::Tried;
 
 use std::time::Duration;
 

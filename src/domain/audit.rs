@@ -33,6 +33,18 @@ pub enum Action {
     Swap,
     /// Let a key call every model.
     KeyRelax,
+    /// Registered a deployment.
+    ModelRegister,
+    /// Changed a deployment.
+    ModelEdit,
+    /// Deleted a deployment.
+    ModelDelete,
+    /// Set a deployment aside.
+    ModelBlock,
+    /// Took a deployment back.
+    ModelUnblock,
+    /// Had a deployment answer.
+    ModelTest,
 }
 
 impl Action {
@@ -44,6 +56,12 @@ impl Action {
             Self::Logout => "logout",
             Self::Swap => "swap",
             Self::KeyRelax => "key.relax",
+            Self::ModelRegister => "model.register",
+            Self::ModelEdit => "model.edit",
+            Self::ModelDelete => "model.delete",
+            Self::ModelBlock => "model.block",
+            Self::ModelUnblock => "model.unblock",
+            Self::ModelTest => "model.test",
         }
     }
 }

@@ -109,6 +109,18 @@ impl Import {
 }
 
 impl ItemState {
+    /// The word used in pages.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Waiting => "waiting",
+            Self::Done { .. } => "done",
+            Self::Dead { .. } => "dead",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
     /// Whether it can be tried again.
     #[must_use]
     pub fn is_failed(&self) -> bool {

@@ -228,6 +228,9 @@ fn is_price_map(name: &str) -> bool {
         || name.contains("_cost_per_")
         || name.contains("_token_cost")
         || name.starts_with("regional_")
+        || name.starts_with("reasoning_")
+        || name.starts_with("prompt_cache_")
+        || name == "search_free_requests"
         || name.starts_with("provider_specific")
 }
 

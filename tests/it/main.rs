@@ -5,6 +5,7 @@ mod clients;
 mod layers;
 mod live;
 mod main_job;
+mod models;
 mod sandbox;
 mod scenario;
 mod support;

@@ -17,6 +17,9 @@ use crate::domain::redact;
 /// Which deployment answered (`x-litellm-model-id`).
 const MODEL_ID: &str = "x-litellm-model-id";
 
+/// What it asked its provider for, where the proxy tells (`x-litellm-model-name`, 1.109).
+const MODEL_NAME: &str = "x-litellm-model-name";
+
 /// Longest part of a model's answer that is kept, in characters.
 const MAX_SAID: usize = 200;
 
@@ -180,14 +183,17 @@ impl LiteLlm {
         if !answer.status.is_success() {
             return Err(errors::read(answer.status.as_u16(), &answer.body, &self.master_key));
         }
-        let deployment = answer.headers.get(MODEL_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (deployment, upstream) = (header(MODEL_ID), header(MODEL_NAME));
         let spoken: Spoken = serde_json::from_slice(&answer.body)
             .map_err(|_| not_understood(format!("no completion: {}", http::excerpt(&answer.body))))?;
         let choice = spoken.choices.and_then(|choices| choices.into_iter().flatten().next());
         let choice = choice.ok_or_else(|| not_understood("a completion without choices".to_owned()))?;
         let said = choice.message.and_then(|message| message.content).unwrap_or_default();
         let said = redact::secrets(&said).chars().take(MAX_SAID).collect();
-        Ok(Tried { model: spoken.model, deployment, said, took })
+        // 1.109 repeats in its answer what was asked for, which is the id here.
+        let model = spoken.model.filter(|model| model != id).or(upstream);
+        Ok(Tried { model, deployment, said, took })
     }
 
     /// A write whose answer says nothing that is needed: what became of it is read back. Secrets that went

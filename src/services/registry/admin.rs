@@ -199,8 +199,7 @@ impl Models {
         let ghost = match (sent, seen) {
             (_, Ok(Some(_))) => None,
             (Err(error), _) if !is_saved(&error) => return Err(error.into()),
-            (Err(error), Ok(None)) => Some(error.to_string()),
-            (Ok(()), Ok(None)) => Some(NOT_LIVE.to_owned()),
+            (_, Ok(None)) => Some(NOT_LIVE.to_owned()),
             (_, Err(error)) => Some(format!("it is saved, and could not be looked at: {error}")),
         };
         self.noted(id, draft, ghost.as_deref()).await?;

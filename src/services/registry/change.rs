@@ -63,8 +63,7 @@ impl Models {
                 _ => return Err(error.into()),
             },
             (Err(error), _) if !is_saved(&error) => return Err(error.into()),
-            (Err(error), _) => (Some(error.to_string()), Vec::new()),
-            (Ok(()), Ok(None)) => (Some(NOT_LIVE.to_owned()), Vec::new()),
+            (Err(_), _) | (Ok(()), Ok(None)) => (Some(NOT_LIVE.to_owned()), Vec::new()),
             (Ok(()), Err(error)) => return Err(error.into()),
         };
         let whole = merged(found, edit);

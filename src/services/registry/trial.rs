@@ -34,7 +34,7 @@ impl Models {
             Err(error) => (false, milliseconds(begun.elapsed()), None, error.to_string()),
         };
         let result =
-            TestResult { at: self.inner.clock.now(), by: actor.name.clone(), ok, ms, model: model.filter(|model| model != id), text };
+            TestResult { at: self.inner.clock.now(), by: actor.name.clone(), ok, ms, model, text };
         self.inner.store.note_test(id, &found.detail.name, &result).await?;
         let mut entry = NewEntry::new(actor, Action::ModelTest, id, if ok { "ok" } else { "failed" });
         entry.detail = Some(format!("{}: {}", found.detail.name, result.text));

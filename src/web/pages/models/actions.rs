@@ -4,11 +4,12 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Form, Json};
-use serde::{Deserialize, Serialize};
+use axum::Json;
+use serde::Serialize;
 use serde_json::json;
 use tower_sessions::Session;
 
+use super::form::ModelForm;
 use super::register::done;
 use crate::domain::model_detail::Detail;
 use crate::services::registry::{ModelError, Radius, is_confirmed};
@@ -121,26 +122,20 @@ pub(super) async fn confirm(
     Ok(DeletePage::load(&state, ui, &id).await?.respond(StatusCode::OK))
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct Confirmation {
-    confirm: String,
-}
-
 pub(super) async fn delete(
     State(state): State<AppState>,
     (ui, session): (Ui, Session),
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,
-    Form(form): Form<Confirmation>,
+    form: ModelForm,
 ) -> Result<Response, Problem> {
     let mut page = DeletePage::load(&state, ui, &id).await?;
-    if page.data.wants_confirmation && !is_confirmed(&page.detail, &form.confirm) {
+    if page.data.wants_confirmation && !is_confirmed(&page.detail, form.get("confirm")) {
         page.data.error = Some("Type the name exactly, to confirm.");
-        page.typed = form.confirm;
+        form.get("confirm").clone_into(&mut page.typed);
         return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
     }
-    let outcome = state.models.delete(&id, &form.confirm, &actor).await?;
+    let outcome = state.models.delete(&id, form.get("confirm"), &actor).await?;
     if page.ui.wants == Wants::Json {
         return Ok(Json(json!({ "id": outcome.id, "name": outcome.name, "deleted": true })).into_response());
     }

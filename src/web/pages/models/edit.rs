@@ -1,6 +1,5 @@
 //! Editing a deployment, or replacing it by a new one.
 
-use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -35,10 +34,9 @@ pub(super) async fn update(
     (ui, session): (Ui, Session),
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,
-    Form(pairs): Form<Vec<(String, String)>>,
+    form: ModelForm,
 ) -> Result<Response, Problem> {
     let found = editable(&state, &id).await?;
-    let form: ModelForm = pairs.into_iter().collect();
     let wish = Wish::read(&form, &found);
     let edited = edited(&state, &found).await?;
     let errors = wish.errors(&form, &edited);

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
 use crate::domain::model_detail::{Detail, Draft, REFERENCE, is_secret_name, plain, same};
 use crate::domain::redact;
 use crate::services::registry::read_mapping;
 use crate::web::forms::FieldErrors;
+
+/// Most fields that are read.
+const MAX_FIELDS: usize = 60;
 
 /// Longest text of a field, in characters.
 const MAX_CHARS: usize = 8_192;
@@ -100,9 +106,14 @@ pub(super) const PRESETS: [Preset; 7] = [
 #[derive(Debug, Clone, Default)]
 pub(super) struct ModelForm(BTreeMap<String, String>);
 
-impl FromIterator<(String, String)> for ModelForm {
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().take(60).collect())
+/// A form without any field need not say what kind it is.
+impl<S: Send + Sync> FromRequest<S> for ModelForm {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let body = Bytes::from_request(request, state).await.map_err(|error| error.into_response())?;
+        let pairs = url::form_urlencoded::parse(&body).take(MAX_FIELDS);
+        Ok(Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
     }
 }
 
@@ -396,7 +407,7 @@ mod tests {
     use super::*;
 
     fn form(pairs: &[(&str, &str)]) -> ModelForm {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        ModelForm(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
     #[test]

@@ -5,9 +5,9 @@ use axum::Json;
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Form, RequestExt as _};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::form::ModelForm;
 use crate::services::registry::{Apply, Import, Item, ItemState, JobState, PlanError, Step};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
@@ -48,23 +48,17 @@ impl Page for ImportPage {
 /// A list, pasted or uploaded.
 pub(super) struct Upload(String);
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Pasted {
-    yaml: String,
-}
-
 impl<S: Send + Sync> FromRequest<S> for Upload {
     type Rejection = Response;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let is_multipart = kind.is_some_and(|kind| kind.starts_with("multipart/form-data"));
         if !is_multipart {
-            let form: Form<Pasted> = request.extract().await.map_err(IntoResponse::into_response)?;
-            return Ok(Self(form.0.yaml));
+            let form = ModelForm::from_request(request, state).await?;
+            return Ok(Self(form.get("yaml").to_owned()));
         }
-        let mut parts: Multipart = request.extract().await.map_err(IntoResponse::into_response)?;
+        let mut parts = Multipart::from_request(request, state).await.map_err(IntoResponse::into_response)?;
         let (mut pasted, mut file) = (String::new(), String::new());
         while let Some(part) = parts.next_field().await.map_err(IntoResponse::into_response)? {
             let slot = match part.name() {
@@ -175,21 +169,15 @@ pub(super) async fn show(
     Ok(JobPage { ui, data }.respond(StatusCode::OK))
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct ApplyForm {
-    raw_secrets: String,
-}
-
 /// Applies the plan, or what has failed of it, in the background.
 pub(super) async fn apply(
     State(state): State<AppState>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(job): Path<String>,
-    Form(form): Form<ApplyForm>,
+    form: ModelForm,
 ) -> Result<Response, Problem> {
-    let how = Apply { with_raw_secrets: !form.raw_secrets.is_empty() };
+    let how = Apply { with_raw_secrets: form.is_ticked("raw_secrets") };
     let data = state.models.apply_import(&job, how, &actor);
     let data = data.ok_or_else(|| Problem::not_found("The import"))?;
     if ui.wants == Wants::Json {

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Form, Json};
+use axum::Json;
 use serde::Serialize;
 use serde_json::json;
 use tower_sessions::Session;
@@ -104,9 +104,8 @@ pub(super) async fn create(
     ui: Ui,
     session: Session,
     ActorOf(actor): ActorOf,
-    Form(pairs): Form<Vec<(String, String)>>,
+    form: ModelForm,
 ) -> Result<Response, Problem> {
-    let form: ModelForm = pairs.into_iter().collect();
     let mut errors = FieldErrors::default();
     let draft = form.read(&mut errors);
     let same_name = same_name(&state, &draft.name).await;

@@ -141,7 +141,7 @@ async fn ghost(state: &AppState, ui: Ui, detail: &Detail, why: String) -> Result
         id: detail.id.clone(),
         name: detail.name.clone(),
         why,
-        settings: settings(detail),
+        settings: detail.own_params(&[]).map(|(name, value)| (name.clone(), shown(name, value))).collect(),
         audit: state.store.audit_of(&detail.id, 20).await?,
     };
     Ok(GhostPage { ui, data }.respond(StatusCode::OK))

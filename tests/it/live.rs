@@ -1,5 +1,7 @@
 //! The main job against a genuine LiteLLM proxy and a genuine agent, which `tests/live/run` starts.
 
+mod models;
+
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;

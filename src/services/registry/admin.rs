@@ -20,12 +20,11 @@ use crate::store::{Store, StoreError};
 
 /// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
 /// busy proxy may take longer.
-const LOOKS: [Duration; 5] = [
+const LOOKS: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(100),
     Duration::from_millis(300),
-    Duration::from_millis(700),
-    Duration::from_millis(1400),
+    Duration::from_millis(800),
 ];
 
 /// The deployments, as an admin changes them. Clones share everything.
@@ -115,6 +114,15 @@ pub struct Outcome {
 }
 
 impl Found {
+    /// What was sent of a deployment that is saved and not live; none for another's note.
+    pub(super) fn of_ghost(note: Note) -> Option<Self> {
+        let Ghost { draft, why } = note.ghost.clone()?;
+        let Draft { name, params, info } = draft;
+        let id = note.id.clone();
+        let detail = Detail { id, name, source: Source::Database, blocked: false, params, info };
+        Some(Self { detail, ghost: Some(why), note: Some(note) })
+    }
+
     /// The deployment with its parameters as they were given here: references instead of nothing, or of what
     /// the proxy has resolved them to.
     #[must_use]
@@ -146,11 +154,8 @@ impl Models {
             }
             return Ok(Some(Found { detail, ghost: None, note }));
         }
-        if let Some(Ghost { draft, why }) = note.as_ref().and_then(|note| note.ghost.clone()) {
-            let Draft { name, params, info } = draft;
-            let detail =
-                Detail { id: id.to_owned(), name, source: Source::Database, blocked: false, params, info };
-            return Ok(Some(Found { detail, ghost: Some(why), note }));
+        if let Some(ghost) = note.clone().and_then(Found::of_ghost) {
+            return Ok(Some(ghost));
         }
         // Someone else's ghost: 1.106 and later show it here.
         let stored = self.inner.proxy.stored_deployment(id).await?;
@@ -195,7 +200,11 @@ impl Models {
         {
             return Err(error.clone().into());
         }
-        let seen = self.inner.see(id, |_| true).await;
+        let seen = match &sent {
+            // The proxy has looked already.
+            Err(error) if is_saved(error) => self.inner.proxy.deployment(id).await,
+            _ => self.inner.see(id, |_| true).await,
+        };
         let ghost = match (sent, seen) {
             (_, Ok(Some(_))) => None,
             (Err(error), _) if !is_saved(&error) => return Err(error.into()),
@@ -251,7 +260,7 @@ impl Models {
 pub(super) const NOT_LIVE: &str = "the proxy has saved it and does not serve it: it cannot place the provider or the model";
 
 impl Inner {
-    /// Looks until the deployment is live and `is_so`. The last look's finding, at the latest after 2.5 s.
+    /// Looks until the deployment is live and `is_so`. The last look's finding, at the latest after 1.2 s.
     pub(super) async fn see(
         &self,
         id: &str,

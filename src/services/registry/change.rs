@@ -55,7 +55,10 @@ impl Models {
         {
             return Err(error.clone().into());
         }
-        let seen = self.inner.see(id, |now| differences(now, edit).is_empty()).await;
+        let seen = match &sent {
+            Err(error) if is_saved(error) => self.inner.proxy.deployment(id).await,
+            _ => self.inner.see(id, |now| differences(now, edit).is_empty()).await,
+        };
         let (ghost, not_taken) = match (sent, seen) {
             (Ok(()), Ok(Some(now))) => (None, differences(&now, edit)),
             (Err(error), Ok(Some(now))) => match differences(&now, edit) {

@@ -8,7 +8,7 @@ use super::admin::{Found, ModelError, Models};
 use super::change::{Edit, changes};
 use super::yaml::{Entry, YamlError, read_model_list};
 use crate::domain::model::Source;
-use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name};
+use crate::domain::model_detail::{Change, Draft, REFERENCE, is_secret_name};
 
 /// What an import would do.
 #[derive(Debug, Clone, Serialize)]
@@ -114,11 +114,12 @@ impl Models {
         let details = self.inner.proxy.details().await.map_err(ModelError::from)?;
         let ids: Vec<&str> = details.iter().map(|detail| detail.id.as_str()).collect();
         let mut notes = self.inner.store.deployment_notes(&ids).await.map_err(ModelError::from)?;
-        let live: Vec<Found> = details
+        let live = details
             .into_iter()
-            .map(|detail| Found { note: notes.remove(&detail.id), ghost: None, detail })
-            .collect();
-        Ok(plan(entries, &live))
+            .map(|detail| Found { note: notes.remove(&detail.id), ghost: None, detail });
+        let ghosts = self.ghosts().await.map_err(ModelError::from)?.into_iter().filter_map(Found::of_ghost);
+        let known: Vec<Found> = live.into_iter().chain(ghosts).collect();
+        Ok(plan(entries, &known))
     }
 }
 
@@ -129,7 +130,8 @@ fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
         Ok(draft) => item(draft, place.map(|place| &live[place]), live),
         Err(why) => refused(why),
     });
-    let only = live.iter().enumerate().filter(|(place, _)| !used.contains(place));
+    let is_only = |(place, found): &(usize, &Found)| found.ghost.is_none() && !used.contains(place);
+    let only = live.iter().enumerate().filter(is_only);
     Plan { items: items.collect(), only_at_proxy: only.map(|(_, found)| found.detail.name.clone()).collect() }
 }
 
@@ -138,28 +140,30 @@ fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
 fn match_all(entries: &[Entry], live: &[Found]) -> Vec<Option<usize>> {
     let mut matched = vec![None; entries.len()];
     let mut used = HashSet::new();
-    let mut pass = |fits: &dyn Fn(&Draft, &Detail, &HashSet<usize>) -> bool| {
+    let mut pass = |fits: &dyn Fn(&Draft, &Found, &HashSet<usize>) -> bool| {
         for (slot, entry) in matched.iter_mut().zip(entries) {
             let (None, Ok(draft)) = (&slot, entry) else { continue };
-            let place = (0..live.len()).find(|place| {
-                !used.contains(place) && fits(draft, &live[*place].detail, &used)
-            });
+            let place = (0..live.len())
+                .find(|place| !used.contains(place) && fits(draft, &live[*place], &used));
             if let Some(place) = place {
                 used.insert(place);
                 *slot = Some(place);
             }
         }
     };
-    pass(&|draft, detail, _| draft.info.get("id").is_some_and(|id| *id == *detail.id));
-    pass(&|draft, detail, _| {
-        draft.name == detail.name
-            && placed(&draft.params) == placed(&detail.params)
-            && address(draft) == detail.param("api_base").trim_end_matches('/')
-    });
-    pass(&|draft, detail, used| {
-        let free = |(place, found): &(usize, &Found)| !used.contains(place) && found.detail.name == draft.name;
+    let is_twin = |draft: &Draft, found: &Found| {
+        draft.name == found.detail.name
+            && placed(&draft.params) == placed(&found.detail.params)
+            && address(draft) == found.detail.param("api_base").trim_end_matches('/')
+    };
+    pass(&|draft, found, _| draft.info.get("id").is_some_and(|id| *id == *found.detail.id));
+    // Of several alike, the one that needs no change.
+    pass(&|draft, found, _| is_twin(draft, found) && compare(draft, found, &mut Vec::new()) == Step::Same);
+    pass(&|draft, found, _| is_twin(draft, found));
+    pass(&|draft, found, used| {
+        let free = |(place, other): &(usize, &Found)| !used.contains(place) && other.detail.name == draft.name;
         let alike = entries.iter().flatten().filter(|other| other.name == draft.name).count();
-        draft.name == detail.name && alike == 1 && live.iter().enumerate().filter(free).count() == 1
+        draft.name == found.detail.name && alike == 1 && live.iter().enumerate().filter(free).count() == 1
     });
     matched
 }
@@ -197,7 +201,7 @@ fn item(mut draft: Draft, found: Option<&Found>, live: &[Found]) -> Item {
     }
     let mut remarks = Vec::new();
     let step = match found {
-        None => Step::Add { siblings: live.iter().filter(|other| other.detail.name == draft.name).count() },
+        None => Step::Add { siblings: live.iter().filter(|other| other.ghost.is_none() && other.detail.name == draft.name).count() },
         Some(found) => compare(&draft, found, &mut remarks),
     };
     let upstream = draft.params.get("model").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -236,6 +240,9 @@ fn compare(draft: &Draft, found: &Found, remarks: &mut Vec<String>) -> Step {
         remarks.push(format!("not in the list, and stays: {}", stays.join(", ")));
     }
     match (changes.is_empty(), found.detail.source) {
+        (true, _) if found.ghost.is_some() => Step::Refused {
+            why: "The proxy has saved it already, and does not serve it: fix it, or delete it.".to_owned(),
+        },
         (true, _) => Step::Same,
         (false, Source::Config) => Step::Refused {
             why: "It is in the proxy's configuration file, which the proxy's API cannot change.".to_owned(),

@@ -150,7 +150,7 @@ const SORTS: [&str; 7] = ["name", "provider", "source", "mode", "context", "inpu
 
 const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("name", "Model name", "", false),
-    ("provider", "Provider and upstream model", "", false),
+    ("provider", "Provider, upstream", "", false),
     ("source", "Source", "", false),
     ("mode", "Mode", "", false),
     ("context", "Window", "number", true),

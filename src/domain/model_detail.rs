@@ -171,7 +171,8 @@ pub fn is_added(name: &str, value: &Value) -> bool {
 #[must_use]
 pub fn is_secret_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let words = ["secret", "password", "passwd", "token", "credential", "credentials", "authorization", "key"];
+    let words =
+        ["secret", "password", "passwd", "token", "credential", "credentials", "authorization", "key"];
     let is_word = |part: &str| words.contains(&part) || part == "apikey";
     let split = lower.split(['_', '-', '.']);
     split.clone().any(is_word) && !lower.contains("_cost")
@@ -258,7 +259,9 @@ pub fn same(a: &Value, b: &Value) -> bool {
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         _ if a == b => true,
-        _ => matches!((number(a), number(b)), (Some(a), Some(b)) if (a - b).abs() <= a.abs().max(b.abs()) * 1e-12),
+        _ => {
+            matches!((number(a), number(b)), (Some(a), Some(b)) if (a - b).abs() <= a.abs().max(b.abs()) * 1e-12)
+        }
     }
 }
 
@@ -293,14 +296,14 @@ mod tests {
 
     use super::*;
 
-    fn draft(params: Value) -> Draft {
+    fn draft(params: &Value) -> Draft {
         let params = params.as_object().unwrap().clone();
         Draft { name: "n".to_owned(), params, info: Map::new() }
     }
 
     #[test]
     fn secrets_by_value_are_found_and_references_are_none() {
-        let raw = draft(json!({
+        let raw = draft(&json!({
             "api_key": "abc", "aws_secret_access_key": "x", "api_base": "http://u:p@h/v1", "rpm": 3,
             "extra_headers": { "Authorization": "Bearer q", "X-Other": "plain" },
             "input_cost_per_token": "1e-6", "max_tokens": 5, "organization": "sk-abcdefgh1234",
@@ -309,7 +312,7 @@ mod tests {
         assert_eq!(names, ["api_base", "api_key", "aws_secret_access_key", "extra_headers", "organization"]);
         let without = raw.without_secrets();
         assert_eq!(without.params.keys().collect::<Vec<_>>(), ["input_cost_per_token", "max_tokens", "rpm"]);
-        let good = draft(json!({ "api_key": "os.environ/KEY", "api_base": "https://h/v1" }));
+        let good = draft(&json!({ "api_key": "os.environ/KEY", "api_base": "https://h/v1" }));
         assert!(good.raw_secret_names().is_empty());
         assert_eq!(good.references(), *json!({ "api_key": "os.environ/KEY" }).as_object().unwrap());
         assert!(!format!("{raw:?}").contains("abc"));
@@ -317,7 +320,8 @@ mod tests {
 
     #[test]
     fn values_that_mean_the_same_are_the_same() {
-        for (a, b) in [(json!(1e-6), json!("1e-06")), (json!(5), json!(5.0)), (json!({"a":1}), json!({"a":1.0}))]
+        for (a, b) in
+            [(json!(1e-6), json!("1e-06")), (json!(5), json!(5.0)), (json!({"a":1}), json!({"a":1.0}))]
         {
             assert!(same(&a, &b), "{a} {b}");
         }

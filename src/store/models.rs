@@ -15,11 +15,10 @@ impl Store {
     /// The notes on these deployments, as many as there are.
     pub async fn deployment_notes(&self, ids: &[&str]) -> Result<HashMap<String, Note>, StoreError> {
         let ids = json!(ids).to_string();
-        let rows =
-            sqlx::query("select * from deployments where id in (select value from json_each($1))")
-                .bind(ids)
-                .fetch_all(&self.pool)
-                .await?;
+        let rows = sqlx::query("select * from deployments where id in (select value from json_each($1))")
+            .bind(ids)
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter().map(read).map(|note| note.map(|note| (note.id.clone(), note))).collect()
     }
 
@@ -30,9 +29,10 @@ impl Store {
 
     /// Deployments that were saved and not live when last seen.
     pub async fn ghosts(&self) -> Result<Vec<Note>, StoreError> {
-        let rows = sqlx::query("select * from deployments where ghost is not null order by name, id limit 200")
-            .fetch_all(&self.pool)
-            .await?;
+        let rows =
+            sqlx::query("select * from deployments where ghost is not null order by name, id limit 200")
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().map(read).collect()
     }
 
@@ -130,20 +130,20 @@ impl Store {
 }
 
 fn read(row: &SqliteRow) -> Result<Note, StoreError> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column);
+    let column = |column: &str| row.try_get::<Option<String>, _>(column);
     let name: String = row.try_get("name")?;
     let test = match row.try_get::<Option<i64>, _>("tested_at")? {
         None => None,
         Some(at) => Some(TestResult {
             at: time(at)?,
-            by: text("tested_by")?.unwrap_or_default(),
+            by: column("tested_by")?.unwrap_or_default(),
             ok: row.try_get::<Option<bool>, _>("test_ok")?.unwrap_or(false),
             ms: row.try_get::<Option<f64>, _>("test_ms")?.unwrap_or(0.0),
-            model: text("test_model")?,
-            text: text("test_text")?.unwrap_or_default(),
+            model: column("test_model")?,
+            text: column("test_text")?.unwrap_or_default(),
         }),
     };
-    let ghost = match text("ghost")? {
+    let ghost = match column("ghost")? {
         None => None,
         Some(ghost) => {
             let mut ghost: Map<String, Value> = json("ghost", &ghost)?;
@@ -152,7 +152,7 @@ fn read(row: &SqliteRow) -> Result<Note, StoreError> {
                 _ => Map::new(),
             };
             let draft = Draft { name: name.clone(), params: take("params"), info: take("info") };
-            Some(Ghost { draft, why: text("ghost_why")?.unwrap_or_default() })
+            Some(Ghost { draft, why: column("ghost_why")?.unwrap_or_default() })
         }
     };
     let references = json("references", &row.try_get::<String, _>("refs")?)?;

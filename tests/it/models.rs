@@ -61,8 +61,7 @@ impl Stand {
         };
         let (address, guard) = spawn(sandbox::router(world).layer(from_fn(count))).await;
         let proxy = format!("http://{address}");
-        let setup =
-            Setup { generation, proxy: Some(proxy.clone()), is_furnished: false, ..Setup::default() };
+        let setup = Setup { generation, proxy: Some(proxy.clone()), is_furnished: false, ..Setup::default() };
         Self { app: TestApp::with(setup).await, proxy, requests, _guard: guard }
     }
 

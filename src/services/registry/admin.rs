@@ -20,12 +20,8 @@ use crate::store::{Store, StoreError};
 
 /// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
 /// busy proxy may take longer.
-const LOOKS: [Duration; 4] = [
-    Duration::ZERO,
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_millis(800),
-];
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(800)];
 
 /// The deployments, as an admin changes them. Clones share everything.
 #[derive(Clone)]
@@ -257,7 +253,8 @@ impl Models {
 }
 
 /// Why a deployment is dead where the proxy does not say.
-pub(super) const NOT_LIVE: &str = "the proxy has saved it and does not serve it: it cannot place the provider or the model";
+pub(super) const NOT_LIVE: &str =
+    "the proxy has saved it and does not serve it: it cannot place the provider or the model";
 
 impl Inner {
     /// Looks until the deployment is live and `is_so`. The last look's finding, at the latest after 1.2 s.

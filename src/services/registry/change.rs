@@ -99,7 +99,9 @@ impl Models {
         let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
         let release = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
         (release < (1, 106)).then(|| {
-            format!("LiteLLM {version} cannot set a deployment aside; 1.106 and later can. Until then, delete it.")
+            format!(
+                "LiteLLM {version} cannot set a deployment aside; 1.106 and later can. Until then, delete it."
+            )
         })
     }
 
@@ -152,20 +154,21 @@ pub fn changes(found: &Found, edit: &Edit) -> Vec<Change> {
             after: name.clone(),
         });
     }
-    let of = |area: &str, now: &Map<String, Value>, wished: &Map<String, Value>, changes: &mut Vec<Change>| {
-        for (name, after) in wished {
-            let before = now.get(name);
-            if before.is_some_and(|before| same(before, after)) {
-                continue;
+    let of =
+        |area: &str, now: &Map<String, Value>, wished: &Map<String, Value>, changes: &mut Vec<Change>| {
+            for (name, after) in wished {
+                let before = now.get(name);
+                if before.is_some_and(|before| same(before, after)) {
+                    continue;
+                }
+                let field = format!("{area}.{name}");
+                changes.push(Change {
+                    field,
+                    before: before.map(|before| shown(name, before)),
+                    after: shown(name, after),
+                });
             }
-            let field = format!("{area}.{name}");
-            changes.push(Change {
-                field,
-                before: before.map(|before| shown(name, before)),
-                after: shown(name, after),
-            });
-        }
-    };
+        };
     of("litellm_params", &given.params, &edit.draft.params, &mut changes);
     of("model_info", &given.info, &edit.draft.info, &mut changes);
     changes

@@ -205,7 +205,13 @@ impl Models {
         self.import(id)
     }
 
-    async fn run_import(&self, id: &str, work: Vec<(usize, Item, Option<String>)>, how: Apply, actor: &Actor) {
+    async fn run_import(
+        &self,
+        id: &str,
+        work: Vec<(usize, Item, Option<String>)>,
+        how: Apply,
+        actor: &Actor,
+    ) {
         stream::iter(work)
             .for_each_concurrent(AT_ONCE, |(place, item, dead)| async move {
                 let state = self.apply_item(&item, dead, how, actor).await;
@@ -219,7 +225,10 @@ impl Models {
 
     async fn apply_item(&self, item: &Item, dead: Option<String>, how: Apply, actor: &Actor) -> ItemState {
         if !item.raw_secrets.is_empty() && !how.with_raw_secrets {
-            let why = format!("it holds a secret by value ({}), which was not allowed", item.raw_secrets.join(", "));
+            let why = format!(
+                "it holds a secret by value ({}), which was not allowed",
+                item.raw_secrets.join(", ")
+            );
             return ItemState::Failed { why };
         }
         let edit = |draft: Draft| Edit { name: Some(item.name.clone()), draft, seen: None };

@@ -114,9 +114,8 @@ impl Models {
         let details = self.inner.proxy.details().await.map_err(ModelError::from)?;
         let ids: Vec<&str> = details.iter().map(|detail| detail.id.as_str()).collect();
         let mut notes = self.inner.store.deployment_notes(&ids).await.map_err(ModelError::from)?;
-        let live = details
-            .into_iter()
-            .map(|detail| Found { note: notes.remove(&detail.id), ghost: None, detail });
+        let live =
+            details.into_iter().map(|detail| Found { note: notes.remove(&detail.id), ghost: None, detail });
         let ghosts = self.ghosts().await.map_err(ModelError::from)?.into_iter().filter_map(Found::of_ghost);
         let known: Vec<Found> = live.into_iter().chain(ghosts).collect();
         Ok(plan(entries, &known))
@@ -128,7 +127,7 @@ fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
     let used: HashSet<usize> = matched.iter().flatten().copied().collect();
     let items = entries.into_iter().zip(&matched).map(|(entry, place)| match entry {
         Ok(draft) => item(draft, place.map(|place| &live[place]), live),
-        Err(why) => refused(why),
+        Err(why) => refused(&why),
     });
     let is_only = |(place, found): &(usize, &Found)| found.ghost.is_none() && !used.contains(place);
     let only = live.iter().enumerate().filter(is_only);
@@ -143,8 +142,8 @@ fn match_all(entries: &[Entry], live: &[Found]) -> Vec<Option<usize>> {
     let mut pass = |fits: &dyn Fn(&Draft, &Found, &HashSet<usize>) -> bool| {
         for (slot, entry) in matched.iter_mut().zip(entries) {
             let (None, Ok(draft)) = (&slot, entry) else { continue };
-            let place = (0..live.len())
-                .find(|place| !used.contains(place) && fits(draft, &live[*place], &used));
+            let place =
+                (0..live.len()).find(|place| !used.contains(place) && fits(draft, &live[*place], &used));
             if let Some(place) = place {
                 used.insert(place);
                 *slot = Some(place);
@@ -161,7 +160,8 @@ fn match_all(entries: &[Entry], live: &[Found]) -> Vec<Option<usize>> {
     pass(&|draft, found, _| is_twin(draft, found) && compare(draft, found, &mut Vec::new()) == Step::Same);
     pass(&|draft, found, _| is_twin(draft, found));
     pass(&|draft, found, used| {
-        let free = |(place, other): &(usize, &Found)| !used.contains(place) && other.detail.name == draft.name;
+        let free =
+            |(place, other): &(usize, &Found)| !used.contains(place) && other.detail.name == draft.name;
         let alike = entries.iter().flatten().filter(|other| other.name == draft.name).count();
         draft.name == found.detail.name && alike == 1 && live.iter().enumerate().filter(free).count() == 1
     });
@@ -173,7 +173,9 @@ fn placed(params: &serde_json::Map<String, serde_json::Value>) -> (String, Strin
     let text = |name: &str| params.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
     let (provider, model) = (text("custom_llm_provider"), text("model"));
     match model.split_once('/') {
-        Some((prefix, rest)) if provider.is_empty() || provider == prefix => (prefix.to_owned(), rest.to_owned()),
+        Some((prefix, rest)) if provider.is_empty() || provider == prefix => {
+            (prefix.to_owned(), rest.to_owned())
+        }
         _ => (provider.to_owned(), model.to_owned()),
     }
 }
@@ -183,7 +185,7 @@ fn address(draft: &Draft) -> String {
     base.trim_end_matches('/').to_owned()
 }
 
-fn refused(why: String) -> Item {
+fn refused(why: &str) -> Item {
     Item {
         name: String::new(),
         upstream: String::new(),
@@ -201,7 +203,12 @@ fn item(mut draft: Draft, found: Option<&Found>, live: &[Found]) -> Item {
     }
     let mut remarks = Vec::new();
     let step = match found {
-        None => Step::Add { siblings: live.iter().filter(|other| other.ghost.is_none() && other.detail.name == draft.name).count() },
+        None => Step::Add {
+            siblings: live
+                .iter()
+                .filter(|other| other.ghost.is_none() && other.detail.name == draft.name)
+                .count(),
+        },
         Some(found) => compare(&draft, found, &mut remarks),
     };
     let upstream = draft.params.get("model").and_then(serde_json::Value::as_str).unwrap_or_default();

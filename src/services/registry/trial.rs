@@ -8,7 +8,9 @@ use crate::domain::model_note::TestResult;
 #[must_use]
 pub fn cannot_test(mode: &str) -> Option<String> {
     let talks = matches!(mode, "" | "chat" | "completion" | "responses");
-    (!talks).then(|| format!("The test is a tiny chat completion, which a model of the mode {mode} does not take."))
+    (!talks).then(|| {
+        format!("The test is a tiny chat completion, which a model of the mode {mode} does not take.")
+    })
 }
 
 impl Models {
@@ -27,14 +29,16 @@ impl Models {
         let (ok, ms, model, text) = match tried {
             Ok(tried) => match tried.deployment.as_deref().filter(|answered| *answered != id) {
                 None => (true, milliseconds(tried.took), tried.model, tried.said),
-                Some(other) => {
-                    (false, milliseconds(tried.took), tried.model, format!("another deployment answered: {other}"))
-                }
+                Some(other) => (
+                    false,
+                    milliseconds(tried.took),
+                    tried.model,
+                    format!("another deployment answered: {other}"),
+                ),
             },
             Err(error) => (false, milliseconds(begun.elapsed()), None, error.to_string()),
         };
-        let result =
-            TestResult { at: self.inner.clock.now(), by: actor.name.clone(), ok, ms, model, text };
+        let result = TestResult { at: self.inner.clock.now(), by: actor.name.clone(), ok, ms, model, text };
         self.inner.store.note_test(id, &found.detail.name, &result).await?;
         let mut entry = NewEntry::new(actor, Action::ModelTest, id, if ok { "ok" } else { "failed" });
         entry.detail = Some(format!("{}: {}", found.detail.name, result.text));

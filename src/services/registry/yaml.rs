@@ -53,7 +53,10 @@ pub(super) fn read_model_list(text: &str) -> Result<Vec<Entry>, YamlError> {
         return Err(no_list());
     }
     if list.len() > MOST_ENTRIES {
-        return Err(YamlError(format!("These are {} entries; at most {MOST_ENTRIES} are taken.", list.len())));
+        return Err(YamlError(format!(
+            "These are {} entries; at most {MOST_ENTRIES} are taken.",
+            list.len()
+        )));
     }
     Ok(list.into_iter().map(entry).collect())
 }
@@ -107,7 +110,21 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_the_same() {
-        let odd = ["<script>", "a\"b'c", "x/y z", "müß 世界", "yes", "1.0", "~", " lead", "a: b", "#c", "- d", "*e", "line\nbreak"];
+        let odd = [
+            "<script>",
+            "a\"b'c",
+            "x/y z",
+            "müß 世界",
+            "yes",
+            "1.0",
+            "~",
+            " lead",
+            "a: b",
+            "#c",
+            "- d",
+            "*e",
+            "line\nbreak",
+        ];
         let model_list = odd
             .iter()
             .map(|name| Written {

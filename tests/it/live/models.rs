@@ -109,8 +109,16 @@ fn upstream() -> String {
 async fn odd_names_are_registered_edited_called_and_deleted() {
     let bench = Bench::start("odd").await;
     let long = "x".repeat(4000);
-    for name in ["<script>alert(1)</script>", "\"q\" 'r' &amp;", "a//b/../c?d#e%2f", "two  blanks", "müß/世界 🔌", &long] {
-        let id = bench.register(name, &[("rpm", "50"), ("input_price", "1.25"), ("extra", "timeout: 30")]).await;
+    for name in [
+        "<script>alert(1)</script>",
+        "\"q\" 'r' &amp;",
+        "a//b/../c?d#e%2f",
+        "two  blanks",
+        "müß/世界 🔌",
+        &long,
+    ] {
+        let id =
+            bench.register(name, &[("rpm", "50"), ("input_price", "1.25"), ("extra", "timeout: 30")]).await;
         let whole = format!("{}{name}", bench.prefix);
         let live = bench.live(&id).await.unwrap();
         assert_eq!(live["model_name"], whole.as_str());
@@ -123,7 +131,10 @@ async fn odd_names_are_registered_edited_called_and_deleted() {
         let (status, body) = bench.post(&format!("/models/{id}"), &form).await;
         assert_eq!((status, &body["not_taken"]), (StatusCode::OK, &json!([])), "{body}");
         let live = bench.live(&id).await.unwrap();
-        assert_eq!((&live["litellm_params"]["rpm"], &live["model_info"]["description"]), (&json!(60), &json!("edited")));
+        assert_eq!(
+            (&live["litellm_params"]["rpm"], &live["model_info"]["description"]),
+            (&json!(60), &json!("edited"))
+        );
 
         let (_, body) = bench.post(&format!("/models/{id}/test"), &[]).await;
         assert_eq!((&body["ok"], &body["text"]), (&json!(true), &json!("I am gpt-5")), "{body}");
@@ -238,7 +249,9 @@ async fn a_list_is_imported_exported_and_then_the_same() {
     let id = bench.register("a", &[("rpm", "50")]).await;
     let (prefix, upstream) = (&bench.prefix, upstream());
     let entry = |name: &str, rest: &str| {
-        format!("- model_name: {prefix}{name}\n  litellm_params: {{api_base: \"{upstream}\", api_key: {REFERENCE}, {rest}}}\n")
+        format!(
+            "- model_name: {prefix}{name}\n  litellm_params: {{api_base: \"{upstream}\", api_key: {REFERENCE}, {rest}}}\n"
+        )
     };
     let list = [
         entry("a", "model: gpt-5, custom_llm_provider: openai, rpm: 70"),
@@ -247,7 +260,12 @@ async fn a_list_is_imported_exported_and_then_the_same() {
     let list = format!("model_list:\n{}", list.concat());
     let (_, plan) = bench.post("/models/import", &[("yaml", &list)]).await;
     let steps = |plan: &Value| -> Vec<String> {
-        plan["plan"]["items"].as_array().unwrap().iter().map(|item| item["step"].as_str().unwrap().to_owned()).collect()
+        plan["plan"]["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["step"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(steps(&plan), ["change", "add"], "{plan}");
     let job = format!("/models/import/{}", plan["id"].as_str().unwrap());
@@ -260,7 +278,11 @@ async fn a_list_is_imported_exported_and_then_the_same() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!((&now["results"][0]["result"], &now["results"][1]["result"]), (&json!("done"), &json!("done")), "{now}");
+    assert_eq!(
+        (&now["results"][0]["result"], &now["results"][1]["result"]),
+        (&json!("done"), &json!("done")),
+        "{now}"
+    );
     assert_eq!(bench.live(&id).await.unwrap()["litellm_params"]["rpm"], 70);
 
     let (_, plan) = bench.post("/models/import", &[("yaml", &list)]).await;

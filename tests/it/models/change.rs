@@ -10,25 +10,37 @@ use super::{BOTH, GOOD, Stand, error_at, with};
 async fn an_edit_sends_what_differs_and_is_read_back() {
     for generation in BOTH {
         let stand = Stand::start(generation).await;
-        let id = stand.register(&with(&GOOD, &[("rpm", "5"), ("description", "old"), ("extra", "timeout: 30")])).await;
+        let id = stand
+            .register(&with(&GOOD, &[("rpm", "5"), ("description", "old"), ("extra", "timeout: 30")]))
+            .await;
         let user = stand.user().await;
         let form = user.get(&format!("/models/{id}/edit")).await;
         assert_eq!(form.attributes("#rpm", "value"), ["5"]);
         assert!(form.one("#extra").starts_with("timeout: 30"), "{}", form.one("#extra"));
         let seen = form.attributes("input[name=seen]", "value").remove(0);
         // As a browser sends it: all fields, most of them as they were.
-        let sent = with(&GOOD, &[("rpm", "9"), ("description", ""), ("extra", "timeout: 31"), ("seen", &seen)]);
+        let sent =
+            with(&GOOD, &[("rpm", "9"), ("description", ""), ("extra", "timeout: 31"), ("seen", &seen)]);
         let page = user.post(&format!("/models/{id}"), &sent).await;
         assert!(page.one("#flash").contains("is changed"), "{}", page.text());
         let live = stand.live(&id).await;
-        assert_eq!((&live["litellm_params"]["rpm"], &live["litellm_params"]["timeout"]), (&json!(9), &json!(31)));
+        assert_eq!(
+            (&live["litellm_params"]["rpm"], &live["litellm_params"]["timeout"]),
+            (&json!(9), &json!(31))
+        );
         assert_eq!(live["model_info"]["description"], "");
         let again = user.post(&format!("/models/{id}"), &sent).await;
         assert_eq!(again.status, StatusCode::OK, "nothing differs any more: {}", again.text());
         let stale = user.post(&format!("/models/{id}"), &with(&sent, &[("rpm", "10")])).await;
-        assert_eq!((stale.status, stale.one("h1")), (StatusCode::CONFLICT, "The deployment has changed".to_owned()));
+        assert_eq!(
+            (stale.status, stale.one("h1")),
+            (StatusCode::CONFLICT, "The deployment has changed".to_owned())
+        );
         let audit = stand.audit().await;
-        assert!(audit[0].contains("failed") && audit[1].contains("rpm=5") && audit[1].contains("rpm=9"), "{audit:?}");
+        assert!(
+            audit[0].contains("failed") && audit[1].contains("rpm=5") && audit[1].contains("rpm=9"),
+            "{audit:?}"
+        );
     }
 }
 
@@ -120,7 +132,10 @@ async fn a_deployment_is_blocked_where_the_proxy_can() {
         let page = user.post(&format!("/models/{id}/block"), &[]).await;
         assert!(page.one("#flash").contains("blocked"), "{}", page.text());
         assert_eq!(stand.live(&id).await["model_info"]["blocked"], true);
-        assert_eq!(user.get("/models?blocked=yes").await.attributes("#models tbody tr", "data-id"), [id.as_str()]);
+        assert_eq!(
+            user.get("/models?blocked=yes").await.attributes("#models tbody tr", "data-id"),
+            [id.as_str()]
+        );
         user.post(&format!("/models/{id}/unblock"), &[]).await;
         assert_eq!(stand.live(&id).await["model_info"]["blocked"], false);
         assert!(stand.audit().await[0].contains("model.unblock"));
@@ -130,7 +145,9 @@ async fn a_deployment_is_blocked_where_the_proxy_can() {
 #[tokio::test]
 async fn an_unknown_deployment_is_not_found() {
     let stand = Stand::start(BOTH[1]).await;
-    for (path, form) in [("/models/nope", &[("rpm", "1")][..]), ("/models/nope/delete", &[]), ("/models/nope/test", &[])] {
+    for (path, form) in
+        [("/models/nope", &[("rpm", "1")][..]), ("/models/nope/delete", &[]), ("/models/nope/test", &[])]
+    {
         let (status, body) = stand.script().post(path, form).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {body}");
     }

@@ -101,7 +101,8 @@ async fn a_secret_by_value_needs_a_word_and_is_never_shown() {
         assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY, "{field}");
         assert!(error_at(&page, field).contains("secret"), "{field}");
         assert!(!page.body.contains(RAW), "{field} shows it again");
-        let page = user.post("/models", &with(&with(&GOOD, more), &[("name", field), ("raw_secret", "yes")])).await;
+        let page =
+            user.post("/models", &with(&with(&GOOD, more), &[("name", field), ("raw_secret", "yes")])).await;
         assert_eq!((page.status, page.one("h1")), (StatusCode::OK, field.to_owned()));
         assert!(!page.body.contains(RAW), "{field} shows it");
     }
@@ -184,7 +185,8 @@ async fn odd_names_are_shown_linked_edited_and_deleted() {
             assert_eq!((&live["model_name"], &live["litellm_params"]["rpm"]), (&json!(name), &json!(7)));
             let key = json!({ "key_alias": name, "models": [name] });
             assert_eq!(stand.admin("/key/generate", &key).await.0, 200);
-            let (status, _) = stand.script().post(&format!("/models/{id}/delete"), &[("confirm", &name)]).await;
+            let (status, _) =
+                stand.script().post(&format!("/models/{id}/delete"), &[("confirm", &name)]).await;
             assert_eq!(status, StatusCode::OK, "{name}");
             assert!(!stand.is_live(&id).await);
         }

@@ -49,7 +49,10 @@ async fn keys_are_counted_when_asked_for() {
     assert_eq!(page.one(cell), "3");
     assert!(!page.has(".keys-unread"));
     assert_eq!(page.one("tr[data-name='config/mock'] td[data-label=Keys]"), "1");
-    assert_eq!(user.get("/keys?model=openai/gpt-5").await.attributes("#keys tbody tr", "data-alias").len(), 3);
+    assert_eq!(
+        user.get("/keys?model=openai/gpt-5").await.attributes("#keys tbody tr", "data-alias").len(),
+        3
+    );
 }
 
 #[tokio::test]
@@ -68,5 +71,9 @@ async fn filters_and_order_are_in_the_address() {
     assert!(page.text().contains("Nothing fits"), "{}", page.text());
     let page = user.get("/models?blocked=no&sort=source&size=100").await;
     assert_eq!(page.attributes("select#blocked option[selected]", "value"), ["no"]);
-    assert!(page.attributes("thead a", "href").iter().all(|href| href.contains("blocked=no") && href.contains("size=100")));
+    assert!(
+        page.attributes("thead a", "href")
+            .iter()
+            .all(|href| href.contains("blocked=no") && href.contains("size=100"))
+    );
 }

@@ -64,7 +64,8 @@ async fn a_list_is_compared_then_applied_item_by_item() {
         assert_eq!(results, ["done", "done", "nothing", "failed", "dead", "nothing"], "{body}");
         assert_eq!(stand.live(&id).await["litellm_params"]["rpm"], 9);
 
-        let (_, _) = stand.script().post(&format!("/models/import/{job}/apply"), &[("raw_secrets", "yes")]).await;
+        let (_, _) =
+            stand.script().post(&format!("/models/import/{job}/apply"), &[("raw_secrets", "yes")]).await;
         let body = finished(&stand, job).await;
         let results = words(&body, "/results", "result");
         assert_eq!(results, ["done", "done", "nothing", "done", "dead", "nothing"], "{body}");
@@ -104,7 +105,12 @@ async fn an_export_holds_no_secret_and_imports_as_the_same() {
         for name in super::odd_names() {
             stand.register(&with(&GOOD, &[("name", &name), ("rpm", "5"), ("description", &name)])).await;
         }
-        let raw = [("name", "raw"), ("secret", "raw-secret-77"), ("raw_secret", "yes"), ("api_base", "http://u:raw-secret-77@h/v1")];
+        let raw = [
+            ("name", "raw"),
+            ("secret", "raw-secret-77"),
+            ("raw_secret", "yes"),
+            ("api_base", "http://u:raw-secret-77@h/v1"),
+        ];
         stand.register(&with(&GOOD, &raw)).await;
         let user = stand.user().await;
         let page = user.get("/models/export").await;

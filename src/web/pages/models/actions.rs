@@ -1,10 +1,10 @@
 //! Test, block, unblock, delete.
 
 use askama::Template;
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::Json;
 use serde::Serialize;
 use serde_json::json;
 use tower_sessions::Session;

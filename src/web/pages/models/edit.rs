@@ -47,7 +47,11 @@ pub(super) async fn update(
         return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
     }
     let outcome = wish.fulfil(&state, &found, &form, &actor).await?;
-    let what = if wish.is_replacement { "is registered anew and live; the former one is deleted" } else { "is changed" };
+    let what = if wish.is_replacement {
+        "is registered anew and live; the former one is deleted"
+    } else {
+        "is changed"
+    };
     Ok(done(&ui, &session, StatusCode::OK, &outcome, what).await)
 }
 

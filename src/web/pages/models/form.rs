@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::domain::model_detail::{Detail, Draft, REFERENCE, is_secret_name, plain, same};
@@ -111,7 +111,7 @@ impl<S: Send + Sync> FromRequest<S> for ModelForm {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let body = Bytes::from_request(request, state).await.map_err(|error| error.into_response())?;
+        let body = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
         let pairs = url::form_urlencoded::parse(&body).take(MAX_FIELDS);
         Ok(Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
     }
@@ -161,11 +161,12 @@ impl ModelForm {
         for fact in ["mode", "description"] {
             form.set(fact, detail.fact(fact));
         }
-        for (field, param) in [("input_price", "input_cost_per_token"), ("output_price", "output_cost_per_token")]
+        for (field, param) in
+            [("input_price", "input_cost_per_token"), ("output_price", "output_cost_per_token")]
         {
             form.set(field, per_million(detail.params.get(param)));
         }
-        form.set("extra", yaml(extra_of(detail)));
+        form.set("extra", yaml(&extra_of(detail)));
         form
     }
 
@@ -256,16 +257,15 @@ impl ModelForm {
         let (params, info) = (&mut draft.params, &mut draft.info);
         let mut param = |name: &str, value: Value| params.insert(name.to_owned(), value);
         match field {
-            "model" | "api_version" => drop(param(field, json!(text))),
+            "api_base" if !is_address(text) => {
+                errors.add(field, "Write a whole address, such as https://host/v1.");
+            }
+            "model" | "api_base" | "api_version" => drop(param(field, json!(text))),
             "provider" => {
                 param("custom_llm_provider", json!(text));
                 info.insert("provider".to_owned(), json!(text));
             }
             "secret" => drop(param("api_key", json!(text))),
-            "api_base" => match is_address(text) {
-                true => drop(param("api_base", json!(text))),
-                false => errors.add("api_base", "Write a whole address, such as https://host/v1."),
-            },
             "rpm" | "tpm" => match text.parse::<u32>() {
                 Ok(number) if number > 0 => drop(param(field, json!(number))),
                 _ => errors.add(field, "Write a whole number, at least 1."),
@@ -299,7 +299,10 @@ impl ModelForm {
             let variable = plain(&value)[REFERENCE.len()..].to_owned();
             let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if variable.is_empty() || !variable.chars().all(is_word) {
-                errors.add(field_of(&name), "Write os.environ/ and the name of one variable: letters, digits, _.");
+                errors.add(
+                    field_of(&name),
+                    "Write os.environ/ and the name of one variable: letters, digits, _.",
+                );
             }
         }
         if self.is_ticked("raw_secret") {
@@ -379,13 +382,14 @@ fn extra_of(detail: &Detail) -> Map<String, Value> {
     let is_mask = |value: &Value| plain(value).contains("**");
     let shown = |(name, value): &(&String, &Value)| {
         let is_reference = plain(value).starts_with(REFERENCE);
-        is_reference || (!is_secret_name(name) && !is_mask(value) && redact::secrets(&plain(value)) == plain(value))
+        is_reference
+            || (!is_secret_name(name) && !is_mask(value) && redact::secrets(&plain(value)) == plain(value))
     };
     let own = detail.own_params(&FIELD_PARAMS).filter(shown);
     own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn yaml(map: Map<String, Value>) -> String {
+fn yaml(map: &Map<String, Value>) -> String {
     // Each value in JSON's notation, which YAML understands.
     map.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
 }

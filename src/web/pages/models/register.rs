@@ -1,15 +1,15 @@
 //! Registering a deployment.
 
 use askama::Template;
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::Json;
 use serde::Serialize;
 use serde_json::json;
 use tower_sessions::Session;
 
-use super::form::{FIELDS, MODES, ModelForm, PRESETS, Preset, label};
+use super::form::{FIELDS, MODES, ModelForm, PRESETS, label};
 use crate::domain::model_detail::Detail;
 use crate::services::registry::{Outcome, Radius};
 use crate::web::auth::ActorOf;
@@ -65,14 +65,6 @@ impl Page for FormPage {
 }
 
 impl FormPage {
-    fn presets(&self) -> &'static [Preset] {
-        &PRESETS
-    }
-
-    fn modes(&self) -> &'static [&'static str] {
-        &MODES
-    }
-
     /// A mode that the list does not know stays choosable.
     fn has_other_mode(&self) -> bool {
         let mode = self.form.get("mode");

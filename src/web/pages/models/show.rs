@@ -124,7 +124,8 @@ pub(super) async fn show(
         Err(ModelError::Proxy(error)) => (None, Some(error)),
         Err(error) => return Err(error.into()),
     };
-    let is_listed = |registry: &Registered| registry.value.as_ref().is_some_and(|all| all.iter().any(|d| d.id == id));
+    let is_listed =
+        |registry: &Registered| registry.value.as_ref().is_some_and(|all| all.iter().any(|d| d.id == id));
     if found.is_some() && !is_listed(&registry) {
         // Someone else's, younger than the copy.
         state.registry.drop_copy();

@@ -17,7 +17,7 @@ use crate::services::agents::Agents;
 use crate::services::asks::Asks;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
-use crate::services::registry::Registry;
+use crate::services::registry::{self, Models, Registry};
 use crate::services::switcher::{self, Switcher};
 use crate::store::{Store, StoreError};
 use crate::web::paths::Paths;
@@ -86,11 +86,21 @@ impl App {
             timeouts.agents,
         );
         let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
+        let proxy = Proxy::new(&client, &clock);
+        let models = Models::new(registry::Parts {
+            proxy: client,
+            registry: registry.clone(),
+            keys: keys.clone(),
+            health: proxy.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        });
         let state = AppState::new(web::Parts {
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
-            proxy: Proxy::new(&client, &clock),
+            proxy,
             keys: keys.clone(),
+            models,
             clock,
             store: store.clone(),
             registry,

@@ -8,6 +8,8 @@ pub mod control;
 pub mod key;
 pub mod key_changes;
 pub mod model;
+pub mod model_detail;
+pub mod model_note;
 pub mod redact;
 pub mod swap;
 pub mod usage;

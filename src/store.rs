@@ -4,6 +4,7 @@ mod asks;
 mod audit;
 mod contexts;
 mod keys;
+mod models;
 mod sessions;
 mod swaps;
 
@@ -108,6 +109,7 @@ fn migrations() -> Migrator {
         migration(1, "first", include_str!("store/migrations/0001_first.sql")),
         migration(2, "keys", include_str!("store/migrations/0002_keys.sql")),
         migration(3, "contexts", include_str!("store/migrations/0003_contexts.sql")),
+        migration(4, "deployments", include_str!("store/migrations/0004_deployments.sql")),
     ])
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 
 use crate::clients::{ClientError, Meaning};
@@ -33,9 +34,10 @@ pub fn build() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-/// A status and a whole body.
+/// A status, headers and a whole body.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
@@ -76,9 +78,9 @@ pub(super) async fn close(
     response: Response,
     limit: usize,
 ) -> Result<Answer, ClientError> {
-    let status = response.status();
+    let (status, headers) = (response.status(), response.headers().clone());
     let body = take(server, response, limit).await?;
-    Ok(Answer { status, body })
+    Ok(Answer { status, headers, body })
 }
 
 async fn take(server: &'static str, mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {

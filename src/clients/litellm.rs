@@ -2,8 +2,11 @@
 
 mod errors;
 mod keys;
+mod models;
 mod usage;
 mod wire;
+
+pub use models::Tried;
 
 use std::time::Duration;
 

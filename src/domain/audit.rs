@@ -61,6 +61,18 @@ pub enum Action {
     KeyKeep,
     /// Changed many keys.
     KeyBulk,
+    /// Registered a deployment.
+    ModelRegister,
+    /// Changed a deployment.
+    ModelEdit,
+    /// Deleted a deployment.
+    ModelDelete,
+    /// Set a deployment aside.
+    ModelBlock,
+    /// Took a deployment back.
+    ModelUnblock,
+    /// Had a deployment answer.
+    ModelTest,
 }
 
 impl Action {
@@ -86,6 +98,12 @@ impl Action {
             Self::KeyReplace => "key.replace",
             Self::KeyKeep => "key.keep",
             Self::KeyBulk => "key.bulk",
+            Self::ModelRegister => "model.register",
+            Self::ModelEdit => "model.edit",
+            Self::ModelDelete => "model.delete",
+            Self::ModelBlock => "model.block",
+            Self::ModelUnblock => "model.unblock",
+            Self::ModelTest => "model.test",
         }
     }
 }

@@ -173,6 +173,11 @@ impl Deployments {
     pub(super) fn serving(&self, name: &str, now: Timestamp) -> Vec<(&Deployment, &Row)> {
         let exact: Vec<_> = self.find(now, |row| row.name == name).collect();
         if exact.is_empty() {
+            // The genuine router takes a deployment's id for a name.
+            let by_id = self.get(name).and_then(|deployment| Some((deployment, deployment.live(now)?)));
+            if let Some(found) = by_id {
+                return vec![found];
+            }
             return self.find(now, |row| row.covers(name).is_some()).collect();
         }
         exact

@@ -161,6 +161,12 @@ impl Keys {
         }
     }
 
+    /// The copy as it is: asks the proxy for nothing.
+    #[must_use]
+    pub fn peek(&self) -> KeysView {
+        self.inner.view.borrow().clone()
+    }
+
     /// One key, as the proxy knows it now.
     pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {
         self.inner.proxy.key(hash).await

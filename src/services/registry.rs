@@ -1,4 +1,23 @@
-//! The proxy's model registry, from a background copy.
+//! The proxy's model registry, from a background copy, and what an admin does with it.
+
+mod admin;
+mod change;
+mod export;
+mod import;
+mod plan;
+mod remove;
+mod trial;
+mod uses;
+mod yaml;
+
+pub use admin::{Found, ModelError, Models, Outcome, Parts};
+pub use change::{Edit, changes};
+pub use import::{Apply, Import, ItemState, JobState};
+pub use plan::{Item, Plan, PlanError, Step};
+pub use remove::{Radius, is_confirmed};
+pub use trial::cannot_test;
+pub use uses::KeyCount;
+pub use yaml::{YamlError, read_mapping};
 
 use jiff::SignedDuration;
 

@@ -19,6 +19,7 @@ use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
 use crate::services::keys::KeyChangeError;
+use crate::services::registry::ModelError;
 use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;
 use crate::web::paths::Paths;
@@ -185,6 +186,41 @@ impl From<KeyChangeError> for Problem {
                 sentence(&error),
                 "Look at the key, and at the proxy's log.",
             ),
+        }
+    }
+}
+
+impl From<ModelError> for Problem {
+    fn from(error: ModelError) -> Self {
+        let detail = sentence(&error);
+        let refused = |status, title, advice| Self::new(status, title, detail.clone(), advice);
+        match error {
+            ModelError::Unknown => Self::not_found("The deployment"),
+            ModelError::ReadOnly => refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "This deployment is read-only",
+                "Ask whoever owns the proxy's configuration file, or register a deployment of the same name.",
+            ),
+            ModelError::Changed => refused(
+                StatusCode::CONFLICT,
+                "The deployment has changed",
+                "Load the form again, look at what has changed, and try again.",
+            ),
+            ModelError::Unconfirmed => refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Something depends on it",
+                "Look at what a deletion would hit, and type the name to confirm.",
+            ),
+            ModelError::Unsupported(_) => {
+                refused(StatusCode::UNPROCESSABLE_ENTITY, "Not possible here", "Go back to the deployment.")
+            }
+            ModelError::NotTaken(_) => refused(
+                StatusCode::BAD_GATEWAY,
+                "The proxy did not do it",
+                "Load the deployment again in half a minute: replicas of a proxy may lag. Then try again.",
+            ),
+            ModelError::Proxy(error) => Self::of_client(&error),
+            ModelError::Store(error) => error.into(),
         }
     }
 }

@@ -22,6 +22,26 @@ pub mod route {
     pub const MODELS: &str = "/models";
     /// One deployment.
     pub const MODEL: &str = "/models/{id}";
+    /// The form of a new deployment.
+    pub const MODEL_NEW: &str = "/models/new";
+    /// The form of one deployment.
+    pub const MODEL_EDIT: &str = "/models/{id}/edit";
+    /// Has a deployment answer.
+    pub const MODEL_TEST: &str = "/models/{id}/test";
+    /// Sets a deployment aside.
+    pub const MODEL_BLOCK: &str = "/models/{id}/block";
+    /// Takes a deployment back.
+    pub const MODEL_UNBLOCK: &str = "/models/{id}/unblock";
+    /// What a deletion would hit, and the deletion.
+    pub const MODEL_DELETE: &str = "/models/{id}/delete";
+    /// The registry as YAML.
+    pub const MODELS_EXPORT: &str = "/models/export";
+    /// Plans an import.
+    pub const MODELS_IMPORT: &str = "/models/import";
+    /// One import.
+    pub const IMPORT: &str = "/models/import/{job}";
+    /// Applies an import, or what has failed of it.
+    pub const IMPORT_APPLY: &str = "/models/import/{job}/apply";
     /// The virtual keys.
     pub const KEYS: &str = "/keys";
     /// One key.
@@ -163,6 +183,66 @@ impl Paths {
     #[must_use]
     pub fn model(&self, id: &str) -> String {
         self.fill(route::MODEL, &[("id", id)])
+    }
+
+    /// The form of a new deployment, filled in for a provider.
+    #[must_use]
+    pub fn model_new(&self, preset: Option<&str>) -> String {
+        with_query(self.at(route::MODEL_NEW), preset.map(|preset| ("preset", preset)))
+    }
+
+    /// The form of one deployment.
+    #[must_use]
+    pub fn model_edit(&self, id: &str) -> String {
+        self.fill(route::MODEL_EDIT, &[("id", id)])
+    }
+
+    /// Has a deployment answer.
+    #[must_use]
+    pub fn model_test(&self, id: &str) -> String {
+        self.fill(route::MODEL_TEST, &[("id", id)])
+    }
+
+    /// Sets a deployment aside.
+    #[must_use]
+    pub fn model_block(&self, id: &str) -> String {
+        self.fill(route::MODEL_BLOCK, &[("id", id)])
+    }
+
+    /// Takes a deployment back.
+    #[must_use]
+    pub fn model_unblock(&self, id: &str) -> String {
+        self.fill(route::MODEL_UNBLOCK, &[("id", id)])
+    }
+
+    /// What a deletion would hit, and the deletion.
+    #[must_use]
+    pub fn model_delete(&self, id: &str) -> String {
+        self.fill(route::MODEL_DELETE, &[("id", id)])
+    }
+
+    /// The registry as YAML.
+    #[must_use]
+    pub fn models_export(&self) -> String {
+        self.at(route::MODELS_EXPORT)
+    }
+
+    /// Plans an import.
+    #[must_use]
+    pub fn models_import(&self) -> String {
+        self.at(route::MODELS_IMPORT)
+    }
+
+    /// One import.
+    #[must_use]
+    pub fn import(&self, job: &str) -> String {
+        self.fill(route::IMPORT, &[("job", job)])
+    }
+
+    /// Applies an import, or what has failed of it.
+    #[must_use]
+    pub fn import_apply(&self, job: &str) -> String {
+        self.fill(route::IMPORT_APPLY, &[("job", job)])
     }
 
     /// The virtual keys.

@@ -9,7 +9,7 @@ use crate::services::agents::Agents;
 use crate::services::asks::Asks;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
-use crate::services::registry::Registry;
+use crate::services::registry::{Models, Registry};
 use crate::services::switcher::Switcher;
 use crate::store::Store;
 use crate::web::paths::Paths;
@@ -32,6 +32,8 @@ pub struct Parts {
     pub proxy: Proxy,
     /// The models.
     pub registry: Registry,
+    /// The deployments, to be changed.
+    pub models: Models,
     /// The keys.
     pub keys: Keys,
     /// The agents.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod keys;
+mod models;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};

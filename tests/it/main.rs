@@ -6,6 +6,7 @@ mod keys;
 mod layers;
 mod live;
 mod main_job;
+mod models;
 mod sandbox;
 mod scenario;
 mod support;

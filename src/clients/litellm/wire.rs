@@ -84,7 +84,8 @@ impl ModelRow {
             max_output_tokens: info.max_output_tokens,
             input_cost_per_token: info.input_cost_per_token,
             output_cost_per_token: info.output_cost_per_token,
-            description: info.description,
+            // An empty one is how a description is taken away.
+            description: info.description.filter(|text| !text.is_empty()),
             access_groups: info.access_groups,
             blocked: info.blocked.unwrap_or(false),
         })

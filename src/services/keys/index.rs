@@ -350,6 +350,14 @@ impl Index {
         self.segments.iter().flat_map(|segment| segment.keys())
     }
 
+    /// Whether it holds the very keys of another one: a copy that was renewed or changed does not.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Arc<Segment>, &Arc<Segment>)| Arc::ptr_eq(one, other);
+        self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(other.segments.iter()).all(same)
+    }
+
     /// How many keys have an access that will do, and the first of them.
     #[must_use]
     pub fn callers(&self, may: &dyn Fn(&Access) -> bool, first: usize) -> (usize, Vec<VirtualKey>) {

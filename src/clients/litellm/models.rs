@@ -1,0 +1,243 @@
+//! Deployments: read whole, registered, changed, deleted, blocked, tried.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{LiteLlm, SERVER, changed_by, errors, not_understood, usable};
+use crate::clients::http::{self, Limits};
+use crate::clients::lenient::{object, rows, scalar};
+use crate::clients::{ClientError, Meaning};
+use crate::domain::model::Source;
+use crate::domain::model_detail::{Detail, Draft};
+use crate::domain::redact;
+
+/// Which deployment answered (`x-litellm-model-id`).
+const MODEL_ID: &str = "x-litellm-model-id";
+
+/// What it asked its provider for, where the proxy tells (`x-litellm-model-name`, 1.109).
+const MODEL_NAME: &str = "x-litellm-model-name";
+
+/// Longest part of a model's answer that is kept, in characters.
+const MAX_SAID: usize = 200;
+
+/// What a tiny chat completion by one deployment brought.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tried {
+    /// The model that the proxy says has answered.
+    pub model: Option<String>,
+    /// The id of the deployment that the proxy says has answered.
+    pub deployment: Option<String>,
+    /// How the answer begins.
+    pub said: String,
+    /// From the first byte sent to the last one read.
+    pub took: Duration,
+}
+
+#[derive(Deserialize)]
+struct Rows {
+    #[serde(default, deserialize_with = "rows")]
+    data: Option<Vec<Option<Row>>>,
+}
+
+/// A row with all that is set in it; the proxy adds some two hundred nulls.
+#[derive(Deserialize)]
+struct Row {
+    #[serde(default, deserialize_with = "scalar")]
+    model_name: Option<String>,
+    #[serde(default, deserialize_with = "object")]
+    litellm_params: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "object")]
+    model_info: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Spoken {
+    #[serde(default, deserialize_with = "scalar")]
+    model: Option<String>,
+    #[serde(default, deserialize_with = "rows")]
+    choices: Option<Vec<Option<Choice>>>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default, deserialize_with = "object")]
+    message: Option<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default, deserialize_with = "scalar")]
+    content: Option<String>,
+}
+
+impl Row {
+    fn into_detail(self) -> Option<Detail> {
+        let mut info = self.model_info?;
+        let id = info.remove("id")?.as_str()?.to_owned();
+        let source = match info.remove("db_model") {
+            Some(Value::Bool(false)) => Source::Config,
+            _ => Source::Database,
+        };
+        let blocked = info.remove("blocked") == Some(Value::Bool(true));
+        info.retain(|_, value| !value.is_null());
+        let mut params = self.litellm_params.unwrap_or_default();
+        params.retain(|_, value| !value.is_null());
+        let name = self.model_name.unwrap_or_default();
+        Some(Detail { id, name, source, blocked, params, info })
+    }
+}
+
+impl LiteLlm {
+    /// `GET /model/info?litellm_model_id=`: one live deployment, whole; none if the proxy serves no such one.
+    pub async fn deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
+        let answer: Result<Rows, _> = self.get("model/info", &[("litellm_model_id", id)]).await;
+        match answer {
+            Ok(answer) => Ok(usable(answer.data, Row::into_detail)?.into_iter().find(|found| found.id == id)),
+            // `model_info_one_unknown`: 400 on both releases.
+            Err(error) if is_unknown(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `GET /v2/model/info?modelId=`: the one place where 1.106 and later show a deployment that is saved
+    /// and not live. 1.80 ignores the parameter and lists what is live.
+    pub async fn stored_deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
+        let answer: Rows = self.get("v2/model/info", &[("modelId", id), ("size", "1")]).await?;
+        let found = answer.data.unwrap_or_default().into_iter().flatten().filter_map(Row::into_detail);
+        Ok(found.into_iter().find(|found| found.id == id))
+    }
+
+    /// `GET /model/info`: every live deployment, whole.
+    pub async fn details(&self) -> Result<Vec<Detail>, ClientError> {
+        let answer: Rows = self.get("model/info", &[]).await?;
+        usable(answer.data, Row::into_detail)
+    }
+
+    /// `POST /model/new`, under an id of ours: so it is known even where the answer is lost, or is 1.109's
+    /// 500 for a row that it has saved and cannot serve.
+    pub async fn register(&self, id: &str, draft: &Draft, actor: &str) -> Result<(), ClientError> {
+        let mut info = draft.info.clone();
+        info.insert("id".to_owned(), json!(id));
+        let body = json!({ "model_name": draft.name, "litellm_params": draft.params, "model_info": info });
+        self.write(Method::POST, "model/new", &body, draft, actor).await
+    }
+
+    /// `PATCH /model/{id}/update`: at once on both releases; `POST /model/update` is not served for 20 s on
+    /// 1.80. What the draft leaves out stays. The id goes along, or the answer would show a new one.
+    pub async fn patch(
+        &self,
+        id: &str,
+        name: Option<&str>,
+        draft: &Draft,
+        actor: &str,
+    ) -> Result<(), ClientError> {
+        let mut body = Map::new();
+        if let Some(name) = name {
+            body.insert("model_name".to_owned(), json!(name));
+        }
+        if !draft.params.is_empty() {
+            body.insert("litellm_params".to_owned(), json!(draft.params));
+        }
+        if !draft.info.is_empty() {
+            let mut info = draft.info.clone();
+            info.insert("id".to_owned(), json!(id));
+            body.insert("model_info".to_owned(), json!(info));
+        }
+        let path = format!("model/{}/update", segment(id));
+        self.write(Method::PATCH, &path, &Value::Object(body), draft, actor).await
+    }
+
+    /// `POST /model/delete`. False if the proxy knows no such deployment in its database.
+    pub async fn delete_deployment(&self, id: &str, actor: &str) -> Result<bool, ClientError> {
+        match self.write(Method::POST, "model/delete", &json!({ "id": id }), &Draft::default(), actor).await {
+            Ok(()) => Ok(true),
+            Err(ClientError::Status { status: 400, message, .. }) if message.contains("not found in db") => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `POST /model/block` or `/model/unblock`, which 1.106 and later have.
+    pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &str) -> Result<(), ClientError> {
+        let path = if blocked { "model/block" } else { "model/unblock" };
+        self.write(Method::POST, path, &json!({ "model_id": id }), &Draft::default(), actor).await
+    }
+
+    /// One tiny chat completion by one deployment: the proxy takes a deployment's id for a model's name.
+    pub async fn try_deployment(&self, id: &str) -> Result<Tried, ClientError> {
+        // Some models refuse fewer output tokens than 16.
+        let body = json!({
+            "model": id,
+            "messages": [{ "role": "user", "content": "Reply with the word ok." }],
+            "max_tokens": 16,
+        });
+        let request = self.request(Method::POST, "v1/chat/completions").json(&body);
+        let begun = Instant::now();
+        let limits = Limits { time: self.timeouts.chat, size: 1024 * 1024 };
+        let answer = http::send(SERVER, request, limits).await?;
+        let took = begun.elapsed();
+        if !answer.status.is_success() {
+            return Err(errors::read(answer.status.as_u16(), &answer.body, &self.master_key));
+        }
+        let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (deployment, upstream) = (header(MODEL_ID), header(MODEL_NAME));
+        let spoken: Spoken = serde_json::from_slice(&answer.body)
+            .map_err(|_| not_understood(format!("no completion: {}", http::excerpt(&answer.body))))?;
+        let choice = spoken.choices.and_then(|choices| choices.into_iter().flatten().next());
+        let choice = choice.ok_or_else(|| not_understood("a completion without choices".to_owned()))?;
+        let said = choice.message.and_then(|message| message.content).unwrap_or_default();
+        let said = redact::secrets(&said).chars().take(MAX_SAID).collect();
+        // 1.109 repeats in its answer what was asked for, which is the id here.
+        let model = spoken.model.filter(|model| model != id).or(upstream);
+        Ok(Tried { model, deployment, said, took })
+    }
+
+    /// A write whose answer says nothing that is needed: what became of it is read back. Secrets that went
+    /// along do not come back in an error.
+    async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        draft: &Draft,
+        actor: &str,
+    ) -> Result<(), ClientError> {
+        let request = changed_by(self.request(method, path).json(body), actor);
+        let limits = Limits { time: self.timeouts.admin, size: super::MAX_ANSWER };
+        let answer = http::send(SERVER, request, limits).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let error = errors::read(answer.status.as_u16(), &answer.body, &self.master_key);
+        Err(without(error, &draft.raw_secrets()))
+    }
+}
+
+/// The error without texts that were sent along as secrets.
+fn without(error: ClientError, secrets: &[String]) -> ClientError {
+    match error {
+        ClientError::Status { server, status, kind, message, meaning } => {
+            let message = secrets.iter().fold(message, |message, secret| redact::known(&message, secret));
+            ClientError::Status { server, status, kind, message, meaning }
+        }
+        other => other,
+    }
+}
+
+fn is_unknown(error: &ClientError) -> bool {
+    match error {
+        ClientError::Status { status: 400 | 404, message, meaning, .. } => {
+            message.contains("not found") || *meaning == Meaning::NotFound
+        }
+        _ => false,
+    }
+}
+
+/// An id as one segment of a path, whatever it holds.
+fn segment(id: &str) -> String {
+    percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

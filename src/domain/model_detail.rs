@@ -1,0 +1,340 @@
+//! A deployment whole, as it is edited, imported and exported.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::domain::key::hex;
+use crate::domain::model::Source;
+use crate::domain::redact;
+
+/// How a parameter refers to the proxy's environment.
+pub const REFERENCE: &str = "os.environ/";
+
+/// Switches that the proxy adds to every deployment.
+const ADDED: [&str; 5] = [
+    "allow_client_keepalive_override",
+    "merge_reasoning_content_in_choices",
+    "use_in_pass_through",
+    "use_litellm_proxy",
+    "use_xai_oauth",
+];
+
+/// One live deployment with all its parameters, as far as the proxy shows them: it leaves secrets out.
+#[derive(Clone, PartialEq)]
+pub struct Detail {
+    /// `model_info.id`.
+    pub id: String,
+    /// The alias that clients ask for.
+    pub name: String,
+    /// Where it is defined.
+    pub source: Source,
+    /// Set aside by an admin.
+    pub blocked: bool,
+    /// `litellm_params` without nulls.
+    pub params: Map<String, Value>,
+    /// `model_info` without nulls, id, source and `blocked`; what the proxy knows of the model is among it.
+    pub info: Map<String, Value>,
+}
+
+/// What is sent to the proxy: a new deployment, or what shall change of one. May hold secrets, so its
+/// `Debug` shows names only.
+#[derive(Clone, Default, PartialEq)]
+pub struct Draft {
+    /// The alias; unused in a change.
+    pub name: String,
+    /// `litellm_params`.
+    pub params: Map<String, Value>,
+    /// `model_info`.
+    pub info: Map<String, Value>,
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |map: &Map<String, Value>| map.keys().cloned().collect::<Vec<_>>().join(", ");
+        write!(f, "Draft({}: {}; {})", self.name, names(&self.params), names(&self.info))
+    }
+}
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Detail({} {})", self.id, self.name)
+    }
+}
+
+impl Detail {
+    /// A parameter's text: a number without quotes, nothing for what is not there.
+    #[must_use]
+    pub fn param(&self, name: &str) -> String {
+        self.params.get(name).map(plain).unwrap_or_default()
+    }
+
+    /// The same of `model_info`.
+    #[must_use]
+    pub fn fact(&self, name: &str) -> String {
+        self.info.get(name).map(plain).unwrap_or_default()
+    }
+
+    /// The provider, as far as the deployment's own settings name it.
+    #[must_use]
+    pub fn provider(&self) -> String {
+        let named = [self.param("custom_llm_provider"), self.fact("provider")];
+        named.into_iter().find(|provider| !provider.is_empty()).unwrap_or_default()
+    }
+
+    /// Parameters that the proxy did not add by itself, without those named in `but`.
+    pub fn own_params<'a>(&'a self, but: &'a [&str]) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.params
+            .iter()
+            .filter(|(name, value)| !is_added(name, value))
+            .filter(move |(name, _)| !but.contains(&name.as_str()))
+    }
+
+    /// Stands for all that can be seen of it: who edits it sends this along, and is told when another was
+    /// faster.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let seen = serde_json::json!([self.name, self.params, self.own_info()]);
+        hex(&Sha256::digest(seen.to_string().as_bytes())[..16])
+    }
+
+    /// `model_info` without what the proxy adds from its price map.
+    #[must_use]
+    pub fn own_info(&self) -> Map<String, Value> {
+        let own = |name: &str| !is_price_map(name);
+        self.info
+            .iter()
+            .filter(|(name, _)| own(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+}
+
+impl Draft {
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.params.is_empty() && self.info.is_empty()
+    }
+
+    /// The texts in it that are secrets by themselves, to be kept out of errors.
+    #[must_use]
+    pub fn raw_secrets(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, value) in &self.params {
+            collect_secrets(name, value, &mut found);
+        }
+        found
+    }
+
+    /// Names of parameters that hold a secret by value instead of by reference.
+    #[must_use]
+    pub fn raw_secret_names(&self) -> Vec<String> {
+        let holds = |(name, value): &(&String, &Value)| {
+            let mut found = Vec::new();
+            collect_secrets(name, value, &mut found);
+            !found.is_empty()
+        };
+        self.params.iter().filter(holds).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Parameters given by reference: no secrets, and not told by the proxy again.
+    #[must_use]
+    pub fn references(&self) -> Map<String, Value> {
+        let is_reference = |value: &Value| value.as_str().is_some_and(|text| text.starts_with(REFERENCE));
+        self.params
+            .iter()
+            .filter(|(_, value)| is_reference(value))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    /// The same without secrets by value.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let raw = self.raw_secret_names();
+        let mut draft = self.clone();
+        draft.params.retain(|name, _| !raw.contains(name));
+        draft
+    }
+}
+
+/// Whether the proxy has added this parameter by itself.
+#[must_use]
+pub fn is_added(name: &str, value: &Value) -> bool {
+    ADDED.contains(&name) && *value == Value::Bool(false)
+}
+
+/// Whether a parameter's name says that its value is a secret.
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let words =
+        ["secret", "password", "passwd", "token", "credential", "credentials", "authorization", "key"];
+    let is_word = |part: &str| words.contains(&part) || part == "apikey";
+    let split = lower.split(['_', '-', '.']);
+    split.clone().any(is_word) && !lower.contains("_cost")
+}
+
+/// Secrets by value in a parameter: of a telling name, credentials in an address, or what looks like a key.
+fn collect_secrets(name: &str, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text.is_empty() || text.starts_with(REFERENCE) => {}
+        Value::String(text) if is_secret_name(name) => found.push(text.clone()),
+        // What the redaction would take out of an error is a secret here as well.
+        Value::String(text) if redact::secrets(text) != *text => found.push(text.clone()),
+        Value::Object(map) if is_secret_name(name) => {
+            found.extend(map.values().filter_map(Value::as_str).map(str::to_owned));
+        }
+        Value::Object(map) => map.iter().for_each(|(name, value)| collect_secrets(name, value, found)),
+        Value::Array(list) => list.iter().for_each(|value| collect_secrets(name, value, found)),
+        _ => {}
+    }
+}
+
+/// Whether the proxy fills this field of `model_info` from its price map, or computes it.
+fn is_price_map(name: &str) -> bool {
+    const NAMES: [&str; 26] = [
+        "access_via_team_ids",
+        "annotation_cost_per_page",
+        "blocked",
+        "db_model",
+        "deprecation_date",
+        "direct_access",
+        "id",
+        "key",
+        "litellm_provider",
+        "max_input_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "member_auto_router",
+        "ocr_cost_per_page",
+        "output_vector_size",
+        "pricing_overrides",
+        "regional_processing_uplift_multiplier_eu",
+        "regional_processing_uplift_multiplier_us",
+        "rpm",
+        "search_context_cost_per_query",
+        "supported_endpoints",
+        "supported_modalities",
+        "supported_openai_params",
+        "supported_output_modalities",
+        "tiered_pricing",
+        "tpm",
+    ];
+    NAMES.contains(&name)
+        || name.starts_with("supports_")
+        || name.contains("_cost_per_")
+        || name.contains("_token_cost")
+        || name.starts_with("regional_")
+        || name.starts_with("reasoning_")
+        || name.starts_with("prompt_cache_")
+        || name == "search_free_requests"
+        || name.starts_with("provider_specific")
+}
+
+/// A value as a form shows it.
+#[must_use]
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether two values mean the same: 1.80 gives prices back as texts, and numbers come back as floats.
+#[must_use]
+pub fn same(a: &Value, b: &Value) -> bool {
+    let number = |value: &Value| match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.parse::<f64>().ok(),
+        _ => None,
+    };
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        _ if a == b => true,
+        _ => {
+            matches!((number(a), number(b)), (Some(a), Some(b)) if (a - b).abs() <= a.abs().max(b.abs()) * 1e-12)
+        }
+    }
+}
+
+/// A field as it was and as it is wished.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// `model_name`, `litellm_params.rpm`, …
+    pub field: String,
+    /// Its text before; none where it was not set, or is not shown.
+    pub before: Option<String>,
+    /// Its text after.
+    pub after: String,
+}
+
+/// How a value may be shown: secrets as what they are, addresses without credentials.
+#[must_use]
+pub fn shown(name: &str, value: &Value) -> String {
+    let mut raw = Vec::new();
+    collect_secrets(name, value, &mut raw);
+    if raw.is_empty() {
+        plain(value)
+    } else if is_secret_name(name) || !value.is_string() {
+        "[a secret]".to_owned()
+    } else {
+        redact::secrets(&plain(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn draft(params: &Value) -> Draft {
+        let params = params.as_object().unwrap().clone();
+        Draft { name: "n".to_owned(), params, info: Map::new() }
+    }
+
+    #[test]
+    fn secrets_by_value_are_found_and_references_are_none() {
+        let raw = draft(&json!({
+            "api_key": "abc", "aws_secret_access_key": "x", "api_base": "http://u:p@h/v1", "rpm": 3,
+            "extra_headers": { "Authorization": "Bearer q", "X-Other": "plain" },
+            "input_cost_per_token": "1e-6", "max_tokens": 5, "organization": "sk-abcdefgh1234",
+        }));
+        let names = raw.raw_secret_names();
+        assert_eq!(names, ["api_base", "api_key", "aws_secret_access_key", "extra_headers", "organization"]);
+        let without = raw.without_secrets();
+        assert_eq!(without.params.keys().collect::<Vec<_>>(), ["input_cost_per_token", "max_tokens", "rpm"]);
+        let good = draft(&json!({ "api_key": "os.environ/KEY", "api_base": "https://h/v1" }));
+        assert!(good.raw_secret_names().is_empty());
+        assert_eq!(good.references(), *json!({ "api_key": "os.environ/KEY" }).as_object().unwrap());
+        assert!(!format!("{raw:?}").contains("abc"));
+    }
+
+    #[test]
+    fn values_that_mean_the_same_are_the_same() {
+        for (a, b) in
+            [(json!(1e-6), json!("1e-06")), (json!(5), json!(5.0)), (json!({"a":1}), json!({"a":1.0}))]
+        {
+            assert!(same(&a, &b), "{a} {b}");
+        }
+        for (a, b) in [(json!("a"), json!("b")), (json!(1), json!(2)), (json!(null), json!(0))] {
+            assert!(!same(&a, &b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_shown_without_its_secret() {
+        assert_eq!(shown("api_key", &json!("abc")), "[a secret]");
+        assert_eq!(shown("api_key", &json!("os.environ/A")), "os.environ/A");
+        assert_eq!(shown("api_base", &json!("http://u:p@h/v1")), "http://[redacted]@h/v1");
+        assert_eq!(shown("extra_headers", &json!({ "Authorization": "Bearer x" })), "[a secret]");
+    }
+}

@@ -1,0 +1,297 @@
+//! What an admin does with deployments. Each write is sent in somebody's name, written down whether it
+//! succeeded or not, and followed by a look at what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::clients::ClientError;
+use crate::clients::litellm::LiteLlm;
+use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::clock::Clock;
+use crate::domain::model::Source;
+use crate::domain::model_detail::{Detail, Draft, shown};
+use crate::domain::model_note::{Ghost, Note};
+use crate::services::keys::Keys;
+use crate::services::proxy::Proxy;
+use crate::services::registry::Registry;
+use crate::store::{Store, StoreError};
+
+/// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
+/// busy proxy may take longer.
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(800)];
+
+/// The deployments, as an admin changes them. Clones share everything.
+#[derive(Clone)]
+pub struct Models {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) proxy: LiteLlm,
+    pub(super) registry: Registry,
+    pub(super) keys: Keys,
+    pub(super) health: Proxy,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) uses: super::uses::Uses,
+    pub(super) imports: super::import::Imports,
+}
+
+/// What [`Models`] works with.
+pub struct Parts {
+    /// The proxy.
+    pub proxy: LiteLlm,
+    /// The copy of its registry.
+    pub registry: Registry,
+    /// Its keys.
+    pub keys: Keys,
+    /// Its health, which knows its release.
+    pub health: Proxy,
+    /// The notes and the audit.
+    pub store: Store,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// A deployment was not changed, or not as was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The proxy does not know it.
+    #[error("the proxy knows no such deployment")]
+    Unknown,
+    /// It is in the proxy's configuration file.
+    #[error("it is defined in the proxy's configuration file, which the proxy's API cannot change")]
+    ReadOnly,
+    /// Another was faster.
+    #[error("it has been changed since the form was loaded")]
+    Changed,
+    /// Something depends on it, and nobody has confirmed.
+    #[error("keys or contexts depend on it: confirm by its name")]
+    Unconfirmed,
+    /// The proxy's release cannot do that.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The proxy took it, and shows something else.
+    #[error("the proxy answered that it was done, and then showed {0}")]
+    NotTaken(String),
+    /// The proxy failed.
+    #[error(transparent)]
+    Proxy(#[from] ClientError),
+    /// It was done, and could not be written down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A deployment as it was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What it is, without secrets.
+    pub detail: Detail,
+    /// Why it is not live, if it is only saved.
+    pub ghost: Option<String>,
+    /// What is known of it here.
+    pub note: Option<Note>,
+}
+
+/// What became of a registration or a change.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The deployment's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Why it is not live, if it is only saved.
+    pub ghost: Option<String>,
+    /// Fields that the proxy took without changing them.
+    pub not_taken: Vec<String>,
+}
+
+impl Found {
+    /// What was sent of a deployment that is saved and not live; none for another's note.
+    pub(super) fn of_ghost(note: Note) -> Option<Self> {
+        let Ghost { draft, why } = note.ghost.clone()?;
+        let Draft { name, params, info } = draft;
+        let id = note.id.clone();
+        let detail = Detail { id, name, source: Source::Database, blocked: false, params, info };
+        Some(Self { detail, ghost: Some(why), note: Some(note) })
+    }
+
+    /// The deployment with its parameters as they were given here: references instead of nothing, or of what
+    /// the proxy has resolved them to.
+    #[must_use]
+    pub fn as_given(&self) -> Detail {
+        let mut detail = self.detail.clone();
+        if let Some(note) = &self.note {
+            detail.params.extend(note.references.clone());
+        }
+        detail
+    }
+}
+
+impl Models {
+    /// The deployments of a proxy.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { proxy, registry, keys, health, store, clock } = parts;
+        let uses = super::uses::Uses::default();
+        let imports = super::import::Imports::default();
+        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, uses, imports }) }
+    }
+
+    /// One deployment as the proxy knows it now: live, or saved and dead.
+    pub async fn find(&self, id: &str) -> Result<Option<Found>, ModelError> {
+        let note = self.inner.store.deployment_note(id).await?;
+        if let Some(detail) = self.inner.proxy.deployment(id).await? {
+            if note.as_ref().is_some_and(|note| note.ghost.is_some()) {
+                self.inner.store.note_live(id).await?;
+            }
+            return Ok(Some(Found { detail, ghost: None, note }));
+        }
+        if let Some(ghost) = note.clone().and_then(Found::of_ghost) {
+            return Ok(Some(ghost));
+        }
+        // Someone else's ghost: 1.106 and later show it here.
+        let stored = self.inner.proxy.stored_deployment(id).await?;
+        let why = || "the proxy has saved it and does not serve it".to_owned();
+        Ok(stored.map(|detail| Found { detail, ghost: Some(why()), note }))
+    }
+
+    /// Deployments that were registered or changed here, are saved, and are not live. Those that have come
+    /// to life, or are gone, are no longer among them.
+    pub async fn ghosts(&self) -> Result<Vec<Note>, StoreError> {
+        let ghosts = self.inner.store.ghosts().await?;
+        if ghosts.is_empty() {
+            return Ok(ghosts);
+        }
+        let live = self.inner.registry.deployments().await.value;
+        let is_live = |id: &str| live.as_ref().is_some_and(|live| live.iter().any(|live| live.id == id));
+        Ok(ghosts.into_iter().filter(|ghost| !is_live(&ghost.id)).collect())
+    }
+
+    /// Registers a deployment and sees whether it is live. A lost answer counts by what is seen.
+    pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
+        let id = Uuid::new_v4().to_string();
+        let sent = self.inner.proxy.register(&id, draft, &actor.name).await;
+        self.inner.registry.drop_copy();
+        let result = self.registered(&id, draft, sent).await;
+        let mut entry = NewEntry::new(actor, Action::ModelRegister, &id, "ok");
+        entry.after = Some(describe(draft));
+        entry.detail = Some(draft.name.clone());
+        self.written_down(entry, &result).await?;
+        result
+    }
+
+    async fn registered(
+        &self,
+        id: &str,
+        draft: &Draft,
+        sent: Result<(), ClientError>,
+    ) -> Result<Outcome, ModelError> {
+        // A refusal is final; where the answer is lost, or says that the row was saved, a look decides.
+        if let Err(error) = &sent
+            && !is_open(error)
+        {
+            return Err(error.clone().into());
+        }
+        let seen = match &sent {
+            // The proxy has looked already.
+            Err(error) if is_saved(error) => self.inner.proxy.deployment(id).await,
+            _ => self.inner.see(id, |_| true).await,
+        };
+        let ghost = match (sent, seen) {
+            (_, Ok(Some(_))) => None,
+            (Err(error), _) if !is_saved(&error) => return Err(error.into()),
+            (_, Ok(None)) => Some(NOT_LIVE.to_owned()),
+            (_, Err(error)) => Some(format!("it is saved, and could not be looked at: {error}")),
+        };
+        self.noted(id, draft, ghost.as_deref()).await?;
+        Ok(Outcome { id: id.to_owned(), name: draft.name.clone(), ghost, not_taken: Vec::new() })
+    }
+
+    pub(super) async fn noted(&self, id: &str, draft: &Draft, ghost: Option<&str>) -> Result<(), StoreError> {
+        match ghost {
+            None => self.inner.store.note_references(id, &draft.name, &draft.references()).await,
+            Some(why) => {
+                let ghost = Ghost { draft: draft.without_secrets(), why: why.to_owned() };
+                self.inner.store.note_ghost(id, &ghost).await
+            }
+        }
+    }
+
+    /// Completes an audit entry with how it ended, and writes it.
+    pub(super) async fn written_down(
+        &self,
+        mut entry: NewEntry,
+        result: &Result<Outcome, ModelError>,
+    ) -> Result<(), StoreError> {
+        let more = match result {
+            Ok(Outcome { ghost: Some(why), .. }) => {
+                "not-live".clone_into(&mut entry.outcome);
+                Some(why.clone())
+            }
+            Ok(outcome) if !outcome.not_taken.is_empty() => {
+                "partly".clone_into(&mut entry.outcome);
+                Some(format!("not taken: {}", outcome.not_taken.join(", ")))
+            }
+            Ok(_) => None,
+            Err(error) => {
+                "failed".clone_into(&mut entry.outcome);
+                Some(error.to_string())
+            }
+        };
+        if let Some(more) = more {
+            entry.detail = Some(match entry.detail.take() {
+                Some(detail) => format!("{detail}: {more}"),
+                None => more,
+            });
+        }
+        self.inner.store.audit(&entry).await
+    }
+}
+
+/// Why a deployment is dead where the proxy does not say.
+pub(super) const NOT_LIVE: &str =
+    "the proxy has saved it and does not serve it: it cannot place the provider or the model";
+
+impl Inner {
+    /// Looks until the deployment is live and `is_so`. The last look's finding, at the latest after 1.2 s.
+    pub(super) async fn see(
+        &self,
+        id: &str,
+        is_so: impl Fn(&Detail) -> bool,
+    ) -> Result<Option<Detail>, ClientError> {
+        let mut seen = Ok(None);
+        for pause in LOOKS {
+            tokio::time::sleep(pause).await;
+            seen = self.proxy.deployment(id).await;
+            if matches!(&seen, Ok(Some(detail)) if is_so(detail)) {
+                break;
+            }
+        }
+        seen
+    }
+}
+
+/// Whether 1.109 says that it has saved a row which it cannot serve (`model_new_unknown_provider`).
+pub(super) fn is_saved(error: &ClientError) -> bool {
+    matches!(error, ClientError::Status { message, .. } if message.contains("was saved to the database"))
+}
+
+/// Whether the error leaves open what became of the write.
+pub(super) fn is_open(error: &ClientError) -> bool {
+    match error {
+        ClientError::Status { status, .. } => *status >= 500,
+        _ => true,
+    }
+}
+
+/// A draft in one line, without secrets.
+pub(super) fn describe(draft: &Draft) -> String {
+    let part = |(name, value): (&String, &serde_json::Value)| format!("{name}={}", shown(name, value));
+    let parts: Vec<String> = draft.params.iter().chain(&draft.info).map(part).collect();
+    let text = parts.join(", ");
+    if text.chars().count() > 1000 { text.chars().take(1000).chain(['…']).collect() } else { text }
+}

@@ -1,0 +1,259 @@
+//! What an import would do, item by item.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use super::admin::{Found, ModelError, Models};
+use super::change::{Edit, changes};
+use super::yaml::{Entry, YamlError, read_model_list};
+use crate::domain::model::Source;
+use crate::domain::model_detail::{Change, Draft, REFERENCE, is_secret_name};
+
+/// What an import would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The entries, in their order.
+    pub items: Vec<Item>,
+    /// Names of deployments that the proxy has and the list has not. They stay.
+    pub only_at_proxy: Vec<String>,
+}
+
+/// One entry of the list.
+#[derive(Debug, Clone, Serialize)]
+pub struct Item {
+    /// Its name.
+    pub name: String,
+    /// What it asks its provider for.
+    pub upstream: String,
+    /// What would be done.
+    #[serde(flatten)]
+    pub step: Step,
+    /// The deployment that it would change.
+    pub id: Option<String>,
+    /// Parameters that hold a secret by value.
+    pub raw_secrets: Vec<String>,
+    /// What cannot be compared, in plain words.
+    pub remarks: Vec<String>,
+    /// What is sent.
+    #[serde(skip)]
+    pub draft: Draft,
+}
+
+/// What would be done with an entry.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum Step {
+    /// Register it.
+    Add {
+        /// Deployments of this name that are there already.
+        siblings: usize,
+    },
+    /// Change a deployment.
+    Change {
+        /// The fields.
+        changes: Vec<Change>,
+    },
+    /// Nothing: it is there as it should be.
+    Same,
+    /// Nothing: it cannot be done.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+/// An import could not be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The text is no list.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// The proxy or the database failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl Plan {
+    /// How many items have this step.
+    #[must_use]
+    pub fn count(&self, step: &str) -> usize {
+        self.items.iter().filter(|item| item.step.word() == step).count()
+    }
+
+    /// Whether an item that would be done holds a secret by value.
+    #[must_use]
+    pub fn has_raw_secrets(&self) -> bool {
+        self.items.iter().any(|item| item.step.is_work() && !item.raw_secrets.is_empty())
+    }
+}
+
+impl Step {
+    /// The word shown and filtered by.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Add { .. } => "add",
+            Self::Change { .. } => "change",
+            Self::Same => "same",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// Whether it does anything.
+    #[must_use]
+    pub fn is_work(&self) -> bool {
+        matches!(self, Self::Add { .. } | Self::Change { .. })
+    }
+}
+
+impl Models {
+    /// Compares a `model_list` with what is live.
+    pub(super) async fn plan(&self, text: &str) -> Result<Plan, PlanError> {
+        let entries = read_model_list(text)?;
+        let details = self.inner.proxy.details().await.map_err(ModelError::from)?;
+        let ids: Vec<&str> = details.iter().map(|detail| detail.id.as_str()).collect();
+        let mut notes = self.inner.store.deployment_notes(&ids).await.map_err(ModelError::from)?;
+        let live =
+            details.into_iter().map(|detail| Found { note: notes.remove(&detail.id), ghost: None, detail });
+        let ghosts = self.ghosts().await.map_err(ModelError::from)?.into_iter().filter_map(Found::of_ghost);
+        let known: Vec<Found> = live.into_iter().chain(ghosts).collect();
+        Ok(plan(entries, &known))
+    }
+}
+
+fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
+    let matched = match_all(&entries, live);
+    let used: HashSet<usize> = matched.iter().flatten().copied().collect();
+    let items = entries.into_iter().zip(&matched).map(|(entry, place)| match entry {
+        Ok(draft) => item(draft, place.map(|place| &live[place]), live),
+        Err(why) => refused(&why),
+    });
+    let is_only = |(place, found): &(usize, &Found)| found.ghost.is_none() && !used.contains(place);
+    let only = live.iter().enumerate().filter(is_only);
+    Plan { items: items.collect(), only_at_proxy: only.map(|(_, found)| found.detail.name.clone()).collect() }
+}
+
+/// Which live deployment each entry means: that of its id; or of its name, upstream model and address; or the
+/// only one of its name that no other entry means.
+fn match_all(entries: &[Entry], live: &[Found]) -> Vec<Option<usize>> {
+    let mut matched = vec![None; entries.len()];
+    let mut used = HashSet::new();
+    let mut pass = |fits: &dyn Fn(&Draft, &Found, &HashSet<usize>) -> bool| {
+        for (slot, entry) in matched.iter_mut().zip(entries) {
+            let (None, Ok(draft)) = (&slot, entry) else { continue };
+            let place =
+                (0..live.len()).find(|place| !used.contains(place) && fits(draft, &live[*place], &used));
+            if let Some(place) = place {
+                used.insert(place);
+                *slot = Some(place);
+            }
+        }
+    };
+    let is_twin = |draft: &Draft, found: &Found| {
+        draft.name == found.detail.name
+            && placed(&draft.params) == placed(&found.detail.params)
+            && address(draft) == found.detail.param("api_base").trim_end_matches('/')
+    };
+    pass(&|draft, found, _| draft.info.get("id").is_some_and(|id| *id == *found.detail.id));
+    // Of several alike, the one that needs no change.
+    pass(&|draft, found, _| is_twin(draft, found) && compare(draft, found, &mut Vec::new()) == Step::Same);
+    pass(&|draft, found, _| is_twin(draft, found));
+    pass(&|draft, found, used| {
+        let free =
+            |(place, other): &(usize, &Found)| !used.contains(place) && other.detail.name == draft.name;
+        let alike = entries.iter().flatten().filter(|other| other.name == draft.name).count();
+        draft.name == found.detail.name && alike == 1 && live.iter().enumerate().filter(free).count() == 1
+    });
+    matched
+}
+
+/// Provider and model, however the two are written.
+fn placed(params: &serde_json::Map<String, serde_json::Value>) -> (String, String) {
+    let text = |name: &str| params.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let (provider, model) = (text("custom_llm_provider"), text("model"));
+    match model.split_once('/') {
+        Some((prefix, rest)) if provider.is_empty() || provider == prefix => {
+            (prefix.to_owned(), rest.to_owned())
+        }
+        _ => (provider.to_owned(), model.to_owned()),
+    }
+}
+
+fn address(draft: &Draft) -> String {
+    let base = draft.params.get("api_base").and_then(serde_json::Value::as_str).unwrap_or_default();
+    base.trim_end_matches('/').to_owned()
+}
+
+fn refused(why: &str) -> Item {
+    Item {
+        name: String::new(),
+        upstream: String::new(),
+        step: Step::Refused { why: format!("The entry {why}.") },
+        id: None,
+        raw_secrets: Vec::new(),
+        remarks: Vec::new(),
+        draft: Draft::default(),
+    }
+}
+
+fn item(mut draft: Draft, found: Option<&Found>, live: &[Found]) -> Item {
+    for computed in ["id", "db_model", "blocked"] {
+        draft.info.remove(computed);
+    }
+    let mut remarks = Vec::new();
+    let step = match found {
+        None => Step::Add {
+            siblings: live
+                .iter()
+                .filter(|other| other.ghost.is_none() && other.detail.name == draft.name)
+                .count(),
+        },
+        Some(found) => compare(&draft, found, &mut remarks),
+    };
+    let upstream = draft.params.get("model").and_then(serde_json::Value::as_str).unwrap_or_default();
+    Item {
+        name: draft.name.clone(),
+        upstream: upstream.to_owned(),
+        step,
+        id: found.map(|found| found.detail.id.clone()),
+        raw_secrets: draft.raw_secret_names(),
+        remarks,
+        draft,
+    }
+}
+
+fn compare(draft: &Draft, found: &Found, remarks: &mut Vec<String>) -> Step {
+    let given = found.as_given();
+    let edit = Edit { name: Some(draft.name.clone()), draft: draft.clone(), seen: None };
+    let mut changes = changes(found, &edit);
+    changes.retain(|change| {
+        let name = change.field.rsplit('.').next().unwrap_or_default();
+        let is_reference = change.after.starts_with(REFERENCE);
+        let was_given_here = found.note.as_ref().is_some_and(|note| note.references.contains_key(name));
+        // The proxy hides secrets, and resolves references: nobody can tell whether they differ.
+        let is_open = (is_secret_name(name) || is_reference) && !was_given_here;
+        if is_open {
+            remarks.push(format!("{name} cannot be compared, since the proxy does not show it"));
+        }
+        !is_open
+    });
+    let stays: Vec<&str> = given
+        .own_params(&[])
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !draft.params.contains_key(*name))
+        .collect();
+    if !stays.is_empty() {
+        remarks.push(format!("not in the list, and stays: {}", stays.join(", ")));
+    }
+    match (changes.is_empty(), found.detail.source) {
+        (true, _) if found.ghost.is_some() => Step::Refused {
+            why: "The proxy has saved it already, and does not serve it: fix it, or delete it.".to_owned(),
+        },
+        (true, _) => Step::Same,
+        (false, Source::Config) => Step::Refused {
+            why: "It is in the proxy's configuration file, which the proxy's API cannot change.".to_owned(),
+        },
+        (false, Source::Database) => Step::Change { changes },
+    }
+}

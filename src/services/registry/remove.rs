@@ -1,0 +1,114 @@
+//! Deleting deployments, and what that would hit.
+
+use serde::Serialize;
+
+use super::admin::{ModelError, Models, Outcome};
+use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::context::KnownContext;
+use crate::domain::key::{Access, VirtualKey};
+use crate::domain::model::{Deployment, Source};
+use crate::domain::model_detail::Detail;
+
+/// Most keys, and most contexts, that are named.
+const NAMED: usize = 20;
+
+/// Most contexts that are looked through.
+const CONTEXTS: u32 = 10_000;
+
+/// What depends on a deployment.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Radius {
+    /// Keys that name it, at most twenty.
+    pub keys: Vec<VirtualKey>,
+    /// How many do, of those that have been read.
+    pub keys_total: usize,
+    /// Whether all keys have been read.
+    pub keys_are_complete: bool,
+    /// Contexts that were on it when they were last read, at most twenty.
+    pub contexts: Vec<KnownContext>,
+    /// How many were.
+    pub contexts_total: usize,
+    /// Other deployments of its name, which go on answering.
+    pub siblings: Vec<Deployment>,
+}
+
+impl Radius {
+    /// Whether to ask for its name before it is deleted. Keys that could not all be read count as some.
+    #[must_use]
+    pub fn wants_confirmation(&self) -> bool {
+        self.keys_total > 0 || self.contexts_total > 0 || !self.keys_are_complete
+    }
+}
+
+/// What to type to confirm: the name, or the id where there is none. Blanks count alike.
+#[must_use]
+pub fn is_confirmed(detail: &Detail, typed: &str) -> bool {
+    let folded = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let asked = if detail.name.trim().is_empty() { &detail.id } else { &detail.name };
+    folded(asked) == folded(typed)
+}
+
+impl Models {
+    /// What depends on a deployment of this name.
+    pub async fn radius(&self, id: &str, name: &str) -> Result<Radius, ModelError> {
+        let (registry, keys) = tokio::join!(self.inner.registry.deployments(), self.inner.keys.view());
+        let contexts = self.inner.store.contexts(CONTEXTS).await?;
+        let names =
+            |access: &Access| matches!(access, Access::List(models) if models.iter().any(|m| m == name));
+        let (keys_total, naming) = keys.keys.callers(&names, NAMED);
+        let on_it = |context: &&KnownContext| {
+            context.config.as_ref().is_some_and(|config| config.spec_text() == name)
+        };
+        let siblings = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+        Ok(Radius {
+            keys: naming,
+            keys_total,
+            keys_are_complete: keys.is_complete,
+            contexts_total: contexts.iter().filter(on_it).count(),
+            contexts: contexts.iter().filter(on_it).take(NAMED).cloned().collect(),
+            siblings: siblings.iter().filter(|other| other.name == name && other.id != id).cloned().collect(),
+        })
+    }
+
+    /// Deletes a deployment, live or not, and sees that it is gone. `confirm` is its name, which is asked for
+    /// where something depends on it.
+    pub async fn delete(&self, id: &str, confirm: &str, actor: &Actor) -> Result<Outcome, ModelError> {
+        let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
+        let radius = self.radius(id, &found.detail.name).await?;
+        if found.ghost.is_none() && radius.wants_confirmation() && !is_confirmed(&found.detail, confirm) {
+            return Err(ModelError::Unconfirmed);
+        }
+        self.delete_now(&found.detail, actor).await
+    }
+
+    pub(super) async fn delete_now(&self, detail: &Detail, actor: &Actor) -> Result<Outcome, ModelError> {
+        let result = self.delete_and_see(detail, actor).await;
+        let mut entry = NewEntry::new(actor, Action::ModelDelete, &detail.id, "ok");
+        entry.detail = Some(detail.name.clone());
+        entry.before = Some(detail.param("model"));
+        self.written_down(entry, &result).await?;
+        result
+    }
+
+    async fn delete_and_see(&self, detail: &Detail, actor: &Actor) -> Result<Outcome, ModelError> {
+        if detail.source == Source::Config {
+            return Err(ModelError::ReadOnly);
+        }
+        let id = &detail.id;
+        let was_there = self.inner.proxy.delete_deployment(id, &actor.name).await;
+        self.inner.registry.drop_copy();
+        // Where the answer is lost, and where another was faster, the look decides.
+        let gone = self.inner.proxy.deployment(id).await?.is_none();
+        if !gone {
+            was_there?;
+            return Err(ModelError::NotTaken("it still there".to_owned()));
+        }
+        if let Err(error) = was_there
+            && !super::admin::is_open(&error)
+        {
+            return Err(error.into());
+        }
+        self.inner.store.forget_deployment(id).await?;
+        Ok(Outcome { id: id.clone(), name: detail.name.clone(), ghost: None, not_taken: Vec::new() })
+    }
+}

@@ -1,0 +1,48 @@
+//! Having one deployment answer.
+
+use super::admin::{ModelError, Models};
+use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::model_note::TestResult;
+
+/// Why a deployment of this mode is not tested, if it is not: only chat can be asked for a word.
+#[must_use]
+pub fn cannot_test(mode: &str) -> Option<String> {
+    let talks = matches!(mode, "" | "chat" | "completion" | "responses");
+    (!talks).then(|| {
+        format!("The test is a tiny chat completion, which a model of the mode {mode} does not take.")
+    })
+}
+
+impl Models {
+    /// One tiny chat completion through the proxy by this deployment. How it ended is kept.
+    pub async fn test(&self, id: &str, actor: &Actor) -> Result<TestResult, ModelError> {
+        let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
+        if let Some(why) = &found.ghost {
+            return Err(ModelError::Unsupported(format!("It is not live: {why}.")));
+        }
+        if let Some(why) = cannot_test(&found.detail.fact("mode")) {
+            return Err(ModelError::Unsupported(why));
+        }
+        let begun = std::time::Instant::now();
+        let tried = self.inner.proxy.try_deployment(id).await;
+        let milliseconds = |took: std::time::Duration| took.as_secs_f64() * 1e3;
+        let (ok, ms, model, text) = match tried {
+            Ok(tried) => match tried.deployment.as_deref().filter(|answered| *answered != id) {
+                None => (true, milliseconds(tried.took), tried.model, tried.said),
+                Some(other) => (
+                    false,
+                    milliseconds(tried.took),
+                    tried.model,
+                    format!("another deployment answered: {other}"),
+                ),
+            },
+            Err(error) => (false, milliseconds(begun.elapsed()), None, error.to_string()),
+        };
+        let result = TestResult { at: self.inner.clock.now(), by: actor.name.clone(), ok, ms, model, text };
+        self.inner.store.note_test(id, &found.detail.name, &result).await?;
+        let mut entry = NewEntry::new(actor, Action::ModelTest, id, if ok { "ok" } else { "failed" });
+        entry.detail = Some(format!("{}: {}", found.detail.name, result.text));
+        self.inner.store.audit(&entry).await?;
+        Ok(result)
+    }
+}

@@ -1,0 +1,162 @@
+//! LiteLLM's `model_list`, read and written.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::domain::model_detail::Draft;
+use crate::domain::redact;
+
+/// Most entries of a list that are taken.
+const MOST_ENTRIES: usize = 5_000;
+
+/// A text is no `model_list`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct YamlError(pub String);
+
+/// One entry of a list; an error where it is no deployment.
+pub(super) type Entry = Result<Draft, String>;
+
+fn read(text: &str) -> Result<Value, YamlError> {
+    // Another form of the same error repeats the lines around it, in which secrets may stand.
+    serde_saphyr::from_str(text).map_err(|error| {
+        let error = error.to_string();
+        let first = error.lines().next().unwrap_or_default();
+        YamlError(format!("This is not YAML that can be read: {}.", redact::error_text(first)))
+    })
+}
+
+/// Reads a mapping written as YAML or JSON; nothing is an empty one.
+pub fn read_mapping(text: &str) -> Result<Map<String, Value>, YamlError> {
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    match read(text)? {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Map::new()),
+        _ => Err(YamlError("Write names and values, such as “timeout: 30”, one a line.".to_owned())),
+    }
+}
+
+/// Reads a `model_list`, alone or in a whole configuration file, or a bare list of entries.
+pub(super) fn read_model_list(text: &str) -> Result<Vec<Entry>, YamlError> {
+    let no_list = || YamlError("There is no “model_list:” with entries in it.".to_owned());
+    let list = match read(text)? {
+        Value::Array(list) => list,
+        Value::Object(mut map) => match map.remove("model_list") {
+            Some(Value::Array(list)) => list,
+            _ => return Err(no_list()),
+        },
+        _ => return Err(no_list()),
+    };
+    if list.is_empty() {
+        return Err(no_list());
+    }
+    if list.len() > MOST_ENTRIES {
+        return Err(YamlError(format!(
+            "These are {} entries; at most {MOST_ENTRIES} are taken.",
+            list.len()
+        )));
+    }
+    Ok(list.into_iter().map(entry).collect())
+}
+
+fn entry(entry: Value) -> Entry {
+    let Value::Object(mut entry) = entry else { return Err("is no mapping".to_owned()) };
+    let Some(Value::String(name)) = entry.remove("model_name") else {
+        return Err("has no text as its model_name".to_owned());
+    };
+    let part = |part: Option<Value>, what: &str| match part {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => Err(format!("has a {what} that is no mapping")),
+    };
+    let mut params = part(entry.remove("litellm_params"), "litellm_params")?;
+    let mut info = part(entry.remove("model_info"), "model_info")?;
+    params.retain(|_, value| !value.is_null());
+    info.retain(|_, value| !value.is_null());
+    if name.trim().is_empty() {
+        return Err("has an empty model_name".to_owned());
+    }
+    if !params.get("model").is_some_and(Value::is_string) {
+        return Err("has no litellm_params.model".to_owned());
+    }
+    Ok(Draft { name, params, info })
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelList {
+    pub(super) model_list: Vec<Written>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Written {
+    pub(super) model_name: String,
+    pub(super) litellm_params: Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(super) model_info: Map<String, Value>,
+}
+
+/// Writes a list.
+pub(super) fn write(list: &ModelList) -> Result<String, YamlError> {
+    serde_saphyr::to_string(list).map_err(|error| YamlError(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let odd = [
+            "<script>",
+            "a\"b'c",
+            "x/y z",
+            "müß 世界",
+            "yes",
+            "1.0",
+            "~",
+            " lead",
+            "a: b",
+            "#c",
+            "- d",
+            "*e",
+            "line\nbreak",
+        ];
+        let model_list = odd
+            .iter()
+            .map(|name| Written {
+                model_name: (*name).to_owned(),
+                litellm_params: json!({ "model": *name, "rpm": 5, "input_cost_per_token": 1.25e-6, "on": true, "tags": ["a", "1"] })
+                    .as_object()
+                    .unwrap()
+                    .clone(),
+                model_info: Map::new(),
+            })
+            .collect();
+        let list = ModelList { model_list };
+        let text = write(&list).unwrap();
+        let read: Vec<Draft> = read_model_list(&text).unwrap().into_iter().map(Result::unwrap).collect();
+        for (read, written) in read.iter().zip(&list.model_list) {
+            assert_eq!((&read.name, &read.params), (&written.model_name, &written.litellm_params), "{text}");
+        }
+        assert_eq!(read.len(), odd.len());
+    }
+
+    #[test]
+    fn an_odd_entry_costs_itself_and_bad_yaml_is_told_with_its_line() {
+        let list = "model_list:\n- model_name: a\n  litellm_params: {model: x}\n- 5\n- {model_name: b}\n";
+        let read = read_model_list(list).unwrap();
+        assert!(read[0].is_ok() && read[1].is_err() && read[2].is_err());
+        let error = read_model_list("model_list:\n - a: [1\n").unwrap_err().0;
+        assert!(error.contains("line"), "{error}");
+        assert!(read_model_list("a: 1\na: 2\n").unwrap_err().0.contains("uplicate"));
+        for none in ["", "model_list: []", "5", "other: 1"] {
+            assert!(read_model_list(none).is_err(), "{none}");
+        }
+        assert_eq!(read_mapping("{\"timeout\": 3}").unwrap(), *json!({ "timeout": 3 }).as_object().unwrap());
+        assert!(read_mapping("just a text").is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! Test, block, unblock, delete.
+
+use askama::Template;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Serialize;
+use serde_json::json;
+use tower_sessions::Session;
+
+use super::form::ModelForm;
+use super::register::done;
+use crate::domain::model_detail::Detail;
+use crate::services::registry::{ModelError, Radius, is_confirmed};
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::ui::{Flash, Ui, Wants};
+
+pub(super) async fn test(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let result = state.models.test(&id, &actor).await?;
+    if ui.wants == Wants::Json {
+        return Ok(Json(result).into_response());
+    }
+    Ok(Redirect::to(&format!("{}#test", ui.paths.model(&id))).into_response())
+}
+
+pub(super) async fn block(
+    State(state): State<AppState>,
+    ui: Ui,
+    session: Session,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let outcome = state.models.set_blocked(&id, true, &actor).await?;
+    Ok(done(&ui, &session, StatusCode::OK, &outcome, "is blocked: the proxy refuses calls to it").await)
+}
+
+pub(super) async fn unblock(
+    State(state): State<AppState>,
+    ui: Ui,
+    session: Session,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let outcome = state.models.set_blocked(&id, false, &actor).await?;
+    Ok(done(&ui, &session, StatusCode::OK, &outcome, "takes calls again").await)
+}
+
+#[derive(Template)]
+#[template(path = "models/delete.html", blocks = ["content"])]
+struct DeletePage {
+    ui: Ui,
+    data: DeleteData,
+    detail: Detail,
+    is_ghost: bool,
+    typed: String,
+}
+
+#[derive(Serialize)]
+struct DeleteData {
+    id: String,
+    name: String,
+    #[serde(flatten)]
+    radius: Radius,
+    wants_confirmation: bool,
+    error: Option<&'static str>,
+}
+
+impl Page for DeletePage {
+    type Data = DeleteData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &DeleteData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl DeletePage {
+    async fn load(state: &AppState, ui: Ui, id: &str) -> Result<Self, Problem> {
+        let found = state.models.find(id).await?.ok_or(ModelError::Unknown)?;
+        if found.detail.source == crate::domain::model::Source::Config {
+            return Err(ModelError::ReadOnly.into());
+        }
+        let radius = state.models.radius(id, &found.detail.name).await?;
+        let data = DeleteData {
+            id: id.to_owned(),
+            name: found.detail.name.clone(),
+            wants_confirmation: found.ghost.is_none() && radius.wants_confirmation(),
+            radius,
+            error: None,
+        };
+        Ok(Self { ui, data, is_ghost: found.ghost.is_some(), detail: found.detail, typed: String::new() })
+    }
+
+    /// What is to be typed.
+    fn asked(&self) -> &str {
+        if self.detail.name.trim().is_empty() { &self.detail.id } else { &self.detail.name }
+    }
+}
+
+/// What a deletion would hit.
+pub(super) async fn confirm(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(DeletePage::load(&state, ui, &id).await?.respond(StatusCode::OK))
+}
+
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    (ui, session): (Ui, Session),
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+    form: ModelForm,
+) -> Result<Response, Problem> {
+    let mut page = DeletePage::load(&state, ui, &id).await?;
+    if page.data.wants_confirmation && !is_confirmed(&page.detail, form.get("confirm")) {
+        page.data.error = Some("Type the name exactly, to confirm.");
+        form.get("confirm").clone_into(&mut page.typed);
+        return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
+    }
+    let outcome = state.models.delete(&id, form.get("confirm"), &actor).await?;
+    if page.ui.wants == Wants::Json {
+        return Ok(Json(json!({ "id": outcome.id, "name": outcome.name, "deleted": true })).into_response());
+    }
+    let name: String = outcome.name.chars().take(120).collect();
+    Flash::set(&session, format!("{name} is deleted.")).await;
+    Ok(Redirect::to(&page.ui.paths.models()).into_response())
+}

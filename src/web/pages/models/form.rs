@@ -1,0 +1,443 @@
+//! The form of a deployment: its fields, what they become at the proxy, and what is wrong with them.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::domain::model_detail::{Detail, Draft, REFERENCE, is_secret_name, plain, same};
+use crate::domain::redact;
+use crate::services::registry::read_mapping;
+use crate::web::forms::FieldErrors;
+
+/// Most fields that are read.
+const MAX_FIELDS: usize = 60;
+
+/// Longest text of a field, in characters.
+const MAX_CHARS: usize = 8_192;
+
+/// Parameters that have a field of their own, or are not told.
+const FIELD_PARAMS: [&str; 9] = [
+    "api_base",
+    "api_key",
+    "api_version",
+    "custom_llm_provider",
+    "input_cost_per_token",
+    "model",
+    "output_cost_per_token",
+    "rpm",
+    "tpm",
+];
+
+/// The fields that stand for something at the proxy.
+pub(super) const FIELDS: [&str; 13] = [
+    "name",
+    "provider",
+    "model",
+    "secret",
+    "api_base",
+    "api_version",
+    "rpm",
+    "tpm",
+    "mode",
+    "input_price",
+    "output_price",
+    "description",
+    "extra",
+];
+
+/// What LiteLLM calls the modes.
+pub(super) const MODES: [&str; 9] = [
+    "chat",
+    "completion",
+    "responses",
+    "embedding",
+    "rerank",
+    "image_generation",
+    "audio_transcription",
+    "audio_speech",
+    "moderation",
+];
+
+/// A provider that the form knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Preset {
+    /// As the proxy names it, and as addresses do.
+    pub(super) id: &'static str,
+    pub(super) label: &'static str,
+    /// An upstream model, as an example.
+    pub(super) example: &'static str,
+    secret: &'static str,
+    api_base: &'static str,
+    api_version: &'static str,
+}
+
+const fn preset(
+    id: &'static str,
+    label: &'static str,
+    example: &'static str,
+    secret: &'static str,
+    api_base: &'static str,
+    api_version: &'static str,
+) -> Preset {
+    Preset { id, label, example, secret, api_base, api_version }
+}
+
+pub(super) const PRESETS: [Preset; 7] = [
+    preset("openai", "OpenAI", "gpt-5-mini", "LITELLM_OPENAI_API_KEY", "", ""),
+    preset("anthropic", "Anthropic", "claude-sonnet-4-5", "LITELLM_ANTHROPIC_API_KEY", "", ""),
+    preset("gemini", "Gemini", "gemini-2.5-pro", "LITELLM_GEMINI_API_KEY", "", ""),
+    preset("mistral", "Mistral", "mistral-large-latest", "LITELLM_MISTRAL_API_KEY", "", ""),
+    preset("openrouter", "OpenRouter", "anthropic/claude-sonnet-4", "LITELLM_OPENROUTER_API_KEY", "", ""),
+    preset("ollama", "Ollama", "llama3.1", "", "http://localhost:11434", ""),
+    preset(
+        "azure",
+        "Azure",
+        "my-deployment",
+        "LITELLM_AZURE_API_KEY",
+        "https://my-resource.openai.azure.com",
+        "2025-04-01-preview",
+    ),
+];
+
+/// What was typed, by field. A field that was not sent is not there, which leaves it as it is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ModelForm(BTreeMap<String, String>);
+
+/// A form without any field need not say what kind it is.
+impl<S: Send + Sync> FromRequest<S> for ModelForm {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let body = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let pairs = url::form_urlencoded::parse(&body).take(MAX_FIELDS);
+        Ok(Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
+    }
+}
+
+impl ModelForm {
+    /// A field's text; empty where it was not sent.
+    pub(super) fn get(&self, field: &str) -> &str {
+        self.0.get(field).map_or("", |text| if field == "extra" { text } else { text.trim() })
+    }
+
+    /// Whether a box was ticked.
+    pub(super) fn is_ticked(&self, field: &str) -> bool {
+        !self.get(field).is_empty()
+    }
+
+    pub(super) fn set(&mut self, field: &str, text: impl Into<String>) {
+        self.0.insert(field.to_owned(), text.into());
+    }
+
+    /// The form filled in for a provider.
+    pub(super) fn of_preset(id: &str) -> Self {
+        let mut form = Self::default();
+        form.set("mode", "chat");
+        if let Some(preset) = PRESETS.iter().find(|preset| preset.id == id) {
+            form.set("provider", preset.id);
+            form.set("name", format!("{}/", preset.id));
+            if !preset.secret.is_empty() {
+                form.set("secret", format!("{REFERENCE}{}", preset.secret));
+            }
+            form.set("api_base", preset.api_base);
+            form.set("api_version", preset.api_version);
+        }
+        form
+    }
+
+    /// The form of a deployment as it is.
+    pub(super) fn of_detail(detail: &Detail) -> Self {
+        let mut form = Self::default();
+        form.set("name", &detail.name);
+        form.set("provider", detail.provider());
+        for param in ["model", "api_version", "rpm", "tpm"] {
+            form.set(param, detail.param(param));
+        }
+        form.set("api_base", redact::secrets(&detail.param("api_base")));
+        form.set("secret", detail.param("api_key"));
+        for fact in ["mode", "description"] {
+            form.set(fact, detail.fact(fact));
+        }
+        for (field, param) in
+            [("input_price", "input_cost_per_token"), ("output_price", "output_cost_per_token")]
+        {
+            form.set(field, per_million(detail.params.get(param)));
+        }
+        form.set("extra", yaml(&extra_of(detail)));
+        form
+    }
+
+    /// The same without secrets, to be shown again.
+    pub(super) fn redisplayed(mut self) -> Self {
+        let is_reference = self.get("secret").starts_with(REFERENCE);
+        if !is_reference {
+            self.0.remove("secret");
+        }
+        self.0.remove("raw_secret");
+        if redact::secrets(self.get("api_base")) != self.get("api_base") {
+            self.0.remove("api_base");
+        }
+        let extra: Vec<&str> = self.get("extra").lines().filter(|line| !holds_secret(line)).collect();
+        let extra = extra.join("\n");
+        self.set("extra", extra);
+        self
+    }
+
+    /// All fields as a new deployment; what is wrong goes to `errors`.
+    pub(super) fn read(&self, errors: &mut FieldErrors) -> Draft {
+        let mut draft = Draft { name: self.get("name").to_owned(), ..Draft::default() };
+        if draft.name.is_empty() {
+            errors.add("name", "Give it the name that clients ask for, such as openai/gpt-5.");
+        }
+        if self.get("model").is_empty() {
+            errors.add("model", "Name the model as its provider does, such as gpt-5.");
+        }
+        for field in FIELDS {
+            self.read_field(field, &mut draft, errors);
+        }
+        self.check_secrets(&draft, errors);
+        draft
+    }
+
+    /// The fields that differ from `now`, as a change; and what the proxy could not clear, in words.
+    pub(super) fn read_changes(&self, now: &Detail, errors: &mut FieldErrors) -> (Draft, Vec<String>) {
+        let before = Self::of_detail(now);
+        let mut draft = Draft { name: self.get("name").to_owned(), ..Draft::default() };
+        let mut cleared = Vec::new();
+        for field in FIELDS.into_iter().filter(|field| self.0.contains_key(*field)) {
+            let (old, new) = (before.get(field), self.get(field));
+            match field {
+                "extra" => self.read_extra_changes(now, &mut draft, &mut cleared, errors),
+                _ if old == new => {}
+                "name" if new.is_empty() => errors.add("name", "A name cannot be empty."),
+                "model" if new.is_empty() => errors.add("model", "The upstream model cannot be empty."),
+                // An empty description is one; other fields would keep their value.
+                "description" if new.is_empty() => {
+                    draft.info.insert("description".to_owned(), json!(""));
+                }
+                _ if new.is_empty() => cleared.push(label(field).to_owned()),
+                _ => self.read_field(field, &mut draft, errors),
+            }
+        }
+        self.check_secrets(&draft, errors);
+        (draft, cleared)
+    }
+
+    fn read_extra_changes(
+        &self,
+        now: &Detail,
+        draft: &mut Draft,
+        cleared: &mut Vec<String>,
+        errors: &mut FieldErrors,
+    ) {
+        let Some(wished) = self.read_extra(errors) else { return };
+        let was = extra_of(now);
+        cleared.extend(was.keys().filter(|name| !wished.contains_key(*name)).cloned());
+        let is_new = |(name, value): &(String, Value)| !was.get(name).is_some_and(|was| same(was, value));
+        draft.params.extend(wished.into_iter().filter(is_new));
+    }
+
+    fn read_field(&self, field: &'static str, draft: &mut Draft, errors: &mut FieldErrors) {
+        let text = self.get(field);
+        if text.chars().count() > MAX_CHARS && field != "extra" {
+            errors.add(field, format!("At most {MAX_CHARS} characters."));
+            return;
+        }
+        let has_control = text.chars().any(char::is_control);
+        if has_control && !matches!(field, "extra" | "description") {
+            errors.add(field, "Line breaks and control characters cannot be in here.");
+            return;
+        }
+        if text.is_empty() {
+            return;
+        }
+        let (params, info) = (&mut draft.params, &mut draft.info);
+        let mut param = |name: &str, value: Value| params.insert(name.to_owned(), value);
+        match field {
+            "api_base" if !is_address(text) => {
+                errors.add(field, "Write a whole address, such as https://host/v1.");
+            }
+            "model" | "api_base" | "api_version" => drop(param(field, json!(text))),
+            "provider" => {
+                param("custom_llm_provider", json!(text));
+                info.insert("provider".to_owned(), json!(text));
+            }
+            "secret" => drop(param("api_key", json!(text))),
+            "rpm" | "tpm" => match text.parse::<u32>() {
+                Ok(number) if number > 0 => drop(param(field, json!(number))),
+                _ => errors.add(field, "Write a whole number, at least 1."),
+            },
+            "input_price" => price(text, "input_cost_per_token", field, params, errors),
+            "output_price" => price(text, "output_cost_per_token", field, params, errors),
+            "mode" | "description" => drop(info.insert(field.to_owned(), json!(text))),
+            "extra" => params.extend(self.read_extra(errors).unwrap_or_default()),
+            _ => {}
+        }
+    }
+
+    fn read_extra(&self, errors: &mut FieldErrors) -> Option<Map<String, Value>> {
+        let extra = match read_mapping(self.get("extra")) {
+            Ok(extra) => extra,
+            Err(error) => {
+                errors.add("extra", error.0);
+                return None;
+            }
+        };
+        if let Some(taken) = extra.keys().find(|name| FIELD_PARAMS.contains(&name.as_str())) {
+            errors.add("extra", format!("“{taken}” has a field of its own."));
+            return None;
+        }
+        Some(extra)
+    }
+
+    /// A secret is a reference, unless the box is ticked.
+    fn check_secrets(&self, draft: &Draft, errors: &mut FieldErrors) {
+        for (name, value) in draft.references() {
+            let variable = plain(&value)[REFERENCE.len()..].to_owned();
+            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if variable.is_empty() || !variable.chars().all(is_word) {
+                errors.add(
+                    field_of(&name),
+                    "Write os.environ/ and the name of one variable: letters, digits, _.",
+                );
+            }
+        }
+        if self.is_ticked("raw_secret") {
+            return;
+        }
+        for name in draft.raw_secret_names() {
+            errors.add(
+                field_of(&name),
+                "This is a secret itself. Write a reference, os.environ/NAME, to a variable of the proxy's \
+                 environment; or tick the box to store the secret at the proxy.",
+            );
+        }
+    }
+}
+
+fn field_of(param: &str) -> &'static str {
+    match param {
+        "api_key" => "secret",
+        "api_base" => "api_base",
+        "api_version" => "api_version",
+        "model" => "model",
+        "custom_llm_provider" => "provider",
+        _ => "extra",
+    }
+}
+
+/// What a field is called.
+pub(super) fn label(field: &str) -> &'static str {
+    match field {
+        "name" => "Model name",
+        "provider" => "Provider",
+        "model" => "Upstream model",
+        "secret" => "Secret",
+        "api_base" => "Address",
+        "api_version" => "API version",
+        "rpm" => "Requests per minute",
+        "tpm" => "Tokens per minute",
+        "mode" => "Mode",
+        "input_price" => "Price in",
+        "output_price" => "Price out",
+        "description" => "Description",
+        _ => "More parameters",
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let is_url = |text: &str| {
+        url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    };
+    text.starts_with(REFERENCE) || is_url(text)
+}
+
+/// A price per million tokens as one per token, without the noise of a division.
+fn price(
+    text: &str,
+    param: &str,
+    field: &'static str,
+    params: &mut Map<String, Value>,
+    errors: &mut FieldErrors,
+) {
+    let is_plain = text.chars().all(|c| c.is_ascii_digit() || c == '.') && text.len() <= 20;
+    match format!("{text}e-6").parse::<f64>() {
+        Ok(price) if is_plain && price.is_finite() => drop(params.insert(param.to_owned(), json!(price))),
+        _ => errors.add(field, "Write US dollars per million tokens, such as 1.25."),
+    }
+}
+
+fn per_million(per_token: Option<&Value>) -> String {
+    let price = per_token.and_then(|price| price.as_f64().or_else(|| price.as_str()?.parse().ok()));
+    let Some(price) = price else { return String::new() };
+    let text = format!("{:.9}", price * 1e6);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Parameters without a field of their own, and without what the proxy shows in a secret's place.
+fn extra_of(detail: &Detail) -> Map<String, Value> {
+    let is_mask = |value: &Value| plain(value).contains("**");
+    let shown = |(name, value): &(&String, &Value)| {
+        let is_reference = plain(value).starts_with(REFERENCE);
+        is_reference
+            || (!is_secret_name(name) && !is_mask(value) && redact::secrets(&plain(value)) == plain(value))
+    };
+    let own = detail.own_params(&FIELD_PARAMS).filter(shown);
+    own.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn yaml(map: &Map<String, Value>) -> String {
+    // Each value in JSON's notation, which YAML understands.
+    map.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a line of YAML or JSON seems to hold a secret.
+fn holds_secret(line: &str) -> bool {
+    if redact::secrets(line) != line {
+        return true;
+    }
+    let pairs = line.split([',', '{']).filter_map(|part| part.split_once(':'));
+    pairs.into_iter().any(|(name, value)| {
+        let bare = |text: &str| text.trim().trim_matches(['"', '\'', '}', ' ']).to_owned();
+        is_secret_name(&bare(name)) && !bare(value).is_empty() && !bare(value).starts_with(REFERENCE)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(pairs: &[(&str, &str)]) -> ModelForm {
+        ModelForm(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_price_goes_there_and_back_without_noise() {
+        for text in ["1.25", "0.1", "0.000001", "15", "0"] {
+            let mut errors = FieldErrors::default();
+            let draft = form(&[("name", "n"), ("model", "m"), ("input_price", text)]).read(&mut errors);
+            assert!(errors.is_empty());
+            assert_eq!(per_million(draft.params.get("input_cost_per_token")), text);
+        }
+        for bad in ["-1", "1e9", "a", "1,5", "NaN", "inf"] {
+            let mut errors = FieldErrors::default();
+            form(&[("name", "n"), ("model", "m"), ("input_price", bad)]).read(&mut errors);
+            assert!(errors.at("input_price").is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_shown_again() {
+        let form = form(&[
+            ("secret", "my-raw-secret"),
+            ("api_base", "https://u:p@host/v1"),
+            ("extra", "timeout: 3\naws_secret_access_key: abc\n{\"x\": 1, \"client_secret\": \"q\"}\nok: os.environ/A"),
+        ])
+        .redisplayed();
+        assert_eq!((form.get("secret"), form.get("api_base")), ("", ""));
+        assert_eq!(form.get("extra"), "timeout: 3\nok: os.environ/A");
+    }
+}

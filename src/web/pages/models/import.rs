@@ -1,0 +1,202 @@
+//! Import and export of LiteLLM's `model_list`.
+
+use askama::Template;
+use axum::Json;
+use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Serialize;
+
+use super::form::ModelForm;
+use crate::services::registry::{Apply, Import, Item, ItemState, JobState, PlanError, Step};
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::{Ui, Wants};
+
+#[derive(Template)]
+#[template(path = "models/import.html", blocks = ["content"])]
+struct ImportPage {
+    ui: Ui,
+    data: ImportFormData,
+}
+
+#[derive(Serialize)]
+struct ImportFormData {
+    errors: FieldErrors,
+}
+
+impl Page for ImportPage {
+    type Data = ImportFormData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &ImportFormData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+/// A list, pasted or uploaded.
+pub(super) struct Upload(String);
+
+impl<S: Send + Sync> FromRequest<S> for Upload {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let is_multipart = kind.is_some_and(|kind| kind.starts_with("multipart/form-data"));
+        if !is_multipart {
+            let form = ModelForm::from_request(request, state).await?;
+            return Ok(Self(form.get("yaml").to_owned()));
+        }
+        let mut parts = Multipart::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let (mut pasted, mut file) = (String::new(), String::new());
+        while let Some(part) = parts.next_field().await.map_err(IntoResponse::into_response)? {
+            let slot = match part.name() {
+                Some("yaml") => &mut pasted,
+                Some("file") => &mut file,
+                _ => continue,
+            };
+            let bytes = part.bytes().await.map_err(IntoResponse::into_response)?;
+            *slot = String::from_utf8_lossy(&bytes).into_owned();
+        }
+        // A chosen file counts before what stands in the box.
+        Ok(Self(if file.trim().is_empty() { pasted } else { file }))
+    }
+}
+
+pub(super) async fn form(ui: Ui) -> Response {
+    ImportPage { ui, data: ImportFormData { errors: FieldErrors::default() } }.respond(StatusCode::OK)
+}
+
+/// Plans; nothing is sent to the proxy yet. The list is not shown again, since it may hold secrets.
+pub(super) async fn plan(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Upload(yaml): Upload,
+) -> Result<Response, Problem> {
+    let import = match state.models.plan_import(&yaml, &actor).await {
+        Ok(import) => import,
+        Err(PlanError::Model(error)) => return Err(error.into()),
+        Err(PlanError::Yaml(error)) => {
+            let mut errors = FieldErrors::default();
+            errors.add("yaml", error.0);
+            let page = ImportPage { ui, data: ImportFormData { errors } };
+            return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
+        }
+    };
+    if ui.wants == Wants::Json {
+        return Ok((StatusCode::CREATED, Json(import)).into_response());
+    }
+    Ok(Redirect::to(&ui.paths.import(&import.id)).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "models/job.html", blocks = ["content"])]
+struct JobPage {
+    ui: Ui,
+    data: Import,
+}
+
+impl Page for JobPage {
+    type Data = Import;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &Import {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl JobPage {
+    fn is_planned(&self) -> bool {
+        self.data.state == JobState::Planned
+    }
+
+    fn is_running(&self) -> bool {
+        self.data.state == JobState::Running
+    }
+
+    fn state_word(&self) -> &'static str {
+        match self.data.state {
+            JobState::Planned => "planned",
+            JobState::Running => "running",
+            JobState::Done => "done",
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "templates call it")]
+    fn tone(&self, step: &Step) -> &'static str {
+        match step {
+            Step::Add { .. } => "good",
+            Step::Change { .. } => "accent",
+            Step::Same => "plain",
+            Step::Refused { .. } => "bad",
+        }
+    }
+
+    fn count(&self, step: &str) -> usize {
+        self.data.plan.count(step)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (&Item, &ItemState)> {
+        self.data.plan.items.iter().zip(&self.data.results)
+    }
+}
+
+pub(super) async fn show(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(job): Path<String>,
+) -> Result<Response, Problem> {
+    let data = state.models.import(&job).ok_or_else(|| Problem::not_found("The import"))?;
+    Ok(JobPage { ui, data }.respond(StatusCode::OK))
+}
+
+/// Applies the plan, or what has failed of it, in the background.
+pub(super) async fn apply(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path(job): Path<String>,
+    form: ModelForm,
+) -> Result<Response, Problem> {
+    let how = Apply { with_raw_secrets: form.is_ticked("raw_secrets") };
+    let data = state.models.apply_import(&job, how, &actor);
+    let data = data.ok_or_else(|| Problem::not_found("The import"))?;
+    if ui.wants == Wants::Json {
+        return Ok((StatusCode::ACCEPTED, Json(data)).into_response());
+    }
+    Ok(Redirect::to(&ui.paths.import(&job)).into_response())
+}
+
+/// The registry as YAML, without secrets.
+pub(super) async fn export(State(state): State<AppState>, query: Query) -> Result<Response, Problem> {
+    let yaml = state.models.export(query.get("source") == "all").await?;
+    let yaml = yaml.map_err(|error| {
+        tracing::error!(%error, "the registry could not be written as YAML");
+        Problem::not_found("A way to write the registry as YAML")
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/yaml; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"model_list.yaml\""),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, yaml).into_response())
+}

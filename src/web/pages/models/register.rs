@@ -1,0 +1,148 @@
+//! Registering a deployment.
+
+use askama::Template;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Serialize;
+use serde_json::json;
+use tower_sessions::Session;
+
+use super::form::{FIELDS, MODES, ModelForm, PRESETS, label};
+use crate::domain::model_detail::Detail;
+use crate::services::registry::{Outcome, Radius};
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::{Flash, Ui, Wants};
+
+/// The form, new or of a deployment that is there.
+#[derive(Template)]
+#[template(path = "models/form.html", blocks = ["content"])]
+pub(super) struct FormPage {
+    pub(super) ui: Ui,
+    pub(super) form: ModelForm,
+    pub(super) data: FormData,
+    /// The deployment that is edited.
+    pub(super) edited: Option<Edited>,
+}
+
+/// What the form knows of the deployment that it edits.
+pub(super) struct Edited {
+    pub(super) detail: Detail,
+    pub(super) fingerprint: String,
+    pub(super) ghost: Option<String>,
+    pub(super) radius: Radius,
+}
+
+#[derive(Default, Serialize)]
+pub(super) struct FormData {
+    pub(super) errors: FieldErrors,
+    /// What the proxy cannot clear, if the form would.
+    pub(super) cannot_clear: Vec<String>,
+    /// Deployments of the name that are there already.
+    pub(super) same_name: usize,
+}
+
+impl Page for FormPage {
+    type Data = FormData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &FormData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl FormPage {
+    /// A mode that the list does not know stays choosable.
+    fn has_other_mode(&self) -> bool {
+        let mode = self.form.get("mode");
+        !mode.is_empty() && !MODES.contains(&mode)
+    }
+
+    fn example(&self) -> &'static str {
+        let preset = PRESETS.iter().find(|preset| preset.id == self.form.get("provider"));
+        preset.map_or("gpt-5-mini", |preset| preset.example)
+    }
+
+    /// Whether the rarer fields are shown at once.
+    fn is_open(&self, fields: &[&str]) -> bool {
+        fields.iter().any(|field| !self.form.get(field).is_empty() || self.data.errors.at(field).is_some())
+    }
+
+    fn wrong(&self) -> Vec<&'static str> {
+        FIELDS.into_iter().filter(|field| self.data.errors.at(field).is_some()).map(label).collect()
+    }
+}
+
+pub(super) async fn new(ui: Ui, query: Query) -> Response {
+    let form = ModelForm::of_preset(query.get("preset"));
+    FormPage { ui, form, data: FormData::default(), edited: None }.respond(StatusCode::OK)
+}
+
+pub(super) async fn create(
+    State(state): State<AppState>,
+    ui: Ui,
+    session: Session,
+    ActorOf(actor): ActorOf,
+    form: ModelForm,
+) -> Result<Response, Problem> {
+    let mut errors = FieldErrors::default();
+    let draft = form.read(&mut errors);
+    let same_name = same_name(&state, &draft.name).await;
+    if same_name > 0 && !form.is_ticked("duplicate") {
+        errors.add(
+            "name",
+            "There is a deployment of this name: the proxy would share its calls among them. Tick the box if you want that.",
+        );
+    }
+    if !errors.is_empty() {
+        let data = FormData { errors, same_name, ..FormData::default() };
+        let page = FormPage { ui, form: form.redisplayed(), data, edited: None };
+        return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
+    }
+    let outcome = state.models.register(&draft, &actor).await?;
+    Ok(done(&ui, &session, StatusCode::CREATED, &outcome, "is registered, and live").await)
+}
+
+/// How many live deployments have this name.
+async fn same_name(state: &AppState, name: &str) -> usize {
+    let all = state.registry.deployments().await.value;
+    all.map_or(0, |all| all.iter().filter(|deployment| deployment.name == name).count())
+}
+
+/// To the deployment's page, which says what became of it; for a script the same as JSON.
+pub(super) async fn done(
+    ui: &Ui,
+    session: &Session,
+    status: StatusCode,
+    outcome: &Outcome,
+    what: &str,
+) -> Response {
+    let Outcome { id, name, ghost, not_taken } = outcome;
+    if ui.wants == Wants::Json {
+        let body = json!({
+            "id": id, "name": name, "live": ghost.is_none(), "problem": ghost, "not_taken": not_taken,
+        });
+        return (status, Json(body)).into_response();
+    }
+    let name: String = name.chars().take(120).collect();
+    let text = match (ghost, not_taken.is_empty()) {
+        (Some(_), _) => format!("{name} is saved, and not live: see below."),
+        (None, true) => format!("{name} {what}."),
+        (None, false) => format!("{name} is changed, but the proxy did not take: {}.", not_taken.join(", ")),
+    };
+    Flash::set(session, text).await;
+    Redirect::to(&ui.paths.model(id)).into_response()
+}

@@ -1,0 +1,199 @@
+//! One deployment: live, or saved and dead.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::clients::ClientError;
+use crate::domain::audit::Entry;
+use crate::domain::context::KnownContext;
+use crate::domain::key::{Access, Permission, VirtualKey};
+use crate::domain::model::Deployment;
+use crate::domain::model_detail::{Detail, shown};
+use crate::domain::model_note::TestResult;
+use crate::services::registry::{Found, ModelError, cannot_test};
+use crate::services::snapshot::View;
+use crate::web::errors::Problem;
+use crate::web::pages::{AsOf, Trouble};
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::ui::Ui;
+
+/// Most keys, and most contexts, that are named on a model's page.
+const SHOWN: usize = 20;
+
+#[derive(Template)]
+#[template(path = "models/show.html", blocks = ["content"])]
+struct ModelPage {
+    ui: Ui,
+    data: ModelData,
+}
+
+#[derive(Serialize)]
+struct ModelData {
+    deployment: Deployment,
+    /// All parameters that can be shown, as texts.
+    settings: Vec<(String, String)>,
+    /// The reference of its secret, where it was given here.
+    secret: Option<String>,
+    /// Other deployments of the same name.
+    siblings: Vec<Deployment>,
+    /// Keys that may call it, at most twenty.
+    keys: Vec<VirtualKey>,
+    /// How many may, of those that have been read.
+    keys_total: usize,
+    keys_are_complete: bool,
+    /// Contexts that were on it when they were last read, at most twenty.
+    contexts: Vec<KnownContext>,
+    contexts_total: usize,
+    test: Option<TestResult>,
+    /// Why it is not tested, if it is not.
+    cannot_test: Option<String>,
+    /// Why it cannot be blocked, if it cannot.
+    cannot_block: Option<String>,
+    audit: Vec<Entry>,
+    as_of: AsOf,
+    trouble: Option<Trouble>,
+}
+
+impl Page for ModelPage {
+    type Data = ModelData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &ModelData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "models/ghost.html", blocks = ["content"])]
+struct GhostPage {
+    ui: Ui,
+    data: GhostData,
+}
+
+/// A deployment that is saved and not live.
+#[derive(Serialize)]
+struct GhostData {
+    id: String,
+    name: String,
+    why: String,
+    settings: Vec<(String, String)>,
+    audit: Vec<Entry>,
+}
+
+impl Page for GhostPage {
+    type Data = GhostData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &GhostData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+pub(super) async fn show(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let found = state.models.find(&id).await;
+    let mut registry = state.registry.deployments().await;
+    let (found, trouble) = match found {
+        Ok(Some(Found { ghost: Some(why), detail, .. })) => return ghost(&state, ui, &detail, why).await,
+        Ok(Some(found)) => (Some(found), None),
+        Ok(None) => return Err(ModelError::Unknown.into()),
+        // The proxy does not answer: what is known is shown.
+        Err(ModelError::Proxy(error)) => (None, Some(error)),
+        Err(error) => return Err(error.into()),
+    };
+    let is_listed =
+        |registry: &Registered| registry.value.as_ref().is_some_and(|all| all.iter().any(|d| d.id == id));
+    if found.is_some() && !is_listed(&registry) {
+        // Someone else's, younger than the copy.
+        state.registry.drop_copy();
+        registry = state.registry.deployments().await;
+    }
+    let data = load(&state, &id, found, registry, trouble).await?;
+    Ok(ModelPage { ui, data }.respond(StatusCode::OK))
+}
+
+type Registered = View<Vec<Deployment>, ClientError>;
+
+async fn ghost(state: &AppState, ui: Ui, detail: &Detail, why: String) -> Result<Response, Problem> {
+    let data = GhostData {
+        id: detail.id.clone(),
+        name: detail.name.clone(),
+        why,
+        settings: detail.own_params(&[]).map(|(name, value)| (name.clone(), shown(name, value))).collect(),
+        audit: state.store.audit_of(&detail.id, 20).await?,
+    };
+    Ok(GhostPage { ui, data }.respond(StatusCode::OK))
+}
+
+async fn load(
+    state: &AppState,
+    id: &str,
+    found: Option<Found>,
+    registry: Registered,
+    trouble: Option<ClientError>,
+) -> Result<ModelData, Problem> {
+    let trouble = trouble.or_else(|| registry.problem.clone());
+    let all = match (&registry.value, &trouble) {
+        (Some(all), _) => Arc::clone(all),
+        (None, Some(problem)) => return Err(Problem::of_client(problem)),
+        (None, None) => return Err(Problem::not_found("The deployment")),
+    };
+    let deployment = all.iter().find(|deployment| deployment.id == id);
+    let deployment = deployment.ok_or_else(|| Problem::not_found("The deployment"))?.clone();
+    let same: Vec<&Deployment> = all.iter().filter(|other| other.name == deployment.name).collect();
+    let keys = state.keys.view().await;
+    let may = |access: &Access| access.permits(&deployment.name, &same) == Permission::Allowed;
+    let (keys_total, callers) = keys.keys.callers(&may, SHOWN);
+    let radius = state.models.radius(id, &deployment.name).await?;
+    let given = found.as_ref().map(Found::as_given);
+    let note = match found {
+        Some(found) => found.note,
+        None => state.store.deployment_note(id).await?,
+    };
+    Ok(ModelData {
+        settings: given.as_ref().map(settings).unwrap_or_default(),
+        secret: given.map(|given| given.param("api_key")).filter(|secret| !secret.is_empty()),
+        siblings: radius.siblings,
+        keys: callers,
+        keys_total,
+        keys_are_complete: keys.is_complete,
+        contexts: radius.contexts,
+        contexts_total: radius.contexts_total,
+        test: note.and_then(|note| note.test),
+        cannot_test: cannot_test(deployment.mode.as_deref().unwrap_or_default()),
+        cannot_block: state.models.cannot_block().await,
+        audit: state.store.audit_of(id, 20).await?,
+        as_of: AsOf { at: registry.at },
+        trouble: trouble.as_ref().map(Trouble::of),
+        deployment,
+    })
+}
+
+/// Parameters beside those that the page names, without secrets.
+fn settings(detail: &Detail) -> Vec<(String, String)> {
+    let named = ["api_key", "model", "custom_llm_provider", "api_base"];
+    detail.own_params(&named).map(|(name, value)| (name.clone(), shown(name, value))).collect()
+}

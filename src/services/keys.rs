@@ -130,7 +130,7 @@ impl Keys {
         if self.inner.begin_fill() {
             let inner = Arc::clone(&self.inner);
             tokio::spawn(async move { inner.run_fill().await });
-        } else if had_data || !self.inner.is_filling() {
+        } else if !self.inner.is_filling() {
             return self.inner.view.borrow().clone();
         }
         let is_small = changes.borrow().total <= u64::from(KEY_PAGE);

@@ -66,7 +66,7 @@ async fn keys_are_told_by_state_and_found_by_every_part() {
             row("short")
         );
         assert!(
-            row("spent").contains("over budget") && row("spent").contains("and 2 more"),
+            row("spent").contains("over budget") && row("spent").contains("and 3 more"),
             "{}",
             row("spent")
         );
@@ -170,7 +170,7 @@ async fn a_key_without_any_model_is_told_as_such() {
     let app = TestApp::start().await;
     let none = issue(&app, "none", json!({ "models": ["no-default-models"] })).await;
     let page = app.user().await.get(&format!("/keys/{}", none["token"].as_str().unwrap())).await;
-    assert!(page.text().contains("May call no model."), "{}", page.text());
+    assert!(page.text().contains("May call no model ("), "{}", page.text());
     let (_, json) = app.script().get("/keys?q=none").await;
     assert_eq!(json["keys"][0]["access"], "none");
 }

@@ -52,9 +52,9 @@ async fn every_page_answers_as_page_fragment_and_json() {
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text());
         assert_eq!((page.all("main").len(), page.one("h1")), (1, heading.clone()), "{path}");
         assert!(
-            page.one("title").ends_with("· Patchbay") && page.one("title").len() > 12,
+            page.one("head > title").ends_with("· Patchbay") && page.one("head > title").len() > 12,
             "{}",
-            page.one("title")
+            page.one("head > title")
         );
         assert!(page.body.starts_with("<!doctype html>"), "{path}");
         assert!(page.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
@@ -208,7 +208,7 @@ async fn what_is_not_there_is_told_in_the_form_asked_for() {
         (Method::GET, "/contexts/nope/c1", StatusCode::NOT_FOUND),
         (Method::GET, "/contexts/task-agent/a%20b", StatusCode::NOT_FOUND),
         (Method::GET, "/models/%FF", StatusCode::BAD_REQUEST),
-        (Method::POST, "/models", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::POST, "/agents", StatusCode::METHOD_NOT_ALLOWED),
         (Method::POST, "/audit", StatusCode::METHOD_NOT_ALLOWED),
         (Method::DELETE, "/switch", StatusCode::METHOD_NOT_ALLOWED),
         (Method::GET, "/logout", StatusCode::METHOD_NOT_ALLOWED),

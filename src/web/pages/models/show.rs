@@ -114,8 +114,7 @@ pub(super) async fn show(
     ui: Ui,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let found = state.models.find(&id).await;
-    let mut registry = state.registry.deployments().await;
+    let (found, mut registry) = tokio::join!(state.models.find(&id), state.registry.deployments());
     let (found, trouble) = match found {
         Ok(Some(Found { ghost: Some(why), detail, .. })) => return ghost(&state, ui, &detail, why).await,
         Ok(Some(found)) => (Some(found), None),
@@ -164,10 +163,11 @@ async fn load(
     let deployment = all.iter().find(|deployment| deployment.id == id);
     let deployment = deployment.ok_or_else(|| Problem::not_found("The deployment"))?.clone();
     let same: Vec<&Deployment> = all.iter().filter(|other| other.name == deployment.name).collect();
-    let keys = state.keys.view().await;
+    // Both may have to wait for a proxy that hangs.
+    let (keys, radius) = tokio::join!(state.keys.view(), state.models.radius(id, &deployment.name));
+    let radius = radius?;
     let may = |access: &Access| access.permits(&deployment.name, &same) == Permission::Allowed;
     let (keys_total, callers) = keys.keys.callers(&may, SHOWN);
-    let radius = state.models.radius(id, &deployment.name).await?;
     let given = found.as_ref().map(Found::as_given);
     let note = match found {
         Some(found) => found.note,

@@ -12,7 +12,9 @@ use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
 use crate::config::Config;
 use crate::domain::clock::Clock;
+use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
+use crate::services::asks::Asks;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{self, Models, Registry};
@@ -45,6 +47,8 @@ pub struct App {
     pub router: Router,
     store: Store,
     switcher: Switcher,
+    asks: Asks,
+    keys: Keys,
 }
 
 /// The application could not be built.
@@ -69,7 +73,9 @@ impl App {
         let http = clients::build_http()?;
         let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
         let registry = Registry::new(client.clone(), clock.clone());
-        let agents = Agents::new(&http, &config.agents, store.clone(), &clock);
+        let agents = Agents::new(&http, &config.agents, store.clone(), &clock, timeouts.agents.control);
+        let agent_key = config.agent_key.as_ref().map(KeyHash::of);
+        let keys = Keys::new(client.clone(), store.clone(), clock.clone(), agent_key);
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
@@ -79,8 +85,8 @@ impl App {
             clock.clone(),
             timeouts.agents,
         );
+        let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
         let proxy = Proxy::new(&client, &clock);
-        let keys = Keys::new(client.clone(), store.clone(), clock.clone());
         let models = Models::new(registry::Parts {
             proxy: client,
             registry: registry.clone(),
@@ -93,25 +99,41 @@ impl App {
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
             proxy,
-            keys,
+            keys: keys.clone(),
             models,
             clock,
             store: store.clone(),
             registry,
             agents,
             switcher: switcher.clone(),
+            asks: asks.clone(),
         });
-        Ok(Self { router: web::router(state), store, switcher })
+        Ok(Self { router: web::router(state), store, switcher, asks, keys })
+    }
+
+    /// The switcher, with its background work: ending timed swaps, looking for drift.
+    #[must_use]
+    pub fn switcher(&self) -> &Switcher {
+        &self.switcher
     }
 
     /// Serves until `stop`, lets running swaps end, and closes the database.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
         let cleaning = tokio::spawn(clean(self.store.clone()));
+        let watching = tokio::spawn({
+            let (switcher, stop) = (self.switcher.clone(), stop.clone());
+            async move { switcher.watch(stop).await }
+        });
+        let retiring = tokio::spawn(self.keys.retire_when_due());
         let served = serve(listener, self.router, stop).await;
-        if tokio::time::timeout(DRAIN, self.switcher.drain()).await.is_err() {
+        // A swap that ends a timed one is one of those that are waited for.
+        let ended = async { tokio::join!(self.switcher.drain(), self.asks.drain()) };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
         }
         cleaning.abort();
+        watching.abort();
+        retiring.abort();
         self.store.close().await;
         served
     }

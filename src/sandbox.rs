@@ -10,6 +10,7 @@
 //! The upstream answers "I am" and its model's name. Words in the last user message steer it:
 //! `SLEEP=<s>`, `FAIL=<status>`, `BIG=<n>`, `TOKENS=<n>`; a stored `api_key` of `bad-key` is refused.
 
+mod activity;
 mod auth;
 mod body;
 mod calls;
@@ -70,6 +71,7 @@ pub fn router(world: World) -> Router {
         .route("/key/delete", post(keys::delete))
         .route("/global/spend", get(spend::total))
         .route("/spend/logs/v2", get(spend::logs))
+        .route("/user/daily/activity", get(activity::daily))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/chat/completions", post(chat::complete));
     if modern {

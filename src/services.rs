@@ -1,6 +1,7 @@
 //! What the product does, without HTTP status and HTML: pages, the command line and jobs share it.
 
 pub mod agents;
+pub mod asks;
 pub mod keys;
 mod locks;
 pub mod proxy;

@@ -1,7 +1,9 @@
 //! What Patchbay keeps: sessions, swaps, contexts, agents' scopes, the audit. SQLite.
 
+mod asks;
 mod audit;
 mod contexts;
+mod keys;
 mod models;
 mod sessions;
 mod swaps;
@@ -18,7 +20,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{SqlSafeStr, SqlStr};
 
+pub use keys::Retirement;
 pub use sessions::Sessions;
+pub use swaps::Ended;
 
 use crate::domain::clock::Clock;
 
@@ -95,13 +99,17 @@ impl Store {
     }
 }
 
+/// Versions are never reused and never changed once released.
 fn migrations() -> Migrator {
-    let step = |number, name, text: SqlStr| {
-        Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, text, false)
+    let migration = |version, name, statements: &'static str| {
+        let statements: SqlStr = statements.into_sql_str();
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, statements, false)
     };
     Migrator::with_migrations(vec![
-        step(1, "first", include_str!("store/migrations/0001_first.sql").into_sql_str()),
-        step(3, "deployments", include_str!("store/migrations/0003_deployments.sql").into_sql_str()),
+        migration(1, "first", include_str!("store/migrations/0001_first.sql")),
+        migration(2, "keys", include_str!("store/migrations/0002_keys.sql")),
+        migration(3, "contexts", include_str!("store/migrations/0003_contexts.sql")),
+        migration(4, "deployments", include_str!("store/migrations/0004_deployments.sql")),
     ])
 }
 

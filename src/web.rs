@@ -12,6 +12,7 @@ pub mod paths;
 mod respond;
 mod router;
 mod state;
+mod stream;
 mod table;
 mod ui;
 

@@ -12,6 +12,12 @@ document.addEventListener('submit', (event) => {
   if (button && form.dataset.once) button.lastChild.textContent = form.dataset.once
 })
 
+// htmx sends some forms itself, and leaves them in place where that fails.
+document.addEventListener('htmx:afterRequest', (event) => {
+  const form = event.target.closest('form[data-sent]')
+  if (form) { delete form.dataset.sent; form.removeAttribute('aria-busy') }
+})
+
 // Back in the browser may bring the page as it was left: a form can be sent again.
 addEventListener('pageshow', (event) => {
   if (!event.persisted) return
@@ -37,6 +43,25 @@ document.addEventListener('change', (event) => {
   location.assign(url)
 })
 
+// What runs shows itself: the server sends the piece anew at each change, then an end.
+const follow = () => {
+  for (const piece of document.querySelectorAll('[data-stream]:not([data-followed])')) {
+    piece.dataset.followed = '1'
+    const source = new EventSource(piece.dataset.stream)
+    source.addEventListener('html', (event) => { piece.innerHTML = event.data; local() })
+    source.addEventListener('end', () => source.close())
+  }
+}
+
+// A button that copies a field, where the browser lets it.
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-copies]')
+  if (!button) return
+  const field = document.getElementById(button.dataset.copies)
+  field.select()
+  try { await navigator.clipboard.writeText(field.value); button.textContent = 'Copied' } catch { document.execCommand('copy'); button.textContent = 'Copied' }
+})
+
 // Times in the reader's own zone, with UTC beside them.
 const local = () => {
   for (const time of document.querySelectorAll('time:not([data-local])')) {
@@ -44,5 +69,6 @@ const local = () => {
     time.title = new Date(time.dateTime).toLocaleString() + ' (' + time.title + ')'
   }
 }
-document.addEventListener('htmx:afterSettle', local)
+document.addEventListener('htmx:afterSettle', () => { local(); follow() })
 local()
+follow()

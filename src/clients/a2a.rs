@@ -6,12 +6,14 @@
 //! before any model is called, so sending again is safe.
 
 mod card;
+mod list;
+mod stream;
 mod task;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Client, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -147,12 +149,17 @@ impl Agent {
         }
     }
 
-    async fn exchange(&self, context: &ContextId, text: &str) -> Result<Answer, AgentError> {
-        let first = match self.dialect() {
+    /// The dialect to try first.
+    async fn first_dialect(&self) -> Dialect {
+        match self.dialect() {
             Some(known) => known,
             // No card, or one that nobody can read, does not mean that the agent cannot answer.
             None => self.card().await.map_or(Dialect::V03, |card| card.dialect),
-        };
+        }
+    }
+
+    async fn exchange(&self, context: &ContextId, text: &str) -> Result<Answer, AgentError> {
+        let first = self.first_dialect().await;
         let (dialect, result) = match self.submit(first, context, text).await {
             Err(refusal) if refusal.is_wrong_dialect() => {
                 let other = first.other();
@@ -173,29 +180,11 @@ impl Agent {
     /// Hands the message over. Nothing but this is tried in the other dialect: a refusal that comes later is
     /// of a message that was taken.
     async fn submit(&self, dialect: Dialect, context: &ContextId, text: &str) -> Result<Value, AgentError> {
-        let message_id = Uuid::new_v4().to_string();
-        let (method, params) = match dialect {
-            Dialect::V03 => (
-                "message/send",
-                json!({
-                    "message": {
-                        "kind": "message", "messageId": message_id, "role": "user", "contextId": context,
-                        "parts": [{ "kind": "text", "text": text }],
-                    },
-                    "configuration": { "blocking": true },
-                }),
-            ),
-            Dialect::V10 => (
-                "SendMessage",
-                json!({
-                    "message": {
-                        "messageId": message_id, "role": "ROLE_USER", "contextId": context,
-                        "parts": [{ "text": text }],
-                    },
-                    "configuration": { "returnImmediately": false },
-                }),
-            ),
+        let (method, configuration) = match dialect {
+            Dialect::V03 => ("message/send", json!({ "blocking": true })),
+            Dialect::V10 => ("SendMessage", json!({ "returnImmediately": false })),
         };
+        let params = json!({ "message": message(dialect, context, text), "configuration": configuration });
         self.call(dialect, method, &params).await
     }
 
@@ -210,46 +199,72 @@ impl Agent {
             };
             tokio::time::sleep(pause).await;
             pause = POLL_MAX.min(pause * 2);
-            let method = if dialect == Dialect::V03 { "tasks/get" } else { "GetTask" };
-            result = match self.call(dialect, method, &json!({ "id": task_id })).await {
-                // The message itself was taken, so this must not read as its refusal.
-                Err(AgentError::Rpc { code, message }) => {
-                    return Err(garbled(&format!(
-                        "it took the message, but not the question how it goes: {message} ({code})"
-                    )));
-                }
-                result => result?,
-            };
+            result = self.look_up(dialect, &task_id).await?;
+        }
+    }
+
+    /// The task as it is now.
+    async fn look_up(&self, dialect: Dialect, task_id: &str) -> Result<Value, AgentError> {
+        let method = if dialect == Dialect::V03 { "tasks/get" } else { "GetTask" };
+        match self.call(dialect, method, &json!({ "id": task_id })).await {
+            // The message itself was taken, so this must not read as its refusal.
+            Err(AgentError::Rpc { code, message }) => Err(garbled(&format!(
+                "it took the message, but not the question how it goes: {message} ({code})"
+            ))),
+            result => result,
         }
     }
 
     async fn call(&self, dialect: Dialect, method: &str, params: &Value) -> Result<Value, AgentError> {
-        let id = Uuid::new_v4().to_string();
-        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let mut request = self.http.post(self.url.clone()).json(&body);
-        if dialect == Dialect::V10 {
-            request = request.header("A2A-Version", "1.0");
-        }
+        let request = self.request(dialect, method, params);
         // The time of the whole exchange, polling included, is bounded by `send`.
         let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
         let answer = http::send(SERVER, request, limits).await?;
-        let rpc: RpcAnswer = match serde_json::from_slice(&answer.body) {
-            Ok(rpc) => rpc,
-            Err(_) if !answer.status.is_success() => {
-                return Err(status_error(answer.status.as_u16(), &answer.body).into());
-            }
-            Err(error) => return Err(garbled(&format!("{error}, in {}", http::excerpt(&answer.body)))),
-        };
-        if let Some(error) = rpc.error {
-            let message = redact::error_text(&error.message.unwrap_or_default());
-            return Err(AgentError::Rpc { code: error.code.unwrap_or_default(), message });
+        read_answer(&answer)
+    }
+
+    fn request(&self, dialect: Dialect, method: &str, params: &Value) -> RequestBuilder {
+        let id = Uuid::new_v4().to_string();
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let request = self.http.post(self.url.clone()).json(&body);
+        match dialect {
+            Dialect::V03 => request,
+            Dialect::V10 => request.header("A2A-Version", "1.0"),
         }
-        if !answer.status.is_success() {
+    }
+}
+
+/// The `message` of a request.
+fn message(dialect: Dialect, context: &ContextId, text: &str) -> Value {
+    let message_id = Uuid::new_v4().to_string();
+    match dialect {
+        Dialect::V03 => json!({
+            "kind": "message", "messageId": message_id, "role": "user", "contextId": context,
+            "parts": [{ "kind": "text", "text": text }],
+        }),
+        Dialect::V10 => json!({
+            "messageId": message_id, "role": "ROLE_USER", "contextId": context, "parts": [{ "text": text }],
+        }),
+    }
+}
+
+/// The result in an answer, or the error.
+fn read_answer(answer: &http::Answer) -> Result<Value, AgentError> {
+    let rpc: RpcAnswer = match serde_json::from_slice(&answer.body) {
+        Ok(rpc) => rpc,
+        Err(_) if !answer.status.is_success() => {
             return Err(status_error(answer.status.as_u16(), &answer.body).into());
         }
-        let neither = || format!("neither result nor error, but {}", http::excerpt(&answer.body));
-        rpc.result.ok_or_else(|| garbled(&neither()))
+        Err(error) => return Err(garbled(&format!("{error}, in {}", http::excerpt(&answer.body)))),
+    };
+    if let Some(error) = rpc.error {
+        return Err(rpc_error(error));
     }
+    if !answer.status.is_success() {
+        return Err(status_error(answer.status.as_u16(), &answer.body).into());
+    }
+    let neither = || format!("neither result nor error, but {}", http::excerpt(&answer.body));
+    rpc.result.ok_or_else(|| garbled(&neither()))
 }
 
 /// `id` is not compared: an ADK agent leaves it out of errors (`wire/a2a/err_no_id`), and on a connection of
@@ -267,6 +282,11 @@ struct RpcError {
     code: Option<i64>,
     #[serde(default, deserialize_with = "scalar")]
     message: Option<String>,
+}
+
+fn rpc_error(error: RpcError) -> AgentError {
+    let message = redact::error_text(&error.message.unwrap_or_default());
+    AgentError::Rpc { code: error.code.unwrap_or_default(), message }
 }
 
 fn status_error(status: u16, body: &[u8]) -> ClientError {

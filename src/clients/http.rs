@@ -56,20 +56,31 @@ pub(super) async fn send(
     request: RequestBuilder,
     limits: Limits,
 ) -> Result<Answer, ClientError> {
-    let exchange = async {
-        let response = request.send().await.map_err(|error| broken(server, &error))?;
-        let status = response.status();
-        if status.is_redirection() {
-            return Err(redirected(server, &response));
-        }
-        let headers = response.headers().clone();
-        let body = take(server, response, limits.size).await?;
-        Ok(Answer { status, headers, body })
-    };
+    let exchange = async { close(server, open(server, request).await?, limits.size).await };
     match tokio::time::timeout(limits.time, exchange).await {
         Ok(answer) => answer,
         Err(_) => Err(ClientError::Timeout { server, after: limits.time }),
     }
+}
+
+/// Sends `request`, and leaves the body to come. The caller bounds time and size.
+pub(super) async fn open(server: &'static str, request: RequestBuilder) -> Result<Response, ClientError> {
+    let response = request.send().await.map_err(|error| broken(server, &error))?;
+    if response.status().is_redirection() {
+        return Err(redirected(server, &response));
+    }
+    Ok(response)
+}
+
+/// Takes the rest of an answer that was opened.
+pub(super) async fn close(
+    server: &'static str,
+    response: Response,
+    limit: usize,
+) -> Result<Answer, ClientError> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = take(server, response, limit).await?;
+    Ok(Answer { status, headers, body })
 }
 
 async fn take(server: &'static str, mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {

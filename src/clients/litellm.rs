@@ -1,7 +1,9 @@
 //! The LiteLLM proxy's admin API, as releases 1.80 and 1.109 really answer it.
 
 mod errors;
+mod keys;
 mod models;
+mod usage;
 mod wire;
 
 pub use models::Tried;
@@ -14,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub use self::keys::{KeyRecord, NewKey};
 use crate::clients::http::{self, Limits};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::key::{KeyHash, VirtualKey};

@@ -31,8 +31,36 @@ pub enum Action {
     Logout,
     /// Asked for a swap.
     Swap,
+    /// Asked a message in a context.
+    Ask,
+    /// Found that someone else changed a context.
+    Drift,
+    /// Labelled, pinned, kept or released a context.
+    ContextDescribe,
+    /// Forgot a context.
+    ContextForget,
     /// Let a key call every model.
     KeyRelax,
+    /// Let a key call certain models alone.
+    KeyRestrict,
+    /// Let a key call one model more.
+    KeyAllow,
+    /// Made a key.
+    KeyCreate,
+    /// Changed a key's settings.
+    KeyUpdate,
+    /// Set a key aside.
+    KeyBlock,
+    /// Took a key back.
+    KeyUnblock,
+    /// Deleted a key.
+    KeyDelete,
+    /// Made a new key in the place of another.
+    KeyReplace,
+    /// Let a replaced key live on.
+    KeyKeep,
+    /// Changed many keys.
+    KeyBulk,
     /// Registered a deployment.
     ModelRegister,
     /// Changed a deployment.
@@ -55,7 +83,21 @@ impl Action {
             Self::Login => "login",
             Self::Logout => "logout",
             Self::Swap => "swap",
+            Self::Ask => "ask",
+            Self::Drift => "drift",
+            Self::ContextDescribe => "context.describe",
+            Self::ContextForget => "context.forget",
             Self::KeyRelax => "key.relax",
+            Self::KeyRestrict => "key.restrict",
+            Self::KeyAllow => "key.allow",
+            Self::KeyCreate => "key.create",
+            Self::KeyUpdate => "key.update",
+            Self::KeyBlock => "key.block",
+            Self::KeyUnblock => "key.unblock",
+            Self::KeyDelete => "key.delete",
+            Self::KeyReplace => "key.replace",
+            Self::KeyKeep => "key.keep",
+            Self::KeyBulk => "key.bulk",
             Self::ModelRegister => "model.register",
             Self::ModelEdit => "model.edit",
             Self::ModelDelete => "model.delete",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::agent::AgentName;
 use crate::domain::control::AgentConfig;
-use crate::domain::swap::Outcome;
+use crate::domain::swap::{Outcome, Proof};
 
 /// Longest context id, in characters.
 pub const MAX_CONTEXT_CHARS: usize = 128;
@@ -97,6 +97,17 @@ pub struct KnownContext {
     pub context: ContextId,
     /// The configuration last read back from the agent.
     pub config: Option<AgentConfig>,
+    /// What the last swap that succeeded left it on. None where it was never swapped, or where a swap in
+    /// another context of an agent-wide agent came after.
+    pub selected: Option<AgentConfig>,
+    /// What people call it.
+    pub label: Option<String>,
+    /// Bulk swaps leave it alone.
+    pub is_pinned: bool,
+    /// After a drift it is put back by itself.
+    pub is_kept: bool,
+    /// When a timed swap ends and the former configuration is put back.
+    pub reverts_at: Option<Timestamp>,
     /// When the configuration was last read back.
     pub read_at: Option<Timestamp>,
     /// Id of the last swap, also the value of the form's `seen` field.
@@ -108,6 +119,57 @@ pub struct KnownContext {
     /// When that swap was asked for.
     pub last_swap_at: Option<Timestamp>,
 }
+
+impl KnownContext {
+    /// A context of which nothing has been seen.
+    #[must_use]
+    pub fn unread(agent: AgentName, context: ContextId) -> Self {
+        Self {
+            agent,
+            context,
+            config: None,
+            selected: None,
+            label: None,
+            is_pinned: false,
+            is_kept: false,
+            reverts_at: None,
+            read_at: None,
+            last_swap: None,
+            last_outcome: None,
+            last_actor: None,
+            last_swap_at: None,
+        }
+    }
+
+    /// Whether someone else than Patchbay changed it: what was read last is not what was selected.
+    #[must_use]
+    pub fn has_drifted(&self) -> bool {
+        matches!((&self.selected, &self.config), (Some(selected), Some(config)) if selected != config)
+    }
+}
+
+/// A message that was asked in a context, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ask {
+    /// Its id; later ones have greater ones.
+    pub id: String,
+    /// The agent.
+    pub agent: AgentName,
+    /// The context.
+    pub context: ContextId,
+    /// Who asked.
+    pub actor: String,
+    /// The message, and as much of the answer as came.
+    #[serde(flatten)]
+    pub proof: Proof,
+    /// Why there is no whole answer.
+    pub problem: Option<String>,
+    /// When it was asked.
+    pub at: Timestamp,
+}
+
+/// Longest label, in characters.
+pub const MAX_LABEL_CHARS: usize = 80;
 
 #[cfg(test)]
 mod tests {

@@ -116,6 +116,26 @@ impl Access {
         }
     }
 
+    /// The proxy's `models` list.
+    #[must_use]
+    pub fn to_models(&self) -> Vec<String> {
+        match self {
+            Self::All => Vec::new(),
+            Self::None => vec!["no-default-models".to_owned()],
+            Self::List(models) => models.clone(),
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::All => "all models".to_owned(),
+            Self::None => "no models".to_owned(),
+            Self::List(models) => models.join(", "),
+        }
+    }
+
     /// Whether a key with this access may call the model `name`, which `deployments` serve.
     #[must_use]
     pub fn permits(&self, name: &str, deployments: &[&Deployment]) -> Permission {

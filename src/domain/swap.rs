@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::agent::AgentName;
 use crate::domain::context::ContextId;
-use crate::domain::control::{AgentConfig, Prompt, Tokens};
+use crate::domain::control::{AgentConfig, Prompt, Tokens, looks_like_control};
 use crate::domain::model::ModelSpec;
 
 /// What an operator asks for.
@@ -28,7 +28,67 @@ pub struct SwapRequest {
     pub probe: bool,
     /// A message to send in the context afterwards, as proof.
     pub message: Option<String>,
+    /// Go back after so many minutes.
+    pub minutes: Option<u32>,
 }
+
+impl SwapRequest {
+    /// The swap that takes a context to a configuration it had before. `from` is what it is on, where that is
+    /// known: what is equal is then left alone. None where the configuration cannot be sent.
+    #[must_use]
+    pub fn going_to(
+        agent: &AgentName,
+        context: &ContextId,
+        from: Option<&AgentConfig>,
+        to: &AgentConfig,
+    ) -> Option<Self> {
+        let prompt = match &to.prompt {
+            _ if from.is_some_and(|from| from.prompt == to.prompt) => PromptChange::Keep,
+            None => PromptChange::Clear,
+            Some(prompt) => PromptChange::Set(prompt.parse().ok()?),
+        };
+        let is_on_it = from.is_some_and(|from| from.spec_text() == to.spec_text());
+        Some(Self {
+            agent: agent.clone(),
+            context: context.clone(),
+            model: if is_on_it { None } else { Some(to.spec()?) },
+            prompt,
+            seen: None,
+            probe: false,
+            message: None,
+            minutes: None,
+        })
+    }
+}
+
+/// Longest message, in characters.
+pub const MAX_MESSAGE_CHARS: usize = 8_000;
+
+/// Why a message is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// An agent would obey it.
+    #[error("This looks like a control message, which an agent would obey. Use the switcher.")]
+    Control,
+    /// More than [`MAX_MESSAGE_CHARS`].
+    #[error("A message has at most 8,000 characters.")]
+    TooLong,
+}
+
+/// The message to send; none for blanks.
+pub fn check_message(text: &str) -> Result<Option<String>, MessageError> {
+    let message = text.trim();
+    if looks_like_control(message) {
+        Err(MessageError::Control)
+    } else if message.chars().count() > MAX_MESSAGE_CHARS {
+        Err(MessageError::TooLong)
+    } else {
+        Ok((!message.is_empty()).then(|| message.to_owned()))
+    }
+}
+
+/// Longest timed swap, in minutes: a week.
+pub const MAX_MINUTES: u32 = 7 * 24 * 60;
 
 /// What to do with a context's prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

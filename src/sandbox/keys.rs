@@ -36,7 +36,6 @@ pub(super) async fn generate(State(world): State<World>, caller: Caller, body: B
         return Err(wrong_format(generation, &secret));
     }
     key.alias = body.string("key_alias")?.set();
-    key.user_id = body.string("user_id")?.set();
     key.team_id = body.string("team_id")?.set();
     key.allowed_routes = body.strings("allowed_routes")?.set().unwrap_or_default();
     if let Field::Set(duration) = body.string("duration")? {
@@ -63,6 +62,7 @@ struct Changes {
     budget_duration: Field<String>,
     metadata: Field<serde_json::Map<String, Value>>,
     aliases: Field<serde_json::Map<String, Value>>,
+    user_id: Field<String>,
     tpm_limit: Field<i64>,
     rpm_limit: Field<i64>,
     max_parallel_requests: Field<i64>,
@@ -77,6 +77,7 @@ impl Changes {
             budget_duration: body.string("budget_duration")?,
             metadata: body.object("metadata")?,
             aliases: body.object("aliases")?,
+            user_id: body.string("user_id")?,
             tpm_limit: body.integer("tpm_limit")?,
             rpm_limit: body.integer("rpm_limit")?,
             max_parallel_requests: body.integer("max_parallel_requests")?,
@@ -104,6 +105,7 @@ impl Changes {
         if let Field::Set(aliases) = self.aliases {
             key.aliases = aliases;
         }
+        self.user_id.write(&mut key.user_id);
         self.max_budget.write(&mut key.max_budget);
         self.tpm_limit.write(&mut key.tpm_limit);
         self.rpm_limit.write(&mut key.rpm_limit);

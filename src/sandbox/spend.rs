@@ -70,6 +70,10 @@ pub(super) struct Ledger {
 impl Ledger {
     const MOST: usize = 100_000;
 
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     pub(super) fn book(&mut self, entry: Entry) {
         if self.entries.len() >= Self::MOST {
             self.entries.pop_front();

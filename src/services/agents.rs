@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use reqwest::{Client, Url};
@@ -50,15 +51,24 @@ pub struct AgentView {
 }
 
 impl Agents {
-    /// The agents at these addresses.
+    /// The agents at these addresses. A card is waited for at most `limit`.
     #[must_use]
-    pub fn new(http: &Client, agents: &[(AgentName, Url)], store: Store, clock: &Clock) -> Self {
+    pub fn new(
+        http: &Client,
+        agents: &[(AgentName, Url)],
+        store: Store,
+        clock: &Clock,
+        limit: Duration,
+    ) -> Self {
         let known = |(name, url): &(AgentName, Url)| {
             let client = a2a::Agent::new(http.clone(), url.clone());
             let for_card = client.clone();
             let card = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
                 let client = for_card.clone();
-                async move { client.card().await }
+                async move {
+                    let card = tokio::time::timeout(limit, client.card()).await;
+                    card.unwrap_or(Err(ClientError::Timeout { server: "the agent", after: limit }))
+                }
             });
             (name.clone(), KnownAgent { name: name.clone(), client, card, noted_scope: Mutex::default() })
         };

@@ -1,64 +1,44 @@
-//! The proxy's virtual keys.
+//! The proxy's virtual keys: a copy to look through, and everything that changes one.
 //!
-//! No release of the proxy can search for part of a name *and* filter by state or model, and 1.80 can do
-//! neither. So the keys are copied in the background, a hundred a request and four requests at a time, and
-//! looked through here. The first page is shown as soon as it has come.
+//! The copy is made in the background, a hundred keys a request and four requests at a time, and looked through
+//! here ([`index`] says why). The first page is shown as soon as it has come. A write through Patchbay is read
+//! back and put into the copy, so that no write costs a new copy.
 
-use std::collections::HashSet;
+pub mod bulk;
+mod changes;
+mod copy;
+pub mod index;
+mod replace;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::sync::{OnceCell, watch};
 
+pub use self::changes::{Created, OldKey};
+use self::copy::Fill;
+pub use self::copy::KeysView;
+pub use self::replace::Replacement;
 use crate::clients::ClientError;
-use crate::clients::litellm::{KEY_PAGE, LiteLlm};
-use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::clients::litellm::{KEY_PAGE, KeyRecord, LiteLlm};
 use crate::domain::clock::Clock;
-use crate::domain::key::{Access, KeyHash, VirtualKey};
+use crate::domain::key::{KeyHash, VirtualKey};
+use crate::domain::usage::{Call, DailySpend};
 use crate::store::{Store, StoreError};
 
 /// Most keys that are copied.
 pub const MAX_KEYS: usize = 100_000;
 
-/// Requests to the proxy at a time.
-const AT_ONCE: usize = 4;
-
-/// A copy of at most one page of keys costs one request, and is renewed at this age.
-const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
-
-/// A larger copy is renewed at this age: 10,000 keys cost the proxy 8 to 12 s of work.
-const TIME_TO_LIVE_LARGE: SignedDuration = SignedDuration::from_secs(120);
-
-/// How long a page waits for a newer copy when it could show an older one.
+/// How long a page waits for a newer copy when it could show an older one, or why there is none.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// How often a growing copy is shown, in keys.
-const PUBLISH_EVERY: usize = 2_000;
+/// Days of spend that a key's page shows, and how far back its calls go.
+pub const DAYS: i64 = 30;
 
-/// The copy of the keys.
-#[derive(Debug, Clone, Default)]
-pub struct KeysView {
-    /// The keys that have come, newest first.
-    pub keys: Arc<Vec<Arc<VirtualKey>>>,
-    /// How many the proxy says it has.
-    pub total: u64,
-    /// Whether all have come (or as many as are kept).
-    pub is_complete: bool,
-    /// When the first page came.
-    pub at: Option<Timestamp>,
-    /// Why no newer copy has come.
-    pub problem: Option<ClientError>,
-}
-
-impl KeysView {
-    /// Whether anything was ever read.
-    #[must_use]
-    pub fn has_data(&self) -> bool {
-        self.at.is_some()
-    }
-}
+/// Calls that a key's page shows.
+const CALLS: u32 = 20;
 
 /// A key was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +46,21 @@ pub enum KeyChangeError {
     /// The proxy does not know it.
     #[error("the proxy knows no such key")]
     Unknown,
+    /// Another key has the alias.
+    #[error("another key has this alias")]
+    AliasTaken(KeyHash),
+    /// It was changed by someone else since it was shown.
+    #[error("the key was changed since the form was loaded")]
+    Changed,
+    /// It is the agent's own, and its name was not typed.
+    #[error("this is the agent's own key: type its name to confirm")]
+    NotConfirmed,
+    /// The proxy said that it did, but what it has is otherwise.
+    #[error("the proxy answered well, but {0}")]
+    NotDone(&'static str),
+    /// Its replacement would have ended before it began.
+    #[error("the key has expired, so that the new one needs a duration of its own")]
+    Expired,
     /// The proxy failed.
     #[error(transparent)]
     Proxy(#[from] ClientError),
@@ -84,31 +79,54 @@ struct Inner {
     proxy: LiteLlm,
     store: Store,
     clock: Clock,
+    /// The agent's own key, which is not deleted by mistake.
+    agent_key: Option<KeyHash>,
     view: watch::Sender<KeysView>,
-    /// When the last copy was begun, and whether it still runs.
     fill: Mutex<Fill>,
+    /// Whether the proxy can search, once that was found out.
+    can_search: OnceCell<bool>,
+    bulk: bulk::Jobs,
+    fresh: Mutex<Vec<Fresh>>,
 }
 
-#[derive(Default)]
-struct Fill {
-    begun: Option<Timestamp>,
-    is_running: bool,
-    is_stale: bool,
+/// A new key's secret, until it was shown.
+struct Fresh {
+    hash: KeyHash,
+    secret: SecretString,
+    owner: String,
+    since: Timestamp,
 }
+
+/// How long a new key's secret waits to be shown, and how many wait.
+const FRESH_FOR: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+const FRESH_AT_MOST: usize = 100;
 
 impl Keys {
     /// The keys of `proxy`.
     #[must_use]
-    pub fn new(proxy: LiteLlm, store: Store, clock: Clock) -> Self {
-        let view = watch::Sender::new(KeysView::default());
-        Self { inner: Arc::new(Inner { proxy, store, clock, view, fill: Mutex::default() }) }
+    pub fn new(proxy: LiteLlm, store: Store, clock: Clock, agent_key: Option<KeyHash>) -> Self {
+        let inner = Inner {
+            proxy,
+            store,
+            clock,
+            agent_key,
+            view: watch::Sender::new(KeysView::default()),
+            fill: Mutex::default(),
+            can_search: OnceCell::new(),
+            bulk: bulk::Jobs::default(),
+            fresh: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The copy, renewed where it is due. Waits for the first page where there is nothing to show, and a
-    /// little where a small copy is about to be renewed.
+    /// little where a small copy is about to be renewed, or where the last try failed.
     pub async fn view(&self) -> KeysView {
         let mut changes = self.inner.view.subscribe();
-        let had_data = changes.borrow_and_update().has_data();
+        let (had_data, had_problem) = {
+            let view = changes.borrow_and_update();
+            (view.has_data(), view.problem.is_some())
+        };
         if self.inner.begin_fill() {
             let inner = Arc::clone(&self.inner);
             tokio::spawn(async move { inner.run_fill().await });
@@ -116,12 +134,31 @@ impl Keys {
             return self.inner.view.borrow().clone();
         }
         let is_small = changes.borrow().total <= u64::from(KEY_PAGE);
-        if !had_data {
+        if !had_data && !had_problem {
             let _ = changes.changed().await;
         } else if is_small {
             let _ = tokio::time::timeout(PATIENCE, changes.changed()).await;
         }
         changes.borrow().clone()
+    }
+
+    /// The same for a search: while the copy is not whole, a proxy that can search is asked as well, and what
+    /// it found is among the keys.
+    pub async fn view_for(&self, text: &str) -> KeysView {
+        let view = self.view().await;
+        if view.is_complete || text.is_empty() {
+            return view;
+        }
+        let proxy = &self.inner.proxy;
+        let can = self.inner.can_search.get_or_try_init(|| proxy.can_search_keys()).await;
+        if !matches!(can, Ok(true)) {
+            return view;
+        }
+        match proxy.search_keys(text).await {
+            Ok(page) => view.and(&page.keys),
+            // The copy is what there is.
+            Err(_) => view,
+        }
     }
 
     /// The copy as it is: asks the proxy for nothing.
@@ -135,140 +172,82 @@ impl Keys {
         self.inner.proxy.key(hash).await
     }
 
-    /// The copy of one key, for when the proxy does not answer.
+    /// One key with its metadata and settings, as the proxy knows them now.
+    pub async fn record(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
+        self.inner.proxy.key_record(hash).await
+    }
+
+    /// Other keys that have a key's alias: its uniqueness is racy at the proxy.
+    pub async fn duplicates(&self, key: &VirtualKey) -> Result<Vec<KeyHash>, ClientError> {
+        let Some(alias) = key.alias.as_deref().filter(|alias| !alias.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let all = self.inner.proxy.keys_by_alias(alias).await?;
+        Ok(all.into_iter().map(|other| other.hash).filter(|hash| *hash != key.hash).collect())
+    }
+
+    /// The copy of one key and when it was made, for when the proxy does not answer.
     #[must_use]
-    pub fn copy_of(&self, hash: &KeyHash) -> Option<Arc<VirtualKey>> {
-        self.inner.view.borrow().keys.iter().find(|key| key.hash == *hash).cloned()
+    pub fn copy_of(&self, hash: &KeyHash) -> Option<(VirtualKey, Option<Timestamp>)> {
+        let view = self.inner.view.borrow();
+        Some((view.keys.get(hash)?, view.at))
     }
 
-    /// Lets a key call every model, now and later (`models: []`), and reads it back. Returns it as it is.
-    pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
-        let before = self.inner.proxy.key(hash).await;
-        let result = self.relax_and_read(before.as_ref().ok(), hash, actor).await;
-        let mut entry = NewEntry::new(actor, Action::KeyRelax, hash.as_str(), "ok");
-        if let Ok(Some(before)) = &before {
-            entry.before = Some(describe(&before.access));
-            entry.detail = Some(format!("key {}", before.label()));
-        }
-        match &result {
-            Ok(key) => entry.after = Some(describe(&key.access)),
-            Err(error) => {
-                "failed".clone_into(&mut entry.outcome);
-                entry.detail = Some(error.to_string());
-            }
-        }
-        self.inner.store.audit(&entry).await?;
-        result
+    /// Whether it is the agent's own key.
+    #[must_use]
+    pub fn is_agents(&self, hash: &KeyHash) -> bool {
+        self.inner.agent_key.as_ref() == Some(hash)
     }
 
-    async fn relax_and_read(
-        &self,
-        before: Option<&Option<VirtualKey>>,
-        hash: &KeyHash,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
-        // Without this look, 1.80 would answer an update of an unknown key with 401.
-        if before.is_some_and(Option::is_none) {
-            return Err(KeyChangeError::Unknown);
-        }
-        self.inner.proxy.relax_key(hash, &actor.name).await?;
-        let key = self.inner.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?;
-        self.inner.replace(&key);
-        Ok(key)
+    /// What a key spent in the last [`DAYS`] days, one entry for each, the oldest first.
+    pub async fn daily_spend(&self, hash: &KeyHash) -> Result<Vec<DailySpend>, ClientError> {
+        let today = self.inner.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let first = today.checked_sub(jiff::Span::new().days(DAYS - 1)).unwrap_or(today);
+        let mut known = self.inner.proxy.daily_spend(hash, first, today).await?.into_iter().peekable();
+        let days = first.series(jiff::Span::new().days(1)).take_while(|day| *day <= today);
+        Ok(days
+            .map(|day| {
+                while known.peek().is_some_and(|entry| entry.date < day) {
+                    known.next();
+                }
+                known.next_if(|entry| entry.date == day).unwrap_or_else(|| DailySpend::none(day))
+            })
+            .collect())
     }
-}
 
-/// What a key may call, for the audit.
-fn describe(access: &Access) -> String {
-    match access {
-        Access::All => "all models".to_owned(),
-        Access::None => "no models".to_owned(),
-        Access::List(models) => models.join(", "),
+    /// A key's last calls, the newest first.
+    pub async fn calls(&self, hash: &KeyHash) -> Result<Vec<Call>, ClientError> {
+        let now = self.inner.clock.now();
+        let from = now - jiff::SignedDuration::from_hours(24 * DAYS);
+        // The proxy's clock may be ahead.
+        self.inner.proxy.calls(hash, from, now + jiff::SignedDuration::from_mins(5), CALLS).await
+    }
+
+    /// Keeps a new key's secret for `owner` to see once. In memory only: it is in no database, session, address,
+    /// log or message.
+    pub fn keep_secret(&self, hash: &KeyHash, secret: SecretString, owner: &str) {
+        let since = self.inner.clock.now();
+        let mut fresh = self.inner.fresh();
+        fresh.retain(|kept| since.duration_since(kept.since) < FRESH_FOR);
+        if fresh.len() >= FRESH_AT_MOST {
+            fresh.remove(0);
+        }
+        fresh.push(Fresh { hash: hash.clone(), secret, owner: owner.to_owned(), since });
+    }
+
+    /// The secret of a new key, for whoever made it: the first time only.
+    #[must_use]
+    pub fn take_secret(&self, hash: &KeyHash, owner: &str) -> Option<SecretString> {
+        let now = self.inner.clock.now();
+        let mut fresh = self.inner.fresh();
+        fresh.retain(|kept| now.duration_since(kept.since) < FRESH_FOR);
+        let at = fresh.iter().position(|kept| kept.hash == *hash && kept.owner == owner)?;
+        Some(fresh.remove(at).secret)
     }
 }
 
 impl Inner {
-    fn fill(&self) -> std::sync::MutexGuard<'_, Fill> {
-        self.fill.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_filling(&self) -> bool {
-        self.fill().is_running
-    }
-
-    /// Whether a new copy is due; if so it counts as begun.
-    fn begin_fill(&self) -> bool {
-        let now = self.clock.now();
-        let view = self.view.borrow();
-        let age = if view.problem.is_some() {
-            SignedDuration::from_secs(1)
-        } else if view.total <= u64::from(KEY_PAGE) {
-            TIME_TO_LIVE
-        } else {
-            TIME_TO_LIVE_LARGE
-        };
-        let mut fill = self.fill();
-        let is_due = fill.is_stale || fill.begun.is_none_or(|begun| now.duration_since(begun) >= age);
-        if fill.is_running || !is_due {
-            return false;
-        }
-        *fill = Fill { begun: Some(now), is_running: true, is_stale: false };
-        true
-    }
-
-    async fn run_fill(&self) {
-        if let Err(problem) = self.copy_all().await {
-            self.view.send_modify(|view| view.problem = Some(problem));
-        }
-        self.fill().is_running = false;
-    }
-
-    async fn copy_all(&self) -> Result<(), ClientError> {
-        let first = self.proxy.keys(1).await?;
-        let at = self.clock.now();
-        let total = first.total;
-        let pages = first.pages.min(u32::try_from(MAX_KEYS).unwrap_or(u32::MAX) / KEY_PAGE);
-        let had_whole_copy = self.view.borrow().is_complete;
-        let mut seen = HashSet::new();
-        let mut keys: Vec<Arc<VirtualKey>> = Vec::new();
-        let mut add = |keys: &mut Vec<Arc<VirtualKey>>, page: Vec<VirtualKey>| {
-            // Pages shift while keys are made and deleted, so that one may come twice.
-            keys.extend(page.into_iter().filter(|key| seen.insert(key.hash.clone())).map(Arc::new));
-        };
-        add(&mut keys, first.keys);
-        let publish = |keys: &[Arc<VirtualKey>], is_complete| {
-            let view =
-                KeysView { keys: Arc::new(keys.to_vec()), total, is_complete, at: Some(at), problem: None };
-            self.view.send_replace(view);
-        };
-        if pages <= 1 {
-            publish(&keys, true);
-            return Ok(());
-        }
-        // A copy that is whole stays until the next one is.
-        if !had_whole_copy {
-            publish(&keys, false);
-        }
-        let mut published = keys.len();
-        let mut rest = stream::iter(2..=pages).map(|page| self.proxy.keys(page)).buffered(AT_ONCE);
-        while let Some(page) = rest.next().await {
-            add(&mut keys, page?.keys);
-            if !had_whole_copy && keys.len() >= published + PUBLISH_EVERY {
-                publish(&keys, false);
-                published = keys.len();
-            }
-        }
-        publish(&keys, true);
-        Ok(())
-    }
-
-    /// Puts a changed key into the copy; a copy begun before the change is made again.
-    fn replace(&self, key: &VirtualKey) {
-        self.fill().is_stale = true;
-        self.view.send_modify(|view| {
-            if let Some(slot) = Arc::make_mut(&mut view.keys).iter_mut().find(|slot| slot.hash == key.hash) {
-                *slot = Arc::new(key.clone());
-            }
-        });
+    fn fresh(&self) -> std::sync::MutexGuard<'_, Vec<Fresh>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -53,6 +53,11 @@ impl Registry {
         self.snapshot.get().await
     }
 
+    /// The next one who looks is not told of a failure that is over.
+    pub fn forget_failure(&self) {
+        self.snapshot.forget_failure();
+    }
+
     /// The next one who looks gets a new copy.
     pub fn drop_copy(&self) {
         self.snapshot.drop_copy();

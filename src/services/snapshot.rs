@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::clock::Clock;
 
-/// How long a page waits for a newer copy when it could show an older one.
+/// How long a page waits for a newer copy when it could show an older one, or why there is none.
 const PATIENCE: Duration = Duration::from_millis(800);
 
 /// The same after a write, when the older copy is known to be wrong.
@@ -22,7 +22,7 @@ type Fetch<T, E> = dyn Fn() -> Pin<Box<dyn Future<Output = Result<T, E>> + Send>
 /// A copy that is fetched when someone looks and it is older than its time to live.
 ///
 /// However many look at once, the server is asked once. While it is asked, those who look wait a little, then
-/// get the older copy. A failure leaves the older copy in place, with the error beside it.
+/// get the older copy, or the last failure. A failure leaves the older copy in place, with the error beside it.
 pub struct Snapshot<T, E> {
     inner: Arc<Inner<T, E>>,
 }
@@ -83,10 +83,11 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
     pub async fn get(&self) -> View<T, E> {
         let (due, patience) = {
             let state = self.inner.state();
-            let patience = match (&state.value, state.is_stale) {
-                (None, _) => Duration::MAX,
-                (Some(_), true) => PATIENCE_AFTER_WRITE,
-                (Some(_), false) => PATIENCE,
+            let patience = match (&state.value, &state.problem, state.is_stale) {
+                (None, None, _) => Duration::MAX,
+                (Some(_), None, true) => PATIENCE_AFTER_WRITE,
+                // A server that hung a moment ago is not waited for again by everyone who looks.
+                (_, Some(_), _) | (Some(_), None, false) => PATIENCE,
             };
             (self.inner.is_due(&state), patience)
         };
@@ -105,6 +106,11 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
         let state = self.inner.state();
         let (value, at) = state.value.clone().unzip();
         View { value, at, problem: state.problem.as_ref().map(|(problem, _)| problem.clone()) }
+    }
+
+    /// Lets the next one who looks ask the server, however short a time ago it failed.
+    pub fn forget_failure(&self) {
+        self.inner.state().problem = None;
     }
 
     /// Says that the server's state has changed: the next one who looks waits for a new copy.

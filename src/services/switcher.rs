@@ -1,11 +1,15 @@
 //! Swaps: checked before, read back after, proven by an answer, undone where they fail, written down.
 
+mod drift;
 mod run;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use secrecy::SecretString;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -18,14 +22,18 @@ use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Reply};
 use crate::domain::key::{KeyHash, VirtualKey};
-use crate::domain::swap::{Outcome, PromptChange, Swap, SwapRequest};
-use crate::services::agents::{Agents, KnownAgent};
-use crate::services::locks::Locks;
+use crate::domain::swap::{Outcome, PromptChange, StepKind, Swap, SwapRequest};
+use crate::services::agents::{AgentView, Agents, KnownAgent};
+use crate::services::locks::{Held, Locks};
 use crate::services::registry::Registry;
-use crate::store::{Store, StoreError};
+use crate::services::snapshot::{Snapshot, View};
+use crate::store::{Ended, Store, StoreError};
 
 /// The value of `seen` for a form that showed a context without any swap.
 pub const NONE_SEEN: &str = "none";
+
+/// Age at which the copy of the agent's own key is renewed when someone looks.
+const KEY_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
 /// Time limits of a swap.
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +42,18 @@ pub struct Timeouts {
     pub control: Duration,
     /// Of a message that a model answers.
     pub message: Duration,
+    /// When an agent-wide model is looked at again after a swap: a turn that ran meanwhile writes its own
+    /// model back when it ends (measured on ADK agents).
+    pub look_again: [Duration; 2],
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { control: Duration::from_secs(15), message: Duration::from_mins(2) }
+        Self {
+            control: Duration::from_secs(15),
+            message: Duration::from_mins(2),
+            look_again: [Duration::from_secs(5), Duration::from_secs(30)],
+        }
     }
 }
 
@@ -53,11 +68,27 @@ struct Parts {
     registry: Registry,
     proxy: LiteLlm,
     agent_key: Option<SecretString>,
+    /// The agent's own key as the proxy knew it a moment ago, for pages.
+    agent_key_copy: Snapshot<Option<VirtualKey>, ClientError>,
     store: Store,
     clock: Clock,
     timeouts: Timeouts,
     locks: Locks,
     running: TaskTracker,
+    progress: Mutex<HashMap<String, watch::Receiver<Progress>>>,
+}
+
+/// How far a swap has come.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The swap, with the steps done so far.
+    pub swap: Swap,
+    /// The step that runs.
+    pub doing: Option<StepKind>,
+    /// Nothing more will come.
+    pub is_done: bool,
+    /// It ended, and that could not be written down.
+    pub is_lost: bool,
 }
 
 /// No swap was begun.
@@ -67,7 +98,7 @@ pub enum SwapError {
     #[error("no agent is called {0}")]
     UnknownAgent(AgentName),
     /// Another swap runs on what this one would change.
-    #[error("{holder} is switching this context right now")]
+    #[error("this context is being switched by {holder} right now")]
     Busy {
         /// Who runs it.
         holder: String,
@@ -81,9 +112,9 @@ pub enum SwapError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The swap's task was torn down.
-    #[error("the swap was interrupted")]
-    Interrupted,
+    /// The swap ended, and that could not be written down.
+    #[error("the swap ended as {}, but that could not be written down", .0.outcome.as_str())]
+    NotWritten(Box<Swap>),
 }
 
 /// A context's configuration could not be read.
@@ -115,18 +146,72 @@ impl Switcher {
         clock: Clock,
         timeouts: Timeouts,
     ) -> Self {
-        let (locks, running) = (Locks::default(), TaskTracker::new());
-        let parts = Parts { agents, registry, proxy, agent_key, store, clock, timeouts, locks, running };
+        let (locks, running, progress) = (Locks::default(), TaskTracker::new(), Mutex::default());
+        let (of_key, hash) = (proxy.clone(), agent_key.as_ref().map(KeyHash::of));
+        let agent_key_copy = Snapshot::new(clock.clone(), KEY_TIME_TO_LIVE, move || {
+            let (proxy, hash) = (of_key.clone(), hash.clone());
+            async move {
+                match hash {
+                    Some(hash) => proxy.key(&hash).await,
+                    None => Ok(None),
+                }
+            }
+        });
+        let parts = Parts {
+            agents,
+            registry,
+            proxy,
+            agent_key,
+            agent_key_copy,
+            store,
+            clock,
+            timeouts,
+            locks,
+            running,
+            progress,
+        };
         Self { parts: Arc::new(parts) }
     }
 
-    /// Does a swap, whatever becomes of the one who asked for it.
+    /// Does a swap to its end.
     ///
     /// Everything that goes wrong once the swap has begun is in its receipt, not an error.
     pub async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
-        let (parts, actor) = (Arc::clone(&self.parts), actor.clone());
-        let task = self.parts.running.spawn(async move { parts.swap(request, &actor).await });
-        task.await.unwrap_or(Err(SwapError::Interrupted))
+        let mut progress = self.start(request, actor).await?;
+        // The sender says so before it goes.
+        let _ = progress.wait_for(|progress| progress.is_done).await;
+        let Progress { swap, is_lost, .. } = progress.borrow().clone();
+        if is_lost { Err(SwapError::NotWritten(Box::new(swap))) } else { Ok(swap) }
+    }
+
+    /// Begins a swap, which goes on whatever becomes of the one who asked for it.
+    pub async fn start(
+        &self,
+        request: SwapRequest,
+        actor: &Actor,
+    ) -> Result<watch::Receiver<Progress>, SwapError> {
+        let parts = &self.parts;
+        let agent = parts.agents.get(&request.agent);
+        let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
+        let view = parts.agents.view(agent).await?;
+        let held = parts.lock(view.scope, &request.agent, &request.context, &actor.name).await?;
+        parts.check_seen(&request, view.scope).await?;
+
+        let swap = new_swap(&request, actor, parts.clock.now());
+        parts.store.begin_swap(&swap).await?;
+        let id = swap.id.clone();
+        let (sender, progress) =
+            watch::channel(Progress { swap, doing: None, is_done: false, is_lost: false });
+        parts.progress().insert(id, progress.clone());
+        let (parts, actor) = (Arc::clone(parts), actor.clone());
+        self.parts.running.spawn(async move { parts.carry_out(request, &view, &actor, &sender, held).await });
+        Ok(progress)
+    }
+
+    /// The progress of a swap that runs.
+    #[must_use]
+    pub fn progress(&self, id: &str) -> Option<watch::Receiver<Progress>> {
+        self.parts.progress().get(id).cloned()
     }
 
     /// Reads a context's configuration from its agent, and remembers it.
@@ -142,12 +227,10 @@ impl Switcher {
         Ok(config)
     }
 
-    /// The agent's own key at the proxy; none where the settings do not name it or the proxy does not know it.
-    pub async fn agent_key(&self) -> Result<Option<VirtualKey>, ClientError> {
-        match self.agent_key_hash() {
-            Some(hash) => self.parts.proxy.key(&hash).await,
-            None => Ok(None),
-        }
+    /// The agent's own key at the proxy, from a background copy; none in it where the settings do not name it or
+    /// the proxy does not know it.
+    pub async fn agent_key(&self) -> View<Option<VirtualKey>, ClientError> {
+        self.parts.agent_key_copy.get().await
     }
 
     /// The hash of the agent's own key, where the settings name it.
@@ -164,36 +247,66 @@ impl Switcher {
 }
 
 impl Parts {
-    async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
-        let agent =
-            self.agents.get(&request.agent).ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
-        let view = self.agents.view(agent).await?;
-        // Not known yet counts as agent-wide: better to wait in vain than to swap twice at once.
-        let per_context = view.scope == Some(Scope::Context);
-        let lock = if per_context {
-            format!("{}/{}", request.agent, request.context)
-        } else {
-            request.agent.to_string()
-        };
-        let _held = self.locks.take(lock, &actor.name).await.map_err(|holder| SwapError::Busy { holder })?;
-        self.check_seen(&request, per_context).await?;
-
-        let swap = new_swap(&request, actor, self.clock.now());
-        self.store.begin_swap(&swap).await?;
-        let mut swap = Run::new(self, agent, &view, &request, swap).finish().await;
-        swap.finished_at = Some(self.clock.now());
-        self.store.finish_swap(&swap).await?;
-        self.store.audit(&audit_entry(&swap, actor)).await?;
-        Ok(swap)
+    fn progress(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Progress>>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn check_seen(&self, request: &SwapRequest, per_context: bool) -> Result<(), SwapError> {
+    /// One swap at a time: per context, or per agent where one changes them all. A scope that is not known
+    /// yet counts as agent-wide: better to wait in vain than to swap twice at once.
+    async fn lock(
+        &self,
+        scope: Option<Scope>,
+        agent: &AgentName,
+        context: &ContextId,
+        holder: &str,
+    ) -> Result<Held, SwapError> {
+        let name =
+            if scope == Some(Scope::Context) { format!("{agent}/{context}") } else { agent.to_string() };
+        self.locks.take(name, holder).await.map_err(|holder| SwapError::Busy { holder })
+    }
+
+    async fn check_seen(&self, request: &SwapRequest, scope: Option<Scope>) -> Result<(), SwapError> {
         let Some(seen) = &request.seen else { return Ok(()) };
-        let context = per_context.then_some(&request.context);
+        let context = (scope == Some(Scope::Context)).then_some(&request.context);
         match self.store.last_swap(&request.agent, context).await? {
             Some(last) if last.id != *seen => Err(SwapError::Changed { last: Box::new(last) }),
             _ => Ok(()),
         }
+    }
+
+    /// Runs a swap that has begun, and writes down how it ended.
+    async fn carry_out(
+        self: Arc<Self>,
+        request: SwapRequest,
+        view: &AgentView,
+        actor: &Actor,
+        progress: &watch::Sender<Progress>,
+        held: Held,
+    ) {
+        // The agent was there when the swap began, and the settings do not change.
+        let Some(agent) = self.agents.get(&request.agent) else { return };
+        let mut swap = Run::new(&self, agent, view, &request, progress).finish().await;
+        let now = self.clock.now();
+        swap.finished_at = Some(now);
+        let scope = self.agents.view(agent).await.ok().and_then(|view| view.scope);
+        let minutes = request.minutes.filter(|_| swap.before.is_some());
+        let ended = Ended {
+            swap: &swap,
+            is_agent_wide: scope == Some(Scope::Agent),
+            revert_at: minutes.map(|minutes| now + SignedDuration::from_mins(minutes.into())),
+            entry: &audit_entry(&swap, actor),
+        };
+        let written = self.store.finish_swap(&ended).await;
+        if let Err(error) = &written {
+            tracing::error!(%error, swap = swap.id, "the end of a swap was not written down");
+        }
+        drop(held);
+        self.progress().remove(&swap.id);
+        if scope == Some(Scope::Agent) && swap.outcome.is_success() {
+            tokio::spawn(Arc::clone(&self).look_again(swap.clone()));
+        }
+        let is_lost = written.is_err();
+        progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost });
     }
 
     /// Sends a control message and reads the reply. The configuration beside it is what the agent's own state

@@ -1,7 +1,7 @@
 //! The audit: written, never changed. The schema refuses updates and deletions.
 
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::{Store, StoreError, time};
 use crate::domain::audit::{Entry, NewEntry};
@@ -9,23 +9,7 @@ use crate::domain::audit::{Entry, NewEntry};
 impl Store {
     /// Writes an entry.
     pub async fn audit(&self, entry: &NewEntry) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into audit (at, actor, address, action, object, outcome, before, after, detail, request_id) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        )
-        .bind(self.now())
-        .bind(&entry.actor.name)
-        .bind(&entry.actor.address)
-        .bind(entry.action.as_str())
-        .bind(&entry.object)
-        .bind(&entry.outcome)
-        .bind(&entry.before)
-        .bind(&entry.after)
-        .bind(&entry.detail)
-        .bind(&entry.actor.request_id)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        write(&mut *self.pool.acquire().await?, self.now(), entry).await
     }
 
     /// The newest entries before entry `before` (all with none), at most `limit`.
@@ -47,6 +31,26 @@ impl Store {
             .await?;
         rows.iter().map(read).collect()
     }
+}
+
+pub(super) async fn write(tx: &mut SqliteConnection, now: i64, entry: &NewEntry) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into audit (at, actor, address, action, object, outcome, before, after, detail, request_id) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(now)
+    .bind(&entry.actor.name)
+    .bind(&entry.actor.address)
+    .bind(entry.action.as_str())
+    .bind(&entry.object)
+    .bind(&entry.outcome)
+    .bind(&entry.before)
+    .bind(&entry.after)
+    .bind(&entry.detail)
+    .bind(&entry.actor.request_id)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Result<Entry, StoreError> {

@@ -1,16 +1,18 @@
 //! Contexts as last seen, and what was found out about agents.
 
+use jiff::Timestamp;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::{Store, StoreError, json, time, word};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::control::AgentConfig;
-use crate::domain::swap::Swap;
+use crate::domain::swap::{Outcome, Swap};
 
-const SELECT: &str = "select c.agent, c.context, c.config, c.read_at, c.last_swap, s.outcome, s.actor, s.started_at \
-                      from contexts c left join swaps s on s.id = c.last_swap";
+const SELECT: &str = "select c.*, s.outcome, s.actor, s.started_at, r.due_at \
+                      from contexts c left join swaps s on s.id = c.last_swap \
+                      left join reverts r on r.agent = c.agent and r.context = c.context";
 
 impl Store {
     /// The contexts known here, those swapped last first, at most `limit`.
@@ -49,31 +51,83 @@ impl Store {
         )
         .bind(agent.as_str())
         .bind(context.as_str())
-        .bind(serde_json::to_string(config).unwrap_or_default())
+        .bind(text(config))
         .bind(self.now())
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
-    /// Notes a swap that has ended. A refused one does not make a context known: nothing was sent to it.
-    pub(super) async fn note_swap(&self, swap: &Swap) -> Result<(), StoreError> {
-        if swap.outcome == crate::domain::swap::Outcome::Refused {
-            return Ok(());
+    /// Changes what people say about a context: its label, whether it is pinned, whether it is kept. Returns
+    /// whether there is such a context.
+    pub async fn describe_context(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+        label: Option<&str>,
+        is_pinned: bool,
+        is_kept: bool,
+    ) -> Result<bool, StoreError> {
+        let statement =
+            "update contexts set label = $3, pinned = $4, keep = $5 where agent = $1 and context = $2";
+        let done = sqlx::query(statement)
+            .bind(agent.as_str())
+            .bind(context.as_str())
+            .bind(label)
+            .bind(is_pinned)
+            .bind(is_kept)
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Forgets a context; its swaps stay in the history. Returns whether there was one.
+    pub async fn forget_context(&self, agent: &AgentName, context: &ContextId) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let mut gone = 0;
+        for statement in [
+            "delete from reverts where agent = $1 and context = $2",
+            "delete from contexts where agent = $1 and context = $2",
+        ] {
+            let done =
+                sqlx::query(statement).bind(agent.as_str()).bind(context.as_str()).execute(&mut *tx).await?;
+            gone = done.rows_affected();
         }
-        sqlx::query(
-            "insert into contexts (agent, context, last_swap) values ($1, $2, $3) \
-             on conflict (agent, context) do update set last_swap = excluded.last_swap",
-        )
-        .bind(swap.agent.as_str())
-        .bind(swap.context.as_str())
-        .bind(&swap.id)
-        .execute(&self.pool)
-        .await?;
-        match &swap.after {
-            Some(config) => self.note_config(&swap.agent, &swap.context, config).await,
-            None => Ok(()),
-        }
+        tx.commit().await?;
+        Ok(gone > 0)
+    }
+
+    /// Timed swaps whose time is up: agent, context and the swap to undo.
+    pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>, StoreError> {
+        let statement =
+            "select agent, context, swap from reverts where due_at <= $1 order by due_at limit 100";
+        let rows = sqlx::query(statement).bind(self.now()).fetch_all(&self.pool).await?;
+        rows.iter()
+            .map(|row| {
+                let agent = word("agent name", &row.try_get::<String, _>(0)?)?;
+                Ok((agent, word("context id", &row.try_get::<String, _>(1)?)?, row.try_get(2)?))
+            })
+            .collect()
+    }
+
+    /// Puts a timed swap's end off to `due_at`, or takes it back.
+    pub async fn move_revert(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let statement = match due_at {
+            Some(_) => "update reverts set due_at = $3 where agent = $1 and context = $2",
+            None => "delete from reverts where agent = $1 and context = $2 and $3 is null",
+        };
+        sqlx::query(statement)
+            .bind(agent.as_str())
+            .bind(context.as_str())
+            .bind(due_at.map(Timestamp::as_millisecond))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// The scope found out for an agent.
@@ -101,6 +155,53 @@ impl Store {
     }
 }
 
+/// Notes a swap that has ended. A refused one does not make a context known: nothing was sent to it.
+pub(super) async fn note_swap(
+    tx: &mut SqliteConnection,
+    now: i64,
+    swap: &Swap,
+    is_agent_wide: bool,
+) -> Result<(), StoreError> {
+    if swap.outcome == Outcome::Refused {
+        return Ok(());
+    }
+    let after = swap.after.as_ref().map(text);
+    let selected = after.clone().filter(|_| swap.outcome.is_success());
+    sqlx::query(
+        "insert into contexts (agent, context, last_swap, config, read_at, selected) \
+         values ($1, $2, $3, $4, case when $4 is null then null else $5 end, $6) \
+         on conflict (agent, context) do update set last_swap = excluded.last_swap, \
+         config = coalesce(excluded.config, config), read_at = coalesce(excluded.read_at, read_at), \
+         selected = coalesce(excluded.selected, selected)",
+    )
+    .bind(swap.agent.as_str())
+    .bind(swap.context.as_str())
+    .bind(&swap.id)
+    .bind(&after)
+    .bind(now)
+    .bind(&selected)
+    .execute(&mut *tx)
+    .await?;
+    if let (true, Some(after)) = (is_agent_wide, &selected) {
+        // One model for all: the others are where this one is, and nobody selected that for them.
+        sqlx::query(
+            "update contexts set config = $3, read_at = $4, selected = null where agent = $1 and context <> $2",
+        )
+        .bind(swap.agent.as_str())
+        .bind(swap.context.as_str())
+        .bind(after)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The types written here have text keys only, so that JSON can hold them.
+fn text(config: &AgentConfig) -> String {
+    serde_json::to_string(config).unwrap_or_default()
+}
+
 fn read(row: &SqliteRow) -> Result<KnownContext, StoreError> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     let at = |column: &str| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
@@ -108,6 +209,11 @@ fn read(row: &SqliteRow) -> Result<KnownContext, StoreError> {
         agent: word("agent name", &row.try_get::<String, _>("agent")?)?,
         context: word("context id", &row.try_get::<String, _>("context")?)?,
         config: text("config")?.map(|config| json("configuration", &config)).transpose()?,
+        selected: text("selected")?.map(|config| json("configuration", &config)).transpose()?,
+        label: text("label")?,
+        is_pinned: row.try_get("pinned")?,
+        is_kept: row.try_get("keep")?,
+        reverts_at: at("due_at")?,
         read_at: at("read_at")?,
         last_swap: text("last_swap")?,
         last_outcome: text("outcome")?.map(|outcome| word("outcome", &outcome)).transpose()?,

@@ -1,11 +1,13 @@
 //! Swaps and their receipts.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::{Store, StoreError, json, time, word};
+use super::{Store, StoreError, audit, contexts, json, time, word};
 use crate::domain::agent::AgentName;
+use crate::domain::audit::NewEntry;
 use crate::domain::context::ContextId;
 use crate::domain::swap::Swap;
 
@@ -15,40 +17,22 @@ const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, 
 impl Store {
     /// Writes a swap that begins. If Patchbay ends before it does, its outcome stays `unknown`.
     pub async fn begin_swap(&self, swap: &Swap) -> Result<(), StoreError> {
-        self.write_swap(swap).await
+        write(&mut *self.pool.acquire().await?, swap).await
     }
 
-    /// Writes a swap that has ended, and what it says of its context.
-    pub async fn finish_swap(&self, swap: &Swap) -> Result<(), StoreError> {
-        self.write_swap(swap).await?;
-        self.note_swap(swap).await
-    }
-
-    async fn write_swap(&self, swap: &Swap) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
-             proof, outcome, fault, started_at, finished_at) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
-             on conflict (id) do update set config_before = excluded.config_before, \
-             config_after = excluded.config_after, steps = excluded.steps, proof = excluded.proof, \
-             outcome = excluded.outcome, fault = excluded.fault, finished_at = excluded.finished_at",
-        )
-        .bind(&swap.id)
-        .bind(swap.agent.as_str())
-        .bind(swap.context.as_str())
-        .bind(&swap.actor)
-        .bind(swap.model.as_ref().map(ToString::to_string))
-        .bind(text(&swap.prompt))
-        .bind(swap.before.as_ref().map(text))
-        .bind(swap.after.as_ref().map(text))
-        .bind(text(&swap.steps))
-        .bind(swap.proof.as_ref().map(text))
-        .bind(swap.outcome.as_str())
-        .bind(swap.fault.as_ref().map(text))
-        .bind(swap.started_at.as_millisecond())
-        .bind(swap.finished_at.map(jiff::Timestamp::as_millisecond))
-        .execute(&self.pool)
-        .await?;
+    /// Writes, as one: a swap that has ended, what it says of its context, when it is to be undone, and its
+    /// audit entry.
+    pub async fn finish_swap(&self, ended: &Ended<'_>) -> Result<(), StoreError> {
+        let Ended { swap, is_agent_wide, revert_at, entry } = ended;
+        let mut tx = self.pool.begin().await?;
+        write(&mut tx, swap).await?;
+        contexts::note_swap(&mut tx, self.now(), swap, *is_agent_wide).await?;
+        if swap.outcome.is_success() {
+            // Whatever was to end a former swap is over with this one.
+            set_revert(&mut tx, swap, *revert_at).await?;
+        }
+        audit::write(&mut tx, self.now(), entry).await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -103,9 +87,16 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome. Returns
-    /// how many there were.
+    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome, and notes
+    /// them at their contexts. Returns how many there were.
     pub async fn close_unfinished_swaps(&self) -> Result<u64, StoreError> {
+        sqlx::query(
+            "insert into contexts (agent, context, last_swap) \
+             select agent, context, max(id) from swaps where finished_at is null group by agent, context \
+             on conflict (agent, context) do update set last_swap = excluded.last_swap",
+        )
+        .execute(&self.pool)
+        .await?;
         let done =
             sqlx::query("update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null")
                 .bind(self.now())
@@ -113,6 +104,64 @@ impl Store {
                 .await?;
         Ok(done.rows_affected())
     }
+}
+
+/// A swap that has ended, and what is written with it.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// The swap.
+    pub swap: &'a Swap,
+    /// It changed all contexts of the agent.
+    pub is_agent_wide: bool,
+    /// When it is to be undone.
+    pub revert_at: Option<Timestamp>,
+    /// Its audit entry.
+    pub entry: &'a NewEntry,
+}
+
+async fn write(tx: &mut SqliteConnection, swap: &Swap) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
+         proof, outcome, fault, started_at, finished_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         on conflict (id) do update set config_before = excluded.config_before, \
+         config_after = excluded.config_after, steps = excluded.steps, proof = excluded.proof, \
+         outcome = excluded.outcome, fault = excluded.fault, finished_at = excluded.finished_at",
+    )
+    .bind(&swap.id)
+    .bind(swap.agent.as_str())
+    .bind(swap.context.as_str())
+    .bind(&swap.actor)
+    .bind(swap.model.as_ref().map(ToString::to_string))
+    .bind(text(&swap.prompt))
+    .bind(swap.before.as_ref().map(text))
+    .bind(swap.after.as_ref().map(text))
+    .bind(text(&swap.steps))
+    .bind(swap.proof.as_ref().map(text))
+    .bind(swap.outcome.as_str())
+    .bind(swap.fault.as_ref().map(text))
+    .bind(swap.started_at.as_millisecond())
+    .bind(swap.finished_at.map(jiff::Timestamp::as_millisecond))
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+async fn set_revert(tx: &mut SqliteConnection, swap: &Swap, at: Option<Timestamp>) -> Result<(), StoreError> {
+    sqlx::query("delete from reverts where agent = $1 and context = $2")
+        .bind(swap.agent.as_str())
+        .bind(swap.context.as_str())
+        .execute(&mut *tx)
+        .await?;
+    let Some(at) = at else { return Ok(()) };
+    sqlx::query("insert into reverts (agent, context, swap, due_at) values ($1, $2, $3, $4)")
+        .bind(swap.agent.as_str())
+        .bind(swap.context.as_str())
+        .bind(&swap.id)
+        .bind(at.as_millisecond())
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 /// The types written here have text keys only, so that JSON can hold them.

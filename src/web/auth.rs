@@ -1,6 +1,7 @@
 //! Who is there: a login session for people, HTTP Basic for scripts.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ struct Shared {
 }
 
 /// Someone who is logged in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct User {
     name: String,
     tag: Vec<u8>,
@@ -47,6 +48,13 @@ pub(super) struct User {
 pub(super) struct Credentials {
     pub(super) username: String,
     pub(super) password: SecretString,
+}
+
+/// The session layer writes users to the log at level debug: without what is made of the password.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl AuthUser for User {
@@ -142,6 +150,8 @@ fn to_login(state: &AppState, request: &Request) -> Response {
         Wants::Page => Redirect::to(&login).into_response(),
         Wants::Fragment => {
             let mut response = unauthorized("The session has ended.");
+            // With it a browser would ask for name and password in a window of its own.
+            response.headers_mut().remove(header::WWW_AUTHENTICATE);
             if let Ok(login) = HeaderValue::from_str(&login) {
                 response.headers_mut().insert("HX-Redirect", login);
             }
@@ -207,7 +217,8 @@ pub(super) fn local_next<'a>(next: &'a str, base: &str) -> Option<&'a str> {
     // The parser that browsers' rules were written down for decides in the end.
     let root: url::Url = "http://patchbay.invalid/".parse().ok()?;
     let joined = root.join(next).ok()?;
-    let stays = joined.host_str() == Some("patchbay.invalid") && joined.path().starts_with(base);
+    let stays_below = joined.path().strip_prefix(base).is_some_and(|below| below.starts_with('/'));
+    let stays = joined.host_str() == Some("patchbay.invalid") && stays_below;
     (is_local && stays).then_some(next)
 }
 
@@ -239,7 +250,7 @@ mod tests {
             assert_eq!(local_next(bad, ""), None, "{bad:?}");
         }
         assert_eq!(local_next("/a/b/models", "/a/b"), Some("/a/b/models"));
-        for bad in ["/models", "/a/bc", "/a/b/../../x", "/a/b//../../../x"] {
+        for bad in ["/models", "/a/bc", "/a/b/../../x", "/a/b/../bc", "/a/b//../../../x"] {
             assert_eq!(local_next(bad, "/a/b"), None, "{bad:?}");
         }
     }

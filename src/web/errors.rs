@@ -15,7 +15,9 @@ use serde_json::json;
 
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
+use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
+use crate::domain::words::sentence;
 use crate::services::keys::KeyChangeError;
 use crate::services::registry::ModelError;
 use crate::services::switcher::{ReadError, SwapError};
@@ -50,7 +52,7 @@ impl Problem {
             _ => StatusCode::BAD_GATEWAY,
         };
         let (title, advice) = explain(error);
-        Self::new(status, title, capitalised(&error.to_string()), advice)
+        Self::new(status, title, sentence(error), advice)
     }
 
     fn of_agent(error: &AgentError) -> Self {
@@ -59,7 +61,7 @@ impl Problem {
             other => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent failed",
-                capitalised(&other.to_string()),
+                sentence(other),
                 "Look at the agent's log.",
             ),
         }
@@ -72,6 +74,18 @@ impl Problem {
             Some(before) => format!("The former model {} or its prompt cannot be sent.", before.spec_text()),
         };
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This swap cannot be undone", detail, "Switch by hand.")
+    }
+
+    /// A label that is too long.
+    pub(super) fn bad_label() -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "The label is too long", "A label has at most 80 characters.", "Shorten it.")
+    }
+
+    /// Too much runs already.
+    pub(super) fn busy(why: &str) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "Too much at once", sentence(&why), "Wait until some of it has ended.")
     }
 
     /// The session store failed.
@@ -140,11 +154,6 @@ fn explain(error: &ClientError) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::of_store(&error)
@@ -157,13 +166,33 @@ impl From<KeyChangeError> for Problem {
             KeyChangeError::Unknown => Self::not_found("The key"),
             KeyChangeError::Proxy(error) => Self::of_client(&error),
             KeyChangeError::Store(error) => error.into(),
+            KeyChangeError::Changed => Self::new(
+                StatusCode::CONFLICT,
+                "The key has changed",
+                "Its settings were changed by someone else since you loaded the form. Nothing was sent.",
+                "Look at what has changed, then try again.",
+            ),
+            KeyChangeError::AliasTaken(_) | KeyChangeError::NotConfirmed | KeyChangeError::Expired => {
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "Not done",
+                    sentence(&error),
+                    "Go back, and try again.",
+                )
+            }
+            KeyChangeError::NotDone(_) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "The proxy did not do it",
+                sentence(&error),
+                "Look at the key, and at the proxy's log.",
+            ),
         }
     }
 }
 
 impl From<ModelError> for Problem {
     fn from(error: ModelError) -> Self {
-        let detail = capitalised(&format!("{}.", error.to_string().trim_end_matches('.')));
+        let detail = sentence(&error);
         let refused = |status, title, advice| Self::new(status, title, detail.clone(), advice);
         match error {
             ModelError::Unknown => Self::not_found("The deployment"),
@@ -204,7 +233,7 @@ impl From<ReadError> for Problem {
             ReadError::NotSwitchable => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent cannot be switched",
-                capitalised(&error.to_string()),
+                sentence(&error),
                 "Use an agent that understands [HOTSWAP:…] control messages.",
             ),
             ReadError::Store(error) => error.into(),
@@ -214,7 +243,7 @@ impl From<ReadError> for Problem {
 
 impl From<SwapError> for Problem {
     fn from(error: SwapError) -> Self {
-        let detail = capitalised(&error.to_string());
+        let detail = sentence(&error);
         match error {
             SwapError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
             SwapError::Busy { .. } => Self::new(
@@ -223,21 +252,27 @@ impl From<SwapError> for Problem {
                 detail,
                 "Wait until it has ended, then look at the context and try again.",
             ),
-            SwapError::Changed { .. } => Self::new(
+            SwapError::Changed { last } => Self::new(
                 StatusCode::CONFLICT,
                 "The context has changed",
-                detail,
+                format!("{detail} {}", told(&last)),
                 "Look at what has changed, then try again.",
             ),
             SwapError::Store(error) => error.into(),
-            SwapError::Interrupted => Self::new(
+            SwapError::NotWritten(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "The swap was interrupted",
+                "The swap was not written down",
                 detail,
-                "Look at the context.",
+                "Look at the context, and at the log: the database failed.",
             ),
         }
     }
+}
+
+/// Who asked for a swap, of what, and how it ended.
+fn told(swap: &Swap) -> String {
+    let what = swap.model.as_ref().map_or("another prompt", ModelSpec::as_str);
+    format!("{} asked for {what} in {} ({}).", swap.actor, swap.context, swap.outcome.as_str())
 }
 
 impl IntoResponse for Problem {

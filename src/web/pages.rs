@@ -44,7 +44,7 @@ impl Trouble {
 }
 
 /// When a copy was made, for the stamp above a table.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct AsOf {
     /// The time; none where there is no copy.
     pub(super) at: Option<Timestamp>,

@@ -46,6 +46,40 @@ pub mod route {
     pub const KEYS: &str = "/keys";
     /// One key.
     pub const KEY: &str = "/keys/{hash}";
+    /// The keys of the filter, for a spreadsheet.
+    pub const KEYS_CSV: &str = "/keys.csv";
+    /// The form of a new key.
+    pub const KEYS_NEW: &str = "/keys/new";
+    /// Which keys may call which models.
+    pub const KEYS_MATRIX: &str = "/keys/matrix";
+    /// Prepares a change of many keys.
+    pub const KEYS_BULK: &str = "/keys/bulk";
+    /// Begins a change of many keys.
+    pub const KEYS_BULK_RUN: &str = "/keys/bulk/run";
+    /// A change of many keys.
+    pub const KEYS_JOB: &str = "/keys/bulk/{id}";
+    /// Tries again what failed of it.
+    pub const KEYS_JOB_RETRY: &str = "/keys/bulk/{id}/retry";
+    /// Stops it.
+    pub const KEYS_JOB_CANCEL: &str = "/keys/bulk/{id}/cancel";
+    /// The form of a key's settings.
+    pub const KEY_EDIT: &str = "/keys/{hash}/edit";
+    /// A new key's secret, once.
+    pub const KEY_SECRET: &str = "/keys/{hash}/secret";
+    /// Lets a key call certain models alone.
+    pub const KEY_RESTRICT: &str = "/keys/{hash}/restrict";
+    /// Lets a key call one model more.
+    pub const KEY_ALLOW: &str = "/keys/{hash}/allow";
+    /// Sets a key aside.
+    pub const KEY_BLOCK: &str = "/keys/{hash}/block";
+    /// Takes a key back.
+    pub const KEY_UNBLOCK: &str = "/keys/{hash}/unblock";
+    /// Deletes a key.
+    pub const KEY_DELETE: &str = "/keys/{hash}/delete";
+    /// Makes a new key in the place of another.
+    pub const KEY_REPLACE: &str = "/keys/{hash}/replace";
+    /// Lets a replaced key live on.
+    pub const KEY_KEEP: &str = "/keys/{hash}/keep";
     /// Lets a key call every model.
     pub const KEY_RELAX: &str = "/keys/{hash}/relax";
     /// The switcher.
@@ -58,6 +92,20 @@ pub mod route {
     pub const CONTEXT_REFRESH: &str = "/contexts/{agent}/{context}/refresh";
     /// Puts back what a context was on before a swap.
     pub const CONTEXT_UNDO: &str = "/contexts/{agent}/{context}/undo";
+    /// Asks a message in a context.
+    pub const CONTEXT_MESSAGE: &str = "/contexts/{agent}/{context}/message";
+    /// An answer as it comes.
+    pub const ASK_EVENTS: &str = "/contexts/{agent}/{context}/asks/{id}/events";
+    /// Label, pin and keep of a context.
+    pub const CONTEXT_DESCRIBE: &str = "/contexts/{agent}/{context}/describe";
+    /// Bulk swaps leave a context alone.
+    pub const CONTEXT_PIN: &str = "/contexts/{agent}/{context}/pin";
+    /// Bulk swaps take a context along.
+    pub const CONTEXT_UNPIN: &str = "/contexts/{agent}/{context}/unpin";
+    /// Takes a context out of the list.
+    pub const CONTEXT_FORGET: &str = "/contexts/{agent}/{context}/forget";
+    /// A swap as it goes on.
+    pub const SWAP_EVENTS: &str = "/switch/{id}/events";
     /// The agents.
     pub const AGENTS: &str = "/agents";
     /// One agent.
@@ -215,6 +263,60 @@ impl Paths {
         self.fill(route::KEY, &[("hash", hash.as_str())])
     }
 
+    /// The form of a new key.
+    #[must_use]
+    pub fn keys_new(&self) -> String {
+        self.at(route::KEYS_NEW)
+    }
+
+    /// The keys of a filter, for a spreadsheet.
+    #[must_use]
+    pub fn keys_csv(&self) -> String {
+        self.at(route::KEYS_CSV)
+    }
+
+    /// Which keys may call which models.
+    #[must_use]
+    pub fn keys_matrix(&self) -> String {
+        self.at(route::KEYS_MATRIX)
+    }
+
+    /// Prepares a change of many keys.
+    #[must_use]
+    pub fn keys_bulk(&self) -> String {
+        self.at(route::KEYS_BULK)
+    }
+
+    /// Begins a change of many keys.
+    #[must_use]
+    pub fn keys_bulk_run(&self) -> String {
+        self.at(route::KEYS_BULK_RUN)
+    }
+
+    /// A change of many keys.
+    #[must_use]
+    pub fn keys_job(&self, id: &str) -> String {
+        self.fill(route::KEYS_JOB, &[("id", id)])
+    }
+
+    /// Tries again what failed of a change of many keys.
+    #[must_use]
+    pub fn keys_job_retry(&self, id: &str) -> String {
+        self.fill(route::KEYS_JOB_RETRY, &[("id", id)])
+    }
+
+    /// Stops a change of many keys.
+    #[must_use]
+    pub fn keys_job_cancel(&self, id: &str) -> String {
+        self.fill(route::KEYS_JOB_CANCEL, &[("id", id)])
+    }
+
+    /// An address below a key's: one of the patterns that have its hash alone.
+    #[must_use]
+    pub fn of_key(&self, route: &str, hash: &KeyHash) -> String {
+        self.fill(route, &[("hash", hash.as_str())])
+    }
+
     /// Lets a key call every model.
     #[must_use]
     pub fn key_relax(&self, hash: &KeyHash) -> String {
@@ -269,6 +371,42 @@ impl Paths {
     #[must_use]
     pub fn context_undo(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_UNDO, agent, context)
+    }
+
+    /// Asks a message in a context.
+    #[must_use]
+    pub fn context_message(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_MESSAGE, agent, context)
+    }
+
+    /// Label, pin and keep of a context.
+    #[must_use]
+    pub fn context_describe(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_DESCRIBE, agent, context)
+    }
+
+    /// Takes a context out of the list.
+    #[must_use]
+    pub fn context_forget(&self, agent: &AgentName, context: &ContextId) -> String {
+        self.of_context(route::CONTEXT_FORGET, agent, context)
+    }
+
+    /// An answer as it comes.
+    #[must_use]
+    pub fn ask_events(&self, agent: &AgentName, context: &ContextId, id: &str) -> String {
+        self.fill(route::ASK_EVENTS, &[("agent", agent.as_str()), ("context", context.as_str()), ("id", id)])
+    }
+
+    /// A swap as it goes on.
+    #[must_use]
+    pub fn swap_events(&self, id: &str) -> String {
+        self.fill(route::SWAP_EVENTS, &[("id", id)])
+    }
+
+    /// The switcher for a context that does not exist yet.
+    #[must_use]
+    pub fn switch_new(&self, agent: &str) -> String {
+        with_query(self.switch(), [("agent", agent), ("new", "1")])
     }
 
     fn of_context(&self, route: &str, agent: &AgentName, context: &ContextId) -> String {

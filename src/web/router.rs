@@ -1,18 +1,21 @@
 //! The routes and the layers around them.
 
+use std::convert::Infallible;
+
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use axum_login::AuthManagerLayerBuilder;
 use serde_json::json;
 use time::Duration;
+use tower::{Service, ServiceExt as _};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::CsrfLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::set_header::SetResponseHeader;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
@@ -54,9 +57,9 @@ pub fn router(state: AppState) -> Router {
     let for_all = Router::new()
         .route(route::HEALTHZ, get(healthz))
         .route(route::READYZ, get(readyz))
-        .nest(route::STATIC, assets_service());
+        .nest_service(route::STATIC, assets_service());
     let app = for_users.merge(pages::login::router()).layer(auth).merge(for_all);
-    around(below(state.paths.base(), app), state)
+    around(below(state.paths.base(), app, state.clone()), state)
 }
 
 /// The layers, the outermost last.
@@ -73,22 +76,28 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Puts the application below a path. A slash at its end is led to the overview.
-fn below(base: &str, app: Router<AppState>) -> Router<AppState> {
+/// Puts the application below a path, with and without a slash at its end: some reverse proxies lead the one
+/// to the other.
+fn below(base: &str, app: Router<AppState>, state: AppState) -> Router<AppState> {
     if base.is_empty() {
         return app;
     }
-    let home = base.to_owned();
-    let slash = get(move || async move { Redirect::permanent(&home) });
-    Router::new().nest(base, app).route(&format!("{base}/"), slash)
+    let home = app.clone().with_state(state).map_request(|mut request: Request| {
+        let query = request.uri().query().map(|query| format!("/?{query}"));
+        *request.uri_mut() = query.and_then(|uri| uri.parse().ok()).unwrap_or_default();
+        request
+    });
+    Router::new().nest(base, app).route_service(&format!("{base}/"), home)
 }
 
-fn assets_service() -> Router<AppState> {
-    let kept =
-        SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, |response: &axum::http::Response<_>| {
-            response.status().is_success().then_some(headers::A_YEAR)
-        });
-    Router::new().fallback_service(assets::service()).layer(kept)
+/// A service and no router: the fallback of a router that is nested twice is lost.
+fn assets_service() -> impl Service<Request, Response: IntoResponse, Error = Infallible, Future: Send> + Clone
+{
+    SetResponseHeader::overriding(
+        assets::service(),
+        header::CACHE_CONTROL,
+        |response: &axum::http::Response<_>| response.status().is_success().then_some(headers::A_YEAR),
+    )
 }
 
 /// The address is logged without its query: people search for what they would not want in a log.

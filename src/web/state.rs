@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::Login;
 use crate::domain::clock::Clock;
 use crate::services::agents::Agents;
+use crate::services::asks::Asks;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{Models, Registry};
@@ -39,6 +40,8 @@ pub struct Parts {
     pub agents: Agents,
     /// The swaps.
     pub switcher: Switcher,
+    /// The questions.
+    pub asks: Asks,
 }
 
 impl AppState {

@@ -12,8 +12,8 @@ use crate::web::paths::with_query;
 /// Rows a page.
 pub(super) const SIZES: [usize; 3] = [50, 100, 200];
 
-/// Longest search text, in characters.
-const MAX_VALUE_CHARS: usize = 300;
+/// Longest value of a parameter, in bytes: names of models have been seen with 4 KB.
+const MAX_VALUE: usize = 8 * 1024;
 
 /// A table's parameters; what is unknown, empty or too long is left out.
 #[derive(Debug, Clone, Default)]
@@ -26,19 +26,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
-        let pairs = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
-        let values = pairs
-            .take(50)
-            .map(|(name, value)| (name.into_owned(), value.trim().to_owned()))
-            .filter(|(name, value)| {
-                name.len() <= 30 && !value.is_empty() && value.chars().count() <= MAX_VALUE_CHARS
-            })
-            .collect();
-        Ok(Self { values })
+        Ok(Self::parse(query.as_deref().unwrap_or_default()))
     }
 }
 
 impl Query {
+    /// Reads the part of an address that follows the question mark.
+    pub(super) fn parse(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let values = pairs
+            .take(50)
+            // What a person types is taken without the blanks around it; a name from a link may have some.
+            .map(|(name, value)| {
+                let value = if name == "q" { value.trim().to_owned() } else { value.into_owned() };
+                (name.into_owned(), value)
+            })
+            .filter(|(name, value)| name.len() <= 30 && !value.is_empty() && value.len() <= MAX_VALUE)
+            .collect();
+        Self { values }
+    }
+
     /// A parameter; empty where it is not given.
     pub(super) fn get(&self, name: &str) -> &str {
         self.values.get(name).map_or("", String::as_str)

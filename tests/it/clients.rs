@@ -4,6 +4,7 @@
 mod agent_control;
 mod agent_dialect;
 mod agent_failures;
+mod agent_stream;
 mod bounds;
 mod proxy_errors;
 mod proxy_keys;

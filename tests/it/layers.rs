@@ -1,5 +1,7 @@
 //! Imports point down only. The map is in the documentation of `src/lib.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

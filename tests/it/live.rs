@@ -1,15 +1,20 @@
 //! The main job against a genuine LiteLLM proxy and a genuine agent, which `tests/live/run` starts.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod keys;
 mod models;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;
+use reqwest::redirect::Policy;
 use secrecy::SecretString;
+use serde_json::json;
 use tokio_util::sync::DropGuard;
 
 use crate::scenario::{self, Stage};
-use crate::support::{Browser, PASSWORD, USER, spawn};
+use crate::support::{Browser, PASSWORD, Page, USER, client, spawn};
 
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: start this test by tests/live/run"))
@@ -32,8 +37,17 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
     (format!("http://{address}"), guard)
 }
 
+/// As the scenario finds the agent's key: it may call one model alone.
+async fn restrict_key() {
+    let body = json!({ "key": setting("LIVE_AGENT_KEY"), "models": ["openai/gpt-5-mini"] });
+    let request = client(Policy::none()).post(format!("{}/key/update", setting("LIVE_PROXY")));
+    let answer = request.bearer_auth(setting("LIVE_MASTER_KEY")).json(&body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+}
+
 #[tokio::test]
 async fn main_job() {
+    restrict_key().await;
     let (base, _guard) = dashboard(&setting("LIVE_MASTER_KEY")).await;
     scenario::run(&Stage {
         browser: Browser::new(&base),
@@ -70,4 +84,97 @@ async fn the_overview_knows_the_proxys_release() {
     assert_eq!(page.status.as_u16(), 200);
     assert!(page.text().contains(&format!("LiteLLM {}", setting("LIVE_VERSION"))), "{}", page.text());
     assert!(page.text().contains("healthy"), "{}", page.text());
+}
+
+/// A dashboard with a user who has logged in, and the agent's key relaxed.
+async fn ready() -> (Browser, DropGuard) {
+    let (base, guard) = dashboard(&setting("LIVE_MASTER_KEY")).await;
+    let browser = Browser::new(&base);
+    browser.post("/login", &[("username", USER), ("password", PASSWORD)]).await;
+    let page = browser.get("/keys").await;
+    let row = format!("table#keys tbody tr[data-alias='{}']", setting("LIVE_KEY_ALIAS"));
+    let hash = page.attributes(&row, "data-hash").remove(0);
+    browser.post(&format!("/keys/{hash}/relax"), &[]).await;
+    (browser, guard)
+}
+
+async fn switch(browser: &Browser, context: &str, model: &str) -> Page {
+    browser.post("/switch", &[("agent", "task-agent"), ("context", context), ("model", model)]).await
+}
+
+#[tokio::test]
+async fn a_question_is_answered_and_a_swap_undone() {
+    let (browser, _guard) = ready().await;
+    assert_eq!(switch(&browser, "undo-demo", "openai/gpt-5-mini").await.outcome(), "verified");
+    assert_eq!(switch(&browser, "undo-demo", "openai/gpt-5").await.outcome(), "verified");
+    let message = [("message", "Which model am I using?")];
+    let page = browser.post("/contexts/task-agent/undo-demo/message", &message).await;
+    assert_eq!(page.status.as_u16(), 200, "{}", page.text());
+    assert!(page.one("#asks .answer").starts_with("I am gpt-5"), "{}", page.text());
+    assert!(page.one("#asks figcaption").contains("openai/gpt-5"), "{}", page.text());
+    let receipt = browser.get("/contexts/task-agent/undo-demo").await;
+    let back = receipt.attributes(".timeline form input[name=swap]", "value").remove(0);
+    let form = [("swap", back.as_str()), ("to", "after")];
+    let page = browser.post("/contexts/task-agent/undo-demo/undo", &form).await;
+    assert_eq!(page.outcome(), "verified", "{}", page.text());
+    assert!(page.one("#receipt .before-after").contains("openai/gpt-5-mini"), "{}", page.text());
+}
+
+#[tokio::test]
+async fn a_prompt_is_set_and_cleared_and_line_breaks_are_sent_where_they_are_understood() {
+    let (browser, _guard) = ready().await;
+    let form = |prompt| [("agent", "task-agent"), ("context", "prompt-demo"), ("prompt", prompt)];
+    let page = browser.post("/switch", &form("Be brief.")).await;
+    assert_eq!(page.outcome(), "verified", "{}", page.text());
+    let page = browser.post("/switch", &form("Be brief.\nBe kind.")).await;
+    let expected = if setting("LIVE_SCOPE") == "context" { (200, "verified") } else { (422, "refused") };
+    assert_eq!((page.status.as_u16(), page.outcome().as_str()), expected, "{}", page.text());
+    let form = [("agent", "task-agent"), ("context", "prompt-demo"), ("clear_prompt", "1")];
+    assert_eq!(browser.post("/switch", &form).await.outcome(), "verified");
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_puts_the_former_model_back() {
+    let (browser, _guard) = ready().await;
+    assert_eq!(switch(&browser, "back-demo", "openai/gpt-5-mini").await.outcome(), "verified");
+    let form = [
+        ("agent", "task-agent"),
+        ("context", "back-demo"),
+        ("model", "openai/gpt-5"),
+        ("message", "FAIL=401"),
+    ];
+    let page = browser.post("/switch", &form).await;
+    assert_eq!((page.status.as_u16(), page.outcome().as_str()), (502, "rolled-back"), "{}", page.text());
+    let page = browser.post("/contexts/task-agent/back-demo/refresh", &[]).await;
+    assert!(page.one("#flash").contains("openai/gpt-5-mini"), "{}", page.text());
+}
+
+/// On ADK agents a turn that runs during a swap undoes it when it ends (measured). It is caught; on the
+/// built-in agent it does not happen.
+#[tokio::test]
+async fn a_swap_that_a_running_turn_undoes_is_caught() {
+    let (browser, _guard) = ready().await;
+    assert_eq!(switch(&browser, "turn-a", "openai/gpt-5-mini").await.outcome(), "verified");
+    let slow = [("message", "SLEEP=3 Which model?")];
+    let asking = browser.post("/contexts/task-agent/turn-a/message", &slow);
+    let switching = async {
+        tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+        switch(&browser, "turn-b", "openai/gpt-5").await
+    };
+    let (asked, swapped) = tokio::join!(asking, switching);
+    assert_eq!((asked.status.as_u16(), swapped.outcome().as_str()), (200, "verified"), "{}", swapped.text());
+    let is_wide = setting("LIVE_SCOPE") == "agent";
+    let mut is_caught = false;
+    for _ in 0..60 {
+        let page = browser.get("/contexts/task-agent/turn-b").await;
+        is_caught = page.all(".notice.warn[role=alert]").iter().any(|text| text.contains("running turn"));
+        if is_caught || !is_wide {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    assert_eq!(is_caught, is_wide);
+    let page = browser.post("/contexts/task-agent/turn-b/refresh", &[]).await;
+    let on = if is_wide { "openai/gpt-5-mini" } else { "openai/gpt-5" };
+    assert!(page.one("#flash").ends_with(&format!("is on {on}.")), "{}", page.one("#flash"));
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod clients;
+mod keys;
 mod layers;
 mod live;
 mod main_job;
@@ -9,3 +10,5 @@ mod models;
 mod sandbox;
 mod scenario;
 mod support;
+mod swaps;
+mod web;

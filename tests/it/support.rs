@@ -1,4 +1,5 @@
 //! A dashboard with a sandbox proxy and an agent beside it, all on loopback, and a browser-like client.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::net::SocketAddr;
 use std::str::FromStr as _;
@@ -11,7 +12,7 @@ use patchbay::clients::litellm;
 use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;
 use patchbay::sandbox::{self, Database, Generation, World};
-use patchbay::services::switcher;
+use patchbay::services::switcher::{self, Switcher};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use scraper::{Html, Selector};
 use secrecy::SecretString;
@@ -52,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) database_url: String,
     pub(crate) timeouts: Timeouts,
     pub(crate) is_default_password: bool,
+    /// The dashboard's clock; the sandbox keeps its own.
+    pub(crate) clock: Clock,
     /// Register the guide's models and issue the agent's key.
     pub(crate) is_furnished: bool,
 }
@@ -69,9 +72,14 @@ impl Default for Setup {
             database_url: "sqlite::memory:".to_owned(),
             timeouts: Timeouts {
                 proxy: litellm::Timeouts { admin: second, chat: 5 * second },
-                agents: switcher::Timeouts { control: second, message: 5 * second },
+                agents: switcher::Timeouts {
+                    control: second,
+                    message: 5 * second,
+                    look_again: [Duration::from_millis(200), Duration::from_millis(500)],
+                },
             },
             is_default_password: false,
+            clock: Clock::system(),
             is_furnished: true,
         }
     }
@@ -85,10 +93,24 @@ pub(crate) struct TestApp {
     pub(crate) agent_key: SecretString,
     /// The agent's key as its hash.
     pub(crate) agent_key_hash: String,
+    config: Config,
+    clock: Clock,
+    timeouts: Timeouts,
     guards: Vec<DropGuard>,
+    /// The dashboard's switcher, whose background work tests do by hand.
+    switcher: Option<Switcher>,
 }
 
 impl TestApp {
+    pub(crate) fn switcher(&self) -> &Switcher {
+        self.switcher.as_ref().unwrap()
+    }
+
+    /// Where the agent is, for a control message from elsewhere.
+    pub(crate) fn agent_url(&self) -> &Url {
+        &self.config.agents[0].1
+    }
+
     pub(crate) async fn start() -> Self {
         Self::with(Setup::default()).await
     }
@@ -111,14 +133,12 @@ impl TestApp {
         };
         let agent_key = SecretString::from(key["key"].as_str().unwrap());
         world.set_database(setup.database);
-        let agent = match setup.agent {
-            Some(agent) => agent,
-            None => {
-                let (address, guard) =
-                    spawn(agent::router(agent_options(&sandbox, &agent_key)).unwrap()).await;
-                guards.push(guard);
-                format!("http://{address}/a2a/litellm_agent")
-            }
+        let agent = if let Some(agent) = setup.agent {
+            agent
+        } else {
+            let (address, guard) = spawn(agent::router(agent_options(&sandbox, &agent_key)).unwrap()).await;
+            guards.push(guard);
+            format!("http://{address}/a2a/litellm_agent")
         };
         let config = Config {
             bind: "127.0.0.1:0".parse().unwrap(),
@@ -134,21 +154,40 @@ impl TestApp {
             agents: vec![("task-agent".parse().unwrap(), Url::parse(&agent).unwrap())],
             agent_key: Some(agent_key.clone()),
         };
-        let app = App::build(config, Clock::system(), setup.timeouts).await.unwrap();
-        let (address, guard) = spawn(app.router.clone()).await;
-        guards.push(guard);
         let agent_key_hash = key["token"].as_str().unwrap().to_owned();
-        Self {
-            base: format!("http://{address}{}", setup.base_path),
+        let (clock, timeouts) = (setup.clock, setup.timeouts);
+        let mut app = Self {
+            base: String::new(),
             world,
             sandbox,
             agent_key,
             agent_key_hash,
+            config,
+            clock,
+            timeouts,
             guards,
-        }
+            switcher: None,
+        };
+        app.start_dashboard().await;
+        app
     }
 
-    /// Stops what was started last but `count` servers: the dashboard is the last of them.
+    async fn start_dashboard(&mut self) {
+        let app = App::build(self.config.clone(), self.clock.clone(), self.timeouts).await.unwrap();
+        let (address, guard) = spawn(app.router.clone()).await;
+        self.guards.push(guard);
+        self.switcher = Some(app.switcher().clone());
+        self.base = format!("http://{address}{}", self.config.base_path);
+    }
+
+    /// Stops the dashboard alone and starts it again, on the same database, with other settings.
+    pub(crate) async fn restart(&mut self, change: impl FnOnce(&mut Config)) {
+        self.guards.pop();
+        change(&mut self.config);
+        self.start_dashboard().await;
+    }
+
+    /// Stops the first `count` servers: the sandbox, then the built-in agent where there is one.
     pub(crate) fn stop_first(&mut self, count: usize) {
         drop(self.guards.drain(..count));
     }
@@ -168,7 +207,7 @@ impl TestApp {
 
     /// A script, with HTTP Basic.
     pub(crate) fn script(&self) -> Script {
-        Script { http: client(redirect::Policy::none()), base: self.base.clone() }
+        Script::new(&self.base)
     }
 
     /// A request to the sandbox with its master key.
@@ -232,8 +271,17 @@ impl Browser {
         Self { http: client(redirect::Policy::limited(5)), base: base.to_owned() }
     }
 
+    /// The same cookies at a dashboard that was started again.
+    pub(crate) fn moved(&self, app: &TestApp) -> Self {
+        Self { http: self.http.clone(), base: app.base.clone() }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Page {
-        self.send(self.http.get(format!("{}{path}", self.base))).await
+        self.send(self.http.get(self.url(path))).await
     }
 
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
@@ -258,6 +306,10 @@ pub(crate) struct Script {
 }
 
 impl Script {
+    pub(crate) fn new(base: &str) -> Self {
+        Self { http: client(redirect::Policy::none()), base: base.to_owned() }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send(self.http.get(format!("{}{path}", self.base))).await
     }

@@ -30,7 +30,7 @@ pub(super) enum TaskState {
 
 impl TaskState {
     /// `completed` in 0.3, `TASK_STATE_COMPLETED` in 1.0.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let word = text.strip_prefix("TASK_STATE_").unwrap_or(text).to_ascii_lowercase().replace('_', "-");
         Some(match word.as_str() {
             "submitted" | "working" => Self::Running,
@@ -125,6 +125,11 @@ fn read_task(task: Task) -> Result<Progress, AgentError> {
         }
         ended => Err(ended.error(&said)),
     }
+}
+
+/// The text in the parts of a message or an artifact.
+pub(super) fn text_in(holder: &Value) -> String {
+    Artifact::deserialize(holder).map(|holder| text_of(&holder.parts)).unwrap_or_default()
 }
 
 fn text_of(parts: &[Part]) -> String {

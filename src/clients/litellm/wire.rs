@@ -219,8 +219,15 @@ impl<'de> Take<'de> for Models {
 #[derive(Deserialize)]
 struct Entry(#[serde(deserialize_with = "scalar")] Option<String>);
 
+/// `POST /key/generate`: the only answer that holds the secret.
+#[derive(Deserialize)]
+pub(super) struct Generated {
+    #[serde(default, deserialize_with = "scalar")]
+    pub(super) key: Option<String>,
+}
+
 /// `2026-11-22T07:53:29.213000Z` in lists, `…+00:00` in single answers; without either it is UTC as well.
-fn time(text: &str) -> Option<Timestamp> {
+pub(super) fn time(text: &str) -> Option<Timestamp> {
     let local = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok();
     text.parse().ok().or_else(|| Some(local()?.timestamp()))
 }

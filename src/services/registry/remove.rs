@@ -53,14 +53,15 @@ impl Models {
     pub async fn radius(&self, id: &str, name: &str) -> Result<Radius, ModelError> {
         let (registry, keys) = tokio::join!(self.inner.registry.deployments(), self.inner.keys.view());
         let contexts = self.inner.store.contexts(CONTEXTS).await?;
-        let names = |key: &VirtualKey| matches!(&key.access, Access::List(models) if models.iter().any(|m| m == name));
-        let keys_total = keys.keys.iter().filter(|key| names(key)).count();
+        let names =
+            |access: &Access| matches!(access, Access::List(models) if models.iter().any(|m| m == name));
+        let (keys_total, naming) = keys.keys.callers(&names, NAMED);
         let on_it = |context: &&KnownContext| {
             context.config.as_ref().is_some_and(|config| config.spec_text() == name)
         };
         let siblings = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
         Ok(Radius {
-            keys: keys.keys.iter().filter(|key| names(key)).take(NAMED).map(|key| (**key).clone()).collect(),
+            keys: naming,
             keys_total,
             keys_are_complete: keys.is_complete,
             contexts_total: contexts.iter().filter(on_it).count(),

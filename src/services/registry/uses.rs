@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::domain::key::{Access, VirtualKey, wildcard_matches};
+use crate::domain::key::{Access, wildcard_matches};
+use crate::services::keys::index::Index;
 use crate::services::registry::Models;
-
-type AllKeys = Arc<Vec<Arc<VirtualKey>>>;
 
 /// The last count, as long as the copy of the keys is the same.
 #[derive(Default)]
@@ -15,7 +14,7 @@ pub(super) struct Uses(Mutex<Option<Arc<KeyCount>>>);
 /// Keys by what they name.
 #[derive(Debug)]
 pub struct KeyCount {
-    of: AllKeys,
+    of: Index,
     /// Keys that may call everything.
     all: usize,
     /// Keys by name, group or wildcard.
@@ -26,7 +25,7 @@ pub struct KeyCount {
 }
 
 impl KeyCount {
-    fn new(of: AllKeys, is_complete: bool) -> Self {
+    fn new(of: Index, is_complete: bool) -> Self {
         let mut all = 0;
         let mut by_entry: HashMap<String, Vec<u32>> = HashMap::new();
         for (number, key) in of.iter().enumerate() {
@@ -74,7 +73,7 @@ impl Models {
         tokio::spawn(async move { keys.view().await });
         let mut last = self.inner.uses.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = last.as_ref()
-            && Arc::ptr_eq(&count.of, &view.keys)
+            && count.of.is(&view.keys)
             && count.is_complete == view.is_complete
         {
             return Some(Arc::clone(count));

@@ -1,8 +1,11 @@
 //! One swap, step by step.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::Parts;
+use tokio::sync::watch;
+
+use super::{Parts, Progress};
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
@@ -12,11 +15,10 @@ use crate::domain::redact;
 use crate::domain::swap::{
     Fault, Outcome, PromptChange, Proof, Step, StepKind, StepResult, Swap, SwapRequest,
 };
+use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
+use crate::services::asks::MAX_ANSWER_CHARS;
 use crate::services::registry::serving;
-
-/// Longest answer that a receipt keeps, in characters.
-const MAX_ANSWER_CHARS: usize = 20_000;
 
 /// A swap that goes on no further.
 struct Stop {
@@ -89,6 +91,7 @@ pub(super) struct Run<'a> {
     agent: &'a KnownAgent,
     view: &'a AgentView,
     request: &'a SwapRequest,
+    progress: &'a watch::Sender<Progress>,
     swap: Swap,
     /// Whether anything was sent that may have changed the agent.
     is_touched: bool,
@@ -100,9 +103,10 @@ impl<'a> Run<'a> {
         agent: &'a KnownAgent,
         view: &'a AgentView,
         request: &'a SwapRequest,
-        swap: Swap,
+        progress: &'a watch::Sender<Progress>,
     ) -> Self {
-        Self { parts, agent, view, request, swap, is_touched: false }
+        let swap = progress.borrow().swap.clone();
+        Self { parts, agent, view, request, progress, swap, is_touched: false }
     }
 
     /// Runs all steps. The receipt says how it ended.
@@ -121,6 +125,15 @@ impl<'a> Run<'a> {
         self.swap
     }
 
+    /// Says that a step begins.
+    fn begin(&self, kind: StepKind) -> Instant {
+        self.progress.send_modify(|progress| {
+            progress.swap.clone_from(&self.swap);
+            progress.doing = Some(kind);
+        });
+        Instant::now()
+    }
+
     /// Notes a step, and passes on what it brought.
     fn note(&mut self, kind: StepKind, started: Instant, seen: Result<Seen, Stop>) -> Result<(), ()> {
         let (result, detail, end) = match seen {
@@ -136,15 +149,15 @@ impl<'a> Run<'a> {
     }
 
     async fn before_touching(&mut self) -> Result<(), Outcome> {
-        let started = Instant::now();
+        let started = self.begin(StepKind::Preflight);
         let seen = self.preflight().await;
         self.note(StepKind::Preflight, started, seen).map_err(|()| Outcome::Refused)?;
         if let (true, Some(model)) = (self.request.probe, self.request.model.clone()) {
-            let started = Instant::now();
+            let started = self.begin(StepKind::Probe);
             let seen = self.probe(&model).await;
             self.note(StepKind::Probe, started, seen).map_err(|()| Outcome::Refused)?;
         }
-        let started = Instant::now();
+        let started = self.begin(StepKind::ReadBefore);
         let seen = self.read_before().await;
         self.note(StepKind::ReadBefore, started, seen).map_err(|()| Outcome::Failed)
     }
@@ -175,12 +188,13 @@ impl<'a> Run<'a> {
             ));
         }
         if let Some(model) = &self.request.model {
-            let registry = self.parts.registry.deployments().await;
-            if let Some(problem) = registry.problem {
-                return Err(problem.into());
+            let mut deployments = self.deployments().await?;
+            if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
+                // It may have been registered since the copy was made.
+                self.parts.registry.drop_copy();
+                deployments = self.deployments().await?;
             }
-            let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
-            let serving = serving(deployments, model.as_str());
+            let serving = serving(&deployments, model.as_str());
             seen.push(check_registered(model, &serving)?);
             let (permitted, text) = self.check_key(model, &serving).await?;
             is_unsure |= !permitted;
@@ -188,6 +202,15 @@ impl<'a> Run<'a> {
         }
         let detail = seen.join(" ");
         Ok(if is_unsure { Seen::warning(detail) } else { Seen::done(detail) })
+    }
+
+    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, Stop> {
+        self.parts.registry.forget_failure();
+        let registry = self.parts.registry.deployments().await;
+        match registry.problem {
+            Some(problem) => Err(problem.into()),
+            None => Ok(registry.value.unwrap_or_default()),
+        }
     }
 
     /// Whether the agent's key may call the model; false beside the text where nobody can tell.
@@ -255,7 +278,7 @@ impl<'a> Run<'a> {
             let prompt = self.send_control(StepKind::Prompt, &message).await?;
             said = if prompt == Said::Yes { said } else { prompt };
         }
-        let started = Instant::now();
+        let started = self.begin(StepKind::ReadBack);
         let read = self.read_back(said).await;
         let outcome = match &read {
             Ok((outcome, _)) => *outcome,
@@ -263,7 +286,7 @@ impl<'a> Run<'a> {
         };
         self.note(StepKind::ReadBack, started, read.map(|(_, seen)| seen))?;
         let Some(message) = self.request.message.clone() else { return Ok(outcome) };
-        let started = Instant::now();
+        let started = self.begin(StepKind::Prove);
         let proof = self.prove(&message, started).await;
         let proven = matches!(proof, Ok((true, _)));
         self.note(StepKind::Prove, started, proof.map(|(_, seen)| seen))?;
@@ -271,7 +294,7 @@ impl<'a> Run<'a> {
     }
 
     async fn send_control(&mut self, kind: StepKind, message: &ControlMessage) -> Result<Said, ()> {
-        let started = Instant::now();
+        let started = self.begin(kind);
         let result = self.control(message).await;
         // A refusal in the agent's own words leaves it as it was; anything else may have changed it.
         self.is_touched |= !matches!(&result, Ok((Reply::Refused(_), _)))
@@ -361,7 +384,7 @@ impl<'a> Run<'a> {
     /// Puts the former model and prompt back, and looks whether they are.
     async fn roll_back(&mut self) -> Outcome {
         let fault = self.swap.fault;
-        let started = Instant::now();
+        let started = self.begin(StepKind::RollBack);
         let seen = self.put_back().await;
         let outcome = if seen.is_ok() { Outcome::RolledBack } else { Outcome::Failed };
         let _ = self.note(StepKind::RollBack, started, seen);
@@ -450,13 +473,4 @@ fn describe(config: &AgentConfig) -> String {
         }
         None => config.spec_text(),
     }
-}
-
-/// An error as a sentence of a receipt.
-fn sentence(error: &impl std::fmt::Display) -> String {
-    let text = error.to_string();
-    let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
-    format!("{first}{}{end}", chars.as_str())
 }

@@ -11,16 +11,19 @@ use axum::routing::get;
 use serde::Serialize;
 
 use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
-use crate::domain::context::KnownContext;
+use crate::domain::context::{ContextId, KnownContext};
 use crate::services::agents::AgentView;
 use crate::web::errors::Problem;
-use crate::web::pages::Trouble;
+use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
 const CONTEXTS: u32 = 500;
+
+/// Most contexts that are offered for adoption.
+const LISTED: usize = 100;
 
 pub(crate) fn router() -> Router<AppState> {
     Router::new().route(route::AGENTS, get(list)).route(route::AGENT, get(show))
@@ -32,6 +35,7 @@ pub(crate) struct AgentRow {
     pub(crate) name: AgentName,
     pub(crate) address: String,
     pub(crate) card: Option<AgentCard>,
+    pub(crate) card_as_of: AsOf,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) scope: Option<Scope>,
@@ -44,6 +48,7 @@ impl AgentRow {
             address: view.address,
             trouble: view.card.problem.as_ref().map(Trouble::of),
             dialect: view.dialect.or_else(|| Some(view.card.value.as_ref()?.dialect)),
+            card_as_of: AsOf { at: view.card.at },
             card: view.card.value.as_deref().cloned(),
             scope: view.scope,
         }
@@ -114,6 +119,8 @@ struct AgentPage {
 struct AgentData {
     agent: AgentRow,
     contexts: Vec<KnownContext>,
+    /// Contexts that the agent lists and that are not known here; none where it cannot list them.
+    listed: Option<Vec<ContextId>>,
 }
 
 impl Page for AgentPage {
@@ -138,5 +145,10 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(name): Path<String>) -
     let agent = AgentRow::of(state.agents.view(known).await?);
     let mut contexts = state.store.contexts(CONTEXTS).await?;
     contexts.retain(|context| context.agent == agent.name);
-    Ok(AgentPage { ui, data: AgentData { agent, contexts } }.respond(StatusCode::OK))
+    // An agent that fails here is told of by its card already.
+    let listed = known.client.list_contexts().await.ok().flatten().map(|listed| {
+        let is_new = |id: &ContextId| !contexts.iter().any(|known| known.context == *id);
+        listed.into_iter().filter(is_new).take(LISTED).collect()
+    });
+    Ok(AgentPage { ui, data: AgentData { agent, contexts, listed } }.respond(StatusCode::OK))
 }

@@ -1,19 +1,20 @@
 //! Contexts: the conversations of agents, where they are and how they came there.
 
+mod actions;
+mod ask;
+
 use askama::Template;
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use axum_extra::extract::Form;
-use serde::{Deserialize, Serialize};
-use tower_sessions::Session;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Serialize;
 
 use crate::domain::agent::AgentName;
-use crate::domain::context::{ContextId, KnownContext};
-use crate::domain::swap::{PromptChange, Swap, SwapRequest};
-use crate::web::auth::ActorOf;
+use crate::domain::context::{Ask, ContextId, KnownContext};
+use crate::domain::swap::Swap;
+use crate::services::asks::AskProgress;
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch;
@@ -21,7 +22,7 @@ use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
 use crate::web::table::{Pager, Query};
-use crate::web::ui::{Flash, Ui, Wants};
+use crate::web::ui::Ui;
 
 /// Most contexts that the table goes through.
 const CONTEXTS: u32 = 10_000;
@@ -33,8 +34,8 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route(route::CONTEXTS, get(list))
         .route(route::CONTEXT, get(show))
-        .route(route::CONTEXT_REFRESH, post(refresh))
-        .route(route::CONTEXT_UNDO, post(undo))
+        .merge(actions::router())
+        .merge(ask::router())
 }
 
 #[derive(Template)]
@@ -75,6 +76,7 @@ async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Res
         let model = known.config.as_ref().map(|config| config.spec_text().to_lowercase());
         text.is_empty()
             || known.context.as_str().to_lowercase().contains(&text)
+            || known.label.as_deref().is_some_and(|label| label.to_lowercase().contains(&text))
             || known.agent.as_str().to_lowercase().contains(&text)
             || model.is_some_and(|model| model.contains(&text))
     });
@@ -87,6 +89,11 @@ async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Res
 struct ContextPage {
     ui: Ui,
     data: ContextData,
+    asks: Vec<AskProgress>,
+    /// What was wrong with the question, and the question.
+    refused: Option<(String, String)>,
+    /// The last swap of what a swap here would change, for the buttons that go back.
+    seen: String,
 }
 
 #[derive(Serialize)]
@@ -94,6 +101,8 @@ struct ContextData {
     context: KnownContext,
     agent: Option<AgentRow>,
     swaps: Vec<Swap>,
+    asks: Vec<Ask>,
+    has_drifted: bool,
 }
 
 impl Page for ContextPage {
@@ -118,85 +127,65 @@ fn parse(agent: &str, context: &str) -> Result<(AgentName, ContextId), Problem> 
     Ok((agent.parse().map_err(|_| unknown())?, context.parse().map_err(|_| unknown())?))
 }
 
+impl ContextPage {
+    /// The agent is back on what it was on before the last swap: a turn that ran meanwhile wrote it back.
+    fn is_turned_back(&self) -> bool {
+        let before = self.data.swaps.first().and_then(|swap| swap.before.as_ref());
+        self.data.has_drifted && before.is_some() && before == self.data.context.config.as_ref()
+    }
+
+    /// The last swap that left the context on what is selected.
+    fn selecting(&self) -> Option<&Swap> {
+        let is_it = |swap: &&Swap| swap.outcome.is_success() && swap.after == self.data.context.selected;
+        self.data.swaps.iter().find(is_it)
+    }
+
+    /// Whether the context can be put back to where a swap left it.
+    fn can_restore(&self, swap: &Swap) -> bool {
+        swap.outcome.is_success() && swap.after.is_some() && swap.after != self.data.context.config
+    }
+}
+
 async fn show(
     State(state): State<AppState>,
     ui: Ui,
     Path((agent, context)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
-    let known = state.store.context(&agent, &context).await?;
-    let known = known.ok_or_else(|| Problem::not_found("The context"))?;
-    let swaps = state.store.swaps_of(&agent, &context, SWAPS).await?;
-    let agent = match state.agents.get(&agent) {
-        Some(agent) => Some(AgentRow::of(state.agents.view(agent).await?)),
-        None => None,
-    };
-    Ok(ContextPage { ui, data: ContextData { context: known, agent, swaps } }.respond(StatusCode::OK))
+    Ok(page(&state, ui, &agent, &context, None).await?.respond(StatusCode::OK))
 }
 
-/// Asks the agent where the context is.
-async fn refresh(
-    State(state): State<AppState>,
+async fn page(
+    state: &AppState,
     ui: Ui,
-    session: Session,
-    Path((agent, context)): Path<(String, String)>,
-) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
-    let config = state.switcher.read_config(&agent, &context).await?;
-    if ui.wants == Wants::Json {
-        return Ok(Json(config).into_response());
-    }
-    Flash::set(&session, format!("{context} is on {}.", config.spec_text())).await;
-    Ok(Redirect::to(&ui.paths.context(&agent, &context)).into_response())
-}
-
-#[derive(Deserialize)]
-struct UndoForm {
-    /// The swap to undo.
-    swap: String,
-}
-
-/// Puts back what the context was on before a swap: itself a swap, forward.
-async fn undo(
-    State(state): State<AppState>,
-    ui: Ui,
-    ActorOf(actor): ActorOf,
-    Path((agent, context)): Path<(String, String)>,
-    Form(form): Form<UndoForm>,
-) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
-    let undone = state.store.swap(&form.swap).await?;
-    let undone = undone.filter(|swap| swap.agent == agent && swap.context == context);
-    let undone = undone.ok_or_else(|| Problem::not_found("The swap"))?;
-    let request = undo_request(&undone).ok_or_else(|| Problem::cannot_undo(&undone))?;
-    let swap = state.switcher.swap(request, &actor).await?;
-    switch::after(&state, ui, swap).await
-}
-
-/// The swap that takes a context back to where it was before `swap`; none where that is not known.
-fn undo_request(swap: &Swap) -> Option<SwapRequest> {
-    let before = swap.before.as_ref()?;
-    let prompt = match (&swap.prompt, &before.prompt) {
-        (PromptChange::Keep, _) => PromptChange::Keep,
-        (_, None) => PromptChange::Clear,
-        (_, Some(prompt)) => PromptChange::Set(prompt.parse().ok()?),
+    agent: &AgentName,
+    context: &ContextId,
+    refused: Option<(String, String)>,
+) -> Result<ContextPage, Problem> {
+    let swaps = state.store.swaps_of(agent, context, SWAPS).await?;
+    let known = match state.store.context(agent, context).await? {
+        Some(known) => known,
+        // Every swap so far was refused: there is a history, to which receipts lead.
+        None if !swaps.is_empty() => KnownContext::unread(agent.clone(), context.clone()),
+        None => return Err(Problem::not_found("The context")),
     };
-    let model = match swap.model {
-        Some(_) => Some(before.spec()?),
-        None => None,
+    let asks = state.asks.of(agent, context).await?;
+    let data = ContextData {
+        has_drifted: known.has_drifted(),
+        swaps,
+        agent: match state.agents.get(agent) {
+            Some(agent) => Some(AgentRow::of(state.agents.view(agent).await?)),
+            None => None,
+        },
+        asks: asks.iter().map(|progress| progress.ask.clone()).collect(),
+        context: known,
     };
-    Some(SwapRequest {
-        agent: swap.agent.clone(),
-        context: swap.context.clone(),
-        model,
-        prompt,
-        seen: None,
-        probe: false,
-        message: None,
-    })
+    let scope = data.agent.as_ref().and_then(|agent| agent.scope);
+    let seen = switch::last_seen(state, scope, agent, context).await?;
+    Ok(ContextPage { ui, data, asks, refused, seen })
 }
 
 /// Whether a swap can be undone with a click.
 pub(crate) fn can_undo(swap: &Swap) -> bool {
-    swap.outcome.is_success() && undo_request(swap).is_some()
+    swap.outcome.is_success() && swap.before.as_ref().is_some_and(|before| before.spec().is_some())
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::domain::audit::{Action, NewEntry};
-use crate::web::auth::{ActorOf, AuthSession, Credentials, local_next};
+use crate::web::auth::{ActorOf, AuthSession, Backend, Credentials, User, local_next};
 use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::state::AppState;
@@ -89,13 +89,21 @@ async fn login(
         });
     };
     actor.name.clone_from(&state.login.username);
-    if let Err(error) = auth.login(&user).await {
+    if let Err(error) = begin_session(&mut auth, &user).await {
         tracing::error!(%error, "the session was not kept");
         return Err(Problem::of_session());
     }
     state.store.audit(&NewEntry::new(&actor, Action::Login, actor.name.as_str(), "ok")).await?;
     let target = local_next(&next, ui.paths.base()).map_or_else(|| ui.paths.home(), str::to_owned);
     Ok(Redirect::to(&target).into_response())
+}
+
+/// The session always gets a new id, also where someone was logged in already.
+async fn begin_session(auth: &mut AuthSession, user: &User) -> Result<(), axum_login::Error<Backend>> {
+    if auth.user.is_some() {
+        auth.session.cycle_id().await?;
+    }
+    auth.login(user).await
 }
 
 async fn logout(

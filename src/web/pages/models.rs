@@ -13,8 +13,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
-pub(crate) use list::missing_last;
-
 use crate::domain::model::{Deployment, Source};
 use crate::web::paths::route;
 use crate::web::state::AppState;
@@ -40,6 +38,11 @@ pub(crate) fn router() -> Router<AppState> {
 }
 
 impl Deployment {
+    /// The name, or words that can be clicked on where it has none.
+    fn label(&self) -> &str {
+        if self.name.trim().is_empty() { "(no name)" } else { &self.name }
+    }
+
     /// Why it cannot be changed, if it cannot.
     fn read_only_reason(&self) -> Option<&'static str> {
         (self.source == Source::Config).then_some(

@@ -9,8 +9,10 @@ use axum::routing::get;
 use serde::Serialize;
 
 use crate::clients::litellm::{Database, Health};
-use crate::domain::key::KeyState;
+use crate::clients::{ClientError, Meaning};
+use crate::domain::key::{KeyHash, KeyState, VirtualKey};
 use crate::domain::swap::{Outcome, Swap};
+use crate::services::snapshot::View;
 use crate::web::errors::Problem;
 use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
@@ -89,23 +91,35 @@ impl Page for OverviewPage {
 
 async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
     // All at once: each may have to wait for a server of its own.
-    let (health, registry, keys, spend, agents) = tokio::join!(
+    let (health, registry, keys, spend, agents, agent_key) = tokio::join!(
         state.proxy.health(),
         state.registry.deployments(),
         state.keys.view(),
         state.proxy.spend(),
         state.agents.views(),
+        state.switcher.agent_key(),
     );
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
+    let mut told = health.value.as_deref().cloned();
+    // 1.80 calls itself healthy for 40 s after its database went away; the list of keys knows better.
+    if let (Some(told), Some(Some(Meaning::DatabaseDown))) =
+        (&mut told, keys.problem.as_ref().map(ClientError::meaning))
+    {
+        told.database = Database::Down;
+    }
     let proxy = ProxyCard {
         address: state.proxy.address().to_owned(),
-        health: health.value.as_deref().cloned(),
+        health: told,
         trouble: health.problem.as_ref().map(Trouble::of),
     };
     let mut attention = attention(&ui, &proxy, &agents);
-    attention
-        .extend(registry.problem.filter(|_| proxy.trouble.is_none()).map(|problem| of_trouble(&problem)));
-    attention.extend(agent_key(&state, &ui).await);
+    for problem in [registry.problem, keys.problem.clone()].into_iter().flatten() {
+        let trouble = of_trouble(&problem);
+        if attention.iter().all(|known| known.title != trouble.title) {
+            attention.push(trouble);
+        }
+    }
+    attention.extend(state.switcher.agent_key_hash().and_then(|hash| of_key(&hash, &agent_key, &ui)));
     let names = registry
         .value
         .as_ref()
@@ -123,15 +137,15 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
     Ok(OverviewPage { ui, data }.respond(StatusCode::OK))
 }
 
-fn of_trouble(problem: &crate::clients::ClientError) -> Attention {
+fn of_trouble(problem: &ClientError) -> Attention {
     let Trouble { title, detail, advice, .. } = Trouble::of(problem);
-    Attention { title, detail: format!("{detail}. {advice}"), href: None }
+    Attention { title, detail: format!("{detail} {advice}"), href: None }
 }
 
 fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> {
     let mut all = Vec::new();
     if let Some(trouble) = &proxy.trouble {
-        let detail = format!("{}. {}", trouble.detail, trouble.advice);
+        let detail = format!("{} {}", trouble.detail, trouble.advice);
         all.push(Attention { title: trouble.title.clone(), detail, href: None });
     }
     match proxy.health.as_ref().filter(|_| proxy.trouble.is_none()).map(|health| health.database) {
@@ -149,7 +163,7 @@ fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> 
     }
     all.extend(agents.iter().filter_map(|agent| {
         let trouble = agent.trouble.as_ref()?;
-        let detail = format!("{}. {}", trouble.detail, trouble.advice);
+        let detail = format!("{} {}", trouble.detail, trouble.advice);
         Some(Attention {
             title: format!("{}: {}", agent.name, trouble.title),
             detail,
@@ -159,25 +173,20 @@ fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> 
     all
 }
 
-/// What is wrong with the agent's own key.
-async fn agent_key(state: &AppState, ui: &Ui) -> Option<Attention> {
-    let hash = state.switcher.agent_key_hash()?;
-    let key = match state.switcher.agent_key().await {
-        Ok(Some(key)) => key,
-        Ok(None) => {
-            return Some(Attention {
-                title: "The proxy does not know the agent's key".to_owned(),
-                detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY to it.".to_owned(),
-                href: Some(ui.paths.keys()),
-            });
-        }
-        Err(_) => return None, // The proxy's own trouble is told already.
+/// What is wrong with the agent's own key. That it could not be read is the proxy's trouble, told already.
+fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui) -> Option<Attention> {
+    let Some(key) = view.value.as_deref()? else {
+        return Some(Attention {
+            title: "The proxy does not know the agent's key".to_owned(),
+            detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY to it.".to_owned(),
+            href: Some(ui.paths.keys()),
+        });
     };
     let state = key.state(ui.now);
     (state != KeyState::Active).then(|| Attention {
         title: format!("The agent's key {} is {}", key.label(), state.label()),
         detail: "The agent's calls are refused by the proxy.".to_owned(),
-        href: Some(ui.paths.key(&hash)),
+        href: Some(ui.paths.key(hash)),
     })
 }
 

@@ -1,8 +1,10 @@
 //! The switcher: the form and its receipt.
 
+mod live;
+
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,29 +13,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::{ContextId, KnownContext};
-use crate::domain::control::looks_like_control;
 use crate::domain::model::{Deployment, ModelSpec};
-use crate::domain::swap::{Fault, PromptChange, Swap, SwapRequest};
+use crate::domain::swap::{Fault, MAX_MINUTES, PromptChange, StepKind, Swap, SwapRequest, check_message};
+use crate::domain::words::sentence;
 use crate::services::switcher::{NONE_SEEN, SwapError};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
+use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
-/// Longest message, in characters.
-const MAX_MESSAGE_CHARS: usize = 8_000;
-
 /// Contexts that are offered beside the form.
 const RECENT: u32 = 8;
 
 pub(crate) fn router() -> Router<AppState> {
-    Router::new().route(route::SWITCH, get(show).post(switch))
+    Router::new().route(route::SWITCH, get(show).post(switch)).merge(live::router())
 }
 
 /// The form, as it was sent.
@@ -53,6 +52,8 @@ struct SwitchForm {
     /// Not empty: try the model first.
     probe: String,
     message: String,
+    /// Go back after so many minutes.
+    minutes: String,
 }
 
 #[derive(Template)]
@@ -68,9 +69,19 @@ struct SwitchPage {
     /// How many registered names cannot, for lack of a provider before a slash.
     unnamed: usize,
     trouble: Option<Trouble>,
+    models_as_of: AsOf,
+    /// The step that the receipt's swap is at, while it runs.
+    running: Option<Running>,
 }
 
-#[derive(Serialize)]
+/// A swap that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running {
+    /// The step that runs.
+    pub(crate) step: Option<StepKind>,
+}
+
+#[derive(Default, Serialize)]
 struct SwitchData {
     /// The context in the form, if it is known.
     context: Option<KnownContext>,
@@ -78,6 +89,8 @@ struct SwitchData {
     errors: FieldErrors,
     /// The swap that came between, where one did.
     changed: Option<Swap>,
+    /// Who was switching the context all the while, where someone was.
+    busy: Option<String>,
 }
 
 impl Page for SwitchPage {
@@ -112,15 +125,22 @@ async fn show(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Res
         id => state.store.swap(id).await?,
     };
     let field = |name: &str| query.get(name).to_owned();
+    let context = if query.has(&["new"]) { new_context() } else { field("context") };
     let form = SwitchForm {
         agent: field("agent"),
-        context: field("context"),
+        context,
         model: field("model"),
         probe: "1".to_owned(),
         ..SwitchForm::default()
     };
-    let data = SwitchData { context: None, receipt, errors: FieldErrors::default(), changed: None };
+    let data = SwitchData { receipt, ..SwitchData::default() };
     Ok(page(&state, ui, form, data).await?.respond(StatusCode::OK))
+}
+
+/// An id that no conversation has.
+fn new_context() -> String {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    format!("ctx-{}", &id[..10])
 }
 
 async fn switch(
@@ -131,44 +151,45 @@ async fn switch(
 ) -> Result<Response, Problem> {
     let request = match form.validate(&state) {
         Ok(request) => request,
-        Err(errors) => return refuse(&state, ui, form, errors).await,
-    };
-    match state.switcher.swap(request, &actor).await {
-        Ok(swap) if swap.outcome.is_success() => after(&state, ui, swap).await,
-        Ok(swap) if ui.wants == Wants::Json => Ok((status_of(&swap), Json(swap)).into_response()),
-        Ok(swap) => {
-            let status = status_of(&swap);
-            let data = SwitchData {
-                context: None,
-                receipt: Some(swap),
-                errors: FieldErrors::default(),
-                changed: None,
-            };
-            Ok(page(&state, ui, form, data).await?.respond(status))
+        Err(errors) => {
+            let data = SwitchData { errors, ..SwitchData::default() };
+            return Ok(page(&state, ui, form, data).await?.respond(StatusCode::UNPROCESSABLE_ENTITY));
         }
-        Err(SwapError::Changed { last }) if ui.wants != Wants::Json => {
-            let data = SwitchData {
-                context: None,
-                receipt: None,
-                errors: FieldErrors::default(),
-                changed: Some(*last),
+    };
+    let result = match ui.wants {
+        Wants::Fragment => {
+            state.switcher.start(request, &actor).await.map(|progress| progress.borrow().swap.clone())
+        }
+        Wants::Page | Wants::Json => state.switcher.swap(request, &actor).await,
+    };
+    match result {
+        Ok(swap) if ui.wants == Wants::Fragment => begun(&state, ui, form, swap).await,
+        Ok(swap) => answer(&state, ui, form, swap).await,
+        Err(error @ (SwapError::Changed { .. } | SwapError::Busy { .. })) if ui.wants != Wants::Json => {
+            let (changed, busy) = match error {
+                SwapError::Changed { last } => (Some(*last), None),
+                other => (None, Some(sentence(&other))),
             };
+            let data = SwitchData { changed, busy, ..SwitchData::default() };
             Ok(page(&state, ui, form, data).await?.respond(StatusCode::CONFLICT))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// The answer to a swap that was done: for people the receipt at its own address, so that a reload does not
-/// swap again.
+/// The page with the receipt of a swap that goes on: its steps come in as they are done.
+async fn begun(state: &AppState, ui: Ui, form: SwitchForm, swap: Swap) -> Result<Response, Problem> {
+    let address = ui.paths.receipt(&swap.agent, &swap.context, &swap.id);
+    let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
+    let mut response = page(state, ui, form, data).await?.respond(StatusCode::OK);
+    if let Ok(address) = HeaderValue::from_str(&address) {
+        response.headers_mut().insert("HX-Push-Url", address);
+    }
+    Ok(response)
+}
+
+/// The answer to a swap that was asked for from elsewhere than the form.
 pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Response, Problem> {
-    if ui.wants == Wants::Json {
-        return Ok((status_of(&swap), Json(swap)).into_response());
-    }
-    if swap.outcome.is_success() {
-        return Ok(Redirect::to(&ui.paths.receipt(&swap.agent, &swap.context, &swap.id)).into_response());
-    }
-    let status = status_of(&swap);
     let form = SwitchForm {
         agent: swap.agent.to_string(),
         context: swap.context.to_string(),
@@ -176,8 +197,20 @@ pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Respon
         probe: "1".to_owned(),
         ..SwitchForm::default()
     };
-    let data =
-        SwitchData { context: None, receipt: Some(swap), errors: FieldErrors::default(), changed: None };
+    answer(state, ui, form, swap).await
+}
+
+/// The answer to a swap that has ended: for people the receipt at its own address, so that a reload does not
+/// swap again; where it failed, with the form as it was sent.
+async fn answer(state: &AppState, ui: Ui, form: SwitchForm, swap: Swap) -> Result<Response, Problem> {
+    let status = status_of(&swap);
+    if ui.wants == Wants::Json {
+        return Ok((status, Json(swap)).into_response());
+    }
+    if swap.outcome.is_success() {
+        return Ok(Redirect::to(&ui.paths.receipt(&swap.agent, &swap.context, &swap.id)).into_response());
+    }
+    let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
     Ok(page(state, ui, form, data).await?.respond(status))
 }
 
@@ -188,16 +221,6 @@ fn status_of(swap: &Swap) -> StatusCode {
         Some(Fault::Timeout) => StatusCode::GATEWAY_TIMEOUT,
         Some(Fault::Upstream) | None => StatusCode::BAD_GATEWAY,
     }
-}
-
-async fn refuse(
-    state: &AppState,
-    ui: Ui,
-    form: SwitchForm,
-    errors: FieldErrors,
-) -> Result<Response, Problem> {
-    let data = SwitchData { context: None, receipt: None, errors, changed: None };
-    Ok(page(state, ui, form, data).await?.respond(StatusCode::UNPROCESSABLE_ENTITY))
 }
 
 impl SwitchForm {
@@ -218,12 +241,13 @@ impl SwitchForm {
             errors.add("model", "Name a model to switch to, or a prompt.");
         }
         let message = self.message(&mut errors);
+        let minutes = self.minutes(&mut errors);
         match (agent, context, errors.is_empty()) {
             (Some(agent), Some(context), true) => {
                 let is_about = self.seen_for.is_empty() || self.seen_for == format!("{agent}/{context}");
                 let seen = Some(self.seen.clone()).filter(|seen| is_about && !seen.is_empty());
                 let probe = !self.probe.is_empty();
-                Ok(SwapRequest { agent, context, model, prompt, seen, probe, message })
+                Ok(SwapRequest { agent, context, model, prompt, seen, probe, message, minutes })
             }
             _ => Err(errors),
         }
@@ -248,16 +272,20 @@ impl SwitchForm {
     }
 
     fn message(&self, errors: &mut FieldErrors) -> Option<String> {
-        let message = self.message.trim();
-        if looks_like_control(message) {
-            errors.add(
-                "message",
-                "This looks like a control message, which an agent would obey. Use the fields above.",
-            );
-        } else if message.chars().count() > MAX_MESSAGE_CHARS {
-            errors.add("message", "A message has at most 8,000 characters.");
+        check_message(&self.message).map_err(|error| errors.add("message", error.to_string())).ok().flatten()
+    }
+
+    fn minutes(&self, errors: &mut FieldErrors) -> Option<u32> {
+        match self.minutes.trim() {
+            "" | "0" => None,
+            text => match text.parse() {
+                Ok(minutes) if (1..=MAX_MINUTES).contains(&minutes) => Some(minutes),
+                _ => {
+                    errors.add("minutes", "Between 1 minute and 10,080 minutes, which is a week.");
+                    None
+                }
+            },
         }
-        (!message.is_empty()).then(|| message.to_owned())
     }
 }
 
@@ -279,9 +307,16 @@ async fn page(
     (form.seen, form.seen_for) = (String::new(), String::new());
     if let (Some(agent), Some(context)) = named {
         data.context = state.store.context(&agent, &context).await?;
-        form.seen = last_seen(state, &agents, &agent, &context).await?;
+        let scope = agents.iter().find(|row| row.name == agent).and_then(|row| row.scope);
+        form.seen = last_seen(state, scope, &agent, &context).await?;
         form.seen_for = format!("{agent}/{context}");
     }
+    let progress = data.receipt.as_ref().and_then(|swap| state.switcher.progress(&swap.id));
+    let running = progress.map(|progress| {
+        let progress = progress.borrow();
+        data.receipt = Some(progress.swap.clone());
+        Running { step: progress.doing }
+    });
     let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
     let usable = all.iter().filter(|deployment| !deployment.blocked);
     let mut models: Vec<String> =
@@ -292,22 +327,24 @@ async fn page(
         unnamed: usable.filter(|deployment| deployment.spec().is_none()).count(),
         recent: state.store.contexts(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
+        models_as_of: AsOf { at: registry.at },
         ui,
         data,
         form,
         agents,
         models,
+        running,
     })
 }
 
 /// What the form shows as the last swap: of the context, or of any where one changes them all.
-async fn last_seen(
+pub(crate) async fn last_seen(
     state: &AppState,
-    agents: &[AgentRow],
+    scope: Option<Scope>,
     agent: &AgentName,
     context: &ContextId,
 ) -> Result<String, Problem> {
-    let is_per_context = agents.iter().any(|row| row.name == *agent && row.scope == Some(Scope::Context));
-    let last = state.store.last_swap(agent, is_per_context.then_some(context)).await?;
+    let context = (scope == Some(Scope::Context)).then_some(context);
+    let last = state.store.last_swap(agent, context).await?;
     Ok(last.map_or_else(|| NONE_SEEN.to_owned(), |swap| swap.id))
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::clients::ClientError;
 use crate::domain::audit::Entry;
 use crate::domain::context::KnownContext;
-use crate::domain::key::{Permission, VirtualKey};
+use crate::domain::key::{Access, Permission, VirtualKey};
 use crate::domain::model::Deployment;
 use crate::domain::model_detail::{Detail, shown};
 use crate::domain::model_note::TestResult;
@@ -165,7 +165,8 @@ async fn load(
     let deployment = deployment.ok_or_else(|| Problem::not_found("The deployment"))?.clone();
     let same: Vec<&Deployment> = all.iter().filter(|other| other.name == deployment.name).collect();
     let keys = state.keys.view().await;
-    let may = |key: &&Arc<VirtualKey>| key.access.permits(&deployment.name, &same) == Permission::Allowed;
+    let may = |access: &Access| access.permits(&deployment.name, &same) == Permission::Allowed;
+    let (keys_total, callers) = keys.keys.callers(&may, SHOWN);
     let radius = state.models.radius(id, &deployment.name).await?;
     let given = found.as_ref().map(Found::as_given);
     let note = match found {
@@ -176,8 +177,8 @@ async fn load(
         settings: given.as_ref().map(settings).unwrap_or_default(),
         secret: given.map(|given| given.param("api_key")).filter(|secret| !secret.is_empty()),
         siblings: radius.siblings,
-        keys: keys.keys.iter().filter(may).take(SHOWN).map(|key| (**key).clone()).collect(),
-        keys_total: keys.keys.iter().filter(may).count(),
+        keys: callers,
+        keys_total,
         keys_are_complete: keys.is_complete,
         contexts: radius.contexts,
         contexts_total: radius.contexts_total,

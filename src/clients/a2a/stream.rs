@@ -1,0 +1,235 @@
+//! Answers as they come: `message/stream` in 0.3, `SendStreamingMessage` in 1.0.
+//!
+//! A connection that is lost does not stop the agent's work (measured on ADK 1 and 2), so the answer is then
+//! asked for by its task. An agent that does not stream is asked the plain way.
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use reqwest::{Response, header};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::task::{self, Progress, TaskState};
+use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, SERVER, garbled, message, read_answer, rpc_error};
+use crate::clients::ClientError;
+use crate::clients::http;
+use crate::domain::agent::Dialect;
+use crate::domain::context::ContextId;
+use crate::domain::control::Answer;
+
+impl Agent {
+    /// Sends `text` in `context` and waits at most `time` for the answer. What has come of it so far is told
+    /// to `progress`.
+    pub async fn ask(
+        &self,
+        context: &ContextId,
+        text: &str,
+        time: Duration,
+        progress: &watch::Sender<String>,
+    ) -> Result<Answer, AgentError> {
+        match tokio::time::timeout(time, self.converse(context, text, progress)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::Timeout { server: SERVER, after: time }.into()),
+        }
+    }
+
+    async fn converse(
+        &self,
+        context: &ContextId,
+        text: &str,
+        progress: &watch::Sender<String>,
+    ) -> Result<Answer, AgentError> {
+        let dialect = self.first_dialect().await;
+        let method = if dialect == Dialect::V03 { "message/stream" } else { "SendStreamingMessage" };
+        let params = json!({ "message": message(dialect, context, text) });
+        let request = self.request(dialect, method, &params).header(header::ACCEPT, "text/event-stream");
+        let response = http::open(SERVER, request).await?;
+        let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
+        if !kind.unwrap_or_default().starts_with(b"text/event-stream") {
+            let answer = http::close(SERVER, response, MAX_ANSWER).await?;
+            return match read_answer(&answer) {
+                // Refused before anything was done with it, so it can be sent again.
+                Err(refusal) if refusal.is_wrong_dialect() || refusal.is_unsupported() => {
+                    self.exchange(context, text).await
+                }
+                result => self.follow(dialect, result?).await,
+            };
+        }
+        self.remember(dialect);
+        let mut seen = Collector::default();
+        let broken = collect(response, &mut seen, progress).await;
+        match (seen.ended(), &seen.task_id, broken) {
+            (Some(result), ..) => self.follow(dialect, result).await,
+            (None, Some(task_id), _) => {
+                let result = self.look_up(dialect, task_id).await?;
+                self.follow(dialect, result).await
+            }
+            (None, None, Err(error)) => Err(error),
+            (None, None, Ok(())) => Err(garbled("a stream that ended before it began")),
+        }
+    }
+}
+
+impl AgentError {
+    /// "This operation is not supported": what an agent says that does not stream.
+    fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Rpc { code: -32004, .. })
+    }
+}
+
+/// Reads events until the end, the connection's loss or an error.
+async fn collect(
+    response: Response,
+    seen: &mut Collector,
+    progress: &watch::Sender<String>,
+) -> Result<(), AgentError> {
+    let mut events = sseer::EventStream::new(Box::pin(bounded(response)));
+    while let Some(event) = events.next().await {
+        let event = event.map_err(|error| garbled(&format!("a stream that broke: {error}")))?;
+        let rpc: RpcAnswer = serde_json::from_str(&event.data)
+            .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(event.data.as_bytes()))))?;
+        if let Some(error) = rpc.error {
+            return Err(rpc_error(error));
+        }
+        if let Some(result) = rpc.result {
+            seen.take(result);
+            progress.send_if_modified(|text| {
+                let news = seen.text();
+                let is_news = *text != news;
+                *text = news;
+                is_news
+            });
+        }
+        if seen.is_ended {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The body, until it is larger than an answer may be.
+fn bounded(response: Response) -> impl Stream<Item = Result<Vec<u8>, String>> {
+    let mut total = 0;
+    response.bytes_stream().map_err(|error| error.to_string()).map(move |chunk| {
+        let chunk = chunk?;
+        total += chunk.len();
+        if total > MAX_ANSWER { Err("larger than 16 MiB".to_owned()) } else { Ok(chunk.to_vec()) }
+    })
+}
+
+/// What a stream has told so far.
+#[derive(Default)]
+struct Collector {
+    task_id: Option<String>,
+    state: Option<String>,
+    /// What the agent says beside its artifacts: an error, or an answer that is still being written.
+    said: Option<Value>,
+    /// Id and text of each artifact.
+    artifacts: Vec<(String, String)>,
+    metadata: Map<String, Value>,
+    /// A whole task or message that ended the stream at once.
+    whole: Option<Value>,
+    is_ended: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Update {
+    #[serde(default)]
+    task_id: Option<String>,
+    #[serde(default)]
+    status: Option<Value>,
+    #[serde(default)]
+    artifact: Option<Value>,
+    #[serde(default)]
+    append: bool,
+    #[serde(default)]
+    metadata: Option<Map<String, Value>>,
+}
+
+impl Collector {
+    /// Takes one event: 0.3 tells events apart by `kind`, 1.0 by the name of the field they stand in.
+    fn take(&mut self, result: Value) {
+        let kind = result.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let update = match kind {
+            "status-update" | "artifact-update" => Some(&result),
+            _ => result.get("statusUpdate").or_else(|| result.get("artifactUpdate")),
+        };
+        if let Some(update) = update {
+            // An update that cannot be read tells nothing; the task can still be asked for.
+            if let Ok(update) = Update::deserialize(update) {
+                self.update(update);
+            }
+            return;
+        }
+        let task = result.get("task").unwrap_or(&result);
+        if let Some(id) = task.get("id").and_then(Value::as_str) {
+            self.task_id = Some(id.to_owned());
+        }
+        let is_message = kind == "message" || result.get("message").is_some();
+        self.is_ended = is_message || !matches!(task::read(&result), Ok(Progress::Running { .. }));
+        if self.is_ended {
+            self.whole = Some(result);
+        }
+    }
+
+    fn update(&mut self, update: Update) {
+        self.task_id = update.task_id.or(self.task_id.take());
+        for (name, value) in update.metadata.unwrap_or_default() {
+            // The last events of a turn carry empty actions, which must not hide those of the answer.
+            let delta = value.get("stateDelta").and_then(Value::as_object);
+            let is_empty = name == "adk_actions" && delta.is_none_or(Map::is_empty);
+            if !(is_empty && self.metadata.contains_key(&name)) {
+                self.metadata.insert(name, value);
+            }
+        }
+        if let Some(status) = update.status {
+            let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
+            self.is_ended = TaskState::parse(state).is_some_and(|state| state != TaskState::Running);
+            self.state = Some(state.to_owned());
+            // The first update of an ADK agent repeats the user's own words.
+            let is_agents = |message: &&Value| {
+                message
+                    .get("role")
+                    .and_then(Value::as_str)
+                    .is_some_and(|role| role.ends_with("agent") || role.ends_with("AGENT"))
+            };
+            self.said = status.get("message").filter(is_agents).cloned().or(self.said.take());
+        }
+        if let Some(artifact) = update.artifact {
+            let id = artifact.get("artifactId").and_then(Value::as_str).unwrap_or_default();
+            let text = task::text_in(&artifact);
+            match self.artifacts.iter_mut().find(|(known, _)| known == id) {
+                Some((_, known)) if update.append => known.push_str(&text),
+                Some((_, known)) => *known = text,
+                None => self.artifacts.push((id.to_owned(), text)),
+            }
+        }
+    }
+
+    /// What there is of the answer.
+    fn text(&self) -> String {
+        if self.artifacts.is_empty() {
+            return self.said.as_ref().map(task::text_in).unwrap_or_default();
+        }
+        self.artifacts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The result that a plain request would have brought, once the stream has told the end.
+    fn ended(&mut self) -> Option<Value> {
+        if !self.is_ended {
+            return None;
+        }
+        if let Some(whole) = self.whole.take() {
+            return Some(whole);
+        }
+        let artifacts: Vec<Value> =
+            self.artifacts.iter().map(|(_, text)| json!({ "parts": [{ "text": text }] })).collect();
+        Some(json!({
+            "id": self.task_id, "artifacts": artifacts, "metadata": self.metadata,
+            "status": { "state": self.state, "message": self.said },
+        }))
+    }
+}

@@ -1,0 +1,219 @@
+//! Virtual keys: making, changing and deleting them, and what they were used for.
+//!
+//! The proxy's answers to writes are not believed: it calls a key deleted that it never had
+//! (`wire/litellm/1.80/key_delete_mixed`), and "generates" one whose value exists without storing anything. The
+//! services read back. `metadata: null` is never sent: 1.80 stores it and can then neither list nor delete the
+//! key (measured on 1.80.17).
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use reqwest::Method;
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+
+use super::{KEY_PAGE, KeyPage, LiteLlm, changed_by, not_understood, usable, usage, wire};
+use crate::clients::{ClientError, Meaning};
+use crate::domain::key::{KeyHash, VirtualKey};
+use crate::domain::usage::{Call, DailySpend};
+
+/// Fields of a key that are settings: what a replacement takes over, as the proxy names them. The alias is not
+/// among them, since two keys may not share it, nor are spend, dates and whatever the proxy computes.
+const SETTINGS: [&str; 20] = [
+    "models",
+    "max_budget",
+    "budget_duration",
+    "rpm_limit",
+    "tpm_limit",
+    "max_parallel_requests",
+    "metadata",
+    "user_id",
+    "team_id",
+    "aliases",
+    "config",
+    "permissions",
+    "allowed_routes",
+    "allowed_cache_controls",
+    "model_max_budget",
+    "budget_id",
+    "organization_id",
+    "access_group_ids",
+    "budget_fallbacks",
+    "project_id",
+];
+
+/// A key with its settings as the proxy holds them. The metadata may hold credentials of others: it must be
+/// masked before it is shown.
+#[derive(Debug, Clone)]
+pub struct KeyRecord {
+    /// What of it is shown.
+    pub key: VirtualKey,
+    /// Free-form data.
+    pub metadata: Map<String, Value>,
+    /// All settings, for a key that is to be like it.
+    pub settings: Map<String, Value>,
+}
+
+/// A key that was just made. The only time that its secret is known.
+pub struct NewKey {
+    /// The secret.
+    pub secret: SecretString,
+    /// Its hash.
+    pub hash: KeyHash,
+}
+
+impl LiteLlm {
+    /// `GET /key/info` with metadata and settings; none if the proxy does not know it, or has deleted it.
+    pub async fn key_record(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
+        let answer: Result<Value, _> = self.get("key/info", &[("key", hash.as_str())]).await;
+        let info = match answer {
+            Ok(mut answer) => answer.get_mut("info").map(Value::take).unwrap_or_default(),
+            Err(error) if error.meaning() == Some(Meaning::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let row: wire::KeyRow = serde_json::from_value(info.clone())
+            .map_err(|_| not_understood("a key without `info`".to_owned()))?;
+        if row.is_deleted() {
+            return Ok(None);
+        }
+        let Some(key) = row.into_key(Some(hash.clone())) else { return Ok(None) };
+        let metadata = info.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+        let set = |name: &&str| info.get(*name).filter(|value| says_something(value)).cloned();
+        let settings = SETTINGS.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect();
+        Ok(Some(KeyRecord { key, metadata, settings }))
+    }
+
+    /// `GET /key/list` of exactly this alias. Uniqueness is racy at the proxy, so that there may be several.
+    pub async fn keys_by_alias(&self, alias: &str) -> Result<Vec<VirtualKey>, ClientError> {
+        Ok(self.key_list(&[("key_alias", alias)]).await?.keys)
+    }
+
+    /// `GET /key/list` with 1.109's search: part of an alias or an owner, the beginning of a hash. 1.80 ignores
+    /// it and lists everything, which [`Self::can_search_keys`] finds out.
+    pub async fn search_keys(&self, text: &str) -> Result<KeyPage, ClientError> {
+        self.key_list(&[("search", text), ("substring_matching", "true")]).await
+    }
+
+    /// Whether the proxy searches: it does if a text that no key holds finds none of the `total` keys.
+    pub async fn can_search_keys(&self) -> Result<bool, ClientError> {
+        let nowhere = uuid::Uuid::new_v4().simple().to_string();
+        Ok(self.search_keys(&nowhere).await?.total == 0)
+    }
+
+    async fn key_list(&self, filter: &[(&str, &str)]) -> Result<KeyPage, ClientError> {
+        let size = KEY_PAGE.to_string();
+        let mut query = vec![("return_full_object", "true"), ("size", &*size), ("page", "1")];
+        query.extend_from_slice(filter);
+        let answer: wire::KeyList = self.get("key/list", &query).await?;
+        let keys = usable(answer.keys, |row| row.into_key(None))?;
+        let total = answer.total_count.unwrap_or(keys.len() as u64);
+        Ok(KeyPage { keys, total, pages: 1 })
+    }
+
+    /// `POST /key/generate`. The answer alone does not say that the key was stored.
+    pub async fn generate_key(&self, body: &Map<String, Value>, actor: &str) -> Result<NewKey, ClientError> {
+        let answer: wire::Generated = self.post("key/generate", &json!(body), actor).await?;
+        let key = answer.key.ok_or_else(|| not_understood("a new key without `key`".to_owned()))?;
+        let secret = SecretString::from(key);
+        let hash = KeyHash::of(&secret);
+        Ok(NewKey { secret, hash })
+    }
+
+    /// `POST /key/update` with `changes` alone; what is not named stays.
+    pub async fn update_key(
+        &self,
+        hash: &KeyHash,
+        changes: &Map<String, Value>,
+        actor: &str,
+    ) -> Result<(), ClientError> {
+        let mut body = changes.clone();
+        body.insert("key".to_owned(), json!(hash));
+        self.post::<Value>("key/update", &Value::Object(body), actor).await.map(drop)
+    }
+
+    /// `POST /key/block` or `/key/unblock`.
+    pub async fn set_key_blocked(
+        &self,
+        hash: &KeyHash,
+        blocked: bool,
+        actor: &str,
+    ) -> Result<(), ClientError> {
+        let path = if blocked { "key/block" } else { "key/unblock" };
+        self.post::<Value>(path, &json!({ "key": hash }), actor).await.map(drop)
+    }
+
+    /// `POST /key/delete` of one hash. Never by alias: that would delete every key of that alias.
+    pub async fn delete_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
+        self.post::<Value>("key/delete", &json!({ "keys": [hash] }), actor).await.map(drop)
+    }
+
+    /// `GET /user/daily/activity` of one key: what it spent, by day, the oldest first.
+    pub async fn daily_spend(
+        &self,
+        hash: &KeyHash,
+        from: Date,
+        to: Date,
+    ) -> Result<Vec<DailySpend>, ClientError> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let mut days = Vec::new();
+        // A page has a thousand rows of the proxy's: a day has one for each model. Five are plenty.
+        for page in 1..=5 {
+            let page = page.to_string();
+            let query = [
+                ("start_date", &*from),
+                ("end_date", &to),
+                ("api_key", hash.as_str()),
+                ("page_size", "1000"),
+                ("page", &page),
+            ];
+            let answer: usage::Activity = self.get("user/daily/activity", &query).await?;
+            let has_more = answer.has_more();
+            usage::add_days(&mut days, answer);
+            if !has_more {
+                break;
+            }
+        }
+        days.sort_by_key(|day| day.date);
+        Ok(days)
+    }
+
+    /// `GET /spend/logs/v2` of one key: its last calls, the newest first.
+    pub async fn calls(
+        &self,
+        hash: &KeyHash,
+        from: Timestamp,
+        to: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Call>, ClientError> {
+        let stamp = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let (from, to, limit) = (stamp(from), stamp(to), limit.to_string());
+        let query = [
+            ("api_key", hash.as_str()),
+            ("start_date", &from),
+            ("end_date", &to),
+            ("page", "1"),
+            ("page_size", &limit),
+        ];
+        let answer: usage::Logs = self.get("spend/logs/v2", &query).await?;
+        usable(answer.data, usage::LogRow::into_call)
+    }
+
+    async fn post<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        actor: &str,
+    ) -> Result<T, ClientError> {
+        let request = changed_by(self.request(Method::POST, path).json(body), actor);
+        self.answer(request, &self.master_key, self.timeouts.admin).await
+    }
+}
+
+/// Null and empty values are what a new key has anyway.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    }
+}

@@ -1,0 +1,28 @@
+//! Texts as people read them.
+
+/// The text with a capital letter at its start.
+#[must_use]
+pub fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// An error, or anything else that tells itself in a few words, as a sentence.
+#[must_use]
+pub fn sentence(of: &impl ToString) -> String {
+    let text = of.to_string();
+    let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!("{}{end}", capitalised(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_begins_large_and_ends_once() {
+        assert_eq!(sentence(&"the proxy is down"), "The proxy is down.");
+        assert_eq!(sentence(&"Really?"), "Really?");
+        assert_eq!(sentence(&""), ".");
+    }
+}

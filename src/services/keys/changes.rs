@@ -1,0 +1,357 @@
+//! What changes a key. Each is read back, put into the copy and written down, also where it fails.
+
+use secrecy::SecretString;
+use serde_json::{Map, json};
+
+use super::{Inner, KeyChangeError, Keys};
+use crate::clients::litellm::KeyRecord;
+use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::key::{Access, KeyHash, VirtualKey};
+use crate::domain::key_changes::{Difference, KeyChanges, Set};
+
+/// A key that was made.
+pub struct Created {
+    /// As the proxy has it.
+    pub key: VirtualKey,
+    /// Its secret: known now, and never again.
+    pub secret: SecretString,
+    /// Other keys that have its alias by now: uniqueness is racy at the proxy.
+    pub duplicates: Vec<KeyHash>,
+}
+
+/// What becomes of a key that is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldKey {
+    /// It is deleted.
+    Delete,
+    /// It is blocked.
+    Block,
+}
+
+impl OldKey {
+    /// The word in forms and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Block => "block",
+        }
+    }
+}
+
+impl std::str::FromStr for OldKey {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Delete, Self::Block].into_iter().find(|old| old.as_str() == text).ok_or(())
+    }
+}
+
+/// What is told of a write.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) label: Option<String>,
+    pub(super) before: Option<String>,
+    pub(super) after: Option<String>,
+}
+
+impl Keys {
+    /// Makes a key.
+    pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created, KeyChangeError> {
+        let mut body = changes.to_json();
+        if let Set::To(metadata) = changes.metadata.clone().map_or(Set::Keep, Set::To) {
+            body.insert("metadata".to_owned(), json!(metadata));
+        }
+        let alias = match &changes.alias {
+            Set::To(alias) => Some(alias.clone()),
+            Set::Keep | Set::Clear => None,
+        };
+        let result = self.inner.generate(alias.as_deref(), &body, actor).await;
+        let (object, mut told) = match &result {
+            Ok(created) => (created.key.hash.to_string(), Told::default()),
+            Err(_) => (alias.clone().unwrap_or_else(|| "new key".to_owned()), Told::default()),
+        };
+        told.label = alias;
+        told.after = Some(changes.access.as_ref().unwrap_or(&Access::All).describe());
+        self.inner.write_down(Action::KeyCreate, actor, &object, &told, result.as_ref().err()).await?;
+        result
+    }
+
+    /// Changes settings. `seen` is what the form showed ([`fingerprint`](Self::fingerprint)); a script may leave
+    /// it out.
+    pub async fn update(
+        &self,
+        hash: &KeyHash,
+        mut changes: KeyChanges,
+        seen: Option<&str>,
+        actor: &Actor,
+    ) -> Result<(VirtualKey, Vec<Difference>), KeyChangeError> {
+        let mut told = Told::default();
+        let result = self.inner.update(hash, &mut changes, seen, actor, &mut told).await;
+        self.inner.write_down(Action::KeyUpdate, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        result
+    }
+
+    /// Tells whether a key's settings are still what they were.
+    #[must_use]
+    pub fn fingerprint(record: &KeyRecord) -> String {
+        let KeyRecord { key, settings, .. } = record;
+        let text = format!("{:?} {:?} {:?} {:?}", key.alias, key.expires, key.blocked, settings);
+        let digest = KeyHash::of(&SecretString::from(text));
+        digest.as_str()[..16].to_owned()
+    }
+
+    /// Lets a key call every model, now and later (`models: []`). Returns it as it is.
+    pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
+        self.set_access(hash, Access::All, Action::KeyRelax, actor).await
+    }
+
+    /// Lets a key call these models alone, or none.
+    pub async fn restrict(
+        &self,
+        hash: &KeyHash,
+        access: Access,
+        actor: &Actor,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        self.set_access(hash, access, Action::KeyRestrict, actor).await
+    }
+
+    /// Lets a key call one model more.
+    pub async fn allow(
+        &self,
+        hash: &KeyHash,
+        model: &str,
+        actor: &Actor,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        let access = match self.inner.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?.access {
+            Access::All => Access::All,
+            Access::None => Access::List(vec![model.to_owned()]),
+            Access::List(mut models) => {
+                if !models.iter().any(|known| known == model) {
+                    models.push(model.to_owned());
+                }
+                Access::List(models)
+            }
+        };
+        self.set_access(hash, access, Action::KeyAllow, actor).await
+    }
+
+    async fn set_access(
+        &self,
+        hash: &KeyHash,
+        access: Access,
+        action: Action,
+        actor: &Actor,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        let mut told = Told::default();
+        let result = self.inner.set_access(hash, &access, actor, &mut told).await;
+        self.inner.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        result
+    }
+
+    /// Sets a key aside, or takes it back.
+    pub async fn set_blocked(
+        &self,
+        hash: &KeyHash,
+        blocked: bool,
+        actor: &Actor,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        let mut told = Told::default();
+        let result = self.inner.set_blocked(hash, blocked, actor, &mut told).await;
+        let action = if blocked { Action::KeyBlock } else { Action::KeyUnblock };
+        self.inner.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        result
+    }
+
+    /// Deletes a key. The agent's own wants its name typed.
+    pub async fn delete(
+        &self,
+        hash: &KeyHash,
+        confirm: Option<&str>,
+        actor: &Actor,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        let mut told = Told::default();
+        let result = self.inner.delete(hash, confirm, actor, &mut told).await;
+        self.inner.write_down(Action::KeyDelete, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        result
+    }
+}
+
+impl Inner {
+    /// Writes down how a write ended.
+    pub(super) async fn write_down(
+        &self,
+        action: Action,
+        actor: &Actor,
+        object: &str,
+        told: &Told,
+        error: Option<&KeyChangeError>,
+    ) -> Result<(), KeyChangeError> {
+        let outcome = match error {
+            None => "ok",
+            Some(
+                KeyChangeError::AliasTaken(_)
+                | KeyChangeError::Changed
+                | KeyChangeError::NotConfirmed
+                | KeyChangeError::Expired,
+            ) => "refused",
+            Some(_) => "failed",
+        };
+        let mut entry = NewEntry::new(actor, action, object, outcome);
+        let label = told.label.as_ref().map(|label| format!("key {label}"));
+        let error = error.map(ToString::to_string);
+        entry.detail = match (label, error) {
+            (Some(label), Some(error)) => Some(format!("{label}: {error}")),
+            (label, error) => label.or(error),
+        };
+        (entry.before, entry.after) = (told.before.clone(), told.after.clone());
+        self.store.audit(&entry).await?;
+        Ok(())
+    }
+
+    /// Makes a key and reads it back. What it may call, for whom and how long is all in `body`.
+    pub(super) async fn generate(
+        &self,
+        alias: Option<&str>,
+        body: &Map<String, serde_json::Value>,
+        actor: &Actor,
+    ) -> Result<Created, KeyChangeError> {
+        if let Some(alias) = alias
+            && let Some(other) = self.proxy.keys_by_alias(alias).await?.first()
+        {
+            return Err(KeyChangeError::AliasTaken(other.hash.clone()));
+        }
+        let new = self.proxy.generate_key(body, &actor.name).await?;
+        let key = self.proxy.key(&new.hash).await?;
+        let key = key.ok_or(KeyChangeError::NotDone("it does not know the key that it has made"))?;
+        self.note(&new.hash, Some(&key));
+        let mut duplicates = Vec::new();
+        if let Some(alias) = alias {
+            // The key is there whatever comes of this look.
+            let all = self.proxy.keys_by_alias(alias).await.unwrap_or_default();
+            duplicates = all.into_iter().map(|key| key.hash).filter(|hash| *hash != new.hash).collect();
+        }
+        Ok(Created { key, secret: new.secret, duplicates })
+    }
+
+    async fn known(&self, hash: &KeyHash, told: &mut Told) -> Result<VirtualKey, KeyChangeError> {
+        // Without this look, 1.80 would answer a change of an unknown key with 401, and a deletion of it among
+        // others with 200.
+        let key = self.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?;
+        told.label = Some(key.label().to_owned());
+        Ok(key)
+    }
+
+    async fn read_back(&self, hash: &KeyHash) -> Result<VirtualKey, KeyChangeError> {
+        let key = self.proxy.key(hash).await?;
+        self.note(hash, key.as_ref());
+        key.ok_or(KeyChangeError::Unknown)
+    }
+
+    async fn update(
+        &self,
+        hash: &KeyHash,
+        changes: &mut KeyChanges,
+        seen: Option<&str>,
+        actor: &Actor,
+        told: &mut Told,
+    ) -> Result<(VirtualKey, Vec<Difference>), KeyChangeError> {
+        let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
+        told.label = Some(record.key.label().to_owned());
+        if seen.is_some_and(|seen| seen != Keys::fingerprint(&record)) {
+            return Err(KeyChangeError::Changed);
+        }
+        let differences = changes.against(&record.key, &record.metadata, self.clock.now());
+        let say = |of: fn(&Difference) -> &String| {
+            let said = differences.iter().map(|d| format!("{}: {}", d.what.to_lowercase(), of(d)));
+            said.collect::<Vec<_>>().join("; ")
+        };
+        (told.before, told.after) = (Some(say(|d| &d.before)), Some(say(|d| &d.after)));
+        if differences.is_empty() {
+            return Ok((record.key, differences));
+        }
+        if let Set::To(alias) = &changes.alias
+            && let Some(other) = self.proxy.keys_by_alias(alias).await?.iter().find(|key| key.hash != *hash)
+        {
+            return Err(KeyChangeError::AliasTaken(other.hash.clone()));
+        }
+        self.proxy.update_key(hash, &changes.to_json(), &actor.name).await?;
+        let key = self.read_back(hash).await?;
+        // What was to change must be so by now: but for the expiry, which the proxy reckons itself.
+        let mut left = KeyChanges { duration: Set::Keep, metadata: None, ..changes.clone() };
+        if !left.against(&key, &Map::new(), self.clock.now()).is_empty() {
+            return Err(KeyChangeError::NotDone("some settings are not as they were sent"));
+        }
+        if changes.duration == Set::Clear && key.expires.is_some() {
+            return Err(KeyChangeError::NotDone("the key still expires"));
+        }
+        Ok((key, differences))
+    }
+
+    async fn set_access(
+        &self,
+        hash: &KeyHash,
+        access: &Access,
+        actor: &Actor,
+        told: &mut Told,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        told.after = Some(access.describe());
+        told.before = Some(self.known(hash, told).await?.access.describe());
+        let changes = KeyChanges { access: Some(access.clone()), ..KeyChanges::default() };
+        self.proxy.update_key(hash, &changes.to_json(), &actor.name).await?;
+        let key = self.read_back(hash).await?;
+        if key.access != *access {
+            return Err(KeyChangeError::NotDone("the key may call other models than were sent"));
+        }
+        Ok(key)
+    }
+
+    pub(super) async fn set_blocked(
+        &self,
+        hash: &KeyHash,
+        blocked: bool,
+        actor: &Actor,
+        told: &mut Told,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        let word = |blocked| Some(if blocked { "blocked" } else { "not blocked" }.to_owned());
+        told.after = word(blocked);
+        told.before = word(self.known(hash, told).await?.blocked);
+        self.proxy.set_key_blocked(hash, blocked, &actor.name).await?;
+        let key = self.read_back(hash).await?;
+        if key.blocked != blocked {
+            return Err(KeyChangeError::NotDone("the key is as it was"));
+        }
+        Ok(key)
+    }
+
+    pub(super) async fn delete(
+        &self,
+        hash: &KeyHash,
+        confirm: Option<&str>,
+        actor: &Actor,
+        told: &mut Told,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        let key = self.known(hash, told).await?;
+        self.confirm(&key, confirm)?;
+        told.before = Some(format!("{}, {}", key.masked, key.access.describe()));
+        self.proxy.delete_key(hash, &actor.name).await?;
+        let left = self.proxy.key(hash).await?;
+        self.note(hash, left.as_ref());
+        match left {
+            Some(_) => Err(KeyChangeError::NotDone("the key is still there")),
+            None => {
+                self.store.drop_retirement(hash).await?;
+                Ok(key)
+            }
+        }
+    }
+
+    /// The agent's own key wants its name typed.
+    pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<(), KeyChangeError> {
+        let is_agents = self.agent_key.as_ref() == Some(&key.hash);
+        if is_agents && typed.map(str::trim) != Some(key.label()) {
+            return Err(KeyChangeError::NotConfirmed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! A new key in the place of an old one, without the proxy's own `regenerate`, which needs a licence.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::changes::Told;
+use super::{Created, Inner, KeyChangeError, Keys, OldKey};
+use crate::clients::litellm::KeyRecord;
+use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::key::KeyHash;
+use crate::domain::key_changes::Set;
+use crate::store::{Retirement, StoreError};
+
+/// How often due ends are looked for.
+const TICK: Duration = Duration::from_secs(5);
+
+/// When an end that failed is tried again.
+const AGAIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// How a key is to be replaced.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    /// What becomes of the old one.
+    pub old: OldKey,
+    /// After how long; at once with none.
+    pub grace: Option<SignedDuration>,
+    /// How long the new one lives; with [`Set::Keep`] until the old one would have ended.
+    pub duration: Set<String>,
+    /// The old one's name, typed, where it is the agent's own.
+    pub confirm: Option<String>,
+}
+
+impl Keys {
+    /// Makes a key with the settings and the alias of an old one, and ends the old one now or later.
+    ///
+    /// The alias must be free before the new key can have it, so the old one is renamed first, and back again
+    /// if no new one comes.
+    pub async fn replace(
+        &self,
+        hash: &KeyHash,
+        how: &Replacement,
+        actor: &Actor,
+    ) -> Result<Created, KeyChangeError> {
+        let mut told = Told::default();
+        let result = self.inner.replace(hash, how, actor, &mut told).await;
+        self.inner.write_down(Action::KeyReplace, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        let created = result?;
+        if how.grace.is_none() {
+            self.inner.end(hash, how.old, actor).await?;
+        }
+        Ok(created)
+    }
+
+    /// When a key is to end, if it was replaced.
+    pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>, StoreError> {
+        self.inner.store.retirement(hash).await
+    }
+
+    /// Lets a replaced key live on.
+    pub async fn keep(&self, hash: &KeyHash, actor: &Actor) -> Result<bool, KeyChangeError> {
+        let was_due = self.inner.store.drop_retirement(hash).await?;
+        if was_due {
+            let entry = NewEntry::new(actor, Action::KeyKeep, hash.as_str(), "ok");
+            self.inner.store.audit(&entry).await?;
+        }
+        Ok(was_due)
+    }
+
+    /// Ends replaced keys when their time has come, for ever. What is due is in the database, so that it outlives
+    /// a restart.
+    pub async fn retire_when_due(self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.inner.retire_due().await {
+                tracing::warn!(%error, "replaced keys could not be ended");
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn replace(
+        &self,
+        hash: &KeyHash,
+        how: &Replacement,
+        actor: &Actor,
+        told: &mut Told,
+    ) -> Result<Created, KeyChangeError> {
+        let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
+        told.label = Some(record.key.label().to_owned());
+        self.confirm(&record.key, how.confirm.as_deref())?;
+        let now = self.clock.now();
+        let body = body_for(&record, &how.duration, now)?;
+        let alias = record.key.alias.clone().filter(|alias| !alias.is_empty());
+        if let Some(alias) = &alias {
+            let aside = format!("{alias} (replaced {})", now.strftime("%Y-%m-%d %H:%M:%S"));
+            self.rename(hash, &aside, actor).await?;
+        }
+        let created = self.generate(alias.as_deref(), &body, actor).await;
+        let created = match (created, &alias) {
+            (Ok(created), _) => created,
+            (Err(error), Some(alias)) => {
+                if let Err(second) = self.rename(hash, alias, actor).await {
+                    tracing::warn!(error = %second, key = %hash, "the key could not be given its alias back");
+                }
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        };
+        if let Ok(Some(old)) = self.proxy.key(hash).await {
+            self.note(hash, Some(&old));
+        }
+        let when = match how.grace {
+            None => "at once".to_owned(),
+            Some(grace) => {
+                let due = now + grace;
+                let new = &created.key.hash;
+                self.store.add_retirement(hash, how.old.as_str(), due, &actor.name, new).await?;
+                due.strftime("at %Y-%m-%d %H:%M:%S UTC").to_string()
+            }
+        };
+        told.before = Some(record.key.masked.clone());
+        told.after = Some(format!(
+            "{} ({}); {} the old one {when}",
+            created.key.masked,
+            created.key.hash,
+            how.old.as_str()
+        ));
+        Ok(created)
+    }
+
+    async fn rename(&self, hash: &KeyHash, alias: &str, actor: &Actor) -> Result<(), KeyChangeError> {
+        let body = Map::from_iter([("key_alias".to_owned(), json!(alias))]);
+        Ok(self.proxy.update_key(hash, &body, &actor.name).await?)
+    }
+
+    /// Deletes or blocks a key that was replaced; whoever asked for that has confirmed it.
+    async fn end(&self, hash: &KeyHash, how: OldKey, actor: &Actor) -> Result<(), KeyChangeError> {
+        let mut told = Told::default();
+        let (action, result) = match how {
+            OldKey::Block => {
+                let blocked = self.set_blocked(hash, true, actor, &mut told).await;
+                (Action::KeyBlock, blocked)
+            }
+            OldKey::Delete => {
+                let label = self.proxy.key(hash).await?.map(|key| key.label().to_owned());
+                let deleted = self.delete(hash, label.as_deref(), actor, &mut told).await;
+                (Action::KeyDelete, deleted)
+            }
+        };
+        self.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        result.map(drop)
+    }
+
+    async fn retire_due(&self) -> Result<(), StoreError> {
+        for due in self.store.due_retirements().await? {
+            let actor = Actor::local(&due.actor);
+            let how = due.action.parse().unwrap_or(OldKey::Block);
+            match self.end(&due.hash, how, &actor).await {
+                Ok(()) | Err(KeyChangeError::Unknown) => {
+                    self.store.drop_retirement(&due.hash).await?;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, key = %due.hash, "a replaced key could not be ended yet");
+                    let again = self.clock.now() + AGAIN;
+                    self.store.put_off_retirement(&due.hash, again, &error.to_string()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The new key's settings: those of the old one, and its end.
+fn body_for(
+    record: &KeyRecord,
+    duration: &Set<String>,
+    now: Timestamp,
+) -> Result<Map<String, Value>, KeyChangeError> {
+    let mut body = record.settings.clone();
+    if let Some(alias) = record.key.alias.as_ref().filter(|alias| !alias.is_empty()) {
+        body.insert("key_alias".to_owned(), json!(alias));
+    }
+    match (duration, record.key.expires) {
+        (Set::To(duration), _) => _ = body.insert("duration".to_owned(), json!(duration)),
+        (Set::Keep, Some(at)) => {
+            let left = at.duration_since(now).as_secs();
+            if left <= 0 {
+                return Err(KeyChangeError::Expired);
+            }
+            body.insert("duration".to_owned(), json!(format!("{left}s")));
+        }
+        (Set::Clear, _) | (Set::Keep, None) => {}
+    }
+    Ok(body)
+}

@@ -1,0 +1,194 @@
+//! Contexts that someone else changed, and swaps whose time is up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
+
+use super::{Parts, ReadError, Switcher};
+use crate::domain::agent::Scope;
+use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::context::KnownContext;
+use crate::domain::control::{AgentConfig, ControlMessage, Reply};
+use crate::domain::swap::{Swap, SwapRequest};
+
+/// How often the background looks whether something is to be done.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Age at which a context is read again.
+const READ_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Most contexts that are read in a round, those swapped last first.
+const CONTEXTS: u32 = 200;
+
+/// Contexts that are read at a time.
+const AT_ONCE: usize = 4;
+
+/// How long a timed swap that could not be ended waits for the next try.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// In whose name the background acts.
+const NAME: &str = "patchbay";
+
+impl Switcher {
+    /// Ends timed swaps and looks for drift, until `stop`.
+    pub async fn watch(&self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            self.end_timed_swaps().await;
+            self.look_for_drift().await;
+        }
+    }
+
+    /// Puts back what timed swaps whose time is up have changed.
+    pub async fn end_timed_swaps(&self) {
+        let due = match self.parts.store.due_reverts().await {
+            Ok(due) => due,
+            Err(error) => return tracing::warn!(%error, "timed swaps could not be looked up"),
+        };
+        for (agent, context, id) in due {
+            let put_off = self.parts.clock.now() + RETRY_AFTER;
+            let next = match self.end_timed_swap(&id).await {
+                // A swap that succeeded took its own revert away.
+                Ok(true) => continue,
+                Ok(false) => None,
+                Err(error) => {
+                    tracing::warn!(%error, %agent, %context, "a timed swap could not be ended; trying again");
+                    Some(put_off)
+                }
+            };
+            if let Err(error) = self.parts.store.move_revert(&agent, &context, next).await {
+                tracing::warn!(%error, %agent, %context, "a timed swap could not be put off");
+            }
+        }
+    }
+
+    /// Whether it was ended; false where it cannot ever be.
+    async fn end_timed_swap(&self, id: &str) -> Result<bool, String> {
+        let swap = self.parts.store.swap(id).await.map_err(|error| error.to_string())?;
+        let request = swap.and_then(|swap| {
+            let before = swap.before.as_ref()?;
+            SwapRequest::going_to(&swap.agent, &swap.context, swap.after.as_ref(), before)
+        });
+        let Some(request) = request else { return Ok(false) };
+        let actor = Actor::local("patchbay (time is up)");
+        match self.swap(request, &actor).await {
+            Ok(swap) if swap.outcome.is_success() => Ok(true),
+            Ok(swap) => Err(format!("the swap back ended as {}", swap.outcome.as_str())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Reads the contexts of agents that are not charged a history entry for it.
+    pub async fn look_for_drift(&self) {
+        let contexts = match self.parts.store.contexts(CONTEXTS).await {
+            Ok(contexts) => contexts,
+            Err(error) => return tracing::warn!(%error, "the contexts could not be looked up"),
+        };
+        let now = self.parts.clock.now();
+        let is_old = |at: Option<jiff::Timestamp>| at.is_none_or(|at| now.duration_since(at) >= READ_AFTER);
+        let mut due = Vec::new();
+        for known in contexts.into_iter().filter(|known| known.selected.is_some() && is_old(known.read_at)) {
+            if self.reads_for_free(&known).await {
+                due.push(known);
+            }
+        }
+        stream::iter(due)
+            .for_each_concurrent(AT_ONCE, |known| async move { self.look_at(&known).await })
+            .await;
+    }
+
+    /// An agent that announces how it takes control messages keeps them out of the conversation.
+    async fn reads_for_free(&self, known: &KnownContext) -> bool {
+        let Some(agent) = self.parts.agents.get(&known.agent) else { return false };
+        let view = self.parts.agents.view(agent).await;
+        view.is_ok_and(|view| {
+            view.card.problem.is_none() && view.card.value.is_some_and(|card| card.scope.is_some())
+        })
+    }
+
+    async fn look_at(&self, known: &KnownContext) {
+        match self.read_config(&known.agent, &known.context).await {
+            Ok(config) => self.after_reading(known, &config).await,
+            Err(error) => {
+                tracing::debug!(%error, agent = %known.agent, context = %known.context, "a context was not read");
+            }
+        }
+    }
+
+    /// Writes a drift down when it is new, and puts a kept context back.
+    async fn after_reading(&self, known: &KnownContext, config: &AgentConfig) {
+        let Some(selected) = known.selected.as_ref().filter(|selected| *selected != config) else { return };
+        if !known.has_drifted() {
+            self.parts.note_drift(known, selected, config).await;
+        }
+        if !known.is_kept {
+            return;
+        }
+        let request = SwapRequest::going_to(&known.agent, &known.context, Some(config), selected);
+        let Some(request) = request else { return };
+        if let Err(error) = self.swap(request, &Actor::local("patchbay (kept)")).await {
+            tracing::warn!(%error, agent = %known.agent, context = %known.context, "a kept context was not put back");
+        }
+    }
+}
+
+impl Parts {
+    async fn note_drift(&self, known: &KnownContext, selected: &AgentConfig, config: &AgentConfig) {
+        let object = format!("{}/{}", known.agent, known.context);
+        let mut entry = NewEntry::new(&Actor::local(NAME), Action::Drift, object, "found");
+        entry.before = Some(selected.spec_text());
+        entry.after = Some(config.spec_text());
+        entry.detail = Some("changed by someone else, or by a turn that ran during the swap".to_owned());
+        if let Err(error) = self.store.audit(&entry).await {
+            tracing::warn!(%error, "a drift was not written down");
+        }
+    }
+
+    /// Reads an agent-wide model again some time after a swap, since a turn that ran during the swap writes
+    /// its own model back when it ends.
+    pub(super) async fn look_again(self: Arc<Self>, swap: Swap) {
+        for pause in self.timeouts.look_again {
+            tokio::time::sleep(pause).await;
+            match self.is_as_left(&swap).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::debug!(%error, swap = swap.id, "a swap was not looked at again");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// False where someone swapped since, or where the swap is gone.
+    async fn is_as_left(&self, swap: &Swap) -> Result<bool, ReadError> {
+        let agent =
+            self.agents.get(&swap.agent).ok_or_else(|| ReadError::UnknownAgent(swap.agent.clone()))?;
+        // Reading writes an ADK agent's state back as it was, so it must not meet a swap.
+        let Ok(_held) = self.lock(Some(Scope::Agent), &swap.agent, &swap.context, "a look back").await else {
+            return Ok(false);
+        };
+        if self.store.last_swap(&swap.agent, None).await?.is_none_or(|last| last.id != swap.id) {
+            return Ok(false);
+        }
+        let (reply, _) = self.control(agent, &swap.context, &ControlMessage::GetConfig).await?;
+        let (Reply::Config(config), Some(known)) =
+            (reply, self.store.context(&swap.agent, &swap.context).await?)
+        else {
+            return Ok(false);
+        };
+        self.store.note_config(&swap.agent, &swap.context, &config).await?;
+        let Some(selected) = known.selected.as_ref().filter(|selected| **selected != config) else {
+            return Ok(true);
+        };
+        self.note_drift(&known, selected, &config).await;
+        Ok(false)
+    }
+}

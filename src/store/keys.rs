@@ -1,0 +1,108 @@
+//! Keys that were replaced and are to end later.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, time, word};
+use crate::domain::key::KeyHash;
+
+/// The end of a replaced key.
+#[derive(Debug, Clone, Serialize)]
+pub struct Retirement {
+    /// The key.
+    pub hash: KeyHash,
+    /// `delete` or `block`.
+    pub action: String,
+    /// When.
+    pub due_at: Timestamp,
+    /// Who asked for it.
+    pub actor: String,
+    /// The key that took its place.
+    pub replaced_by: KeyHash,
+    /// Why the last try failed.
+    pub problem: Option<String>,
+}
+
+impl Store {
+    /// Notes that a key is to end.
+    pub async fn add_retirement(
+        &self,
+        hash: &KeyHash,
+        action: &str,
+        due_at: Timestamp,
+        actor: &str,
+        replaced_by: &KeyHash,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "insert into key_retirements (hash, action, due_at, actor, replaced_by, asked_at) \
+             values ($1, $2, $3, $4, $5, $6) on conflict (hash) do update set action = excluded.action, \
+             due_at = excluded.due_at, actor = excluded.actor, replaced_by = excluded.replaced_by, \
+             asked_at = excluded.asked_at, problem = null",
+        )
+        .bind(hash.as_str())
+        .bind(action)
+        .bind(due_at.as_millisecond())
+        .bind(actor)
+        .bind(replaced_by.as_str())
+        .bind(self.now())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// When a key is to end, if it is.
+    pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>, StoreError> {
+        let row = sqlx::query("select * from key_retirements where hash = $1")
+            .bind(hash.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Those whose time has come, at most a hundred.
+    pub async fn due_retirements(&self) -> Result<Vec<Retirement>, StoreError> {
+        let rows = sqlx::query("select * from key_retirements where due_at <= $1 order by due_at limit 100")
+            .bind(self.now())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Forgets that a key is to end. Returns whether it was to.
+    pub async fn drop_retirement(&self, hash: &KeyHash) -> Result<bool, StoreError> {
+        let done = sqlx::query("delete from key_retirements where hash = $1")
+            .bind(hash.as_str())
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Tries a key's end again later.
+    pub async fn put_off_retirement(
+        &self,
+        hash: &KeyHash,
+        due_at: Timestamp,
+        problem: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query("update key_retirements set due_at = $2, problem = $3 where hash = $1")
+            .bind(hash.as_str())
+            .bind(due_at.as_millisecond())
+            .bind(problem)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Retirement, StoreError> {
+    Ok(Retirement {
+        hash: word("key", &row.try_get::<String, _>("hash")?)?,
+        action: row.try_get("action")?,
+        due_at: time(row.try_get("due_at")?)?,
+        actor: row.try_get("actor")?,
+        replaced_by: word("key", &row.try_get::<String, _>("replaced_by")?)?,
+        problem: row.try_get("problem")?,
+    })
+}

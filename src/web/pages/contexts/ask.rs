@@ -1,0 +1,92 @@
+//! The message box of a context. With JavaScript the answer streams in; without, the page waits for it.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use axum_extra::extract::Form;
+use serde::Deserialize;
+
+use super::{page, parse};
+use crate::domain::swap::check_message;
+use crate::services::asks::{AskError, AskProgress};
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::paths::route;
+use crate::web::respond::Page as _;
+use crate::web::state::AppState;
+use crate::web::stream::html_events;
+use crate::web::ui::{Ui, Wants};
+
+pub(super) fn router() -> Router<AppState> {
+    Router::new().route(route::CONTEXT_MESSAGE, post(ask)).route(route::ASK_EVENTS, get(events))
+}
+
+/// One question and its answer, as far as it has come.
+#[derive(Template)]
+#[template(path = "contexts/ask.html")]
+struct AskFragment {
+    ui: Ui,
+    progress: AskProgress,
+}
+
+#[derive(Deserialize)]
+struct AskForm {
+    #[serde(default)]
+    message: String,
+}
+
+async fn ask(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path((agent, context)): Path<(String, String)>,
+    Form(form): Form<AskForm>,
+) -> Result<Response, Problem> {
+    let (agent, context) = parse(&agent, &context)?;
+    let message = match check_message(&form.message) {
+        Ok(Some(message)) => message,
+        refused => {
+            let why = refused.err().map_or_else(|| "Write a message.".to_owned(), |error| error.to_string());
+            let page = page(&state, ui, &agent, &context, Some((why, form.message))).await?;
+            return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
+        }
+    };
+    if ui.wants == Wants::Fragment {
+        state.asks.start(&agent, &context, &message, &actor)?;
+        return Ok(page(&state, ui, &agent, &context, None).await?.respond(StatusCode::OK));
+    }
+    let ask = state.asks.ask(&agent, &context, &message, &actor).await?;
+    let status = if ask.problem.is_some() { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+    match ui.wants {
+        Wants::Json => Ok((status, Json(ask)).into_response()),
+        _ if status.is_success() => {
+            Ok(Redirect::to(&format!("{}#asks", ui.paths.context(&agent, &context))).into_response())
+        }
+        _ => Ok(page(&state, ui, &agent, &context, None).await?.respond(status)),
+    }
+}
+
+/// An answer as it comes: the whole fragment each time, then an end.
+async fn events(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path((.., id)): Path<(String, String, String)>,
+) -> Result<Response, Problem> {
+    let progress = state.asks.progress(&id).ok_or_else(|| Problem::not_found("The question"))?;
+    let render =
+        move |progress: &AskProgress| AskFragment { ui: ui.clone(), progress: progress.clone() }.render();
+    Ok(html_events(progress, render, |progress| progress.is_done))
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
+            AskError::Busy => Self::busy(&error.to_string()),
+            AskError::Store(error) => error.into(),
+        }
+    }
+}

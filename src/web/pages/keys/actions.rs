@@ -1,0 +1,233 @@
+//! What is done to one key with one button.
+
+use std::convert::Infallible;
+
+use askama::Template;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Extension, Json, RequestPartsExt as _};
+use axum_extra::extract::Form;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tower_sessions::Session;
+
+use super::{KeyRow, parse_hash, show};
+use crate::domain::audit::Actor;
+use crate::domain::key::{Access, KeyHash, VirtualKey};
+use crate::services::keys::KeyChangeError;
+use crate::web::auth::{ActorOf, CurrentUser};
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::{Flash, Ui, Wants};
+
+/// Who acts, and the session that takes the message to the next page.
+pub(super) struct Acting(pub(super) Session, pub(super) Actor);
+
+impl FromRequestParts<AppState> for Acting {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
+        let session = parts.extract::<Session>().await.map_err(IntoResponse::into_response)?;
+        let Ok(ActorOf(actor)) = ActorOf::from_request_parts(parts, state).await.map_err(never);
+        Ok(Self(session, actor))
+    }
+}
+
+fn never(impossible: Infallible) -> Infallible {
+    impossible
+}
+
+/// The answer after a change: the key's page, or the key for a script.
+pub(super) async fn done(
+    state: &AppState,
+    ui: &Ui,
+    session: &Session,
+    key: VirtualKey,
+    text: String,
+) -> Response {
+    if ui.wants == Wants::Json {
+        return Json(KeyRow::of(key, ui, state)).into_response();
+    }
+    Flash::set(session, text).await;
+    Redirect::to(&ui.paths.key(&key.hash)).into_response()
+}
+
+/// The guide's step: the key may call whatever is registered, now and later.
+pub(super) async fn relax(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    Path(hash): Path<String>,
+) -> Result<Response, Problem> {
+    let key = state.keys.relax(&parse_hash(&hash)?, &actor).await?;
+    let text = format!("{} may now call every model on the proxy.", key.label());
+    Ok(done(&state, &ui, &session, key, text).await)
+}
+
+/// Models that a key may call alone; none means no model, since the proxy takes an empty list for all.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RestrictForm {
+    models: Vec<String>,
+}
+
+pub(super) async fn restrict(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    Path(hash): Path<String>,
+    Form(form): Form<RestrictForm>,
+) -> Result<Response, Problem> {
+    let models: Vec<String> = form.models.into_iter().filter(|model| !model.trim().is_empty()).collect();
+    let access = if models.is_empty() { Access::None } else { Access::from_models(models) };
+    let key = state.keys.restrict(&parse_hash(&hash)?, access, &actor).await?;
+    let text = format!("{} may now call {} only.", key.label(), key.access.describe());
+    Ok(done(&state, &ui, &session, key, text).await)
+}
+
+/// A model that a key is to call as well, and the matrix to go back to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AllowForm {
+    model: String,
+    /// The query of the matrix; empty goes to the key's page.
+    back: Option<String>,
+}
+
+pub(super) async fn allow(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    Path(hash): Path<String>,
+    Form(form): Form<AllowForm>,
+) -> Result<Response, Problem> {
+    let model = form.model.trim();
+    if model.is_empty() {
+        return Err(Problem::not_found("The model"));
+    }
+    let key = state.keys.allow(&parse_hash(&hash)?, model, &actor).await?;
+    let text = format!("{} may now call {model} as well.", key.label());
+    let Some(back) = form.back.filter(|_| ui.wants != Wants::Json) else {
+        return Ok(done(&state, &ui, &session, key, text).await);
+    };
+    Flash::set(&session, text).await;
+    // Only the query is taken from the form: it leads nowhere else.
+    Ok(Redirect::to(&Query::parse(&back).link(&ui.paths.keys_matrix(), &[])).into_response())
+}
+
+pub(super) async fn block(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    Path(hash): Path<String>,
+) -> Result<Response, Problem> {
+    let key = state.keys.set_blocked(&parse_hash(&hash)?, true, &actor).await?;
+    let text = format!("{} is blocked: the proxy refuses it.", key.label());
+    Ok(done(&state, &ui, &session, key, text).await)
+}
+
+pub(super) async fn unblock(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    Path(hash): Path<String>,
+) -> Result<Response, Problem> {
+    let key = state.keys.set_blocked(&parse_hash(&hash)?, false, &actor).await?;
+    let text = format!("{} is no longer blocked.", key.label());
+    Ok(done(&state, &ui, &session, key, text).await)
+}
+
+/// A deletion. The agent's own key wants its alias.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DeleteForm {
+    confirm: Option<String>,
+}
+
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    Path(hash): Path<String>,
+    Form(form): Form<DeleteForm>,
+) -> Result<Response, Problem> {
+    let hash = parse_hash(&hash)?;
+    let key = match state.keys.delete(&hash, form.confirm.as_deref(), &actor).await {
+        Ok(key) => key,
+        Err(KeyChangeError::NotConfirmed) => {
+            let mut errors = FieldErrors::default();
+            errors.add(
+                "confirm",
+                "Type the key's name as it stands above. The agent stops working without it.",
+            );
+            return show::page(&state, ui, &hash, errors).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if ui.wants == Wants::Json {
+        return Ok(Json(json!({ "deleted": key.hash, "alias": key.alias })).into_response());
+    }
+    Flash::set(&session, format!("{} was deleted.", key.label())).await;
+    Ok(Redirect::to(&ui.paths.keys()).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "keys/secret.html", blocks = ["content"])]
+struct SecretPage {
+    ui: Ui,
+    data: SecretData,
+    secret: Option<SecretString>,
+}
+
+/// Without the secret: a script got it from its own request.
+#[derive(Serialize)]
+struct SecretData {
+    key: KeyRow,
+    /// Other keys that have its alias.
+    duplicates: Vec<KeyHash>,
+}
+
+impl Page for SecretPage {
+    type Data = SecretData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &SecretData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl SecretPage {
+    fn exposed(&self) -> Option<&str> {
+        self.secret.as_ref().map(|secret| secret.expose_secret())
+    }
+}
+
+/// A new key, for whoever made it, once. A reload finds nothing to show any more.
+pub(super) async fn secret(
+    State(state): State<AppState>,
+    ui: Ui,
+    Extension(user): Extension<CurrentUser>,
+    Path(hash): Path<String>,
+) -> Result<Response, Problem> {
+    let hash = parse_hash(&hash)?;
+    let key = state.keys.key(&hash).await.map_err(|error| Problem::of_client(&error))?;
+    let key = key.ok_or_else(|| Problem::not_found("The key"))?;
+    let duplicates = state.keys.duplicates(&key).await.unwrap_or_default();
+    let secret = state.keys.take_secret(&hash, &user.0).filter(|_| ui.wants != Wants::Json);
+    let status = if secret.is_some() { StatusCode::OK } else { StatusCode::GONE };
+    let data = SecretData { key: KeyRow::of(key, &ui, &state), duplicates };
+    Ok(SecretPage { ui, data, secret }.respond(status))
+}

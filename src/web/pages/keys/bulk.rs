@@ -1,0 +1,358 @@
+//! One change of many keys: choose, see how many, run, watch, try again what failed.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::Form;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::filter;
+use super::input::{budget, lifetime, period};
+use super::list::{load, names};
+use crate::domain::key::{Access, KeyHash};
+use crate::domain::key_changes::Set;
+use crate::services::keys::bulk::{Change, Counts, Item, Job, Progress};
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::{Ui, Wants};
+
+/// Keys that a page names.
+const NAMED: usize = 200;
+
+/// Which keys, and what is done to them.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct BulkForm {
+    /// `selected` takes `key`, `filter` takes all that `filter` finds.
+    scope: String,
+    key: Vec<String>,
+    /// The query of the table.
+    filter: String,
+    /// How many keys the form showed.
+    count: String,
+    /// `relax`, `restrict`, `budget`, `expiry`, `block`, `unblock`, `delete`
+    action: String,
+    models: Vec<String>,
+    more_models: String,
+    max_budget: String,
+    budget_duration: String,
+    duration: String,
+    never: String,
+    /// How many keys are deleted, typed.
+    confirm: String,
+}
+
+#[derive(Template)]
+#[template(path = "keys/bulk.html", blocks = ["content"])]
+struct BulkPage {
+    ui: Ui,
+    form: BulkForm,
+    data: BulkData,
+    models: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct BulkData {
+    /// How many keys it is about.
+    count: usize,
+    /// The first of them.
+    first: Vec<String>,
+    /// The agent's own key is among them.
+    has_agents: bool,
+    errors: FieldErrors,
+}
+
+impl Page for BulkPage {
+    type Data = BulkData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &BulkData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+/// Actions as the form offers them: name, what it says.
+const ACTIONS: [(&str, &str); 7] = [
+    ("relax", "Relax: allow every model"),
+    ("restrict", "Restrict to models"),
+    ("budget", "Set the budget"),
+    ("expiry", "Set the expiry"),
+    ("block", "Block"),
+    ("unblock", "Unblock"),
+    ("delete", "Delete"),
+];
+
+/// An action as the form offers it.
+struct Offer {
+    name: &'static str,
+    label: &'static str,
+    is_chosen: bool,
+}
+
+impl BulkPage {
+    fn actions(&self) -> Vec<Offer> {
+        let offer = |(name, label)| Offer { name, label, is_chosen: self.form.action == name };
+        ACTIONS.into_iter().map(offer).collect()
+    }
+}
+
+/// The keys that a form is about, and why they cannot be told yet.
+async fn chosen(state: &AppState, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHash, String)>, FieldErrors> {
+    let mut errors = FieldErrors::default();
+    let query = Query::parse(if form.scope == "filter" { &form.filter } else { "" });
+    let (view, deployments) = load(state, &query).await;
+    let keys = if form.scope == "filter" {
+        if !view.is_complete {
+            errors.add("keys", "The keys are still being read. Wait until all are there, then choose again.");
+        }
+        let places = filter::find(&query, &view, &deployments, ui.now);
+        let keys = places.into_iter().filter_map(|place| view.keys.at(place));
+        keys.map(|key| (key.hash.clone(), key.label().to_owned())).collect()
+    } else {
+        let hashes = form.key.iter().filter_map(|hash| hash.parse::<KeyHash>().ok());
+        hashes
+            .map(|hash| {
+                let label = view.keys.get(&hash).map(|key| key.label().to_owned());
+                let label = label.unwrap_or_else(|| hash.as_str()[..12].to_owned());
+                (hash, label)
+            })
+            .collect::<Vec<_>>()
+    };
+    if keys.is_empty() {
+        errors.add("keys", "No key was chosen.");
+    }
+    if errors.is_empty() { Ok(keys) } else { Err(errors) }
+}
+
+/// How many keys it would be, and what may be done to them. Nothing is changed.
+pub(super) async fn prepare(
+    State(state): State<AppState>,
+    ui: Ui,
+    Form(mut form): Form<BulkForm>,
+) -> Response {
+    let (keys, errors, status) = match chosen(&state, &ui, &form).await {
+        Ok(keys) => (keys, FieldErrors::default(), StatusCode::OK),
+        Err(errors) => (Vec::new(), errors, StatusCode::UNPROCESSABLE_ENTITY),
+    };
+    form.count = keys.len().to_string();
+    page(&state, ui, form, &keys, errors).await.respond(status)
+}
+
+pub(super) async fn run(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Form(mut form): Form<BulkForm>,
+) -> Response {
+    let (keys, mut errors) = match chosen(&state, &ui, &form).await {
+        Ok(keys) => (keys, FieldErrors::default()),
+        Err(errors) => (Vec::new(), errors),
+    };
+    let change = form.change(&mut errors);
+    form.check_count(keys.len(), ui.wants, &mut errors);
+    let Some(change) = change.filter(|_| errors.is_empty()) else {
+        form.count = keys.len().to_string();
+        return page(&state, ui, form, &keys, errors).await.respond(StatusCode::UNPROCESSABLE_ENTITY);
+    };
+    let Some(job) = state.keys.prepare(change, keys.clone(), &actor) else {
+        errors.add("keys", "Too many changes of many keys run. Wait until one has ended.");
+        return page(&state, ui, form, &keys, errors).await.respond(StatusCode::UNPROCESSABLE_ENTITY);
+    };
+    state.keys.run(&job, false, &actor);
+    answer(&ui, &job)
+}
+
+/// To the job's page; a script is told where it is.
+fn answer(ui: &Ui, job: &Job) -> Response {
+    let href = ui.paths.keys_job(&job.id);
+    if ui.wants == Wants::Json {
+        let body = json!({ "id": job.id, "href": href, "counts": job.counts() });
+        return (StatusCode::ACCEPTED, Json(body)).into_response();
+    }
+    Redirect::to(&href).into_response()
+}
+
+async fn page(
+    state: &AppState,
+    ui: Ui,
+    form: BulkForm,
+    keys: &[(KeyHash, String)],
+    errors: FieldErrors,
+) -> BulkPage {
+    let registry = state.registry.deployments().await;
+    let models = names(registry.value.as_deref().map_or(&[][..], Vec::as_slice));
+    let data = BulkData {
+        count: keys.len(),
+        first: keys.iter().take(NAMED).map(|(_, label)| label.clone()).collect(),
+        has_agents: keys.iter().any(|(hash, _)| state.keys.is_agents(hash)),
+        errors,
+    };
+    BulkPage { ui, form, data, models }
+}
+
+impl BulkForm {
+    fn has_model(&self, name: &str) -> bool {
+        self.models.iter().any(|model| model == name)
+    }
+
+    fn change(&self, errors: &mut FieldErrors) -> Option<Change> {
+        Some(match self.action.as_str() {
+            "relax" => Change::Relax,
+            "restrict" => Change::Restrict(self.access()),
+            "budget" => {
+                let period = period("budget_duration", Some(&self.budget_duration), errors);
+                Change::Budget(budget(Some(&self.max_budget), errors), period)
+            }
+            "expiry" => match lifetime(Some(&self.duration), Some(&self.never), errors) {
+                Set::Keep => {
+                    errors.add("duration", "Say how long from now, or never.");
+                    return None;
+                }
+                duration => Change::Expiry(duration),
+            },
+            "block" => Change::Block,
+            "unblock" => Change::Unblock,
+            "delete" => Change::Delete,
+            _ => {
+                errors.add("action", "Choose what is to be done.");
+                return None;
+            }
+        })
+    }
+
+    /// No model at all is a choice: it is said in words on the form.
+    fn access(&self) -> Access {
+        let typed = self.more_models.lines().flat_map(|line| line.split(','));
+        let all = self.models.iter().map(String::as_str).chain(typed).map(str::trim);
+        let models: Vec<String> = all.filter(|model| !model.is_empty()).map(str::to_owned).collect();
+        if models.is_empty() { Access::None } else { Access::from_models(models) }
+    }
+
+    /// The count that was seen is the one that is changed. A deletion wants it typed; a script states it.
+    fn check_count(&self, now: usize, wants: Wants, errors: &mut FieldErrors) {
+        let is = |text: &str| text.trim().replace(',', "") == now.to_string();
+        if !is(&self.count) && !(wants == Wants::Json && self.count.is_empty()) {
+            errors.add("keys", format!("It is {now} keys now, not {}. Look again.", self.count));
+        }
+        if self.action == "delete" && !is(&self.confirm) {
+            errors.add("confirm", format!("Type {now} to delete so many keys."));
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "keys/job.html", blocks = ["content"])]
+struct JobPage {
+    ui: Ui,
+    data: JobData,
+    job: Arc<Job>,
+}
+
+#[derive(Serialize)]
+struct JobData {
+    id: String,
+    change: String,
+    actor: String,
+    is_running: bool,
+    #[serde(flatten)]
+    counts: Counts,
+    /// What failed, then the rest; at most so many as a page names.
+    keys: Vec<Item>,
+}
+
+impl Page for JobPage {
+    type Data = JobData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &JobData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl JobPage {
+    fn tone(&self, progress: &Progress) -> &'static str {
+        match progress {
+            Progress::Done => "good",
+            Progress::Failed(_) => "bad",
+            Progress::Waiting => "plain",
+        }
+    }
+
+    fn word(&self, progress: &Progress) -> &'static str {
+        match progress {
+            Progress::Done => "done",
+            Progress::Failed(_) => "failed",
+            Progress::Waiting if self.data.is_running => "waiting",
+            Progress::Waiting => "not begun",
+        }
+    }
+}
+
+fn job(state: &AppState, id: &str) -> Result<Arc<Job>, Problem> {
+    state
+        .keys
+        .job(id)
+        .ok_or_else(|| Problem::not_found("The change (they are kept in memory: see the audit)"))
+}
+
+pub(super) async fn show(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = job(&state, &id)?;
+    let data = JobData {
+        id: job.id.clone(),
+        change: job.change.describe(),
+        actor: job.actor.clone(),
+        is_running: job.is_running(),
+        counts: job.counts(),
+        keys: job.first(NAMED),
+    };
+    Ok(JobPage { ui, data, job }.respond(StatusCode::OK))
+}
+
+/// What failed, again; and what was not begun.
+pub(super) async fn retry(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = job(&state, &id)?;
+    state.keys.run(&job, true, &actor);
+    Ok(answer(&ui, &job))
+}
+
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = job(&state, &id)?;
+    job.cancel();
+    Ok(answer(&ui, &job))
+}

@@ -1,0 +1,114 @@
+//! The keys of a filter, for a spreadsheet.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+
+use super::filter;
+use super::list::load;
+use crate::domain::key::VirtualKey;
+use crate::web::errors::Problem;
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::Ui;
+
+const HEADINGS: [&str; 17] = [
+    "alias",
+    "masked_name",
+    "hash",
+    "state",
+    "models",
+    "spend",
+    "max_budget",
+    "budget_duration",
+    "rpm_limit",
+    "tpm_limit",
+    "max_parallel_requests",
+    "expires",
+    "owner",
+    "team",
+    "created",
+    "last_used",
+    "is_agents",
+];
+
+pub(super) async fn download(
+    State(state): State<AppState>,
+    ui: Ui,
+    query: Query,
+) -> Result<Response, Problem> {
+    let (view, deployments) = load(&state, &query).await;
+    if let Some(problem) = view.problem.as_ref().filter(|_| !view.has_data()) {
+        return Err(Problem::of_client(problem));
+    }
+    let mut text = line(HEADINGS.iter().map(|heading| (*heading).to_owned()));
+    for place in filter::find(&query, &view, &deployments, ui.now) {
+        if let Some(key) = view.keys.at(place) {
+            text.push_str(&line(fields(&key, ui.now, state.keys.is_agents(&key.hash))));
+        }
+    }
+    // A file that holds only part of the keys says so.
+    let name = if view.is_complete { "keys.csv" } else { "keys-incomplete.csv" };
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+    ];
+    Ok((headers, text).into_response())
+}
+
+fn fields(key: &VirtualKey, now: Timestamp, is_agents: bool) -> [String; 17] {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let count = |count: Option<u64>| count.map_or_else(String::new, |count| count.to_string());
+    let time = |at: Option<Timestamp>| at.map_or_else(String::new, |at| at.to_string());
+    [
+        text(&key.alias),
+        key.masked.clone(),
+        key.hash.to_string(),
+        key.state(now).as_str().to_owned(),
+        key.access.describe(),
+        key.spend.to_string(),
+        key.max_budget.map_or_else(String::new, |budget| budget.to_string()),
+        text(&key.budget_duration),
+        count(key.rpm_limit),
+        count(key.tpm_limit),
+        count(key.max_parallel_requests),
+        time(key.expires),
+        text(&key.user_id),
+        text(&key.team_id),
+        time(key.created_at),
+        time(key.last_active),
+        if is_agents { "yes" } else { "" }.to_owned(),
+    ]
+}
+
+fn line(fields: impl IntoIterator<Item = String>) -> String {
+    let fields: Vec<String> = fields.into_iter().map(|field| escaped(&field)).collect();
+    format!("{}\r\n", fields.join(","))
+}
+
+/// A field that a spreadsheet would take for a formula gets an apostrophe in front.
+fn escaped(field: &str) -> String {
+    let is_formula = field.trim_start().starts_with(['=', '+', '-', '@']) || field.starts_with(['\t', '\r']);
+    let field = if is_formula { format!("'{field}") } else { field.to_owned() };
+    if field.contains([',', '"', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_and_separators_are_harmless() {
+        for (field, written) in [
+            ("plain", "plain"),
+            ("=1+1", "'=1+1"),
+            (" @SUM(A1)", "' @SUM(A1)"),
+            ("\t=x", "'\t=x"),
+            ("a,b", "\"a,b\""),
+            ("-\"x\"\n", "\"'-\"\"x\"\"\n\""),
+        ] {
+            assert_eq!(escaped(field), written);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Which keys may call which models.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::KeyRow;
+use super::filter::{self, FILTERS};
+use super::list::{load, names};
+use crate::domain::key::{Access, Permission};
+use crate::domain::model::{Deployment, ModelSpec};
+use crate::services::registry::serving;
+use crate::web::pages::{AsOf, Trouble};
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::table::{Pager, Query};
+use crate::web::ui::Ui;
+
+/// Models side by side.
+const COLUMNS: usize = 8;
+
+#[derive(Template)]
+#[template(path = "keys/matrix.html", blocks = ["content"])]
+struct MatrixPage {
+    ui: Ui,
+    query: Query,
+    data: MatrixData,
+    earlier: Option<String>,
+    later: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MatrixData {
+    /// The models of this page.
+    models: Vec<MatrixModel>,
+    /// Models in all.
+    models_total: usize,
+    rows: Vec<MatrixRow>,
+    #[serde(flatten)]
+    pager: Pager,
+    is_complete: bool,
+    as_of: AsOf,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Serialize)]
+struct MatrixModel {
+    name: String,
+    /// An agent can be switched to it: it has a provider in its name.
+    is_switchable: bool,
+}
+
+#[derive(Serialize)]
+struct MatrixRow {
+    key: KeyRow,
+    cells: Vec<Cell>,
+}
+
+/// Whether a key may call a model, and by what.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Cell {
+    /// It may call every model.
+    All,
+    /// By name.
+    Listed,
+    /// By a wildcard or an access group.
+    Covered,
+    /// Its team decides.
+    Unsure,
+    /// It may not.
+    Missing,
+    /// It may not, and a swap of the agent to this model would be refused for it.
+    Needed,
+}
+
+impl Page for MatrixPage {
+    type Data = MatrixData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &MatrixData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl MatrixPage {
+    fn is_filtered(&self) -> bool {
+        self.query.has(&FILTERS)
+    }
+
+    /// Where a click on "allow" comes back to.
+    fn back(&self) -> String {
+        self.query.link("", &[]).trim_start_matches('?').to_owned()
+    }
+}
+
+pub(super) async fn show(State(state): State<AppState>, ui: Ui, query: Query) -> Response {
+    let (view, registry) = tokio::join!(load(&state, &query), state.registry.deployments());
+    let view = view.0;
+    let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let problem = view.problem.as_ref().filter(|_| !view.has_data()).or(registry.problem.as_ref());
+    let trouble = problem.map(Trouble::of);
+    let status = Trouble::status(trouble.as_ref(), view.has_data());
+    let path = ui.paths.keys_matrix();
+    let mut places = filter::find(&query, &view, deployments, ui.now);
+    // The agent's own key stands first: it is the one that a swap needs.
+    let agents = state.switcher.agent_key_hash().and_then(|hash| view.keys.place_of(&hash));
+    places.sort_by_key(|place| Some(*place) != agents);
+    let (pager, places) = Pager::cut(&query, &path, places);
+    let (columns, models_total, [earlier, later]) = model_columns(&query, deployments, &path);
+    let rows = places.into_iter().filter_map(|place| view.keys.at(place)).map(|key| {
+        let key = KeyRow::of(key, &ui, &state);
+        MatrixRow { cells: columns.iter().map(|model| cell(&key, model, deployments)).collect(), key }
+    });
+    let data = MatrixData {
+        rows: rows.collect(),
+        models: columns,
+        models_total,
+        pager,
+        is_complete: view.is_complete,
+        as_of: AsOf { at: view.at },
+        trouble,
+    };
+    MatrixPage { ui, query, data, earlier, later }.respond(status)
+}
+
+/// The models of the page, how many there are, and where the others are.
+fn model_columns(
+    query: &Query,
+    deployments: &[Deployment],
+    path: &str,
+) -> (Vec<MatrixModel>, usize, [Option<String>; 2]) {
+    let text = query.get("models").to_lowercase();
+    let wanted: Vec<String> =
+        names(deployments).into_iter().filter(|name| name.to_lowercase().contains(&text)).collect();
+    let pages = wanted.len().div_ceil(COLUMNS).max(1);
+    let page = query.get("models_page").parse().unwrap_or(1).clamp(1, pages);
+    let link = |page: usize| query.link(path, &[("models_page", &page.to_string())]);
+    let total = wanted.len();
+    let columns = wanted.into_iter().skip((page - 1) * COLUMNS).take(COLUMNS);
+    let columns = columns.map(|name| MatrixModel { is_switchable: name.parse::<ModelSpec>().is_ok(), name });
+    let earlier = (page > 1).then(|| link(page - 1));
+    let later = (page < pages).then(|| link(page + 1));
+    (columns.collect(), total, [earlier, later])
+}
+
+fn cell(row: &KeyRow, model: &MatrixModel, deployments: &[Deployment]) -> Cell {
+    match row.key.access.permits(&model.name, &serving(deployments, &model.name)) {
+        Permission::Allowed => match &row.key.access {
+            Access::List(models) if models.contains(&model.name) => Cell::Listed,
+            Access::List(_) => Cell::Covered,
+            Access::All | Access::None => Cell::All,
+        },
+        Permission::Unsure => Cell::Unsure,
+        Permission::Denied if row.is_agents && model.is_switchable => Cell::Needed,
+        Permission::Denied => Cell::Missing,
+    }
+}

@@ -1,0 +1,207 @@
+//! A new key in the place of an old one.
+
+use askama::Template;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::Form;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::actions::Acting;
+use super::{KeyRow, input, parse_hash};
+use crate::domain::key::{KeyHash, VirtualKey};
+use crate::domain::key_changes::span;
+use crate::services::keys::{KeyChangeError, OldKey, Replacement};
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::ui::{Flash, Ui, Wants};
+
+/// What becomes of the old key, and when.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct ReplaceForm {
+    /// `delete` or `block`.
+    old: String,
+    /// `24h`; empty is at once.
+    grace: String,
+    /// How long the new key lives; empty is as long as the old one would have.
+    duration: String,
+    /// The name of the agent's own key.
+    confirm: String,
+}
+
+#[derive(Template)]
+#[template(path = "keys/replace.html", blocks = ["content"])]
+struct ReplacePage {
+    ui: Ui,
+    form: ReplaceForm,
+    data: ReplaceData,
+}
+
+#[derive(Serialize)]
+struct ReplaceData {
+    key: KeyRow,
+    errors: FieldErrors,
+}
+
+impl Page for ReplacePage {
+    type Data = ReplaceData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &ReplaceData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl ReplaceForm {
+    fn read(&self) -> Result<Replacement, FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let old = self.old.parse().unwrap_or_else(|()| {
+            errors.add("old", "Choose what becomes of the old key.");
+            OldKey::Block
+        });
+        let grace = match self.grace.trim() {
+            "" | "0" => None,
+            text => span(text).or_else(|| {
+                errors.add("grace", "A number and s, m, h, d, w or mo, such as 24h. Empty means at once.");
+                None
+            }),
+        };
+        let duration = input::lifetime(Some(&self.duration), None, &mut errors);
+        let confirm = Some(self.confirm.clone()).filter(|confirm| !confirm.is_empty());
+        if errors.is_empty() { Ok(Replacement { old, grace, duration, confirm }) } else { Err(errors) }
+    }
+}
+
+async fn known(state: &AppState, hash: &KeyHash) -> Result<VirtualKey, Problem> {
+    let key = state.keys.key(hash).await.map_err(|error| Problem::of_client(&error))?;
+    key.ok_or_else(|| Problem::not_found("The key"))
+}
+
+pub(super) async fn show(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(hash): Path<String>,
+) -> Result<Response, Problem> {
+    let key = known(&state, &parse_hash(&hash)?).await?;
+    let form = ReplaceForm { old: "delete".to_owned(), grace: "24h".to_owned(), ..ReplaceForm::default() };
+    let data = ReplaceData { key: KeyRow::of(key, &ui, &state), errors: FieldErrors::default() };
+    Ok(ReplacePage { ui, form, data }.respond(StatusCode::OK))
+}
+
+pub(super) async fn replace(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(_, actor): Acting,
+    Path(hash): Path<String>,
+    Form(form): Form<ReplaceForm>,
+) -> Result<Response, Problem> {
+    let hash = parse_hash(&hash)?;
+    let how = match form.read() {
+        Ok(how) => how,
+        Err(errors) => return refused(&state, ui, &hash, form, errors).await,
+    };
+    let created = match state.keys.replace(&hash, &how, &actor).await {
+        Ok(created) => created,
+        Err(error @ (KeyChangeError::NotConfirmed | KeyChangeError::Expired)) => {
+            let errors = at_field(&error);
+            return refused(&state, ui, &hash, form, errors).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let new = created.key.hash.clone();
+    if ui.wants == Wants::Json {
+        let key = created.secret.expose_secret();
+        let info = KeyRow::of(created.key, &ui, &state);
+        return Ok((StatusCode::CREATED, Json(json!({ "key": key, "info": info, "replaces": hash })))
+            .into_response());
+    }
+    state.keys.keep_secret(&new, created.secret, &actor.name);
+    Ok(Redirect::to(&ui.paths.of_key(route::KEY_SECRET, &new)).into_response())
+}
+
+fn at_field(error: &KeyChangeError) -> FieldErrors {
+    let mut errors = FieldErrors::default();
+    match error {
+        KeyChangeError::Expired => {
+            errors.add("duration", "The old key has expired: say how long the new one lives.");
+        }
+        _ => errors.add("confirm", "Type the key's name: the agent stops working with the old one."),
+    }
+    errors
+}
+
+async fn refused(
+    state: &AppState,
+    ui: Ui,
+    hash: &KeyHash,
+    form: ReplaceForm,
+    errors: FieldErrors,
+) -> Result<Response, Problem> {
+    let key = known(state, hash).await?;
+    let data = ReplaceData { key: KeyRow::of(key, &ui, state), errors };
+    Ok(ReplacePage { ui, form, data }.respond(StatusCode::UNPROCESSABLE_ENTITY))
+}
+
+/// Lets a replaced key live on.
+pub(super) async fn keep(
+    State(state): State<AppState>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    Path(hash): Path<String>,
+) -> Result<Response, Problem> {
+    let hash = parse_hash(&hash)?;
+    let was_due = state.keys.keep(&hash, &actor).await?;
+    if ui.wants == Wants::Json {
+        return Ok(Json(json!({ "kept": was_due })).into_response());
+    }
+    let text = if was_due { "The key lives on." } else { "The key was not going to end." };
+    Flash::set(&session, text).await;
+    Ok(Redirect::to(&ui.paths.key(&hash)).into_response())
+}
+
+impl ReplacePage {
+    /// Whether the new key would have no time to live but for a duration.
+    fn needs_duration(&self) -> bool {
+        self.data.key.key.expires.is_some_and(|at| at <= self.ui.now)
+    }
+
+    /// What a new key lives by itself.
+    fn lives(&self) -> &'static str {
+        if self.data.key.key.expires.is_some() { "until the old one would have ended" } else { "for ever" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key_changes::Set;
+
+    #[test]
+    fn a_grace_period_is_a_length_of_time_or_nothing() {
+        let form = |grace: &str| ReplaceForm {
+            old: "block".to_owned(),
+            grace: grace.to_owned(),
+            ..ReplaceForm::default()
+        };
+        assert_eq!(form("").read().unwrap().grace, None);
+        assert_eq!(form("2h").read().unwrap().grace.unwrap().as_secs(), 7_200);
+        assert!(form("soon").read().is_err());
+        let how = ReplaceForm::default().read();
+        assert_eq!(how.unwrap_err().len(), 1, "what becomes of the old key must be said");
+        assert_eq!(form("").read().unwrap().duration, Set::Keep);
+    }
+}

@@ -1,0 +1,179 @@
+//! One key.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::list::names;
+use super::{KeyRow, metadata, parse_hash};
+use crate::clients::litellm::KeyRecord;
+use crate::domain::audit::Entry;
+use crate::domain::key::{KeyHash, Permission, VirtualKey};
+use crate::domain::usage::{Call, DailySpend};
+use crate::services::registry::serving;
+use crate::store::Retirement;
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::pages::{AsOf, Trouble};
+use crate::web::respond::Page;
+use crate::web::state::AppState;
+use crate::web::ui::Ui;
+
+#[derive(Template)]
+#[template(path = "keys/show.html", blocks = ["content"])]
+struct KeyPage {
+    ui: Ui,
+    data: KeyData,
+}
+
+#[derive(Serialize)]
+struct KeyData {
+    key: KeyRow,
+    /// As JSON, its secrets masked.
+    metadata: String,
+    /// Names of registered models that it may call.
+    reachable: Vec<String>,
+    /// Names of registered models that it may not call.
+    unreachable: Vec<String>,
+    /// One entry a day.
+    spend_by_day: Vec<DailySpend>,
+    calls: Vec<Call>,
+    /// What could not be read of spend and calls.
+    usage_trouble: Option<Trouble>,
+    audit: Vec<Entry>,
+    /// When it ends, after it was replaced.
+    retirement: Option<Retirement>,
+    errors: FieldErrors,
+    as_of: AsOf,
+    /// It is a copy, since the proxy does not answer.
+    trouble: Option<Trouble>,
+}
+
+impl Page for KeyPage {
+    type Data = KeyData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &KeyData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+/// A bar of the chart, in its own units.
+struct Bar {
+    x: usize,
+    y: f64,
+    height: f64,
+    title: String,
+}
+
+/// The chart's height, and a day's width in it.
+const HEIGHT: f64 = 72.0;
+const DAY: usize = 12;
+
+impl KeyPage {
+    fn spent(&self) -> String {
+        self.ui.money(&self.data.spend_by_day.iter().map(|day| day.spend).sum::<f64>())
+    }
+
+    fn most_text(&self) -> String {
+        self.ui.money(&self.most())
+    }
+
+    fn most(&self) -> f64 {
+        self.data.spend_by_day.iter().map(|day| day.spend).fold(0.0, f64::max)
+    }
+
+    fn width(&self) -> usize {
+        self.data.spend_by_day.len() * DAY
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        let most = self.most();
+        let bar = |(at, day): (usize, &DailySpend)| {
+            // A day with calls shows, be they ever so cheap.
+            let least = if day.requests > 0 { 2.0 } else { 0.0 };
+            let height = if most > 0.0 { (day.spend / most * HEIGHT).max(least) } else { least };
+            Bar {
+                x: at * DAY,
+                y: HEIGHT - height,
+                height,
+                title: format!("{}: {}, {} calls", day.date, self.ui.money(&day.spend), day.requests),
+            }
+        };
+        self.data.spend_by_day.iter().enumerate().map(bar).collect()
+    }
+
+    /// Days with calls, the newest first.
+    fn busy_days(&self) -> Vec<&DailySpend> {
+        self.data.spend_by_day.iter().rev().filter(|day| day.requests > 0 || day.spend > 0.0).collect()
+    }
+
+    fn to(&self, route: &str) -> String {
+        self.ui.paths.of_key(route, &self.data.key.key.hash)
+    }
+}
+
+pub(super) async fn show(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(hash): Path<String>,
+) -> Result<Response, Problem> {
+    page(&state, ui, &parse_hash(&hash)?, FieldErrors::default()).await
+}
+
+/// The page, with what was wrong with a form on it.
+pub(super) async fn page(
+    state: &AppState,
+    ui: Ui,
+    hash: &KeyHash,
+    errors: FieldErrors,
+) -> Result<Response, Problem> {
+    let (record, registry, days, calls) = tokio::join!(
+        state.keys.record(hash),
+        state.registry.deployments(),
+        state.keys.daily_spend(hash),
+        state.keys.calls(hash),
+    );
+    let (key, metadata, as_of, trouble) = match record {
+        Ok(Some(KeyRecord { key, metadata, .. })) => {
+            (key, metadata::to_text(&metadata), AsOf { at: Some(ui.now) }, None)
+        }
+        Ok(None) => return Err(Problem::not_found("The key")),
+        Err(error) => match state.keys.copy_of(hash) {
+            Some((copy, at)) => (copy, String::new(), AsOf { at }, Some(Trouble::of(&error))),
+            None => return Err(Problem::of_client(&error)),
+        },
+    };
+    let names = names(registry.value.as_deref().map_or(&[][..], Vec::as_slice));
+    let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let may = |key: &VirtualKey, name: &str| {
+        key.access.permits(name, &serving(deployments, name)) == Permission::Allowed
+    };
+    let (reachable, unreachable) = names.into_iter().partition(|name| may(&key, name));
+    let usage_trouble = days.as_ref().err().or(calls.as_ref().err()).map(Trouble::of);
+    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let data = KeyData {
+        key: KeyRow::of(key, &ui, state),
+        metadata,
+        reachable,
+        unreachable,
+        spend_by_day: days.unwrap_or_default(),
+        calls: calls.unwrap_or_default(),
+        usage_trouble: usage_trouble.filter(|_| trouble.is_none()),
+        audit: state.store.audit_of(hash.as_str(), 20).await?,
+        retirement: state.keys.retirement(hash).await?,
+        errors,
+        as_of,
+        trouble,
+    };
+    Ok(KeyPage { ui, data }.respond(status))
+}

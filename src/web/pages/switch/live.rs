@@ -1,0 +1,43 @@
+//! The receipt of a swap while it runs.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::get;
+
+use super::Running;
+use crate::services::switcher::Progress;
+use crate::web::errors::Problem;
+use crate::web::paths::route;
+use crate::web::state::AppState;
+use crate::web::stream::html_events;
+use crate::web::ui::Ui;
+
+pub(super) fn router() -> Router<AppState> {
+    Router::new().route(route::SWAP_EVENTS, get(events))
+}
+
+#[derive(Template)]
+#[template(path = "switch_receipt.html")]
+struct ReceiptFragment {
+    ui: Ui,
+    progress: Progress,
+}
+
+impl ReceiptFragment {
+    fn running(&self) -> Option<Running> {
+        (!self.progress.is_done).then_some(Running { step: self.progress.doing })
+    }
+}
+
+/// The whole receipt at each step, then an end.
+async fn events(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
+    let progress = state.switcher.progress(&id).ok_or_else(|| Problem::not_found("The swap"))?;
+    let render = move |progress: &Progress| {
+        let mut ui = ui.clone();
+        ui.now = progress.swap.finished_at.unwrap_or(ui.now);
+        ReceiptFragment { ui, progress: progress.clone() }.render()
+    };
+    Ok(html_events(progress, render, |progress| progress.is_done))
+}

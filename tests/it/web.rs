@@ -1,0 +1,14 @@
+//! The dashboard as a newcomer meets it: through HTTP, with what goes wrong.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod fakes;
+mod faults;
+mod history;
+mod keys;
+mod login;
+mod models;
+mod pages;
+mod sessions;
+mod stated;
+mod switch;
+mod switch_form;

@@ -1,5 +1,7 @@
 //! The registry's pages against the sandbox, in both of its generations.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod change;
 mod register;
 mod remove;

@@ -254,7 +254,7 @@ impl Models {
 
 /// Why a deployment is dead where the proxy does not say.
 pub(super) const NOT_LIVE: &str =
-    "the proxy has saved it and does not serve it: it cannot place the provider or the model";
+    "the proxy does not serve it, mostly since it cannot place the provider or the model";
 
 impl Inner {
     /// Looks until the deployment is live and `is_so`. The last look's finding, at the latest after 1.2 s.

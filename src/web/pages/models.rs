@@ -5,6 +5,7 @@ mod edit;
 mod form;
 mod import;
 mod list;
+mod presets;
 mod register;
 mod show;
 

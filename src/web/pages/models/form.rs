@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::presets::PRESETS;
 use crate::domain::model_detail::{Detail, Draft, REFERENCE, is_secret_name, plain, same};
 use crate::domain::redact;
 use crate::services::registry::read_mapping;
@@ -46,60 +47,6 @@ pub(super) const FIELDS: [&str; 13] = [
     "output_price",
     "description",
     "extra",
-];
-
-/// What LiteLLM calls the modes.
-pub(super) const MODES: [&str; 9] = [
-    "chat",
-    "completion",
-    "responses",
-    "embedding",
-    "rerank",
-    "image_generation",
-    "audio_transcription",
-    "audio_speech",
-    "moderation",
-];
-
-/// A provider that the form knows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Preset {
-    /// As the proxy names it, and as addresses do.
-    pub(super) id: &'static str,
-    pub(super) label: &'static str,
-    /// An upstream model, as an example.
-    pub(super) example: &'static str,
-    secret: &'static str,
-    api_base: &'static str,
-    api_version: &'static str,
-}
-
-const fn preset(
-    id: &'static str,
-    label: &'static str,
-    example: &'static str,
-    secret: &'static str,
-    api_base: &'static str,
-    api_version: &'static str,
-) -> Preset {
-    Preset { id, label, example, secret, api_base, api_version }
-}
-
-pub(super) const PRESETS: [Preset; 7] = [
-    preset("openai", "OpenAI", "gpt-5-mini", "LITELLM_OPENAI_API_KEY", "", ""),
-    preset("anthropic", "Anthropic", "claude-sonnet-4-5", "LITELLM_ANTHROPIC_API_KEY", "", ""),
-    preset("gemini", "Gemini", "gemini-2.5-pro", "LITELLM_GEMINI_API_KEY", "", ""),
-    preset("mistral", "Mistral", "mistral-large-latest", "LITELLM_MISTRAL_API_KEY", "", ""),
-    preset("openrouter", "OpenRouter", "anthropic/claude-sonnet-4", "LITELLM_OPENROUTER_API_KEY", "", ""),
-    preset("ollama", "Ollama", "llama3.1", "", "http://localhost:11434", ""),
-    preset(
-        "azure",
-        "Azure",
-        "my-deployment",
-        "LITELLM_AZURE_API_KEY",
-        "https://my-resource.openai.azure.com",
-        "2025-04-01-preview",
-    ),
 ];
 
 /// What was typed, by field. A field that was not sent is not there, which leaves it as it is.

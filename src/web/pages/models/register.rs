@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 use tower_sessions::Session;
 
-use super::form::{FIELDS, MODES, ModelForm, PRESETS, label};
+use super::form::{FIELDS, ModelForm, label};
+use super::presets::{MODES, PRESETS};
 use crate::domain::model_detail::Detail;
 use crate::services::registry::{Outcome, Radius};
 use crate::web::auth::ActorOf;

@@ -190,8 +190,7 @@ fn metadata_difference(before: &Map<String, Value>, after: &Map<String, Value>) 
         .filter(|(name, value)| before.get(*name).is_some_and(|old| old != *value))
         .map(|(name, _)| name.as_str())
         .collect();
-    let note =
-        if changed.is_empty() { String::new() } else { format!(" (changed: {})", changed.join(", ")) };
+    let note = if changed.is_empty() { String::new() } else { format!(" (changed: {})", changed.join(", ")) };
     Difference { what: "Metadata", before: names(before), after: format!("{}{note}", names(after)) }
 }
 
@@ -280,7 +279,10 @@ mod tests {
     #[test]
     fn durations_are_read_as_the_proxy_reads_them() {
         let seconds = |text| span(text).map(|span| span.as_secs());
-        assert_eq!((seconds("90d"), seconds("1mo"), seconds("45s")), (Some(7_776_000), Some(2_592_000), Some(45)));
+        assert_eq!(
+            (seconds("90d"), seconds("1mo"), seconds("45s")),
+            (Some(7_776_000), Some(2_592_000), Some(45))
+        );
         for bad in ["", "d", "30", "0d", "-1d", "1y", "1 d", "99999999999999999999d", "999999999w", "é1d"] {
             assert_eq!(span(bad), None, "{bad}");
         }

@@ -170,7 +170,9 @@ impl Keys {
 
     /// Other keys that have a key's alias: its uniqueness is racy at the proxy.
     pub async fn duplicates(&self, key: &VirtualKey) -> Result<Vec<KeyHash>, ClientError> {
-        let Some(alias) = key.alias.as_deref().filter(|alias| !alias.is_empty()) else { return Ok(Vec::new()) };
+        let Some(alias) = key.alias.as_deref().filter(|alias| !alias.is_empty()) else {
+            return Ok(Vec::new());
+        };
         let all = self.inner.proxy.keys_by_alias(alias).await?;
         Ok(all.into_iter().map(|other| other.hash).filter(|hash| *hash != key.hash).collect())
     }

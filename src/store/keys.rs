@@ -63,11 +63,10 @@ impl Store {
 
     /// Those whose time has come, at most a hundred.
     pub async fn due_retirements(&self) -> Result<Vec<Retirement>, StoreError> {
-        let rows =
-            sqlx::query("select * from key_retirements where due_at <= $1 order by due_at limit 100")
-                .bind(self.now())
-                .fetch_all(&self.pool)
-                .await?;
+        let rows = sqlx::query("select * from key_retirements where due_at <= $1 order by due_at limit 100")
+            .bind(self.now())
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter().map(read).collect()
     }
 

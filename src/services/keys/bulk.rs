@@ -265,9 +265,7 @@ impl Keys {
                 budget_duration: period.clone(),
                 ..KeyChanges::default()
             },
-            Change::Expiry(duration) => {
-                KeyChanges { duration: duration.clone(), ..KeyChanges::default() }
-            }
+            Change::Expiry(duration) => KeyChanges { duration: duration.clone(), ..KeyChanges::default() },
         };
         self.update(hash, settings, None, actor).await.map(drop)
     }

@@ -148,7 +148,11 @@ impl Inner {
             keys = keys.with(hash, key.as_ref());
         }
         if is_complete {
-            total = total.max(keys.len() as u64).min(if total > MAX_KEYS as u64 { total } else { keys.len() as u64 });
+            total = total.max(keys.len() as u64).min(if total > MAX_KEYS as u64 {
+                total
+            } else {
+                keys.len() as u64
+            });
         }
         self.view.send_replace(KeysView { keys, total, is_complete, at: Some(at), problem: None });
     }

@@ -311,7 +311,12 @@ async fn bulk(stage: &Stage) {
     assert!(page.url.path().contains("/keys/bulk/"), "{}", page.text());
     let page = ended(stage, &page).await;
     let of = |page: &Page, name: &str| page.attributes("#progress", name).remove(0);
-    assert_eq!((of(&page, "data-done"), of(&page, "data-failed")), ("4".into(), "1".into()), "{}", page.text());
+    assert_eq!(
+        (of(&page, "data-done"), of(&page, "data-failed")),
+        ("4".into(), "1".into()),
+        "{}",
+        page.text()
+    );
     let failed = page.one(&format!("#results-by-key tr[data-hash='{}']", hashes[2]));
     assert!(failed.contains("failed") && failed.contains("no such key"), "{failed}");
     assert_eq!(stage.info(&hashes[0]).await["models"], json!([MINI]));
@@ -363,9 +368,11 @@ async fn matrix(stage: &Stage) {
 /// Deletes what was made.
 pub(crate) async fn clean(stage: &Stage) {
     let list = stage.ask("/key/list?return_full_object=true&size=100").await;
-    let made = list["keys"].as_array().unwrap().iter().filter(|key| {
-        key["key_alias"].as_str().is_some_and(|alias| alias.starts_with(&stage.prefix))
-    });
+    let made = list["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|key| key["key_alias"].as_str().is_some_and(|alias| alias.starts_with(&stage.prefix)));
     for key in made {
         stage.tell("/key/delete", &json!({ "keys": [key["token"]] })).await;
     }

@@ -162,7 +162,10 @@ pub(super) async fn delete(
         Ok(key) => key,
         Err(KeyChangeError::NotConfirmed) => {
             let mut errors = FieldErrors::default();
-            errors.add("confirm", "Type the key's name as it stands above. The agent stops working without it.");
+            errors.add(
+                "confirm",
+                "Type the key's name as it stands above. The agent stops working without it.",
+            );
             return show::page(&state, ui, &hash, errors).await;
         }
         Err(error) => return Err(error.into()),
@@ -208,7 +211,7 @@ impl Page for SecretPage {
 
 impl SecretPage {
     fn exposed(&self) -> Option<&str> {
-        self.secret.as_ref().map(|secret| secret.expose_secret())
+        self.secret.as_ref().map(SecretString::expose_secret)
     }
 }
 

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::metadata;
+use crate::clients::litellm::KeyRecord;
 use crate::domain::key::Access;
 use crate::domain::key_changes::{KeyChanges, Set, span};
 use crate::services::keys::Keys;
-use crate::clients::litellm::KeyRecord;
 use crate::web::forms::FieldErrors;
 
 /// Longest alias, in characters.
@@ -91,11 +91,6 @@ impl KeyForm {
         }
     }
 
-    /// For templates: what stands in a field.
-    pub(super) fn text<'a>(&self, field: &'a Option<String>) -> &'a str {
-        field.as_deref().unwrap_or_default()
-    }
-
     /// All fields that were sent, for a form that sends them again.
     pub(super) fn fields(&self) -> Vec<(&'static str, &str)> {
         let texts = [
@@ -137,9 +132,8 @@ impl KeyForm {
                 self.max_parallel_requests.as_deref(),
                 &mut errors,
             ),
-            user_id: given(self.user_id.as_deref()).map_or(Set::Keep, |id| {
-                if id.is_empty() { Set::Clear } else { Set::To(id.to_owned()) }
-            }),
+            user_id: given(self.user_id.as_deref())
+                .map_or(Set::Keep, |id| if id.is_empty() { Set::Clear } else { Set::To(id.to_owned()) }),
             metadata: given(self.metadata.as_deref()).and_then(|text| {
                 metadata::from_text(text, old).map_err(|error| errors.add("metadata", error)).ok()
             }),
@@ -217,11 +211,7 @@ pub(super) fn period(field: &'static str, text: Option<&str>, errors: &mut Field
 }
 
 /// How long a key lives from now on; an empty field leaves that as it is.
-pub(super) fn lifetime(
-    text: Option<&str>,
-    never: Option<&str>,
-    errors: &mut FieldErrors,
-) -> Set<String> {
+pub(super) fn lifetime(text: Option<&str>, never: Option<&str>, errors: &mut FieldErrors) -> Set<String> {
     let wants_never = never.is_some_and(|never| !never.is_empty());
     match (given(text), wants_never) {
         (Some("-1" | "never"), _) | (None | Some(""), true) => Set::Clear,

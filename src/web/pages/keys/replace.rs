@@ -126,9 +126,8 @@ pub(super) async fn replace(
     if ui.wants == Wants::Json {
         let key = created.secret.expose_secret();
         let info = KeyRow::of(created.key, &ui, &state);
-        return Ok(
-            (StatusCode::CREATED, Json(json!({ "key": key, "info": info, "replaces": hash }))).into_response()
-        );
+        return Ok((StatusCode::CREATED, Json(json!({ "key": key, "info": info, "replaces": hash })))
+            .into_response());
     }
     state.keys.keep_secret(&new, created.secret, &actor.name);
     Ok(Redirect::to(&ui.paths.of_key(route::KEY_SECRET, &new)).into_response())

@@ -23,7 +23,7 @@ async fn stage(generation: Generation) -> (TestApp, Stage) {
         proxy: app.sandbox.clone(),
         master_key: MASTER_KEY.to_owned(),
         agent_key_hash: app.agent_key_hash.clone(),
-        prefix: "t-".to_owned(),
+        prefix: "own-".to_owned(),
     };
     (app, stage)
 }

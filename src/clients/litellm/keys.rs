@@ -2,8 +2,8 @@
 //!
 //! The proxy's answers to writes are not believed: it calls a key deleted that it never had
 //! (`wire/litellm/1.80/key_delete_mixed`), and "generates" one whose value exists without storing anything. The
-//! services read back. `metadata: null` is never sent: 1.80 stores it and can then neither list nor delete the
-//! key (measured on 1.80.17).
+//! services read back. `metadata: null` is never sent: both releases store it, and can then neither list any
+//! keys nor delete that one (measured on 1.80.17 and 1.109.1).
 
 use jiff::Timestamp;
 use jiff::civil::Date;

@@ -1,7 +1,7 @@
 //! What changes a key. Each is read back, put into the copy and written down, also where it fails.
 
 use secrecy::SecretString;
-use serde_json::{Map, json};
+use serde_json::Map;
 
 use super::{Inner, KeyChangeError, Keys};
 use crate::clients::litellm::KeyRecord;
@@ -59,8 +59,10 @@ impl Keys {
     /// Makes a key.
     pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created, KeyChangeError> {
         let mut body = changes.to_json();
-        if let Set::To(metadata) = changes.metadata.clone().map_or(Set::Keep, Set::To) {
-            body.insert("metadata".to_owned(), json!(metadata));
+        // What a new key does not have is left out: an empty alias would be stored, and taken.
+        body.retain(|_, value| !value.is_null());
+        if changes.duration == Set::Clear {
+            body.remove("duration");
         }
         let alias = match &changes.alias {
             Set::To(alias) => Some(alias.clone()),
@@ -337,13 +339,11 @@ impl Inner {
         self.proxy.delete_key(hash, &actor.name).await?;
         let left = self.proxy.key(hash).await?;
         self.note(hash, left.as_ref());
-        match left {
-            Some(_) => Err(KeyChangeError::NotDone("the key is still there")),
-            None => {
-                self.store.drop_retirement(hash).await?;
-                Ok(key)
-            }
+        if left.is_some() {
+            return Err(KeyChangeError::NotDone("the key is still there"));
         }
+        self.store.drop_retirement(hash).await?;
+        Ok(key)
     }
 
     /// The agent's own key wants its name typed.

@@ -466,7 +466,9 @@ impl Index {
 /// A segment of these keys.
 pub(super) fn pack(keys: &[VirtualKey]) -> Arc<Segment> {
     let mut builder = Builder::default();
-    keys.iter().for_each(|key| builder.push(key));
+    for key in keys {
+        builder.push(key);
+    }
     builder.finish()
 }
 
@@ -480,8 +482,8 @@ fn fits(segment: &Segment, wanted: &Wanted<'_>) -> Vec<bool> {
     let accesses: Vec<(bool, bool)> = (0..segment.accesses.len())
         .map(|number| {
             let access = segment.access(place(number));
-            let names = |models: &Vec<String>| models.iter().any(|m| m.to_lowercase().contains(&text));
-            let named = matches!(&access, Access::List(models) if !text.is_empty() && names(models));
+            let any_holds = |models: &Vec<String>| models.iter().any(|m| m.to_lowercase().contains(&text));
+            let named = matches!(&access, Access::List(models) if !text.is_empty() && any_holds(models));
             (named || (!text.is_empty() && (wanted.reaches)(&access)), (wanted.access)(&access))
         })
         .collect();
@@ -512,8 +514,8 @@ mod tests {
             } else {
                 Access::All
             },
-            spend: 1.0 / (1.0 + number as f64),
-            max_budget: (number > 1).then_some(number as f64),
+            spend: 1.0 / (1.0 + f64::from(u32::try_from(number).unwrap())),
+            max_budget: (number > 1).then(|| f64::from(u32::try_from(number).unwrap())),
             budget_duration: Some("30d".to_owned()),
             expires: None,
             rpm_limit: Some(number),

@@ -1,1 +1,143 @@
-//! .
+//! A secret that is put wherever a secret goes appears nowhere else: in no page, JSON, file, log or audit entry.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use patchbay::sandbox::Generation;
+use reqwest::header;
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::stage;
+use crate::support::{MASTER_KEY, PASSWORD, USER};
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+const CANARY: &str = "canary0secret0value";
+const PROVIDER: &str = "sk-canary1provider1key";
+
+#[tokio::test]
+async fn a_secret_appears_nowhere() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    for generation in [Generation::V1_80, Generation::V1_109] {
+        let (app, stage) = stage(generation).await;
+        let model = json!({
+            "model_name": "openai/canary",
+            "litellm_params": {
+                "model": "gpt-5", "custom_llm_provider": "openai", "api_key": PROVIDER,
+                "api_base": format!("http://user:{CANARY}@127.0.0.1:9/v1"),
+            },
+        });
+        let registered = app.admin("/model/new", &model).await;
+        let metadata = json!({
+            "team": "core", "langfuse_secret_key": CANARY, "logging": [{ "callback_vars": { "api_key": CANARY } }]
+        });
+        let (secret, hash) =
+            stage.make("canary", &[("metadata", &metadata.to_string()), ("access", "all")]).await;
+        // Shown to whoever made it in a browser, and used up by that.
+        let page = stage.browser.post("/keys", &[("alias", "own-browser"), ("access", "none")]).await;
+        let shown = page.attributes("input#secret", "value").remove(0);
+        let new = page.url.path().split('/').nth(2).unwrap().to_owned();
+        let (_, replaced) =
+            stage.script.post(&format!("/keys/{new}/replace"), &[("old", "block"), ("grace", "2h")]).await;
+        let replaced = replaced["key"].as_str().unwrap().to_owned();
+        // Failures, whose texts may repeat what was sent.
+        stage.script.post("/keys", &[("alias", "own-canary"), ("metadata", &metadata.to_string())]).await;
+        stage.script.post(&format!("/keys/{hash}"), &[("rpm_limit", "3"), ("budget_duration", "30d")]).await;
+        let form = [("scope", "selected"), ("key", hash.as_str()), ("count", "1"), ("action", "unblock")];
+        let (_, job) = stage.script.post("/keys/bulk/run", &form).await;
+        let chat = json!({ "model": "openai/canary", "messages": [{ "role": "user", "content": "hi" }] });
+        let http = crate::support::client(reqwest::redirect::Policy::none());
+        http.post(format!("{}/v1/chat/completions", app.sandbox))
+            .bearer_auth(&secret)
+            .json(&chat)
+            .send()
+            .await
+            .unwrap();
+        stage.browser.get("/keys/not-a-hash").await;
+
+        let id = registered["model_id"].as_str().unwrap();
+        let pages = [
+            "/".to_owned(),
+            "/login".to_owned(),
+            "/models".to_owned(),
+            format!("/models/{id}"),
+            "/keys".to_owned(),
+            "/keys?q=canary".to_owned(),
+            "/keys/new".to_owned(),
+            "/keys.csv".to_owned(),
+            "/keys/matrix".to_owned(),
+            format!("/keys/{hash}"),
+            format!("/keys/{hash}/edit"),
+            format!("/keys/{hash}/replace"),
+            format!("/keys/{hash}/secret"),
+            format!("/keys/{new}"),
+            format!("/keys/{new}/secret"),
+            job["href"].as_str().unwrap().to_owned(),
+            "/switch".to_owned(),
+            "/contexts".to_owned(),
+            "/agents".to_owned(),
+            "/agents/task-agent".to_owned(),
+            "/audit".to_owned(),
+            "/healthz".to_owned(),
+            "/readyz".to_owned(),
+            "/metrics".to_owned(),
+            "/audit.csv".to_owned(),
+            "/keys/bulk/unknown".to_owned(),
+            "/nowhere".to_owned(),
+        ];
+        let agent_key = secrecy::ExposeSecret::expose_secret(&app.agent_key).to_owned();
+        let secrets =
+            [CANARY, PROVIDER, MASTER_KEY, PASSWORD, secret.as_str(), &shown, &replaced, &agent_key];
+        for path in &pages {
+            for (name, value) in
+                [("accept", "text/html"), ("accept", "application/json"), ("hx-request", "true")]
+            {
+                let request = stage.browser.http.get(format!("{}{path}", app.base)).header(name, value);
+                let answer = request.send().await.unwrap();
+                let headers = format!("{:?} {}", answer.headers(), answer.url());
+                assert!(answer.headers().contains_key(header::CACHE_CONTROL), "{path}");
+                let text = answer.text().await.unwrap();
+                for hidden in secrets {
+                    assert!(
+                        !text.contains(hidden) && !headers.contains(hidden),
+                        "{path} as {value} holds {hidden}"
+                    );
+                }
+            }
+        }
+        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(logged.contains("/keys"), "nothing was logged that could be looked at");
+        for hidden in secrets {
+            assert!(!logged.contains(hidden), "the log holds {hidden}");
+        }
+        assert!(!logged.contains(&format!("{USER}:{PASSWORD}")));
+    }
+}

@@ -211,7 +211,7 @@ impl Page for SecretPage {
 
 impl SecretPage {
     fn exposed(&self) -> Option<&str> {
-        self.secret.as_ref().map(|secret| secret.expose_secret())
+        self.secret.as_ref().map(SecretString::expose_secret)
     }
 }
 

@@ -247,7 +247,8 @@ impl BulkForm {
     /// The count that was seen is the one that is changed. A deletion wants it typed; a script states it.
     fn check_count(&self, now: usize, wants: Wants, errors: &mut FieldErrors) {
         let is = |text: &str| text.trim().replace(',', "") == now.to_string();
-        if !is(&self.count) && !(wants == Wants::Json && self.count.is_empty()) {
+        let need_not_say = wants == Wants::Json && self.count.is_empty();
+        if !need_not_say && !is(&self.count) {
             errors.add("keys", format!("It is {now} keys now, not {}. Look again.", self.count));
         }
         if self.action == "delete" && !is(&self.confirm) {
@@ -293,20 +294,13 @@ impl Page for JobPage {
 }
 
 impl JobPage {
-    fn tone(&self, progress: &Progress) -> &'static str {
+    /// Colour and word.
+    fn badge(&self, progress: &Progress) -> (&'static str, &'static str) {
         match progress {
-            Progress::Done => "good",
-            Progress::Failed(_) => "bad",
-            Progress::Waiting => "plain",
-        }
-    }
-
-    fn word(&self, progress: &Progress) -> &'static str {
-        match progress {
-            Progress::Done => "done",
-            Progress::Failed(_) => "failed",
-            Progress::Waiting if self.data.is_running => "waiting",
-            Progress::Waiting => "not begun",
+            Progress::Done => ("good", "done"),
+            Progress::Failed(_) => ("bad", "failed"),
+            Progress::Waiting if self.data.is_running => ("plain", "waiting"),
+            Progress::Waiting => ("plain", "not begun"),
         }
     }
 }

@@ -91,11 +91,6 @@ impl KeyForm {
         }
     }
 
-    /// For templates: what stands in a field.
-    pub(super) fn text<'a>(&self, field: &'a Option<String>) -> &'a str {
-        field.as_deref().unwrap_or_default()
-    }
-
     /// All fields that were sent, for a form that sends them again.
     pub(super) fn fields(&self) -> Vec<(&'static str, &str)> {
         let texts = [

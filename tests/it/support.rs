@@ -82,6 +82,8 @@ pub(crate) struct TestApp {
     pub(crate) base: String,
     pub(crate) world: World,
     pub(crate) sandbox: String,
+    /// The agent's address.
+    pub(crate) agent: String,
     pub(crate) agent_key: SecretString,
     /// The agent's key as its hash.
     pub(crate) agent_key_hash: String,
@@ -142,6 +144,7 @@ impl TestApp {
             base: format!("http://{address}{}", setup.base_path),
             world,
             sandbox,
+            agent,
             agent_key,
             agent_key_hash,
             guards,

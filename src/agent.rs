@@ -283,9 +283,7 @@ async fn result(
             let get = wire::Get::read(params)?;
             Ok(wire::render(&agent.task(&get.task)?, dialect, get.history_length))
         }
-        Method::Cancel => {
-            Ok(wire::render(&agent.cancel(&wire::task_id(params)?).await?, dialect, None))
-        }
+        Method::Cancel => Ok(wire::render(&agent.cancel(&wire::task_id(params)?).await?, dialect, None)),
         Method::List => {
             let wanted = list::Wanted::read(params)?;
             Ok(agent.list(&wanted).render(&wanted))

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cli::{AgentArgs, Quick};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use cli::{AgentArgs, Quick};
 use patchbay::app::{self, App, Timeouts};
 use patchbay::config::{self, ServeArgs, dotenv};
 use patchbay::domain::clock::Clock;

@@ -136,8 +136,9 @@ impl Proxy {
         let body = Completion { model, messages, stream: true, stream_options: options };
         let longest = self.timeout.saturating_mul(STREAM_FACTOR);
         let sent = self.send(|| self.chat().timeout(longest).json(&body));
-        let response =
-            tokio::time::timeout(self.timeout, sent).await.map_err(|_| ChatError::Timeout(self.timeout))??;
+        let response = tokio::time::timeout(self.timeout, sent)
+            .await
+            .map_err(|_| ChatError::Timeout(self.timeout))??;
         let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         if response.status().is_success() && content_type.is_some_and(|t| t.starts_with(b"text/event-stream"))
         {
@@ -167,7 +168,8 @@ impl Proxy {
             return Ok(response);
         }
         let text = |key: &SecretString| key.expose_secret().to_owned();
-        let Some(fresh) = fresh_key(self.source.as_ref()).filter(|new| Some(text(new)) != key.as_ref().map(text))
+        let Some(fresh) =
+            fresh_key(self.source.as_ref()).filter(|new| Some(text(new)) != key.as_ref().map(text))
         else {
             return Ok(response);
         };
@@ -255,7 +257,10 @@ impl Proxy {
             Err(_) => String::from_utf8_lossy(body).into_owned(),
         };
         let key = unpoisoned(&self.key).clone();
-        ChatError::Refused { status, detail: presentable(&detail, key.as_ref().map(ExposeSecret::expose_secret)) }
+        ChatError::Refused {
+            status,
+            detail: presentable(&detail, key.as_ref().map(ExposeSecret::expose_secret)),
+        }
     }
 }
 

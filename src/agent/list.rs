@@ -70,7 +70,14 @@ impl Wanted {
 
 fn read_state(text: &str) -> Result<Option<String>, Fault> {
     const STATES: [&str; 8] = [
-        "SUBMITTED", "WORKING", "COMPLETED", "FAILED", "CANCELED", "INPUT_REQUIRED", "REJECTED", "AUTH_REQUIRED",
+        "SUBMITTED",
+        "WORKING",
+        "COMPLETED",
+        "FAILED",
+        "CANCELED",
+        "INPUT_REQUIRED",
+        "REJECTED",
+        "AUTH_REQUIRED",
     ];
     match text.strip_prefix("TASK_STATE_") {
         Some("UNSPECIFIED") => Ok(None),

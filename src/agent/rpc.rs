@@ -122,7 +122,9 @@ impl Fault {
             // 0.3 has no word for it (`tasks_resubscribe_completed`), nor 1.0 for an optional card.
             Self::TaskEnded if dialect == Dialect::V03 => (-32602, "INVALID_PARAMS"),
             Self::NoExtendedCard if dialect == Dialect::V03 => (-32007, "EXTENDED_CARD_NOT_CONFIGURED"),
-            Self::TaskEnded | Self::NoExtendedCard | Self::Unsupported(_) => (-32004, "UNSUPPORTED_OPERATION"),
+            Self::TaskEnded | Self::NoExtendedCard | Self::Unsupported(_) => {
+                (-32004, "UNSUPPORTED_OPERATION")
+            }
             Self::NotText(_) => (-32005, "CONTENT_TYPE_NOT_SUPPORTED"),
             Self::Version { .. } => (-32009, "VERSION_NOT_SUPPORTED"),
         }

@@ -126,16 +126,14 @@ impl Store {
         let Some(pool) = &self.pool else { return Ok(()) };
         let mut work = pool.begin().await?;
         forget(&mut work, contexts, tasks).await?;
-        sqlx::query(
-            "insert into tasks (id, context, question, artifact, since) values ($1, $2, $3, $4, $5)",
-        )
-        .bind(&*task.id)
-        .bind(task.context.to_string())
-        .bind(serde_json::to_string(&*task.question).unwrap_or_default())
-        .bind(task.artifact_id.to_string())
-        .bind(task.since.as_millisecond())
-        .execute(&mut *work)
-        .await?;
+        sqlx::query("insert into tasks (id, context, question, artifact, since) values ($1, $2, $3, $4, $5)")
+            .bind(&*task.id)
+            .bind(task.context.to_string())
+            .bind(serde_json::to_string(&*task.question).unwrap_or_default())
+            .bind(task.artifact_id.to_string())
+            .bind(task.since.as_millisecond())
+            .execute(&mut *work)
+            .await?;
         Ok(work.commit().await?)
     }
 

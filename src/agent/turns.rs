@@ -222,9 +222,11 @@ impl Agent {
         running: &Running,
     ) {
         task.finish(outcome, self.clock.now());
-        let added = turn
-            .as_ref()
-            .map(|(context, turn)| Added { context, question: &turn.question, answer: &turn.answer });
+        let added = turn.as_ref().map(|(context, turn)| Added {
+            context,
+            question: &turn.question,
+            answer: &turn.answer,
+        });
         let mut kept = self.store.end(&task, added).await;
         if let Some((context, mut turn)) = turn {
             let dropped = turn.history.add(turn.question, turn.answer);
@@ -307,8 +309,9 @@ impl Agent {
         running.progress.send_modify(|progress| progress.task = task.clone());
         let mut call = Call { model: settings.name.alias(), served: None, elapsed_ms: 0 };
         let begun = Instant::now();
-        let answer =
-            self.ask(&call.model, &messages(&settings, &history, &text), is_streamed.then_some(running)).await;
+        let answer = self
+            .ask(&call.model, &messages(&settings, &history, &text), is_streamed.then_some(running))
+            .await;
         call.elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
             Ok(answer) => {
@@ -379,7 +382,10 @@ mod tests {
         let proxy = Proxy::new(&address, None, None, Duration::from_millis(200)).unwrap();
         let agent = Arc::new(Agent::new(proxy, name("a/first"), Clock::system()));
         let id = ContextId::new();
-        let sent = [agent.send(send(&id, "one"), Dialect::V03).await.unwrap(), agent.send(send(&id, "two"), Dialect::V03).await.unwrap()];
+        let sent = [
+            agent.send(send(&id, "one"), Dialect::V03).await.unwrap(),
+            agent.send(send(&id, "two"), Dialect::V03).await.unwrap(),
+        ];
         agent.contexts.open(&id).0.set(Settings { name: name("a/second"), prompt: None });
         for (task, expected) in sent.iter().zip(["a/first", "a/second"]) {
             let reply = loop {

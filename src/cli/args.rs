@@ -83,9 +83,10 @@ fn client(token: Option<&SecretString>) -> Result<Client, Failure> {
 }
 
 fn web_url(flag: &str, text: &str) -> Result<Url, Failure> {
-    let url = text.trim().parse::<Url>().ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()
-    });
+    let url =
+        text.trim().parse::<Url>().ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()
+        });
     url.ok_or_else(|| Failure::usage(format!("{flag}: write it like http://host:port/path")))
 }
 

@@ -78,7 +78,9 @@ fn refusal(body: &Value) -> Option<String> {
         return Some(words.iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join(" "));
     }
     let fields = body.get("errors")?.as_object().filter(|fields| !fields.is_empty())?;
-    let words: Vec<String> =
-        fields.iter().map(|(field, text)| format!("{field}: {}", text.as_str().unwrap_or_default())).collect();
+    let words: Vec<String> = fields
+        .iter()
+        .map(|(field, text)| format!("{field}: {}", text.as_str().unwrap_or_default()))
+        .collect();
     Some(words.join(" "))
 }

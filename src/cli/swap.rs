@@ -114,7 +114,9 @@ impl SwapArgs {
             return Err(Failure::usage("--verify: there is no swap to verify"));
         }
         if !swaps && !plan.config && plan.message.is_none() {
-            return Err(Failure::usage("nothing to do: give --model, --prompt, --config, --message or --undo"));
+            return Err(Failure::usage(
+                "nothing to do: give --model, --prompt, --config, --message or --undo",
+            ));
         }
         Ok(plan)
     }
@@ -170,7 +172,8 @@ mod tests {
         let twice = "Provide either provider/model or use provider argument, not both";
         assert_eq!(told(&["openai", "openai/gpt-5"], None), Err(twice.to_owned()));
         assert_eq!(told(&["openai/gpt-5"], Some("openai")), Err(twice.to_owned()));
-        for words in [&["gpt-5"][..], &["openai/"], &["openai", ""], &["openai", "gpt 5"], &["open ai", "x"]] {
+        for words in [&["gpt-5"][..], &["openai/"], &["openai", ""], &["openai", "gpt 5"], &["open ai", "x"]]
+        {
             assert!(told(words, None).unwrap_err().starts_with("--model: "), "{words:?}");
         }
         assert!(told(&[], Some("openai")).is_err());

@@ -13,7 +13,8 @@ pub(super) fn print<const N: usize>(heads: [&str; N], rows: &[[String; N]]) {
 }
 
 fn print_row(cells: &[String], widths: &[usize]) {
-    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+    let padded: Vec<String> =
+        cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
     println!("{}", padded.join("  ").trim_end());
 }
 

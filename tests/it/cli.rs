@@ -1,6 +1,7 @@
 //! The command line: the real binary against the built-in agent, a dashboard and the sandbox proxy.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod crash;
 mod looks;
 mod swap;
 

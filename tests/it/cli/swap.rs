@@ -47,7 +47,8 @@ async fn the_guides_commands_give_the_guides_results() {
     let demo = ["--context", "switch-demo"];
     let swap = async |args: &[&str]| bench.swap(&[args, &demo].concat()).await.good();
     let ask = ["--message", "Which model am I using?"];
-    for (provider, model) in [("openai", "gpt-5"), ("openai", "gpt-5-mini"), ("anthropic", "claude-sonnet-4-5")]
+    for (provider, model) in
+        [("openai", "gpt-5"), ("openai", "gpt-5-mini"), ("anthropic", "claude-sonnet-4-5")]
     {
         let told = swap(&["--model", provider, model]).await;
         let expected =
@@ -69,13 +70,29 @@ async fn the_guides_commands_give_the_guides_results() {
 async fn all_at_once_goes_in_the_helpers_order_and_a_context_is_made_up() {
     let bench = Bench::start().await;
     let told = bench
-        .swap(&["--model", "openai/gpt-5", "--prompt", "be\nbrief", "--message", "hello", "--config", "--verify"])
+        .swap(&[
+            "--model",
+            "openai/gpt-5",
+            "--prompt",
+            "be\nbrief",
+            "--message",
+            "hello",
+            "--config",
+            "--verify",
+        ])
         .await
         .good();
     let starts: Vec<&str> = told.lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
     let expected = [
-        "Model response", "Prompt response", "Config", "Model", "Provider", "System Prompt", "Read back",
-        "Message response", "Context ID",
+        "Model response",
+        "Prompt response",
+        "Config",
+        "Model",
+        "Provider",
+        "System Prompt",
+        "Read back",
+        "Message response",
+        "Context ID",
     ];
     assert_eq!(starts, expected, "{told}");
     let id = told.lines().last().unwrap().strip_prefix("Context ID: ").unwrap();

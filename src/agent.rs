@@ -156,7 +156,7 @@ pub enum StartError {
 pub fn router(options: Options) -> Result<Router, StartError> {
     let extras = Extras::default();
     let agent = agent(&options, &extras)?;
-    build(agent, options, extras)
+    build(agent, options.public_url, &extras)
 }
 
 /// The agent as a router, with what it kept of an earlier run.
@@ -165,7 +165,7 @@ pub async fn open(options: Options, extras: Extras) -> Result<Router, StartError
     if let Some(url) = &extras.database_url {
         agent.restore(store::Store::open(url).await?).await?;
     }
-    build(agent, options, extras)
+    build(agent, options.public_url, &extras)
 }
 
 fn agent(options: &Options, extras: &Extras) -> Result<Agent, StartError> {
@@ -175,11 +175,11 @@ fn agent(options: &Options, extras: &Extras) -> Result<Agent, StartError> {
     Ok(Agent::new(proxy, default_model, options.clock.clone()))
 }
 
-fn build(agent: Agent, options: Options, extras: Extras) -> Result<Router, StartError> {
+fn build(agent: Agent, public_url: Option<String>, extras: &Extras) -> Result<Router, StartError> {
     let guard = extras.token.as_ref().map(Guard::new).transpose()?;
     let app = App {
         agent: Arc::new(agent),
-        public_url: options.public_url.map(checked_url).transpose()?,
+        public_url: public_url.map(checked_url).transpose()?,
         has_token: guard.is_some(),
         keep_alive: extras.keep_alive.unwrap_or(KEEP_ALIVE),
         streams: Arc::new(Semaphore::new(STREAM_LIMIT)),

@@ -97,7 +97,7 @@ impl Onlooker {
     }
 
     fn piece(&mut self, task: &Task, text: &str, is_last: bool) {
-        let mut update = self.update(task);
+        let mut update = Self::update(task);
         update["artifact"] = self.artifact(task, text);
         update["append"] = (self.told > 0).into();
         update["lastChunk"] = is_last.into();
@@ -112,7 +112,7 @@ impl Onlooker {
 
     fn status(&mut self, task: &Task, is_final: bool) {
         let mut shown = wire::render(task, self.dialect, Some(0));
-        let mut update = self.update(task);
+        let mut update = Self::update(task);
         update["status"] = shown["status"].take();
         if shown.get("metadata").is_some() {
             update["metadata"] = shown["metadata"].take();
@@ -124,7 +124,7 @@ impl Onlooker {
         self.tell("status-update", update);
     }
 
-    fn update(&self, task: &Task) -> Value {
+    fn update(task: &Task) -> Value {
         json!({ "taskId": *task.id, "contextId": task.context.to_string() })
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct AgentArgs {
     /// Bearer token that callers must send
     #[arg(long, env = "PATCHBAY_AGENT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
-    /// File with the agent's key, as TASK_AGENT_API_KEY or OPENAI_API_KEY: read where no key is given, and
+    /// File with the agent's key, as `TASK_AGENT_API_KEY` or `OPENAI_API_KEY`: read where no key is given, and
     /// again when the proxy refuses the key in use
     #[arg(long, env = "PATCHBAY_ENV_FILE", value_name = "FILE", default_value = "volumes/env/.env")]
     env_file: PathBuf,

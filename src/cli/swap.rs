@@ -7,8 +7,9 @@ mod report;
 mod routed;
 
 use patchbay::domain::context::ContextId;
-use patchbay::domain::control::{Prompt, looks_like_control};
+use patchbay::domain::control::looks_like_control;
 use patchbay::domain::model::ModelSpec;
+use patchbay::domain::swap::PromptChange;
 
 use super::args::{self, LoginArgs, TargetArgs};
 use super::{EXIT_CODES, Exit, Failure};
@@ -28,6 +29,7 @@ What is asked for is done in this order: model, prompt, config, message. An empt
 agent's own. --undo puts back what the last swap from here found.
 
 {EXIT_CODES}"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct SwapArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -75,7 +77,7 @@ pub(crate) struct SwapArgs {
 struct Plan {
     context: ContextId,
     model: Option<ModelSpec>,
-    prompt: Option<Option<Prompt>>,
+    prompt: PromptChange,
     message: Option<String>,
     config: bool,
     verify: bool,
@@ -103,13 +105,13 @@ impl SwapArgs {
         let plan = Plan {
             context: args::context(self.context.as_deref())?,
             model: spec(&self.model, self.provider.as_deref())?,
-            prompt: self.prompt.as_deref().map(prompt).transpose()?,
+            prompt: prompt(self.prompt.as_deref())?,
             message,
             config: self.config,
             verify: self.verify,
             undo: self.undo,
         };
-        let swaps = plan.model.is_some() || plan.prompt.is_some() || plan.undo;
+        let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep || plan.undo;
         if plan.verify && !swaps {
             return Err(Failure::usage("--verify: there is no swap to verify"));
         }
@@ -141,11 +143,15 @@ fn spec(words: &[String], provider: Option<&str>) -> Result<Option<ModelSpec>, F
     text.parse().map(Some).map_err(|error| Failure::usage(format!("--model: {error}")))
 }
 
-fn prompt(text: &str) -> Result<Option<Prompt>, Failure> {
-    if text.trim().is_empty() {
-        return Ok(None);
+fn prompt(text: Option<&str>) -> Result<PromptChange, Failure> {
+    match text {
+        None => Ok(PromptChange::Keep),
+        Some(text) if text.trim().is_empty() => Ok(PromptChange::Clear),
+        Some(text) => match text.parse() {
+            Ok(prompt) => Ok(PromptChange::Set(prompt)),
+            Err(error) => Err(Failure::usage(format!("--prompt: {error}"))),
+        },
     }
-    text.parse().map(Some).map_err(|error| Failure::usage(format!("--prompt: {error}")))
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ pub(super) fn print<const N: usize>(heads: [&str; N], rows: &[[String; N]]) {
         }
     }
     print_row(&heads.map(str::to_owned), &widths);
-    rows.iter().for_each(|row| print_row(row, &widths));
+    for row in rows {
+        print_row(row, &widths);
+    }
 }
 
 fn print_row(cells: &[String], widths: &[usize]) {

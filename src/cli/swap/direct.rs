@@ -6,6 +6,7 @@ use patchbay::clients::a2a::{Agent, AgentError};
 use patchbay::domain::context::ContextId;
 use patchbay::domain::control::{AgentConfig, Answer, ControlMessage, Prompt, Reply};
 use patchbay::domain::model::ModelSpec;
+use patchbay::domain::swap::PromptChange;
 use serde_json::{Value, json};
 
 use super::report::Report;
@@ -23,7 +24,7 @@ struct Line<'a> {
 /// What a context is to be on afterwards.
 struct Wanted {
     model: Option<ModelSpec>,
-    prompt: Option<Option<Prompt>>,
+    prompt: PromptChange,
 }
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan) -> Result<Exit, Failure> {
@@ -39,22 +40,22 @@ pub(super) async fn run(args: &SwapArgs, plan: &Plan) -> Result<Exit, Failure> {
 }
 
 async fn carry_out(line: &Line<'_>, plan: &Plan, report: &mut Report) -> Result<Exit, Failure> {
-    let swaps = plan.model.is_some() || plan.prompt.is_some() || plan.undo;
+    let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep || plan.undo;
     let before = if swaps { line.read().await.ok() } else { None };
     let wanted = if plan.undo {
         line.undoing(before.as_ref())?
     } else {
         Wanted { model: plan.model.clone(), prompt: plan.prompt.clone() }
     };
-    if let Some(Some(prompt)) = &wanted.prompt {
+    if let PromptChange::Set(prompt) = &wanted.prompt {
         line.refuse_lines(prompt).await?;
     }
     if let Some(model) = &wanted.model {
         line.control("model", ControlMessage::Model(model.clone()), report).await?;
         line.remember(before.as_ref(), report);
     }
-    if let Some(prompt) = &wanted.prompt {
-        line.control("prompt", ControlMessage::Prompt(prompt.clone()), report).await?;
+    if let Some(prompt) = wanted.prompt_message() {
+        line.control("prompt", prompt, report).await?;
         line.remember(before.as_ref(), report);
     }
     if plan.config {
@@ -66,6 +67,16 @@ async fn carry_out(line: &Line<'_>, plan: &Plan, report: &mut Report) -> Result<
     match &plan.message {
         Some(message) => line.ask(message, report).await,
         None => Ok(Exit::Done),
+    }
+}
+
+impl Wanted {
+    fn prompt_message(&self) -> Option<ControlMessage> {
+        match &self.prompt {
+            PromptChange::Keep => None,
+            PromptChange::Clear => Some(ControlMessage::Prompt(None)),
+            PromptChange::Set(prompt) => Some(ControlMessage::Prompt(Some(prompt.clone()))),
+        }
     }
 }
 
@@ -115,9 +126,12 @@ impl Line<'_> {
     async fn verify(&self, wanted: &Wanted, report: &mut Report) -> Result<(), Failure> {
         let config = self.read().await?;
         let is_model = wanted.model.as_ref().is_none_or(|spec| config.is_on(spec));
-        let is_prompt = wanted.prompt.as_ref().is_none_or(|prompt| {
-            prompt.as_ref().map(Prompt::as_str) == config.prompt.as_deref().map(str::trim)
-        });
+        let prompt = config.prompt.as_deref().map(str::trim);
+        let is_prompt = match &wanted.prompt {
+            PromptChange::Keep => true,
+            PromptChange::Clear => prompt.is_none(),
+            PromptChange::Set(wanted) => prompt == Some(wanted.as_str()),
+        };
         report.fact("verified", (is_model && is_prompt).into());
         report.line("on", "Read back", config.spec_text().into());
         if is_model && is_prompt {
@@ -161,9 +175,9 @@ impl Line<'_> {
             None => return Err(Failure::failed("the model before the swap has no provider's name")),
         };
         let prompt = match &before.prompt {
-            prompt if now.is_some_and(|now| now.prompt == *prompt) => None,
-            Some(text) => Some(Some(text.parse().map_err(Failure::failed)?)),
-            None => Some(None),
+            prompt if now.is_some_and(|now| now.prompt == *prompt) => PromptChange::Keep,
+            Some(text) => PromptChange::Set(text.parse().map_err(Failure::failed)?),
+            None => PromptChange::Clear,
         };
         Ok(Wanted { model, prompt })
     }

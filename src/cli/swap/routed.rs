@@ -1,5 +1,6 @@
 //! A swap through a dashboard, by which it is checked, locked against others, and kept in the audit.
 
+use patchbay::domain::swap::PromptChange;
 use serde_json::{Value, json};
 
 use super::report::Report;
@@ -8,7 +9,7 @@ use crate::cli::dashboard::Dashboard;
 use crate::cli::{Exit, Failure};
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan, dashboard: &Dashboard) -> Result<Exit, Failure> {
-    let swaps = plan.model.is_some() || plan.prompt.is_some();
+    let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep;
     if plan.message.is_some() && !swaps {
         return Err(Failure::usage(
             "--message: through a dashboard it goes with a swap; leave --dashboard out to ask the agent itself",
@@ -31,7 +32,7 @@ async fn carry_out(
         let last = last_swap(dashboard, &args.agent, context).await?;
         let path = ["contexts", &args.agent, context, "undo"];
         exit = told(&dashboard.post(&path, &[("swap", &last)]).await?, plan, report)?;
-    } else if plan.model.is_some() || plan.prompt.is_some() {
+    } else if plan.model.is_some() || plan.prompt != PromptChange::Keep {
         let answer = dashboard.post(&["switch"], &form(args, plan)).await?;
         exit = told(&answer, plan, report)?;
     }
@@ -54,9 +55,9 @@ fn form<'a>(args: &'a SwapArgs, plan: &'a Plan) -> Vec<(&'static str, &'a str)> 
     let mut form = vec![("agent", args.agent.as_str()), ("context", plan.context.as_str())];
     form.extend(plan.model.as_ref().map(|model| ("model", model.as_str())));
     match &plan.prompt {
-        Some(Some(prompt)) => form.push(("prompt", prompt.as_str())),
-        Some(None) => form.push(("clear_prompt", "1")),
-        None => {}
+        PromptChange::Set(prompt) => form.push(("prompt", prompt.as_str())),
+        PromptChange::Clear => form.push(("clear_prompt", "1")),
+        PromptChange::Keep => {}
     }
     if !args.no_probe {
         form.push(("probe", "1"));

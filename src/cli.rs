@@ -1,5 +1,14 @@
 //! The commands: the hot-swap helper and the quick looks, and how the agent is started.
 
+/// Writes a line to standard output. Whoever reads it may have seen enough and closed it, as `head` does:
+/// that is no fault.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod agent;
 mod args;
 mod ask;

@@ -134,6 +134,7 @@ pub(super) struct Gone {
 pub(super) struct Kept {
     pub(super) id: ContextId,
     pub(super) born: u64,
+    pub(super) used: u64,
     pub(super) settings: Option<Settings>,
     pub(super) exchanges: Vec<(String, String)>,
 }
@@ -166,8 +167,8 @@ impl Contexts {
     /// Takes in what was kept over a restart: oldest use first.
     pub(super) fn restore(&self, kept: Vec<Kept>) -> Vec<Gone> {
         let mut table = unpoisoned(&self.table);
-        table.uses = kept.iter().map(|kept| kept.born).max().unwrap_or(0);
-        for Kept { id, born, settings, exchanges } in kept {
+        table.uses = kept.iter().map(|kept| kept.born.max(kept.used)).max().unwrap_or(0);
+        for Kept { id, born, settings, exchanges, .. } in kept {
             table.uses += 1;
             let now = table.uses;
             let context = self.fresh(id.clone(), born, now);

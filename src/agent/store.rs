@@ -224,10 +224,12 @@ fn number(count: u64) -> i64 {
 fn read_context(row: &SqliteRow) -> Result<Kept, StoreError> {
     let unreadable = || StoreError::Unreadable("context");
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
+    let count = |column: &str| u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| unreadable());
     let (provider, prompt) = (text("provider")?, text("prompt")?.map(Into::into));
     Ok(Kept {
         id: ContextId::parse(&row.try_get::<String, _>("id")?).ok_or_else(unreadable)?,
-        born: u64::try_from(row.try_get::<i64, _>("born")?).map_err(|_| unreadable())?,
+        born: count("born")?,
+        used: count("used")?,
         settings: text("model")?.map(|model| Settings { name: ModelName { provider, model }, prompt }),
         exchanges: Vec::new(),
     })

@@ -60,10 +60,14 @@ impl AgentArgs {
             clock: Clock::system(),
             timeout: Options::TIMEOUT,
         };
+        let token = self.token.filter(|token| !token.expose_secret().is_empty());
+        if token.is_none() && !self.bind.ip().is_loopback() {
+            tracing::warn!("whoever reaches the agent may use it: set PATCHBAY_AGENT_TOKEN");
+        }
         let file = self.env_file;
         let extras = Extras {
             database_url: Some(self.database_url),
-            token: self.token.filter(|token| !token.expose_secret().is_empty()),
+            token,
             key_source: Some(Arc::new(move || key_in(&file))),
             keep_alive: None,
         };

@@ -40,9 +40,9 @@ impl AskArgs {
             let told = json!({
                 "context": context, "answer": answer.text, "served": answer.served, "tokens": answer.tokens,
             });
-            println!("{told:#}");
+            say!("{told:#}");
         } else {
-            println!("{}", table::shown(&answer.text));
+            say!("{}", table::shown(&answer.text));
         }
         Ok(Exit::Done)
     }

@@ -19,7 +19,9 @@ pub(crate) struct CompletionsArgs {
 impl CompletionsArgs {
     #[expect(clippy::unnecessary_wraps, reason = "ends like the other commands")]
     pub(super) fn run(&self, mut command: clap::Command) -> Result<Exit, Failure> {
-        clap_complete::generate(self.shell, &mut command, "patchbay", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, "patchbay", &mut script);
+        say!("{}", String::from_utf8_lossy(&script).trim_end());
         Ok(Exit::Done)
     }
 }

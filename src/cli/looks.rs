@@ -93,7 +93,7 @@ impl ContextsArgs {
             }
         }
         if self.json {
-            println!("{:#}", Value::from(contexts));
+            say!("{:#}", Value::from(contexts));
             return Ok(Exit::Done);
         }
         let rows: Vec<_> = contexts.iter().map(context_row).collect();
@@ -130,7 +130,7 @@ impl ModelsArgs {
         all.retain(|model| has(self.text.as_deref(), &[&model.name, &model.upstream_model]));
         all.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         if self.json {
-            println!("{:#}", json!(all));
+            say!("{:#}", json!(all));
             return Ok(Exit::Done);
         }
         let rows: Vec<_> = all.iter().map(model_row).collect();
@@ -166,7 +166,7 @@ impl KeysArgs {
             has(text, &[key.alias.as_deref().unwrap_or_default(), &key.masked, key.hash.as_str()])
         });
         if self.json {
-            println!("{:#}", json!(keys));
+            say!("{:#}", json!(keys));
             return Ok(Exit::Done);
         }
         let rows: Vec<_> = keys.iter().map(|key| key_row(key, now)).collect();

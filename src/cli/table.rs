@@ -17,7 +17,7 @@ pub(super) fn print<const N: usize>(heads: [&str; N], rows: &[[String; N]]) {
 fn print_row(cells: &[String], widths: &[usize]) {
     let padded: Vec<String> =
         cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-    println!("{}", padded.join("  ").trim_end());
+    say!("{}", padded.join("  ").trim_end());
 }
 
 /// A text of another server for one cell: on one line, and without what a terminal would obey.

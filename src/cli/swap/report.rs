@@ -22,7 +22,7 @@ impl Report {
         if !self.is_json {
             let mut title: String = name.to_owned();
             title[..1].make_ascii_uppercase();
-            println!("{title} response: {}", table::shown(text));
+            say!("{title} response: {}", table::shown(text));
         }
         self.note(name, text, more);
     }
@@ -30,7 +30,7 @@ impl Report {
     /// The configuration, on lines of its own.
     pub(super) fn config(&mut self, text: &str, more: Value) {
         if !self.is_json {
-            println!("Config:\n{}", table::shown(text));
+            say!("Config:\n{}", table::shown(text));
         }
         self.note("config", text, more);
     }
@@ -47,7 +47,7 @@ impl Report {
     pub(super) fn line(&mut self, name: &str, title: &str, fact: Value) {
         if !self.is_json {
             let text = fact.as_str().map_or_else(|| fact.to_string(), str::to_owned);
-            println!("{title}: {}", table::shown(&text));
+            say!("{title}: {}", table::shown(&text));
         }
         self.facts.insert(name.to_owned(), fact);
     }
@@ -69,9 +69,9 @@ impl Report {
             if let Some(error) = &error {
                 self.facts.insert("error".to_owned(), error.as_str().into());
             }
-            println!("{:#}", Value::Object(self.facts));
+            say!("{:#}", Value::Object(self.facts));
         } else {
-            println!("Context ID: {}", self.context);
+            say!("Context ID: {}", self.context);
         }
         if let Some(error) = error {
             eprintln!("patchbay: {error}");

@@ -1,9 +1,12 @@
 //! The quick looks.
 
+use std::process::Stdio;
+
+use patchbay::agent::{Extras, open};
 use serde_json::Value;
 
 use super::{patchbay, run};
-use crate::support::{MASTER_KEY, PASSWORD, TestApp, USER};
+use crate::support::{MASTER_KEY, PASSWORD, TestApp, USER, agent_options, spawn};
 
 #[tokio::test]
 async fn models_and_keys_come_from_the_proxy() {
@@ -69,4 +72,28 @@ async fn helps_have_examples_and_exit_codes_and_shells_are_completed() {
         let script = run(patchbay(&["completions", shell])).await.good();
         assert!(script.contains("healthcheck") && script.contains("undo"), "{shell}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_with_a_token_is_asked_with_it() {
+    let app = TestApp::start().await;
+    let extras = Extras { token: Some("a-token".into()), ..Extras::default() };
+    let router = open(agent_options(&app.sandbox, &app.agent_key), extras).await.unwrap();
+    let (address, _guard) = spawn(router).await;
+    let url = format!("http://{address}/a2a/litellm_agent");
+    let mut command = patchbay(&["ask", "--url", &url, "who?"]);
+    command.env("PATCHBAY_AGENT_TOKEN", "a-token");
+    assert_eq!(run(command).await.good(), "I am gpt-5-mini\n");
+    let refused = run(patchbay(&["ask", "--url", &url, "who?"])).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("a bearer token is required"), "{}", refused.err);
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_fault() {
+    let mut command = patchbay(&["completions", "bash"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
 }

@@ -72,6 +72,25 @@ async fn the_history_on_disk_is_bounded_as_in_memory() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_kept_is_not_promised() {
+    let first = bench().await;
+    let (_dir, url) = database_file();
+    let extras = Extras { database_url: Some(url.clone()), ..Extras::default() };
+    let (agent, _guard) = with(&first, &first.proxy, extras).await;
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    sqlx::query("drop table contexts").execute(&pool).await.unwrap();
+    let told = agent.reply("c", "[HOTSWAP:MODEL:openai/gpt-5-mini]").await;
+    assert!(told.starts_with("❌ The agent's database failed, so that nothing was changed."), "{told}");
+    assert_eq!(agent.reply("c", "[HOTSWAP:GET_CONFIG]").await, config("gpt-5", "openai", "(default prompt)"));
+    assert_eq!(agent.reply("c", "who?").await, "I am openai/gpt-5", "an answer that was paid for is given");
+    sqlx::query("drop table tasks").execute(&pool).await.unwrap();
+    let calls = agent.fake.calls().len();
+    let refused = agent.rpc(None, "message/send", said("c", "who?")).await;
+    assert_eq!(refused["error"], json!({"code": -32603, "message": "The agent's database failed."}));
+    assert_eq!(agent.fake.calls().len(), calls, "the model is not asked");
+}
+
+#[tokio::test]
 async fn a_database_of_another_kind_is_refused() {
     let (dir, url) = database_file();
     let start = |url: &str| {

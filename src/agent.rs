@@ -5,8 +5,14 @@
 //! each context**, never undoes a swap made while it answers, and asks the proxy whether a model is there
 //! before it promises it.
 //!
-//! It speaks A2A 0.3 and, with the header `A2A-Version: 1.0`, 1.0. All is kept in memory and bounded. It asks
-//! for no login: let it listen where only trusted callers reach it.
+//! It speaks A2A 0.3 and, with the header `A2A-Version: 1.0`, 1.0. Contexts and tasks are kept in SQLite
+//! ([`open`]) or in memory alone ([`router`]), and all is bounded. Without a token it asks for no login: let it
+//! listen where only trusted callers reach it.
+//!
+//! The protocol is written out here. The official SDK's crates (`a2a-lf`, `a2a-server-lf`) know 1.0 alone: its
+//! types refuse 0.3's roles, parts and states, and its server 0.3's method names, while most clients in use
+//! speak 0.3 on the same address. Half a protocol from a crate and half from here would be two sets of types
+//! for one task, so both are rendered from one.
 //!
 //! Nothing here is shared with the dashboard but the clock: the two meet on the wire only, so that a mistake
 //! in one cannot hide the same mistake in the other.
@@ -14,42 +20,58 @@
 //! | file | what it does |
 //! |---|---|
 //! | `card` | the agent card |
+//! | `guard` | the bearer token |
 //! | `rpc` | the JSON-RPC envelope, versions, errors |
 //! | `wire` | messages and tasks as JSON, in both versions |
+//! | `events` | a task as it goes on: streams |
+//! | `list` | the tasks, in pages |
 //! | `control` | the control messages and their replies |
 //! | `contexts` | settings and history of each context |
 //! | `tasks` | the tasks, to be asked for again |
 //! | `turns` | carries a message out |
 //! | `chat` | calls the proxy |
+//! | `store` | all of it on disk |
 
 mod card;
 mod chat;
 mod contexts;
 mod control;
+mod events;
+mod guard;
+mod list;
 mod rpc;
+mod store;
 mod tasks;
 mod turns;
 mod wire;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::middleware;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use tower_http::csrf::CsrfLayer;
 
 use crate::domain::clock::Clock;
 use control::ModelName;
-use rpc::{Fault, Method, Refusal, Request};
+use guard::Guard;
+use rpc::{Dialect, Fault, Method, Refusal, Request};
+use tasks::Progress;
 use turns::Agent;
+
+pub use store::StoreError;
 
 /// Where the agent is asked, the same as with the agents it stands beside.
 const PATH: &str = "/a2a/litellm_agent";
@@ -57,6 +79,10 @@ const BODY_LIMIT: usize = 1024 * 1024;
 /// So much of a body that is too large is still read, so that its sender gets to see the answer.
 const DRAIN_LIMIT: usize = 8 * BODY_LIMIT;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams that are open at once.
+const STREAM_LIMIT: usize = 256;
+/// A stream that says nothing for so long is shown to be alive: proxies between cut it off otherwise.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How the agent is set up.
 #[derive(Clone, Debug)]
@@ -81,6 +107,25 @@ impl Options {
     pub const TIMEOUT: Duration = Duration::from_mins(1);
 }
 
+/// What an agent for real use has beside its [`Options`].
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Where contexts and tasks are kept: `sqlite://patchbay-agent.db`. In memory alone without it.
+    pub database_url: Option<String>,
+    /// Callers must send this bearer token.
+    pub token: Option<SecretString>,
+    /// Reads the virtual key again when the proxy refuses the one in use.
+    pub key_source: Option<Arc<dyn Fn() -> Option<SecretString> + Send + Sync>>,
+    /// How often a silent stream is shown to be alive; every 15 s by default.
+    pub keep_alive: Option<Duration>,
+}
+
+impl fmt::Debug for Extras {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extras").field("database_url", &self.database_url).finish_non_exhaustive()
+    }
+}
+
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -93,6 +138,12 @@ pub enum StartError {
     /// The key has characters that cannot be sent.
     #[error("the agent's key must be printable ASCII, on one line")]
     ApiKey,
+    /// The token has characters that cannot be sent.
+    #[error("the agent's token must be printable ASCII, on one line, and not empty")]
+    Token,
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The default model is empty or lacks a half.
     #[error("the default model must be like openai/gpt-5: {0}")]
     DefaultModel(&'static str),
@@ -101,26 +152,58 @@ pub enum StartError {
     Client(#[from] reqwest::Error),
 }
 
-/// The agent as a router, to be served on a listener of its own.
+/// The agent as a router, to be served on a listener of its own. It keeps all in memory.
 pub fn router(options: Options) -> Result<Router, StartError> {
+    let extras = Extras::default();
+    let agent = agent(&options, &extras)?;
+    build(agent, options.public_url, &extras)
+}
+
+/// The agent as a router, with what it kept of an earlier run.
+pub async fn open(options: Options, extras: Extras) -> Result<Router, StartError> {
+    let mut agent = agent(&options, &extras)?;
+    if let Some(url) = &extras.database_url {
+        agent.restore(store::Store::open(url).await?).await?;
+    }
+    build(agent, options.public_url, &extras)
+}
+
+fn agent(options: &Options, extras: &Extras) -> Result<Agent, StartError> {
     let default_model = ModelName::parse(&options.default_model, None).map_err(StartError::DefaultModel)?;
-    let public_url = options.public_url.map(checked_url).transpose()?;
-    let proxy = chat::Proxy::new(&options.proxy, options.api_key, options.timeout)?;
-    let agent = Arc::new(Agent::new(proxy, default_model, options.clock));
-    // The agent knows its callers by nothing, so at least no page in a browser may be one of them.
-    let endpoint = post(call).layer(CsrfLayer::new());
+    let (key, source) = (options.api_key.clone(), extras.key_source.clone());
+    let proxy = chat::Proxy::new(&options.proxy, key, source, options.timeout)?;
+    Ok(Agent::new(proxy, default_model, options.clock.clone()))
+}
+
+fn build(agent: Agent, public_url: Option<String>, extras: &Extras) -> Result<Router, StartError> {
+    let guard = extras.token.as_ref().map(Guard::new).transpose()?;
+    let app = App {
+        agent: Arc::new(agent),
+        public_url: public_url.map(checked_url).transpose()?,
+        has_token: guard.is_some(),
+        keep_alive: extras.keep_alive.unwrap_or(KEEP_ALIVE),
+        streams: Arc::new(Semaphore::new(STREAM_LIMIT)),
+    };
+    // Without a token the agent knows its callers by nothing, so at least no page in a browser may be one.
+    let mut endpoint = post(call).layer(CsrfLayer::new());
+    if let Some(guard) = guard {
+        endpoint = endpoint.layer(middleware::from_fn_with_state(guard, guard::check));
+    }
     Ok(Router::new()
         .route(PATH, endpoint)
         .route("/a2a/litellm_agent/.well-known/agent-card.json", get(show_card))
         .route("/.well-known/agent-card.json", get(show_card))
         .route("/health", get(async || Json(json!({"status": "ok"}))))
-        .with_state(App { agent, public_url }))
+        .with_state(app))
 }
 
 #[derive(Clone)]
 struct App {
     agent: Arc<Agent>,
     public_url: Option<Arc<str>>,
+    has_token: bool,
+    keep_alive: Duration,
+    streams: Arc<Semaphore>,
 }
 
 fn checked_url(text: String) -> Result<Arc<str>, StartError> {
@@ -132,12 +215,12 @@ fn checked_url(text: String) -> Result<Arc<str>, StartError> {
 async fn show_card(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
     let url = app.public_url.as_deref().map_or_else(|| card::url_as_asked(&headers), str::to_owned);
     // It depends on the `Host` header, by which no cache tells answers apart.
-    ([(CACHE_CONTROL, "no-store")], Json(card::card(&url)))
+    ([(CACHE_CONTROL, "no-store")], Json(card::card(&url, app.has_token)))
 }
 
 async fn call(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
     let (status, fault) = match tokio::time::timeout(BODY_TIMEOUT, read(body)).await {
-        Ok(Ok(Some(body))) => return Json(answer(&app.agent, &headers, &body).await).into_response(),
+        Ok(Ok(Some(body))) => return answer(&app, &headers, &body).await,
         Ok(Ok(None)) => (StatusCode::PAYLOAD_TOO_LARGE, "it is larger than 1 MiB"),
         Ok(Err(_)) => (StatusCode::BAD_REQUEST, "its body broke off"),
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "its body took too long to come"),
@@ -162,24 +245,74 @@ async fn read(body: Body) -> Result<Option<Vec<u8>>, axum::Error> {
     Ok((size <= BODY_LIMIT).then_some(bytes))
 }
 
-async fn answer(agent: &Arc<Agent>, headers: &HeaderMap, body: &[u8]) -> Value {
-    let Request { id, dialect, method, params } = match rpc::read(body, headers) {
+async fn answer(app: &App, headers: &HeaderMap, body: &[u8]) -> Response {
+    let request = match rpc::read(body, headers) {
         Ok(request) => request,
-        Err(refusal) => return refusal.into_value(),
+        Err(refusal) => return Json(refusal.into_value()).into_response(),
     };
-    let result = match method {
-        Method::Send => match wire::Send::read(&params, dialect) {
-            Ok(send) => {
-                let length = send.history_length;
-                agent.send(send).await.map(|task| wire::sent(&task, dialect, length))
-            }
-            Err(fault) => Err(fault),
-        },
-        Method::Get => wire::Get::read(&params)
-            .and_then(|get| Ok(wire::render(&agent.task(&get.task)?, dialect, get.history_length))),
-    };
-    match result {
+    let (id, dialect) = (request.id.clone(), request.dialect);
+    if request.method.is_streamed() {
+        let refused = match follow(app, request).await {
+            Ok(stream) => return stream,
+            Err(fault) => Refusal { id, dialect, fault }.into_value(),
+        };
+        // Who asked for a stream reads nothing else.
+        let event = Event::default().data(refused.to_string());
+        return Sse::new(stream::iter([Ok::<_, std::convert::Infallible>(event)])).into_response();
+    }
+    Json(match result(&app.agent, request.method, dialect, &request.params).await {
         Ok(result) => rpc::answer(id, result),
         Err(fault) => Refusal { id, dialect, fault }.into_value(),
+    })
+    .into_response()
+}
+
+async fn result(
+    agent: &Arc<Agent>,
+    method: Method,
+    dialect: Dialect,
+    params: &Map<String, Value>,
+) -> Result<Value, Fault> {
+    match method {
+        Method::Send => {
+            let send = wire::Send::read(params, dialect)?;
+            let length = send.history_length;
+            Ok(wire::sent(&agent.send(send, dialect).await?, dialect, length))
+        }
+        Method::Get => {
+            let get = wire::Get::read(params)?;
+            Ok(wire::render(&agent.task(&get.task)?, dialect, get.history_length))
+        }
+        Method::Cancel => Ok(wire::render(&agent.cancel(&wire::task_id(params)?).await?, dialect, None)),
+        Method::List => {
+            let wanted = list::Wanted::read(params)?;
+            Ok(agent.list(&wanted).render(&wanted))
+        }
+        Method::Push => Err(Fault::NoPush),
+        Method::ExtendedCard => Err(Fault::NoExtendedCard),
+        Method::Stream | Method::Subscribe => Err(Fault::Method),
     }
+}
+
+/// A stream of what goes on with a new task, or with one that is at work.
+async fn follow(app: &App, request: Request) -> Result<Response, Fault> {
+    let Request { id, dialect, method, params } = request;
+    let busy = || Fault::Busy("The agent is busy: too many streams at once. Try again.");
+    let room = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
+    let (first, progress) = if method == Method::Stream {
+        let send = wire::Send::read(&params, dialect)?;
+        let (task, progress) = app.agent.begin(send, dialect, true).await?;
+        (Progress { task, said: String::new() }, progress)
+    } else {
+        let mut progress = app.agent.watch(&wire::task_id(&params)?)?;
+        let now = progress.borrow_and_update().clone();
+        (now, progress)
+    };
+    let events = events::follow(&first, progress, id, dialect).map(move |event| {
+        let _room = &room;
+        event
+    });
+    let alive = KeepAlive::new().interval(app.keep_alive).text("ping");
+    let headers = [(CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((headers, Sse::new(events).keep_alive(alive)).into_response())
 }

@@ -173,7 +173,8 @@ impl ProxyArgs {
         web_url(text.strip_suffix("/v1").unwrap_or(text)).map_err(|why| format!("LITELLM_PROXY_URL: {why}"))
     }
 
-    fn master_key(&self) -> Result<SecretString, String> {
+    /// The admin key, or what is wrong with it.
+    pub fn master_key(&self) -> Result<SecretString, String> {
         secret("LITELLM_MASTER_KEY", self.master_key.as_ref(), self.master_key_file.as_ref())?
             .ok_or_else(|| "LITELLM_MASTER_KEY is not set: give the proxy's admin key, or its file in LITELLM_MASTER_KEY_FILE".to_owned())
     }

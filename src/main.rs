@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cli;
 mod demo;
 
 use std::net::SocketAddr;
@@ -9,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use patchbay::agent;
+use cli::{AgentArgs, Quick};
 use patchbay::app::{self, App, Timeouts};
-use patchbay::config::{self, AgentKeyArgs, ProxyArgs, ServeArgs, dotenv};
+use patchbay::config::{self, ServeArgs, dotenv};
 use patchbay::domain::clock::Clock;
 use patchbay::sandbox::{self, World};
 use patchbay::telemetry;
@@ -39,11 +40,13 @@ enum Command {
     /// Serve a dashboard with a sandbox proxy and an agent beside it: nothing else is needed
     Demo(DemoArgs),
     /// Serve the A2A task agent, whose model is switched by control messages
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Serve a stand-in for a LiteLLM proxy, for trying things out
     Sandbox(SandboxArgs),
     /// Ask a running dashboard whether it is well; exit code 0 if so
     Healthcheck(HealthcheckArgs),
+    #[command(flatten)]
+    Quick(Quick),
 }
 
 #[derive(clap::Args)]
@@ -53,23 +56,6 @@ struct DemoArgs {
     bind: SocketAddr,
     #[command(flatten)]
     login: config::LoginArgs,
-}
-
-#[derive(clap::Args)]
-struct AgentArgs {
-    /// Address to listen on; the agent asks for no login, so keep it among trusted callers
-    #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:10900")]
-    bind: SocketAddr,
-    #[command(flatten)]
-    proxy: ProxyArgs,
-    #[command(flatten)]
-    key: AgentKeyArgs,
-    /// Model of a context that was never switched
-    #[arg(long, env = "LITELLM_MODEL", value_name = "PROVIDER/MODEL", default_value = "openai/gpt-5-mini")]
-    model: String,
-    /// The whole address of the A2A endpoint as callers see it, for the agent card
-    #[arg(long, env = "PATCHBAY_AGENT_PUBLIC_URL", value_name = "URL")]
-    public_url: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -108,13 +94,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return told(&error),
     };
-    telemetry::init();
+    if !matches!(cli.command, Command::Quick(_)) {
+        telemetry::init();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return told(&anyhow::Error::new(error).context("no threads to work with")),
     };
     match runtime.block_on(run(cli.command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => told(&error),
     }
 }
@@ -150,7 +138,15 @@ fn parse() -> anyhow::Result<Cli> {
     Ok(Cli::from_arg_matches(&matches)?)
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    if let Command::Quick(quick) = command {
+        return Ok(cli::run(quick, Cli::command()).await.into());
+    }
+    serve_or_check(command).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_or_check(command: Command) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     match command {
         Command::Serve(args) => serve(*args, stop).await,
@@ -162,17 +158,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(demo.app.serve(listener, stop).await?)
         }
         Command::Agent(args) => {
-            let options = agent::Options {
-                proxy: args.proxy.address().map_err(anyhow::Error::msg)?.to_string(),
-                api_key: args.key.key().map_err(anyhow::Error::msg)?,
-                default_model: args.model,
-                public_url: args.public_url,
-                clock: Clock::system(),
-                timeout: agent::Options::TIMEOUT,
-            };
             let listener = listen(args.bind).await?;
-            tracing::info!(address = %listener.local_addr()?, proxy = options.proxy, "the agent listens");
-            Ok(app::serve(listener, agent::router(options)?, stop).await?)
+            tracing::info!(address = %listener.local_addr()?, "the agent listens");
+            Ok(app::serve(listener, args.open().await?, stop).await?)
         }
         Command::Sandbox(args) => {
             let world = World::new(sandbox::Options {
@@ -187,6 +175,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(app::serve(listener, sandbox::router(world), stop).await?)
         }
         Command::Healthcheck(args) => healthcheck(&args.url).await,
+        // Carried out by `run`.
+        Command::Quick(_) => Ok(()),
     }
 }
 

@@ -19,7 +19,23 @@ pub(super) fn url_as_asked(headers: &HeaderMap) -> String {
     format!("http://{authority}{PATH}")
 }
 
-pub(super) fn card(url: &str) -> Value {
+/// The card; with what is needed to be let in, where a token is.
+pub(super) fn card(url: &str, has_token: bool) -> Value {
+    let mut card = open_card(url);
+    if has_token {
+        // Each generation reads its own fields and passes over the other's.
+        card["securitySchemes"] = json!({"bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "httpAuthSecurityScheme": {"scheme": "bearer"},
+        }});
+        card["security"] = json!([{"bearer": []}]);
+        card["securityRequirements"] = json!([{"schemes": {"bearer": {"list": []}}}]);
+    }
+    card
+}
+
+fn open_card(url: &str) -> Value {
     let interface =
         |version: &str| json!({"url": url, "protocolBinding": "JSONRPC", "protocolVersion": version});
     json!({
@@ -32,7 +48,7 @@ pub(super) fn card(url: &str) -> Value {
         "preferredTransport": "JSONRPC",
         "supportedInterfaces": [interface("1.0"), interface("0.3")],
         "capabilities": {
-            "streaming": false,
+            "streaming": true,
             "pushNotifications": false,
             "extensions": [{
                 "uri": HOT_SWAP_EXTENSION,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
@@ -41,6 +41,10 @@ impl fmt::Display for ContextId {
 
 /// One context.
 pub(super) struct Context {
+    pub(super) id: ContextId,
+    /// Tells it from an earlier context of the same name, which was forgotten.
+    pub(super) born: u64,
+    used: AtomicU64,
     settings: Mutex<(Settings, Weight)>,
     /// Held by the turn that runs: so turns of one context follow each other, while a swap need not wait.
     pub(super) history: Arc<tokio::sync::Mutex<History>>,
@@ -49,17 +53,21 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// When it was last used, in no unit but the order of uses.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     pub(super) fn settings(&self) -> Settings {
         unpoisoned(&self.settings).0.clone()
     }
 
-    /// Changes the settings and returns the new ones.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Settings)) -> Settings {
+    /// Goes on with other settings.
+    pub(super) fn set(&self, new: Settings) {
         let mut guard = unpoisoned(&self.settings);
         let (settings, weight) = &mut *guard;
-        change(settings);
-        weight.set(settings.prompt.as_ref().map_or(0, |prompt| prompt.len()));
-        settings.clone()
+        weight.set(new.prompt.as_ref().map_or(0, |prompt| prompt.len()));
+        *settings = new;
     }
 }
 
@@ -77,15 +85,17 @@ impl History {
     }
 
     /// Adds an exchange, and drops the oldest ones that no longer fit: always in pairs, for some providers
-    /// refuse a talk that does not begin with its user.
-    pub(super) fn add(&mut self, question: String, answer: Arc<str>) {
+    /// refuse a talk that does not begin with its user. Returns how many were dropped.
+    pub(super) fn add(&mut self, question: String, answer: Arc<str>) -> usize {
         self.bytes += question.len() + answer.len();
         self.exchanges.push_back((question, answer));
+        let before = self.exchanges.len();
         while self.exchanges.len() > EXCHANGE_LIMIT || self.bytes > HISTORY_BYTES {
             let Some((question, answer)) = self.exchanges.pop_front() else { break };
             self.bytes -= question.len() + answer.len();
         }
         self.weight.set(self.bytes);
+        before - self.exchanges.len()
     }
 }
 
@@ -113,6 +123,22 @@ impl Drop for Weight {
     }
 }
 
+/// A context that was forgotten.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) id: ContextId,
+    pub(super) born: u64,
+}
+
+/// A context as it was kept over a restart.
+pub(super) struct Kept {
+    pub(super) id: ContextId,
+    pub(super) born: u64,
+    pub(super) used: u64,
+    pub(super) settings: Option<Settings>,
+    pub(super) exchanges: Vec<(String, String)>,
+}
+
 /// All contexts. When there are too many, or they hold too much, the ones not used for longest are forgotten:
 /// should such a context come back, it starts afresh.
 pub(super) struct Contexts {
@@ -138,8 +164,30 @@ impl Contexts {
         &self.defaults
     }
 
-    /// The context of that name, made if there is none.
-    pub(super) fn open(&self, id: &ContextId) -> Arc<Context> {
+    /// Takes in what was kept over a restart: oldest use first.
+    pub(super) fn restore(&self, kept: Vec<Kept>) -> Vec<Gone> {
+        let mut table = unpoisoned(&self.table);
+        table.uses = kept.iter().map(|kept| kept.born.max(kept.used)).max().unwrap_or(0);
+        for Kept { id, born, settings, exchanges, .. } in kept {
+            table.uses += 1;
+            let now = table.uses;
+            let context = self.fresh(id.clone(), born, now);
+            if let Some(settings) = settings {
+                context.set(settings);
+            }
+            if let Ok(mut history) = context.history.try_lock() {
+                for (question, answer) in exchanges {
+                    history.add(question, answer.into());
+                }
+            }
+            table.by_use.insert(now, id.clone());
+            table.contexts.insert(id, (Arc::new(context), now));
+        }
+        self.trim(&mut table)
+    }
+
+    /// The context of that name, made if there is none, and those that had to be forgotten for it.
+    pub(super) fn open(&self, id: &ContextId) -> (Arc<Context>, Vec<Gone>) {
         let mut table = unpoisoned(&self.table);
         table.uses += 1;
         let now = table.uses;
@@ -147,37 +195,45 @@ impl Contexts {
             let context = Arc::clone(context);
             let before = std::mem::replace(used, now);
             table.by_use.remove(&before);
+            context.used.store(now, Ordering::Relaxed);
             context
         } else {
-            let context = Arc::new(self.fresh());
+            let context = Arc::new(self.fresh(id.clone(), now, now));
             table.contexts.insert(id.clone(), (Arc::clone(&context), now));
             context
         };
         table.by_use.insert(now, id.clone());
-        self.trim(&mut table);
-        context
+        let gone = self.trim(&mut table);
+        (context, gone)
     }
 
-    fn fresh(&self) -> Context {
+    fn fresh(&self, id: ContextId, born: u64, used: u64) -> Context {
         let history = History { exchanges: VecDeque::new(), bytes: 0, weight: Weight::new(&self.total) };
         Context {
+            id,
+            born,
+            used: AtomicU64::new(used),
             settings: Mutex::new((self.defaults.clone(), Weight::new(&self.total))),
             history: Arc::new(tokio::sync::Mutex::new(history)),
             control: tokio::sync::Mutex::new(()),
         }
     }
 
-    fn trim(&self, table: &mut Table) {
+    fn trim(&self, table: &mut Table) -> Vec<Gone> {
+        let mut gone = Vec::new();
         while table.contexts.len() > CONTEXT_LIMIT || self.total.load(Ordering::Relaxed) > TOTAL_BYTES {
             // Clones are made under the table's lock only: a count of one means that nobody is at work in it.
             let idle = table.by_use.iter().find(|(_, id)| {
                 table.contexts.get(*id).is_some_and(|(context, _)| Arc::strong_count(context) == 1)
             });
             let Some((&used, _)) = idle else { break };
-            if let Some(id) = table.by_use.remove(&used) {
-                table.contexts.remove(&id);
+            if let Some(id) = table.by_use.remove(&used)
+                && let Some((context, _)) = table.contexts.remove(&id)
+            {
+                gone.push(Gone { id, born: context.born });
             }
         }
+        gone
     }
 }
 
@@ -204,14 +260,16 @@ mod tests {
     fn the_one_unused_for_longest_is_forgotten() {
         let contexts = contexts();
         let mark = |n: usize| {
-            contexts.open(&id(n)).change(|settings| settings.prompt = Some("kept".into()));
+            let context = contexts.open(&id(n)).0;
+            context.set(Settings { prompt: Some("kept".into()), ..context.settings() });
         };
         (0..CONTEXT_LIMIT).for_each(mark);
         contexts.open(&id(0));
-        contexts.open(&id(CONTEXT_LIMIT));
-        assert!(contexts.open(&id(0)).settings().prompt.is_some());
-        assert!(contexts.open(&id(2)).settings().prompt.is_some());
-        assert!(contexts.open(&id(1)).settings().prompt.is_none());
+        let (_, gone) = contexts.open(&id(CONTEXT_LIMIT));
+        assert_eq!(gone, [Gone { id: id(1), born: 2 }]);
+        assert!(contexts.open(&id(0)).0.settings().prompt.is_some());
+        assert!(contexts.open(&id(2)).0.settings().prompt.is_some());
+        assert!(contexts.open(&id(1)).0.settings().prompt.is_none());
         assert_eq!(unpoisoned(&contexts.table).contexts.len(), CONTEXT_LIMIT);
         assert_eq!(unpoisoned(&contexts.table).by_use.len(), CONTEXT_LIMIT);
     }
@@ -219,17 +277,18 @@ mod tests {
     #[test]
     fn a_context_at_work_is_not_forgotten() {
         let contexts = contexts();
-        let busy = contexts.open(&id(0));
+        let (busy, _) = contexts.open(&id(0));
         (1..=CONTEXT_LIMIT).for_each(|n| drop(contexts.open(&id(n))));
-        assert!(Arc::ptr_eq(&busy, &contexts.open(&id(0))));
+        assert!(Arc::ptr_eq(&busy, &contexts.open(&id(0)).0));
     }
 
     #[test]
     fn history_is_bounded_in_number_and_size() {
         let contexts = contexts();
-        let context = contexts.open(&id(0));
+        let (context, _) = contexts.open(&id(0));
         let mut history = context.history.try_lock().unwrap();
-        (0..150).for_each(|n| history.add(format!("q{n}"), "a".into()));
+        let dropped: usize = (0..150).map(|n| history.add(format!("q{n}"), "a".into())).sum();
+        assert_eq!(dropped, 50);
         assert_eq!(history.exchanges().count(), EXCHANGE_LIMIT);
         assert_eq!(history.exchanges().next().unwrap().0, "q50");
         history.add("x".repeat(HISTORY_BYTES - 3), "yy".into());
@@ -244,12 +303,12 @@ mod tests {
     fn all_together_are_bounded_in_size() {
         let contexts = contexts();
         for n in 0..300 {
-            let context = contexts.open(&id(n));
+            let (context, _) = contexts.open(&id(n));
             context.history.try_lock().unwrap().add("x".repeat(HISTORY_BYTES - 1), "y".into());
         }
         contexts.open(&id(299));
         assert_eq!(contexts.total.load(Ordering::Relaxed), TOTAL_BYTES);
-        assert_eq!(contexts.open(&id(0)).history.try_lock().unwrap().exchanges().count(), 0);
+        assert_eq!(contexts.open(&id(0)).0.history.try_lock().unwrap().exchanges().count(), 0);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A system prompt goes with every call, so it must leave room for the talk.
 pub(super) const PROMPT_LIMIT: usize = 256 * 1024;
 const NAME_LIMIT: usize = 256;
@@ -9,9 +11,10 @@ const OPEN: &str = "[HOTSWAP:";
 const RULE: &str = "━━━━━━━━━━━━━━━━━━━━━━";
 
 /// What a turn runs with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settings {
     pub(super) name: ModelName,
+    #[serde(with = "super::store::shared_option")]
     pub(super) prompt: Option<Arc<str>>,
 }
 
@@ -29,7 +32,7 @@ impl Settings {
 }
 
 /// A model as the proxy knows it: `provider/model`, or a bare name where the default one is bare.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ModelName {
     pub(super) provider: Option<String>,
     pub(super) model: String,
@@ -120,6 +123,9 @@ pub(super) mod reply {
     pub(in super::super) fn unavailable(alias: &str) -> String {
         format!("❌ Model not available at the proxy: {alias}")
     }
+
+    pub(in super::super) const NOT_KEPT: &str =
+        "❌ The agent's database failed, so that nothing was changed. Its log says more.";
 
     pub(in super::super) fn prompt_too_long() -> String {
         format!("❌ System prompt is too long: at most {PROMPT_LIMIT} bytes.")

@@ -13,7 +13,43 @@ pub(super) enum Dialect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     Send,
+    Stream,
     Get,
+    Cancel,
+    List,
+    Subscribe,
+    /// Push notifications, of which the agent has none.
+    Push,
+    ExtendedCard,
+}
+
+impl Method {
+    /// Whether it is answered with a stream, errors included.
+    pub(super) fn is_streamed(self) -> bool {
+        matches!(self, Self::Stream | Self::Subscribe)
+    }
+
+    /// The method of that name, and the version that has it.
+    fn named(name: &str) -> Option<(Self, &'static str)> {
+        Some(match name {
+            "message/send" => (Self::Send, "0.3"),
+            "message/stream" => (Self::Stream, "0.3"),
+            "tasks/get" => (Self::Get, "0.3"),
+            "tasks/cancel" => (Self::Cancel, "0.3"),
+            "tasks/resubscribe" => (Self::Subscribe, "0.3"),
+            "agent/getAuthenticatedExtendedCard" => (Self::ExtendedCard, "0.3"),
+            "SendMessage" => (Self::Send, "1.0"),
+            "SendStreamingMessage" => (Self::Stream, "1.0"),
+            "GetTask" => (Self::Get, "1.0"),
+            "CancelTask" => (Self::Cancel, "1.0"),
+            "ListTasks" => (Self::List, "1.0"),
+            "SubscribeToTask" => (Self::Subscribe, "1.0"),
+            "GetExtendedAgentCard" => (Self::ExtendedCard, "1.0"),
+            _ if name.starts_with("tasks/pushNotificationConfig/") => (Self::Push, "0.3"),
+            _ if name.contains("TaskPushNotificationConfig") => (Self::Push, "1.0"),
+            _ => return None,
+        })
+    }
 }
 
 /// A request whose envelope is in order.
@@ -40,6 +76,18 @@ pub(super) enum Fault {
     Busy(&'static str),
     #[error("Task not found")]
     TaskNotFound,
+    #[error("Task cannot be canceled")]
+    NotCancelable,
+    #[error("The task has ended: there is nothing to follow, ask for it instead")]
+    TaskEnded,
+    #[error("Push notifications are not supported")]
+    NoPush,
+    #[error("The agent has no extended card")]
+    NoExtendedCard,
+    #[error("{0}")]
+    Unsupported(&'static str),
+    #[error("{0}")]
+    Internal(&'static str),
     #[error("Only text parts are understood: {0} is not one")]
     NotText(String),
     #[error("A2A version '{got}' is not supported by this handler. Expected version '{expected}'.")]
@@ -60,14 +108,23 @@ impl Fault {
     }
 
     /// The JSON-RPC code, and the name that 1.0 gives it.
-    fn code(&self) -> (i32, &'static str) {
+    fn code(&self, dialect: Dialect) -> (i32, &'static str) {
         match self {
             Self::Parse(_) => (-32700, "PARSE_ERROR"),
             Self::Request(_) => (-32600, "INVALID_REQUEST"),
             Self::Method => (-32601, "METHOD_NOT_FOUND"),
             Self::Params { .. } => (-32602, "INVALID_PARAMS"),
             Self::Busy(_) => (-32000, "RESOURCE_EXHAUSTED"),
+            Self::Internal(_) => (-32603, "INTERNAL_ERROR"),
             Self::TaskNotFound => (-32001, "TASK_NOT_FOUND"),
+            Self::NotCancelable => (-32002, "TASK_NOT_CANCELABLE"),
+            Self::NoPush => (-32003, "PUSH_NOTIFICATION_NOT_SUPPORTED"),
+            // 0.3 has no word for it (`tasks_resubscribe_completed`), nor 1.0 for an optional card.
+            Self::TaskEnded if dialect == Dialect::V03 => (-32602, "INVALID_PARAMS"),
+            Self::NoExtendedCard if dialect == Dialect::V03 => (-32007, "EXTENDED_CARD_NOT_CONFIGURED"),
+            Self::TaskEnded | Self::NoExtendedCard | Self::Unsupported(_) => {
+                (-32004, "UNSUPPORTED_OPERATION")
+            }
             Self::NotText(_) => (-32005, "CONTENT_TYPE_NOT_SUPPORTED"),
             Self::Version { .. } => (-32009, "VERSION_NOT_SUPPORTED"),
         }
@@ -77,7 +134,7 @@ impl Fault {
         let info = |metadata: Value| {
             json!({
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": self.code().1,
+                "reason": self.code(dialect).1,
                 "domain": "a2a-protocol.org",
                 "metadata": metadata,
             })
@@ -96,11 +153,9 @@ impl Fault {
                 },
             ])),
             // The version's own error is for those who speak the other one: it looks the same to both.
-            (Self::Version { .. }, _)
-            | (Self::TaskNotFound | Self::NotText(_) | Self::Busy(_), Dialect::V10) => {
-                Some(json!([info(json!({}))]))
-            }
-            _ => None,
+            (Self::Version { .. }, _) => Some(json!([info(json!({}))])),
+            (Self::Parse(_) | Self::Request(_) | Self::Method, _) | (_, Dialect::V03) => None,
+            (_, Dialect::V10) => Some(json!([info(json!({}))])),
         }
     }
 }
@@ -111,7 +166,7 @@ impl Refusal {
     }
 
     pub(super) fn into_value(self) -> Value {
-        let mut error = json!({"code": self.fault.code().0, "message": self.fault.to_string()});
+        let mut error = json!({"code": self.fault.code(self.dialect).0, "message": self.fault.to_string()});
         if let Some(data) = self.fault.data(self.dialect) {
             error["data"] = data;
         }
@@ -159,13 +214,11 @@ fn envelope(body: &mut Map<String, Value>, version: String) -> Result<(Method, M
         return Err(Fault::Request("jsonrpc must be \"2.0\""));
     }
     let name = body.get("method").and_then(Value::as_str).ok_or(Fault::Request("method must be a string"))?;
-    let (method, expected) = match name {
-        "message/send" => (Method::Send, "0.3"),
-        "tasks/get" => (Method::Get, "0.3"),
-        "SendMessage" => (Method::Send, "1.0"),
-        "GetTask" => (Method::Get, "1.0"),
-        _ if matches!(version.as_str(), "0.3" | "1.0") => return Err(Fault::Method),
-        _ => return Err(Fault::Version { got: version, expected: "1.0" }),
+    let Some((method, expected)) = Method::named(name) else {
+        return Err(match version.as_str() {
+            "0.3" | "1.0" => Fault::Method,
+            _ => Fault::Version { got: version, expected: "1.0" },
+        });
     };
     if version != expected {
         return Err(Fault::Version { got: version, expected });
@@ -173,6 +226,9 @@ fn envelope(body: &mut Map<String, Value>, version: String) -> Result<(Method, M
     match body.remove("params") {
         Some(Value::Object(params)) => Ok((method, params)),
         Some(_) => Err(Fault::params("params", "must be an object")),
+        None if matches!(method, Method::List | Method::Push | Method::ExtendedCard) => {
+            Ok((method, Map::new()))
+        }
         None => Err(Fault::params("params", "is required")),
     }
 }

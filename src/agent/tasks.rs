@@ -1,13 +1,17 @@
-//! The tasks: one for each message, kept in memory to be asked for again.
+//! The tasks: one for each message, kept to be asked for again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::contexts::{ContextId, unpoisoned};
 use super::control::Settings;
+use super::rpc::Fault;
 
 const TASK_LIMIT: usize = 1_000;
 const TASK_BYTES: usize = 64 * 1024 * 1024;
@@ -22,9 +26,12 @@ pub(super) struct Task {
     pub(super) state: State,
     /// When the state was reached.
     pub(super) since: Timestamp,
+    /// The id of what the agent says, known before it says it, for it may come in pieces.
+    pub(super) artifact_id: Uuid,
 }
 
 /// What the client said.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Question {
     pub(super) message_id: String,
     pub(super) texts: Vec<String>,
@@ -38,24 +45,33 @@ pub(super) enum State {
 }
 
 /// What the agent said, under the ids it keeps however often the task is asked for.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Reply {
-    pub(super) message_id: Uuid,
-    pub(super) artifact_id: Uuid,
+    pub(super) message_id: String,
     pub(super) outcome: Outcome,
 }
 
 /// How a message ended.
+#[derive(Serialize, Deserialize)]
 pub(super) enum Outcome {
     /// A control message was answered.
     Control { text: String, settings: Settings },
     /// The model answered.
-    Answer { text: Arc<str>, settings: Settings, usage: Usage, call: Call },
+    Answer {
+        #[serde(with = "super::store::shared")]
+        text: Arc<str>,
+        settings: Settings,
+        usage: Usage,
+        call: Call,
+    },
     /// The model did not answer.
     Failure { text: String, call: Option<Call> },
+    /// The client called it off.
+    Canceled,
 }
 
 /// Tokens, as far as the proxy counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Usage {
     pub(super) prompt: Option<u64>,
     pub(super) answer: Option<u64>,
@@ -63,6 +79,7 @@ pub(super) struct Usage {
 }
 
 /// A call to the proxy.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Call {
     /// The alias that was asked for.
     pub(super) model: String,
@@ -73,14 +90,23 @@ pub(super) struct Call {
 
 impl Task {
     pub(super) fn new(context: ContextId, question: Question, now: Timestamp) -> Self {
-        let id = Uuid::new_v4().to_string().into();
-        Self { id, context, question: Arc::new(question), state: State::Submitted, since: now }
+        Self {
+            id: Uuid::new_v4().to_string().into(),
+            context,
+            question: Arc::new(question),
+            state: State::Submitted,
+            since: now,
+            artifact_id: Uuid::new_v4(),
+        }
     }
 
     pub(super) fn finish(&mut self, outcome: Outcome, now: Timestamp) {
-        let reply = Reply { message_id: Uuid::new_v4(), artifact_id: Uuid::new_v4(), outcome };
-        self.state = State::Done(Arc::new(reply));
+        self.state = State::Done(Arc::new(Reply { message_id: Uuid::new_v4().to_string(), outcome }));
         self.since = now;
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
     }
 
     fn bytes(&self) -> usize {
@@ -93,8 +119,29 @@ impl Task {
                 Outcome::Control { text, settings } => text.len() + prompt(settings),
                 Outcome::Answer { text, settings, .. } => text.len() + prompt(settings),
                 Outcome::Failure { text, .. } => text.len(),
+                Outcome::Canceled => 0,
             }
     }
+}
+
+/// How far a task has come, for those who look on.
+#[derive(Clone)]
+pub(super) struct Progress {
+    pub(super) task: Task,
+    /// What the model has said so far.
+    pub(super) said: String,
+}
+
+/// A task at work: the end that tells how far it has come.
+pub(super) struct Running {
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) cancel: CancellationToken,
+}
+
+/// The end of a running task that others hold.
+struct Live {
+    progress: watch::Receiver<Progress>,
+    cancel: CancellationToken,
 }
 
 /// The last tasks. Those still running are never dropped; how many run is bounded elsewhere.
@@ -106,6 +153,7 @@ struct Table {
     tasks: HashMap<Arc<str>, Task>,
     order: VecDeque<Arc<str>>,
     bytes: usize,
+    live: HashMap<Arc<str>, Live>,
 }
 
 impl Tasks {
@@ -113,28 +161,79 @@ impl Tasks {
         unpoisoned(&self.0).tasks.get(id).cloned()
     }
 
-    /// Keeps the task, in place of what was kept under its id.
-    pub(super) fn put(&self, task: Task) {
+    /// Those that `wanted` picks.
+    pub(super) fn pick(&self, wanted: impl Fn(&Task) -> bool) -> Vec<Task> {
+        unpoisoned(&self.0).tasks.values().filter(|task| wanted(task)).cloned().collect()
+    }
+
+    /// Keeps the task, in place of what was kept under its id; returns the ids of those that had to go.
+    pub(super) fn put(&self, task: Task) -> Vec<Arc<str>> {
         let mut table = unpoisoned(&self.0);
         let id = Arc::clone(&task.id);
+        if task.is_done() {
+            table.live.remove(&id);
+        }
         table.bytes += task.bytes();
         match table.tasks.insert(Arc::clone(&id), task) {
             Some(before) => table.bytes -= before.bytes(),
             None => table.order.push_back(id),
         }
-        table.trim();
+        table.trim()
+    }
+
+    /// Keeps a task that is to run.
+    pub(super) fn start(&self, task: &Task) -> (Running, Vec<Arc<str>>) {
+        let (progress, seen) = watch::channel(Progress { task: task.clone(), said: String::new() });
+        let cancel = CancellationToken::new();
+        let live = Live { progress: seen, cancel: cancel.clone() };
+        unpoisoned(&self.0).live.insert(Arc::clone(&task.id), live);
+        (Running { progress, cancel }, self.put(task.clone()))
+    }
+
+    /// A look at a task that runs; none if it does not.
+    pub(super) fn watch(&self, id: &str) -> Option<watch::Receiver<Progress>> {
+        unpoisoned(&self.0).live.get(id).map(|live| live.progress.clone())
+    }
+
+    /// Calls a running task off, and waits until it has ended, one way or the other.
+    pub(super) async fn cancel(&self, id: &str) -> Result<Task, Fault> {
+        let mut progress = {
+            let table = unpoisoned(&self.0);
+            let live = match (table.live.get(id), table.tasks.contains_key(id)) {
+                (Some(live), _) => live,
+                (None, true) => return Err(Fault::NotCancelable),
+                (None, false) => return Err(Fault::TaskNotFound),
+            };
+            live.cancel.cancel();
+            live.progress.clone()
+        };
+        let task = ended(&mut progress).await;
+        match &task.state {
+            State::Done(reply) if matches!(reply.outcome, Outcome::Canceled) => Ok(task),
+            _ => Err(Fault::NotCancelable),
+        }
     }
 }
 
+/// The task once it has ended. Early it comes only with the end of the whole runtime.
+pub(super) async fn ended(progress: &mut watch::Receiver<Progress>) -> Task {
+    if let Ok(last) = progress.wait_for(|progress| progress.task.is_done()).await {
+        return last.task.clone();
+    }
+    progress.borrow().task.clone()
+}
+
 impl Table {
-    fn trim(&mut self) {
+    fn trim(&mut self) -> Vec<Arc<str>> {
+        let mut gone = Vec::new();
         while self.tasks.len() > TASK_LIMIT || self.bytes > TASK_BYTES {
-            let done =
-                |id: &Arc<str>| self.tasks.get(id).is_none_or(|task| matches!(task.state, State::Done(_)));
+            let done = |id: &Arc<str>| self.tasks.get(id).is_none_or(Task::is_done);
             let Some(oldest) = self.order.iter().position(done) else { break };
-            let dropped = self.order.remove(oldest).and_then(|id| self.tasks.remove(&id));
-            self.bytes -= dropped.map_or(0, |task| task.bytes());
+            let Some(id) = self.order.remove(oldest) else { break };
+            self.bytes -= self.tasks.remove(&id).map_or(0, |task| task.bytes());
+            gone.push(id);
         }
+        gone
     }
 }
 
@@ -160,7 +259,9 @@ mod tests {
         for task in [&running, &first, &second] {
             tasks.put(task.clone());
         }
-        (0..TASK_LIMIT - 2).for_each(|_| tasks.put(done("x".into())));
+        for _ in 0..TASK_LIMIT - 2 {
+            tasks.put(done("x".into()));
+        }
         assert!(tasks.get(&running.id).is_some());
         assert!(tasks.get(&first.id).is_none());
         assert!(tasks.get(&second.id).is_some());
@@ -169,7 +270,8 @@ mod tests {
     #[test]
     fn they_are_bounded_in_size() {
         let tasks = Tasks::default();
-        (0..100).for_each(|_| tasks.put(done("x".repeat(1024 * 1024))));
+        let gone: usize = (0..100).map(|_| tasks.put(done("x".repeat(1024 * 1024))).len()).sum();
+        assert_eq!(gone, 37);
         let table = unpoisoned(&tasks.0);
         assert!(table.bytes <= TASK_BYTES);
         assert_eq!(table.tasks.len(), 63);

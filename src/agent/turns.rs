@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::chat::{ChatMessage, Proxy};
+use super::chat::{Answer, ChatError, ChatMessage, Proxy};
 use super::contexts::{Context, ContextId, Contexts, History};
 use super::control::{Command, ModelName, PROMPT_LIMIT, Settings, reply};
-use super::rpc::Fault;
-use super::tasks::{Call, Outcome, Question, State, Task, Tasks};
+use super::list;
+use super::rpc::{Dialect, Fault};
+use super::store::{Added, Store, StoreError};
+use super::tasks::{Call, Outcome, Progress, Question, Running, State, Task, Tasks, ended};
 use super::wire::Send;
 use crate::domain::clock::Clock;
 
@@ -20,12 +22,15 @@ const TURN_LIMIT: usize = 64;
 /// Control messages have their own room: a swap must get through when the models are slow.
 const CONTROL_LIMIT: usize = 64;
 const DEFAULT_PROMPT: &str = "You are a helpful assistant. Answer briefly.";
+const INTERRUPTED: &str =
+    "The agent was stopped while it worked on this message, so there is no answer. Send it again.";
 
 /// The agent itself, whatever the wire.
 pub(super) struct Agent {
     proxy: Proxy,
     contexts: Contexts,
     tasks: Tasks,
+    store: Store,
     clock: Clock,
     turns: Arc<Semaphore>,
     controls: Arc<Semaphore>,
@@ -39,7 +44,16 @@ enum Work {
         /// Taken at once if the context is free, with the settings of that moment: a swap that comes
         /// later is for the next turn, even if this one has not been scheduled yet.
         start: Option<(OwnedMutexGuard<History>, Settings)>,
+        /// Somebody looks on, so the answer is asked for in pieces.
+        is_streamed: bool,
     },
+}
+
+/// A turn that was answered: what its context is to remember.
+struct Turn {
+    history: OwnedMutexGuard<History>,
+    question: String,
+    answer: Arc<str>,
 }
 
 impl Agent {
@@ -48,44 +62,112 @@ impl Agent {
             proxy,
             contexts: Contexts::new(Settings { name: default_model, prompt: None }),
             tasks: Tasks::default(),
+            store: Store::default(),
             clock,
             turns: Arc::new(Semaphore::new(TURN_LIMIT)),
             controls: Arc::new(Semaphore::new(CONTROL_LIMIT)),
         }
     }
 
+    /// Takes up what `store` holds, and keeps all in it from now on. Tasks that were at work when the agent
+    /// was stopped have failed.
+    pub(super) async fn restore(&mut self, store: Store) -> Result<(), StoreError> {
+        let found = store.load().await?;
+        let forgotten = self.contexts.restore(found.contexts);
+        let mut gone = Vec::new();
+        for mut task in found.tasks {
+            if !task.is_done() {
+                let text = INTERRUPTED.to_owned();
+                task.finish(Outcome::Failure { text, call: None }, self.clock.now());
+                store.end(&task, None).await?;
+            }
+            gone.extend(self.tasks.put(task));
+        }
+        store.forget(&forgotten, &gone).await?;
+        self.store = store;
+        Ok(())
+    }
+
     /// Takes a message; returns its task when it is done, or at once if the client does not want to wait.
-    pub(super) async fn send(self: &Arc<Self>, send: Send) -> Result<Task, Fault> {
-        self.refuse_task(send.task.as_deref())?;
+    pub(super) async fn send(self: &Arc<Self>, send: Send, dialect: Dialect) -> Result<Task, Fault> {
+        let is_blocking = send.blocking;
+        let (task, mut progress) = self.begin(send, dialect, false).await?;
+        Ok(if is_blocking { ended(&mut progress).await } else { task })
+    }
+
+    /// Takes a message; returns its task as it begins, and a look at how it goes on.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        send: Send,
+        dialect: Dialect,
+        is_streamed: bool,
+    ) -> Result<(Task, watch::Receiver<Progress>), Fault> {
+        self.refuse_task(&send, dialect)?;
         let command = send.texts.first().and_then(|text| Command::read(text));
         let permit = self.admit(command.is_some())?;
         let context_id = send.context.unwrap_or_else(ContextId::new);
-        let context = self.contexts.open(&context_id);
+        let (context, gone) = self.contexts.open(&context_id);
         let work = match command {
             Some(command) => Work::Control(command),
-            None => Work::Chat { text: send.texts.join("\n"), start: start(&context) },
+            None => Work::Chat { text: send.texts.join("\n"), start: start(&context), is_streamed },
         };
         let question = Question { message_id: send.message_id, texts: send.texts };
         let task = Task::new(context_id, question, self.clock.now());
-        self.tasks.put(task.clone());
+        let (running, old) = self.tasks.start(&task);
+        let progress = running.progress.subscribe();
+        let (kept, is_kept) = oneshot::channel();
         let agent = Arc::clone(self);
+        let begun = task.clone();
         // On its own, so that it is finished even if the client hangs up.
-        let running = tokio::spawn(agent.run(task.clone(), context, work, permit));
-        if !send.blocking {
-            return Ok(task);
+        tokio::spawn(async move {
+            let store = agent.store.begin(&begun, &gone, &old).await;
+            let is_stored = store.is_ok();
+            let _ = kept.send(store);
+            if is_stored {
+                agent.run(begun, context, work, running, permit).await;
+            } else {
+                let text = "The agent's database failed.".to_owned();
+                agent.finish(begun, Outcome::Failure { text, call: None }, None, &running).await;
+            }
+        });
+        // What is taken is on disk, so that it is not lost without a word.
+        match is_kept.await {
+            Ok(Ok(())) => Ok((task, progress)),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a message was refused");
+                Err(Fault::Internal("The agent's database failed."))
+            }
+            Err(_) => Err(Fault::Internal("The agent is being stopped.")),
         }
-        // It ends early only with the whole runtime; then the task is as it was.
-        Ok(running.await.unwrap_or(task))
     }
 
     pub(super) fn task(&self, id: &str) -> Result<Task, Fault> {
         self.tasks.get(id).ok_or(Fault::TaskNotFound)
     }
 
+    pub(super) async fn cancel(&self, id: &str) -> Result<Task, Fault> {
+        self.tasks.cancel(id).await
+    }
+
+    pub(super) fn list(&self, wanted: &list::Wanted) -> list::Listed {
+        list::page(self.tasks.pick(|task| wanted.fits(task)), wanted)
+    }
+
+    /// A look at a task that is still at work.
+    pub(super) fn watch(&self, id: &str) -> Result<watch::Receiver<Progress>, Fault> {
+        self.tasks.watch(id).ok_or_else(|| match self.tasks.get(id) {
+            Some(_) => Fault::TaskEnded,
+            None => Fault::TaskNotFound,
+        })
+    }
+
     /// Each message is a task of its own here: none takes a second message.
-    fn refuse_task(&self, id: Option<&str>) -> Result<(), Fault> {
-        let Some(id) = id else { return Ok(()) };
-        self.task(id)?;
+    fn refuse_task(&self, send: &Send, dialect: Dialect) -> Result<(), Fault> {
+        let Some(id) = &send.task else { return Ok(()) };
+        let task = self.task(id)?;
+        if dialect == Dialect::V10 && send.context.as_ref().is_none_or(|context| *context == task.context) {
+            return Err(Fault::Unsupported("A task takes no further message; give a contextId alone"));
+        }
         Err(Fault::params(
             "message.taskId",
             "names a task that takes no further message; give a contextId alone",
@@ -102,26 +184,60 @@ impl Agent {
     }
 
     async fn run(
-        self: Arc<Self>,
+        &self,
         mut task: Task,
         context: Arc<Context>,
         work: Work,
+        running: Running,
         _permit: OwnedSemaphorePermit,
-    ) -> Task {
+    ) {
         let outcome = AssertUnwindSafe(async {
             match work {
-                Work::Control(command) => self.obey(&context, command).await,
-                Work::Chat { text, start } => self.chat(&mut task, &context, text, start).await,
+                Work::Control(command) => (self.obey(&context, command).await, None),
+                Work::Chat { text, start, is_streamed } => {
+                    let chat = self.chat(&mut task, &context, text, start, is_streamed, &running);
+                    tokio::select! {
+                        // With the call its connection ends, at which the proxy stops its own.
+                        biased;
+                        () = running.cancel.cancelled() => (Outcome::Canceled, None),
+                        done = chat => done,
+                    }
+                }
             }
         });
         // Without this a task that meets a bug would be "working" for ever.
-        let outcome = outcome.catch_unwind().await.unwrap_or_else(|_| {
+        let (outcome, turn) = outcome.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("a message could not be carried out: the agent panicked");
-            Outcome::Failure { text: "The agent failed. Its log says more.".to_owned(), call: None }
+            (Outcome::Failure { text: "The agent failed. Its log says more.".to_owned(), call: None }, None)
         });
+        self.finish(task, outcome, turn.map(|turn| (&*context, turn)), &running).await;
+    }
+
+    /// Keeps how a task ended, and only then tells it.
+    async fn finish(
+        &self,
+        mut task: Task,
+        outcome: Outcome,
+        turn: Option<(&Context, Turn)>,
+        running: &Running,
+    ) {
         task.finish(outcome, self.clock.now());
-        self.tasks.put(task.clone());
-        task
+        let added = turn.as_ref().map(|(context, turn)| Added {
+            context,
+            question: &turn.question,
+            answer: &turn.answer,
+        });
+        let mut kept = self.store.end(&task, added).await;
+        if let Some((context, mut turn)) = turn {
+            let dropped = turn.history.add(turn.question, turn.answer);
+            kept = kept.and(self.store.drop_oldest(&context.id, dropped).await);
+        }
+        let gone = self.tasks.put(task.clone());
+        kept = kept.and(if gone.is_empty() { Ok(()) } else { self.store.forget(&[], &gone).await });
+        if let Err(error) = kept {
+            tracing::error!(%error, task = %task.id, "an answer is not kept over a restart");
+        }
+        running.progress.send_modify(|progress| progress.task = task);
     }
 
     async fn obey(&self, context: &Context, command: Command) -> Outcome {
@@ -129,7 +245,7 @@ impl Agent {
         let text = match command {
             Command::Model(spec) if spec.is_empty() => reply::MISSING_MODEL.to_owned(),
             Command::Model(spec) => self.swap(context, &spec).await,
-            Command::Prompt(prompt) => set_prompt(context, prompt.trim()),
+            Command::Prompt(prompt) => self.set_prompt(context, prompt.trim()).await,
             Command::GetConfig => {
                 let settings = context.settings();
                 return Outcome::Control { text: settings.describe(), settings };
@@ -149,8 +265,27 @@ impl Agent {
         if self.proxy.offers(&alias).await == Some(false) {
             return reply::unavailable(&alias);
         }
-        context.change(|settings| settings.name = name);
-        reply::switched(&alias)
+        let done = reply::switched(&alias);
+        self.change(context, Settings { name, ..context.settings() }, done).await
+    }
+
+    async fn set_prompt(&self, context: &Context, prompt: &str) -> String {
+        if prompt.len() > PROMPT_LIMIT {
+            return reply::prompt_too_long();
+        }
+        let prompt = (!prompt.is_empty()).then(|| Arc::from(prompt));
+        let done = prompt.as_ref().map_or(reply::PROMPT_CLEARED, |_| reply::PROMPT_SET);
+        self.change(context, Settings { prompt, ..context.settings() }, done.to_owned()).await
+    }
+
+    /// Goes on with other settings, once they are kept. One at a time: the caller holds `control`.
+    async fn change(&self, context: &Context, new: Settings, done: String) -> String {
+        if let Err(error) = self.store.save_settings(context, &new).await {
+            tracing::error!(%error, "a swap was refused");
+            return reply::NOT_KEPT.to_owned();
+        }
+        context.set(new);
+        done
     }
 
     async fn chat(
@@ -159,8 +294,10 @@ impl Agent {
         context: &Context,
         text: String,
         start: Option<(OwnedMutexGuard<History>, Settings)>,
-    ) -> Outcome {
-        let (mut history, settings) = if let Some(start) = start {
+        is_streamed: bool,
+        running: &Running,
+    ) -> (Outcome, Option<Turn>) {
+        let (history, settings) = if let Some(start) = start {
             start
         } else {
             let history = Arc::clone(&context.history).lock_owned().await;
@@ -169,34 +306,43 @@ impl Agent {
         task.state = State::Working;
         task.since = self.clock.now();
         self.tasks.put(task.clone());
+        running.progress.send_modify(|progress| progress.task = task.clone());
         let mut call = Call { model: settings.name.alias(), served: None, elapsed_ms: 0 };
         let begun = Instant::now();
-        let answer = self.proxy.complete(&call.model, &messages(&settings, &history, &text)).await;
+        let answer = self
+            .ask(&call.model, &messages(&settings, &history, &text), is_streamed.then_some(running))
+            .await;
         call.elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
             Ok(answer) => {
                 let said: Arc<str> = answer.text.into();
-                history.add(text, Arc::clone(&said));
                 call.served = answer.served;
-                Outcome::Answer { text: said, settings, usage: answer.usage, call }
+                let turn = Turn { history, question: text, answer: Arc::clone(&said) };
+                (Outcome::Answer { text: said, settings, usage: answer.usage, call }, Some(turn))
             }
-            Err(error) => Outcome::Failure { text: error.to_string(), call: Some(call) },
+            Err(error) => (Outcome::Failure { text: error.to_string(), call: Some(call) }, None),
         }
+    }
+
+    async fn ask(
+        &self,
+        model: &str,
+        messages: &[ChatMessage<'_>],
+        streamed: Option<&Running>,
+    ) -> Result<Answer, ChatError> {
+        let Some(running) = streamed else { return self.proxy.complete(model, messages).await };
+        let said = |piece: &str| {
+            if !piece.is_empty() {
+                running.progress.send_modify(|progress| progress.said.push_str(piece));
+            }
+        };
+        self.proxy.stream(model, messages, said).await
     }
 }
 
 fn start(context: &Context) -> Option<(OwnedMutexGuard<History>, Settings)> {
     let history = Arc::clone(&context.history).try_lock_owned().ok()?;
     Some((history, context.settings()))
-}
-
-fn set_prompt(context: &Context, prompt: &str) -> String {
-    if prompt.len() > PROMPT_LIMIT {
-        return reply::prompt_too_long();
-    }
-    let prompt = (!prompt.is_empty()).then_some(prompt);
-    context.change(|settings| settings.prompt = prompt.map(Into::into));
-    prompt.map_or(reply::PROMPT_CLEARED, |_| reply::PROMPT_SET).to_owned()
 }
 
 fn messages<'a>(settings: &'a Settings, history: &'a History, text: &'a str) -> Vec<ChatMessage<'a>> {
@@ -227,15 +373,20 @@ mod tests {
         }
     }
 
-    /// On one thread nothing that is spawned has run when `send` returns.
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_turn_that_has_not_begun_yet_keeps_the_settings_it_was_sent_under() {
+    #[tokio::test]
+    async fn a_turn_keeps_the_settings_it_was_sent_under_and_a_waiting_one_takes_the_newest() {
         let name = |spec| ModelName::parse(spec, None).unwrap();
-        let proxy = Proxy::new("http://127.0.0.1:9", None, Duration::from_secs(5)).unwrap();
+        // Takes connections, and never answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", silent.local_addr().unwrap());
+        let proxy = Proxy::new(&address, None, None, Duration::from_millis(200)).unwrap();
         let agent = Arc::new(Agent::new(proxy, name("a/first"), Clock::system()));
         let id = ContextId::new();
-        let sent = [agent.send(send(&id, "one")).await.unwrap(), agent.send(send(&id, "two")).await.unwrap()];
-        agent.contexts.open(&id).change(|settings| settings.name = name("a/second"));
+        let sent = [
+            agent.send(send(&id, "one"), Dialect::V03).await.unwrap(),
+            agent.send(send(&id, "two"), Dialect::V03).await.unwrap(),
+        ];
+        agent.contexts.open(&id).0.set(Settings { name: name("a/second"), prompt: None });
         for (task, expected) in sent.iter().zip(["a/first", "a/second"]) {
             let reply = loop {
                 match agent.task(&task.id).unwrap().state {

@@ -51,10 +51,14 @@ impl Send {
 
 impl Get {
     pub(super) fn read(params: &Object) -> Result<Self, Fault> {
-        let task = params.get("id").ok_or_else(|| Fault::params("id", "is required"))?;
-        let task = task.as_str().ok_or_else(|| Fault::params("id", "must be a string"))?.to_owned();
-        Ok(Self { task, history_length: length(params, "historyLength")? })
+        Ok(Self { task: task_id(params)?, history_length: length(params, "historyLength")? })
     }
+}
+
+/// The task that is asked about.
+pub(super) fn task_id(params: &Object) -> Result<String, Fault> {
+    let task = params.get("id").ok_or_else(|| Fault::params("id", "is required"))?;
+    Ok(task.as_str().ok_or_else(|| Fault::params("id", "must be a string"))?.to_owned())
 }
 
 fn read_role(message: &Object, dialect: Dialect) -> Result<(), Fault> {
@@ -133,7 +137,7 @@ fn flag(configuration: &Object, key: &str) -> Result<Option<bool>, Fault> {
     }
 }
 
-fn length(parent: &Object, path: &str) -> Result<Option<usize>, Fault> {
+pub(super) fn length(parent: &Object, path: &str) -> Result<Option<usize>, Fault> {
     match parent.get("historyLength") {
         Some(Value::Null) | None => Ok(None),
         Some(value) => match value.as_u64() {
@@ -162,12 +166,12 @@ pub(super) fn render(task: &Task, dialect: Dialect, history_length: Option<usize
     });
     if let State::Done(reply) = &task.state {
         let words = message(task, reply, dialect);
-        if let Outcome::Failure { .. } = reply.outcome {
-            shown["status"]["message"] = words.clone();
-        } else {
+        if is_success(&reply.outcome) {
             let parts = Value::Array(vec![part(reply.text(), dialect)]);
-            shown["artifacts"] = json!([{"artifactId": reply.artifact_id.to_string()}]);
+            shown["artifacts"] = json!([{"artifactId": task.artifact_id.to_string()}]);
             shown["artifacts"][0]["parts"] = parts;
+        } else {
+            shown["status"]["message"] = words.clone();
         }
         history.push(words);
         shown["metadata"] = metadata(&reply.outcome);
@@ -181,26 +185,31 @@ pub(super) fn render(task: &Task, dialect: Dialect, history_length: Option<usize
 }
 
 impl Reply {
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         match &self.outcome {
             Outcome::Control { text, .. } | Outcome::Failure { text, .. } => text,
             Outcome::Answer { text, .. } => text,
+            Outcome::Canceled => "Canceled.",
         }
     }
 }
 
-fn state(state: &State, dialect: Dialect) -> &'static str {
-    let failed = matches!(state, State::Done(reply) if matches!(reply.outcome, Outcome::Failure { .. }));
-    match (state, dialect) {
-        (State::Submitted, Dialect::V03) => "submitted",
-        (State::Submitted, Dialect::V10) => "TASK_STATE_SUBMITTED",
-        (State::Working, Dialect::V03) => "working",
-        (State::Working, Dialect::V10) => "TASK_STATE_WORKING",
-        (State::Done(_), Dialect::V03) if failed => "failed",
-        (State::Done(_), Dialect::V10) if failed => "TASK_STATE_FAILED",
-        (State::Done(_), Dialect::V03) => "completed",
-        (State::Done(_), Dialect::V10) => "TASK_STATE_COMPLETED",
-    }
+/// Whether there is an answer, be it a model's or the agent's own.
+pub(super) fn is_success(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Control { .. } | Outcome::Answer { .. })
+}
+
+pub(super) fn state(state: &State, dialect: Dialect) -> &'static str {
+    let (old, new) = match state {
+        State::Submitted => ("submitted", "TASK_STATE_SUBMITTED"),
+        State::Working => ("working", "TASK_STATE_WORKING"),
+        State::Done(reply) => match reply.outcome {
+            Outcome::Failure { .. } => ("failed", "TASK_STATE_FAILED"),
+            Outcome::Canceled => ("canceled", "TASK_STATE_CANCELED"),
+            Outcome::Control { .. } | Outcome::Answer { .. } => ("completed", "TASK_STATE_COMPLETED"),
+        },
+    };
+    if dialect == Dialect::V03 { old } else { new }
 }
 
 fn question(task: &Task, dialect: Dialect) -> Value {
@@ -213,7 +222,7 @@ fn question(task: &Task, dialect: Dialect) -> Value {
 fn message(task: &Task, reply: &Reply, dialect: Dialect) -> Value {
     let role = if dialect == Dialect::V03 { "agent" } else { "ROLE_AGENT" };
     let parts = vec![part(reply.text(), dialect)];
-    said(task, &reply.message_id.to_string(), role, parts, dialect)
+    said(task, &reply.message_id, role, parts, dialect)
 }
 
 fn said(task: &Task, id: &str, role: &str, parts: Vec<Value>, dialect: Dialect) -> Value {
@@ -230,7 +239,7 @@ fn said(task: &Task, id: &str, role: &str, parts: Vec<Value>, dialect: Dialect) 
     said
 }
 
-fn part(text: &str, dialect: Dialect) -> Value {
+pub(super) fn part(text: &str, dialect: Dialect) -> Value {
     match dialect {
         Dialect::V03 => json!({"kind": "text", "text": text}),
         Dialect::V10 => json!({"text": text}),
@@ -251,7 +260,7 @@ fn metadata(outcome: &Outcome) -> Value {
             "patchbay": call_facts(call),
         }),
         Outcome::Failure { call: Some(call), .. } => json!({"patchbay": call_facts(call)}),
-        Outcome::Failure { call: None, .. } => json!({}),
+        Outcome::Failure { call: None, .. } | Outcome::Canceled => json!({}),
     }
 }
 

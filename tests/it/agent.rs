@@ -1,6 +1,9 @@
 //! The task agent over HTTP, before a stand-in for the proxy.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod durable;
+mod listing;
+mod streams;
 mod swaps;
 mod turns;
 mod wire;
@@ -95,6 +98,8 @@ async fn fake_models(State(fake): State<Arc<Fake>>) -> Response {
 /// A running agent.
 struct Bench {
     root: String,
+    /// The stand-in's address.
+    proxy: String,
     http: reqwest::Client,
     fake: Arc<Fake>,
 }
@@ -128,10 +133,11 @@ async fn bench_with(change: impl FnOnce(&mut Options)) -> Bench {
         .route("/v1/models", get(fake_models))
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(Arc::clone(&fake));
-    let mut options = options(&format!("{}/v1/", serve(proxy).await));
+    let proxy = format!("{}/v1/", serve(proxy).await);
+    let mut options = options(&proxy);
     change(&mut options);
     let root = serve(router(options).unwrap()).await;
-    Bench { root, http: reqwest::Client::builder().no_proxy().build().unwrap(), fake }
+    Bench { root, proxy, http: reqwest::Client::builder().no_proxy().build().unwrap(), fake }
 }
 
 impl Bench {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer, and what of the crate it may use.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("domain", &["domain"]),
     ("clients", &["clients", "domain"]),
     ("store", &["store", "domain"]),
@@ -18,7 +18,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     // Servers of their own: they share the clock and nothing else, so that mistakes cannot cancel out.
     ("agent", &["agent", "domain::clock"]),
     ("sandbox", &["sandbox", "domain::clock"]),
-    ("main", &["demo"]),
+    ("main", &["demo", "cli"]),
+    ("cli", &["cli"]),
     ("demo", &[]),
 ];
 

@@ -1,4 +1,4 @@
-//! The main job against a genuine LiteLLM proxy and a genuine agent, which `tests/live/run` starts.
+//! The main job, and the command line, against a genuine LiteLLM proxy and a genuine agent, which `tests/live/run` starts.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio_util::sync::DropGuard;
 
+use crate::cli::{patchbay, run};
 use crate::scenario::{self, Stage};
 use crate::support::{Browser, PASSWORD, Page, USER, client, spawn};
 
@@ -37,9 +38,9 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
     (format!("http://{address}"), guard)
 }
 
-/// As the scenario finds the agent's key: it may call one model alone.
-async fn restrict_key() {
-    let body = json!({ "key": setting("LIVE_AGENT_KEY"), "models": ["openai/gpt-5-mini"] });
+/// Lets the agent's key call these models alone; all with none.
+async fn let_key_call(models: &[&str]) {
+    let body = json!({ "key": setting("LIVE_AGENT_KEY"), "models": models });
     let request = client(Policy::none()).post(format!("{}/key/update", setting("LIVE_PROXY")));
     let answer = request.bearer_auth(setting("LIVE_MASTER_KEY")).json(&body).send().await.unwrap();
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
@@ -47,7 +48,7 @@ async fn restrict_key() {
 
 #[tokio::test]
 async fn main_job() {
-    restrict_key().await;
+    let_key_call(&["openai/gpt-5-mini"]).await;
     let (base, _guard) = dashboard(&setting("LIVE_MASTER_KEY")).await;
     scenario::run(&Stage {
         browser: Browser::new(&base),
@@ -177,4 +178,34 @@ async fn a_swap_that_a_running_turn_undoes_is_caught() {
     let page = browser.post("/contexts/task-agent/turn-b/refresh", &[]).await;
     let on = if is_wide { "openai/gpt-5-mini" } else { "openai/gpt-5" };
     assert!(page.one("#flash").ends_with(&format!("is on {on}.")), "{}", page.one("#flash"));
+}
+
+/// The guide's four commands, with `patchbay swap` in place of the script.
+#[tokio::test]
+async fn the_command_line_does_what_the_guide_says() {
+    let_key_call(&[]).await;
+    let state = tempfile::tempdir().unwrap();
+    let swap = async |args: &[&str]| {
+        let mut command = patchbay(&["swap", "--url", &setting("LIVE_AGENT"), "--context", "cli-demo"]);
+        command.args(args).env("PATCHBAY_STATE_DIR", state.path());
+        run(command).await.good()
+    };
+    let ask = ["--message", "Which model am I using?"];
+    for (provider, model) in
+        [("openai", "gpt-5"), ("openai", "gpt-5-mini"), ("anthropic", "claude-sonnet-4-5")]
+    {
+        let told = swap(&["--model", provider, model]).await;
+        let said = format!("Model response: ✅ Model switched to: {provider}/{model}");
+        assert_eq!(told, format!("{said}\nContext ID: cli-demo\n"));
+        assert_eq!(swap(&ask).await, format!("Message response: I am {model}\nContext ID: cli-demo\n"));
+    }
+    let told = swap(&["--undo", "--verify"]).await;
+    assert!(told.contains("Read back: openai/gpt-5-mini\n"), "{told}");
+    let told = swap(&["--prompt", "Be brief.", "--config", "--json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (&told["config"]["model"], &told["config"]["prompt"]),
+        (&json!("gpt-5-mini"), &json!("Be brief."))
+    );
+    swap(&["--prompt", "", "--verify"]).await;
 }

@@ -90,6 +90,8 @@ pub(crate) struct TestApp {
     pub(crate) base: String,
     pub(crate) world: World,
     pub(crate) sandbox: String,
+    /// The agent's address.
+    pub(crate) agent: String,
     pub(crate) agent_key: SecretString,
     /// The agent's key as its hash.
     pub(crate) agent_key_hash: String,
@@ -160,6 +162,7 @@ impl TestApp {
             base: String::new(),
             world,
             sandbox,
+            agent,
             agent_key,
             agent_key_hash,
             config,

@@ -249,7 +249,7 @@ async fn the_card_serves_both_generations() {
             {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "0.3"},
         ])
     );
-    assert_eq!(card["capabilities"]["streaming"], false);
+    assert_eq!(card["capabilities"]["streaming"], true);
     let extension = &card["capabilities"]["extensions"][0];
     assert_eq!(extension["uri"], "urn:patchbay:hotswap:1");
     assert_eq!(extension["params"], json!({"scope": "context", "multilinePrompt": true}));

@@ -1,0 +1,86 @@
+//! The dashboard's JSON face, with HTTP Basic.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+use super::{Exit, Failure};
+
+/// The dashboard's own limits are shorter, so its answer comes before this.
+const SLACK: Duration = Duration::from_mins(5);
+
+/// A client of one dashboard.
+pub(super) struct Dashboard {
+    http: Client,
+    base: Url,
+    username: String,
+    password: SecretString,
+}
+
+impl Dashboard {
+    pub(super) fn new(http: Client, base: Url, username: String, password: SecretString) -> Self {
+        Self { http, base, username, password }
+    }
+
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.send(self.http.get(self.url(path)?).query(query)).await
+    }
+
+    pub(super) async fn post(&self, path: &[&str], form: &[(&str, &str)]) -> Result<Value, Failure> {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.http.post(self.url(path)?);
+        self.send(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        let mut segments =
+            url.path_segments_mut().map_err(|()| Failure::usage("--dashboard: no such address"))?;
+        segments.pop_if_empty().extend(path);
+        drop(segments);
+        Ok(url)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let request = request
+            .basic_auth(&self.username, Some(self.password.expose_secret()))
+            .header("accept", "application/json")
+            .timeout(SLACK);
+        let unreachable = |error: reqwest::Error| {
+            Failure::failed(format!("the dashboard cannot be reached: {}", error.without_url()))
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(unreachable)?;
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        if status == StatusCode::UNAUTHORIZED || status.is_redirection() {
+            return Err(Failure::failed("the dashboard refuses the login: give --username and --password"));
+        }
+        match refusal(&body) {
+            Some(text) => Err(Failure::new(exit_of(status), format!("the dashboard refuses: {text}"))),
+            None if body.is_object() => Ok(body),
+            None => Err(Failure::failed(format!("no dashboard answers there, but something with {status}"))),
+        }
+    }
+}
+
+fn exit_of(status: StatusCode) -> Exit {
+    if status.is_client_error() { Exit::Refused } else { Exit::Failed }
+}
+
+/// The words of an error body, or those at the fields of a form that is sent back.
+fn refusal(body: &Value) -> Option<String> {
+    if let Some(error) = body.get("error") {
+        let words = ["title", "detail", "advice"].map(|name| error[name].as_str().unwrap_or_default());
+        return Some(words.iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join(" "));
+    }
+    let fields = body.get("errors")?.as_object().filter(|fields| !fields.is_empty())?;
+    let words: Vec<String> = fields
+        .iter()
+        .map(|(field, text)| format!("{field}: {}", text.as_str().unwrap_or_default()))
+        .collect();
+    Some(words.join(" "))
+}

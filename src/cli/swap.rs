@@ -1,0 +1,187 @@
+//! `patchbay swap`: the guide's helper, with the same flags and the same words.
+//!
+//! Without `--dashboard` it speaks to the agent itself, and no dashboard needs to run.
+
+mod direct;
+mod report;
+mod routed;
+
+use patchbay::domain::context::ContextId;
+use patchbay::domain::control::looks_like_control;
+use patchbay::domain::model::ModelSpec;
+use patchbay::domain::swap::PromptChange;
+
+use super::args::{self, LoginArgs, TargetArgs};
+use super::{EXIT_CODES, Exit, Failure};
+
+/// Switches the model or the prompt of a running agent.
+#[derive(clap::Args)]
+#[command(after_help = format!("\
+Examples:
+  patchbay swap --model openai gpt-5 --context switch-demo
+  patchbay swap --model anthropic/claude-sonnet-4-5 --context switch-demo --verify
+  patchbay swap --message 'Which model am I using?' --context switch-demo
+  patchbay swap --prompt 'You are concise.' --config --context switch-demo
+  patchbay swap --undo --context switch-demo
+  patchbay swap --model openai gpt-5 --context switch-demo --dashboard http://127.0.0.1:10950
+
+What is asked for is done in this order: model, prompt, config, message. An empty --prompt goes back to the
+agent's own. --undo puts back what the last swap from here found.
+
+{EXIT_CODES}"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct SwapArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The model to go on with: provider/model, or both as two words
+    #[arg(long, num_args = 1..=2, value_names = ["PROVIDER", "MODEL"])]
+    model: Vec<String>,
+    /// The provider of a model that is named alone
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// The system prompt to go on with; an empty one goes back to the agent's own
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// A message to send afterwards
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    message: Option<String>,
+    /// Show the configuration
+    #[arg(long)]
+    config: bool,
+    /// The conversation [default: a new one]
+    #[arg(long, value_name = "ID")]
+    context: Option<String>,
+    /// Read back what was switched; exit code 3 if it is something else
+    #[arg(long)]
+    verify: bool,
+    /// Put back what was there before the last swap
+    #[arg(long, requires = "context", conflicts_with_all = ["model", "provider", "prompt"])]
+    undo: bool,
+    /// All that happened, as JSON
+    #[arg(long)]
+    json: bool,
+    /// Go through this dashboard, which checks the swap, proves it and keeps it in its audit
+    #[arg(long, env = "PATCHBAY_DASHBOARD", value_name = "URL")]
+    dashboard: Option<String>,
+    /// The dashboard's name for the agent
+    #[arg(long, value_name = "NAME", default_value = "task-agent")]
+    agent: String,
+    /// Do not let the dashboard try the model before the agent is touched
+    #[arg(long, requires = "dashboard")]
+    no_probe: bool,
+    #[command(flatten)]
+    login: LoginArgs,
+}
+
+/// What was asked for, once it makes sense.
+struct Plan {
+    context: ContextId,
+    model: Option<ModelSpec>,
+    prompt: PromptChange,
+    message: Option<String>,
+    config: bool,
+    verify: bool,
+    undo: bool,
+}
+
+impl SwapArgs {
+    pub(super) async fn run(&self) -> Result<Exit, Failure> {
+        let plan = self.plan()?;
+        let dashboard = self.dashboard.as_deref().map(str::trim).filter(|url| !url.is_empty());
+        match dashboard {
+            Some(url) => routed::run(self, &plan, &self.login.dashboard(url)?).await,
+            None => direct::run(self, &plan).await,
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, Failure> {
+        let message = self.message.clone();
+        if message.as_deref().is_some_and(looks_like_control) {
+            return Err(Failure::usage("--message: this looks like a control message: use the other flags"));
+        }
+        if message.as_deref().is_some_and(|text| text.trim().is_empty()) {
+            return Err(Failure::usage("--message: it is empty"));
+        }
+        let plan = Plan {
+            context: args::context(self.context.as_deref())?,
+            model: spec(&self.model, self.provider.as_deref())?,
+            prompt: prompt(self.prompt.as_deref())?,
+            message,
+            config: self.config,
+            verify: self.verify,
+            undo: self.undo,
+        };
+        let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep || plan.undo;
+        if plan.verify && !swaps {
+            return Err(Failure::usage("--verify: there is no swap to verify"));
+        }
+        if !swaps && !plan.config && plan.message.is_none() {
+            return Err(Failure::usage(
+                "nothing to do: give --model, --prompt, --config, --message or --undo",
+            ));
+        }
+        Ok(plan)
+    }
+}
+
+/// `--model PROVIDER MODEL`, `--model provider/model`, or `--model MODEL --provider PROVIDER`.
+fn spec(words: &[String], provider: Option<&str>) -> Result<Option<ModelSpec>, Failure> {
+    let (first, model) = match words {
+        [] if provider.is_some() => return Err(Failure::usage("--provider: it wants --model beside it")),
+        [] => return Ok(None),
+        [model] => (None, model),
+        [first, model, ..] => (Some(first.as_str()), model),
+    };
+    let text = match first.or(provider) {
+        // In the helper's words.
+        Some(_) if model.contains('/') => {
+            return Err(Failure::usage("Provide either provider/model or use provider argument, not both"));
+        }
+        Some(provider) => format!("{provider}/{model}"),
+        None => model.clone(),
+    };
+    text.parse().map(Some).map_err(|error| Failure::usage(format!("--model: {error}")))
+}
+
+fn prompt(text: Option<&str>) -> Result<PromptChange, Failure> {
+    match text {
+        None => Ok(PromptChange::Keep),
+        Some(text) if text.trim().is_empty() => Ok(PromptChange::Clear),
+        Some(text) => match text.parse() {
+            Ok(prompt) => Ok(PromptChange::Set(prompt)),
+            Err(error) => Err(Failure::usage(format!("--prompt: {error}"))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(words: &[&str], provider: Option<&str>) -> Result<Option<String>, String> {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        spec(&words, provider).map(|spec| spec.map(|spec| spec.to_string())).map_err(|failure| failure.text)
+    }
+
+    #[test]
+    fn a_model_is_named_as_the_helper_takes_it() {
+        let gpt = Ok(Some("openai/gpt-5".to_owned()));
+        assert_eq!(told(&["openai", "gpt-5"], None), gpt);
+        assert_eq!(told(&["openai/gpt-5"], None), gpt);
+        assert_eq!(told(&["gpt-5"], Some("openai")), gpt);
+        assert_eq!(told(&["openrouter/meta/llama"], None), Ok(Some("openrouter/meta/llama".to_owned())));
+        assert_eq!(told(&[], None), Ok(None));
+    }
+
+    #[test]
+    fn what_is_half_or_twice_is_refused() {
+        let twice = "Provide either provider/model or use provider argument, not both";
+        assert_eq!(told(&["openai", "openai/gpt-5"], None), Err(twice.to_owned()));
+        assert_eq!(told(&["openai/gpt-5"], Some("openai")), Err(twice.to_owned()));
+        for words in [&["gpt-5"][..], &["openai/"], &["openai", ""], &["openai", "gpt 5"], &["open ai", "x"]]
+        {
+            assert!(told(words, None).unwrap_err().starts_with("--model: "), "{words:?}");
+        }
+        assert!(told(&[], Some("openai")).is_err());
+    }
+}

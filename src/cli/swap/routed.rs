@@ -1,0 +1,105 @@
+//! A swap through a dashboard, by which it is checked, locked against others, and kept in the audit.
+
+use patchbay::domain::swap::PromptChange;
+use serde_json::{Value, json};
+
+use super::report::Report;
+use super::{Plan, SwapArgs};
+use crate::cli::dashboard::Dashboard;
+use crate::cli::{Exit, Failure};
+
+pub(super) async fn run(args: &SwapArgs, plan: &Plan, dashboard: &Dashboard) -> Result<Exit, Failure> {
+    let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep;
+    if plan.message.is_some() && !swaps {
+        return Err(Failure::usage(
+            "--message: through a dashboard it goes with a swap; leave --dashboard out to ask the agent itself",
+        ));
+    }
+    let mut report = Report::new(args.json, &plan.context);
+    let ended = carry_out(args, plan, dashboard, &mut report).await;
+    Ok(report.end(ended))
+}
+
+async fn carry_out(
+    args: &SwapArgs,
+    plan: &Plan,
+    dashboard: &Dashboard,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let context = plan.context.as_str();
+    let mut exit = Exit::Done;
+    if plan.undo {
+        let last = last_swap(dashboard, &args.agent, context).await?;
+        let path = ["contexts", &args.agent, context, "undo"];
+        exit = told(&dashboard.post(&path, &[("swap", &last)]).await?, plan, report)?;
+    } else if plan.model.is_some() || plan.prompt != PromptChange::Keep {
+        let answer = dashboard.post(&["switch"], &form(args, plan)).await?;
+        exit = told(&answer, plan, report)?;
+    }
+    if plan.config && exit == Exit::Done {
+        let path = ["contexts", &args.agent, context, "refresh"];
+        let config = dashboard.post(&path, &[]).await?;
+        let text = |name: &str, none: &'static str| config[name].as_str().unwrap_or(none).to_owned();
+        let shown = format!(
+            "Model: {}\nProvider: {}\nSystem Prompt: {}",
+            text("model", "-"),
+            text("provider", "(default provider)"),
+            text("prompt", "(default prompt)"),
+        );
+        report.config(&shown, config);
+    }
+    Ok(exit)
+}
+
+fn form<'a>(args: &'a SwapArgs, plan: &'a Plan) -> Vec<(&'static str, &'a str)> {
+    let mut form = vec![("agent", args.agent.as_str()), ("context", plan.context.as_str())];
+    form.extend(plan.model.as_ref().map(|model| ("model", model.as_str())));
+    match &plan.prompt {
+        PromptChange::Set(prompt) => form.push(("prompt", prompt.as_str())),
+        PromptChange::Clear => form.push(("clear_prompt", "1")),
+        PromptChange::Keep => {}
+    }
+    if !args.no_probe {
+        form.push(("probe", "1"));
+    }
+    form.extend(plan.message.as_deref().map(|message| ("message", message)));
+    form
+}
+
+/// The last swap that changed something: the one that a person would undo.
+async fn last_swap(dashboard: &Dashboard, agent: &str, context: &str) -> Result<String, Failure> {
+    let known = dashboard.get(&["contexts", agent, context], &[]).await?;
+    let done = |swap: &&Value| matches!(swap["outcome"].as_str(), Some("accepted" | "verified" | "proven"));
+    let last = known["swaps"].as_array().and_then(|swaps| swaps.iter().find(done));
+    let id = last.and_then(|swap| swap["id"].as_str());
+    id.map(str::to_owned).ok_or_else(|| Failure::failed("the dashboard knows no swap of this context"))
+}
+
+/// Says what the receipt says.
+fn told(swap: &Value, plan: &Plan, report: &mut Report) -> Result<Exit, Failure> {
+    let outcome = swap["outcome"].as_str().unwrap_or_default().to_owned();
+    let steps = swap["steps"].as_array().map_or(&[][..], Vec::as_slice);
+    for step in steps {
+        let detail = step["detail"].as_str().unwrap_or_default();
+        match step["kind"].as_str() {
+            Some(name @ ("model" | "prompt")) => report.response(name, detail, json!({})),
+            Some(_) if step["result"] == "failed" => report.line("failed", "Failed", detail.into()),
+            _ => {}
+        }
+    }
+    if let Some(answer) = swap["proof"]["answer"].as_str() {
+        let proof = &swap["proof"];
+        report.response("message", answer, json!({ "served": proof["served"], "tokens": proof["tokens"] }));
+    }
+    report.fact("swap", swap.clone());
+    report.line("outcome", "Outcome", outcome.as_str().into());
+    match outcome.as_str() {
+        "accepted" if plan.verify => {
+            Err(Failure::new(Exit::NotVerified, "not verified: the configuration could not be read back"))
+        }
+        "accepted" | "verified" | "proven" => Ok(Exit::Done),
+        "refused" => Err(Failure::new(Exit::Refused, "a check before the swap said no: nothing was sent")),
+        "" => Err(Failure::failed("the dashboard's answer is no receipt")),
+        other => Err(Failure::failed(format!("the swap ended as {other}"))),
+    }
+}

@@ -1,0 +1,31 @@
+//! Tables for people.
+
+/// Columns two blanks apart, each as wide as its widest cell.
+pub(super) fn print<const N: usize>(heads: [&str; N], rows: &[[String; N]]) {
+    let mut widths = heads.map(|head| head.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    print_row(&heads.map(str::to_owned), &widths);
+    for row in rows {
+        print_row(row, &widths);
+    }
+}
+
+fn print_row(cells: &[String], widths: &[usize]) {
+    let padded: Vec<String> =
+        cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+    say!("{}", padded.join("  ").trim_end());
+}
+
+/// A text of another server for one cell: on one line, and without what a terminal would obey.
+pub(super) fn cell(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A text of another server for a terminal: line breaks stay.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}

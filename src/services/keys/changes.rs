@@ -5,6 +5,7 @@ use serde_json::Map;
 
 use super::{Inner, KeyChangeError, Keys};
 use crate::clients::litellm::KeyRecord;
+use crate::clients::{ClientError, Meaning};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::key_changes::{Difference, KeyChanges, Set};
@@ -223,7 +224,10 @@ impl Inner {
         {
             return Err(KeyChangeError::AliasTaken(other.hash.clone()));
         }
-        let new = self.proxy.generate_key(body, &actor.name).await?;
+        let new = match self.proxy.generate_key(body, &actor.name).await {
+            Ok(new) => new,
+            Err(error) => return Err(self.refusal(error, alias).await),
+        };
         let key = self.proxy.key(&new.hash).await?;
         let key = key.ok_or(KeyChangeError::NotDone("it does not know the key that it has made"))?;
         self.note(&new.hash, Some(&key));
@@ -234,6 +238,17 @@ impl Inner {
             duplicates = all.into_iter().map(|key| key.hash).filter(|hash| *hash != new.hash).collect();
         }
         Ok(Created { key, secret: new.secret, duplicates })
+    }
+
+    /// What a refusal is about: someone may have taken the alias since the look before.
+    async fn refusal(&self, error: ClientError, alias: Option<&str>) -> KeyChangeError {
+        if let (Some(alias), Some(Meaning::Invalid)) = (alias, error.meaning())
+            && let Ok(others) = self.proxy.keys_by_alias(alias).await
+            && let Some(other) = others.into_iter().next()
+        {
+            return KeyChangeError::AliasTaken(other.hash);
+        }
+        error.into()
     }
 
     async fn known(&self, hash: &KeyHash, told: &mut Told) -> Result<VirtualKey, KeyChangeError> {

@@ -1,5 +1,7 @@
 //! Refused forms, races, failures, and appointments that outlive a restart.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 use std::time::Duration;
 
 use patchbay::app::{App, Timeouts};

@@ -1,5 +1,7 @@
 //! All that an admin does with keys: the same against the sandbox and against genuine proxies.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 use reqwest::{Client, redirect};
 use serde_json::{Value, json};
 

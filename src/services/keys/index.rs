@@ -304,8 +304,8 @@ pub struct Wanted<'a> {
     pub text: &'a str,
     /// Whether an access will do where the text is not found: for the text being a model's name.
     pub reaches: &'a dyn Fn(&Access) -> bool,
-    /// Whether an access will do at all.
-    pub access: &'a dyn Fn(&Access) -> bool,
+    /// Whether an access will do at all; none where any will. To build them all takes most of a search's time.
+    pub access: Option<&'a dyn Fn(&Access) -> bool>,
     /// Whether the rest will do.
     pub glance: &'a dyn Fn(&Glance) -> bool,
 }
@@ -361,7 +361,7 @@ impl Index {
     /// How many keys have an access that will do, and the first of them.
     #[must_use]
     pub fn callers(&self, may: &dyn Fn(&Access) -> bool, first: usize) -> (usize, Vec<VirtualKey>) {
-        let wanted = Wanted { text: "", reaches: &|_| false, access: may, glance: &|_| true };
+        let wanted = Wanted { text: "", reaches: &|_| false, access: Some(may), glance: &|_| true };
         let places = self.find(&wanted, Order::Created, true);
         (places.len(), places.into_iter().take(first).filter_map(|place| self.at(place)).collect())
     }
@@ -479,12 +479,19 @@ fn fits(segment: &Segment, wanted: &Wanted<'_>) -> Vec<bool> {
         segment.search(&Finder::new(text.as_bytes()), &mut found);
     }
     // Each access once, however many keys have it.
+    let is_any = text.is_empty() && wanted.access.is_none();
     let accesses: Vec<(bool, bool)> = (0..segment.accesses.len())
         .map(|number| {
+            if is_any {
+                return (false, true);
+            }
             let access = segment.access(place(number));
             let any_holds = |models: &Vec<String>| models.iter().any(|m| m.to_lowercase().contains(&text));
             let named = matches!(&access, Access::List(models) if !text.is_empty() && any_holds(models));
-            (named || (!text.is_empty() && (wanted.reaches)(&access)), (wanted.access)(&access))
+            (
+                named || (!text.is_empty() && (wanted.reaches)(&access)),
+                wanted.access.is_none_or(|may| may(&access)),
+            )
         })
         .collect();
     for (fits, row) in found.iter_mut().zip(&segment.rows) {
@@ -540,7 +547,7 @@ mod tests {
     }
 
     fn found(index: &Index, text: &str, order: Order, downwards: bool) -> Vec<u64> {
-        let wanted = Wanted { text, reaches: &|_| false, access: &|_| true, glance: &|_| true };
+        let wanted = Wanted { text, reaches: &|_| false, access: None, glance: &|_| true };
         let places = index.find(&wanted, order, downwards);
         places.into_iter().map(|place| index.at(place).unwrap().rpm_limit.unwrap()).collect()
     }

@@ -33,8 +33,8 @@ pub(super) fn find(
 ) -> Vec<(u32, u32)> {
     let (text, model) = (query.get("q"), query.get("model"));
     let by_model = serving(deployments, model);
-    let access =
-        |access: &Access| model.is_empty() || access.permits(model, &by_model) == Permission::Allowed;
+    let permits = |access: &Access| access.permits(model, &by_model) == Permission::Allowed;
+    let access: Option<&dyn Fn(&Access) -> bool> = if model.is_empty() { None } else { Some(&permits) };
     // A model's whole name finds the keys that may call it, be it by a wildcard or because they may call all.
     let named = deployments.iter().find(|deployment| deployment.name.eq_ignore_ascii_case(text));
     let of_named = named.map(|named| serving(deployments, &named.name)).unwrap_or_default();
@@ -59,7 +59,7 @@ pub(super) fn find(
         "used" => Order::Used,
         _ => Order::Created,
     };
-    let wanted = Wanted { text, reaches: &reaches, access: &access, glance: &glance };
+    let wanted = Wanted { text, reaches: &reaches, access, glance: &glance };
     view.keys.find(&wanted, order, downwards)
 }
 

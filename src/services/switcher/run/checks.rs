@@ -1,0 +1,116 @@
+//! What is looked at before the agent is touched.
+
+use std::sync::Arc;
+
+use super::{Run, Seen, Stop};
+use crate::clients::ClientError;
+use crate::domain::key::{KeyHash, KeyState, Permission};
+use crate::domain::model::{Deployment, ModelSpec};
+use crate::domain::swap::PromptChange;
+use crate::services::registry::serving;
+
+impl Run<'_> {
+    /// Nothing is sent to the agent but the question for its card.
+    pub(super) async fn preflight(&self) -> Result<Seen, Stop> {
+        if self.request.model.is_none() && self.request.prompt == PromptChange::Keep {
+            return Err(Stop::request("Nothing to change: name a model or a prompt."));
+        }
+        let mut seen = Vec::new();
+        let mut is_unsure = false;
+        match (&self.view.card.value, &self.view.card.problem) {
+            (_, Some(problem @ (ClientError::Unreachable { .. } | ClientError::Timeout { .. }))) => {
+                return Err(problem.clone().into());
+            }
+            (None, _) => {
+                is_unsure = true;
+                seen.push("The agent shows no card.".to_owned());
+            }
+            (Some(_), _) => {}
+        }
+        let multiline = self.view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
+        if let (PromptChange::Set(prompt), false) = (&self.request.prompt, multiline)
+            && prompt.is_multiline()
+        {
+            return Err(Stop::request(
+                "The prompt has line breaks. This agent would take it for chat, and pay for it; write it on one line.",
+            ));
+        }
+        if let Some(model) = &self.request.model {
+            let mut deployments = self.deployments().await?;
+            if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
+                // It may have been registered since the copy was made.
+                self.parts.registry.drop_copy();
+                deployments = self.deployments().await?;
+            }
+            let serving = serving(&deployments, model.as_str());
+            seen.push(check_registered(model, &serving)?);
+            let (permitted, text) = self.check_key(model, &serving).await?;
+            is_unsure |= !permitted;
+            seen.push(text);
+        }
+        let detail = seen.join(" ");
+        Ok(if is_unsure { Seen::warning(detail) } else { Seen::done(detail) })
+    }
+
+    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, Stop> {
+        self.parts.registry.forget_failure();
+        let registry = self.parts.registry.deployments().await;
+        match registry.problem {
+            Some(problem) => Err(problem.into()),
+            None => Ok(registry.value.unwrap_or_default()),
+        }
+    }
+
+    /// Whether the agent's key may call the model; false beside the text where nobody can tell.
+    async fn check_key(&self, model: &ModelSpec, serving: &[&Deployment]) -> Result<(bool, String), Stop> {
+        let Some(secret) = &self.parts.agent_key else {
+            let text = "The agent's key is not in the settings (TASK_AGENT_API_KEY), so it is not checked.";
+            return Ok((false, text.to_owned()));
+        };
+        let Some(key) = self.parts.proxy.key(&KeyHash::of(secret)).await? else {
+            return Err(Stop::request(
+                "The proxy does not know the agent's key (TASK_AGENT_API_KEY). Issue the agent a new one.",
+            ));
+        };
+        let label = key.label();
+        match key.state(self.parts.clock.now()) {
+            KeyState::Active => {}
+            state => return Err(Stop::request(format!("The agent's key {label} is {}.", state.label()))),
+        }
+        match key.access.permits(model.as_str(), serving) {
+            Permission::Allowed => Ok((true, format!("The agent's key {label} may call it."))),
+            Permission::Unsure => {
+                Ok((false, format!("Whether the agent's key {label} may call it is up to its team.")))
+            }
+            Permission::Denied => Err(Stop::request(format!(
+                "The agent's key {label} may not call {model}. Relax the key, or add the model to it."
+            ))),
+        }
+    }
+
+    pub(super) async fn probe(&self, model: &ModelSpec) -> Result<Seen, Stop> {
+        let Some(key) = &self.parts.agent_key else {
+            return Ok(Seen::warning(
+                "Not tried: the agent's key is not in the settings (TASK_AGENT_API_KEY).",
+            ));
+        };
+        let probe = self.parts.proxy.probe(key, model).await.map_err(|error| {
+            let stop = Stop::from(error);
+            Stop { detail: format!("A tiny call of {model} failed: {}", stop.detail), ..stop }
+        })?;
+        Ok(Seen::done(match probe.model {
+            Some(served) => format!("A tiny call with the agent's key was answered by {served}."),
+            None => "A tiny call with the agent's key was answered.".to_owned(),
+        }))
+    }
+}
+
+fn check_registered(model: &ModelSpec, serving: &[&Deployment]) -> Result<String, Stop> {
+    if serving.is_empty() {
+        return Err(Stop::request(format!("The proxy has no model called {model}. Register it first.")));
+    }
+    if serving.iter().all(|deployment| deployment.blocked) {
+        return Err(Stop::request(format!("{model} is blocked at the proxy.")));
+    }
+    Ok(format!("{model} is registered."))
+}

@@ -10,7 +10,7 @@ use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;
 use reqwest::redirect::Policy;
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::DropGuard;
 
 use crate::cli::{patchbay, run};
@@ -40,10 +40,15 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
 
 /// Lets the agent's key call these models alone; all with none.
 async fn let_key_call(models: &[&str]) {
-    let body = json!({ "key": setting("LIVE_AGENT_KEY"), "models": models });
-    let request = client(Policy::none()).post(format!("{}/key/update", setting("LIVE_PROXY")));
-    let answer = request.bearer_auth(setting("LIVE_MASTER_KEY")).json(&body).send().await.unwrap();
-    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    admin("key/update", &json!({ "key": setting("LIVE_AGENT_KEY"), "models": models })).await;
+}
+
+/// A request to the proxy with its master key.
+async fn admin(path: &str, body: &Value) -> Value {
+    let request = client(Policy::none()).post(format!("{}/{path}", setting("LIVE_PROXY")));
+    let answer = request.bearer_auth(setting("LIVE_MASTER_KEY")).json(body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    answer.json().await.unwrap()
 }
 
 #[tokio::test]
@@ -136,18 +141,24 @@ async fn a_prompt_is_set_and_cleared_and_line_breaks_are_sent_where_they_are_und
 
 #[tokio::test]
 async fn an_answer_that_fails_puts_the_former_model_back() {
+    // A model of its own: the proxy lets one that fails cool down, and other tests would meet that.
+    let upstream = std::env::var("LIVE_UPSTREAM").unwrap_or_else(|_| "http://127.0.0.1:18080/v1".to_owned());
+    let body = json!({ "model_name": "openai/fails", "litellm_params": {
+        "model": "fails", "custom_llm_provider": "openai", "api_base": upstream, "api_key": "x" } });
+    let made = admin("model/new", &body).await;
     let (browser, _guard) = ready().await;
     assert_eq!(switch(&browser, "back-demo", "openai/gpt-5-mini").await.outcome(), "verified");
     let form = [
         ("agent", "task-agent"),
         ("context", "back-demo"),
-        ("model", "openai/gpt-5"),
+        ("model", "openai/fails"),
         ("message", "FAIL=401"),
     ];
     let page = browser.post("/switch", &form).await;
     assert_eq!((page.status.as_u16(), page.outcome().as_str()), (502, "rolled-back"), "{}", page.text());
     let page = browser.post("/contexts/task-agent/back-demo/refresh", &[]).await;
     assert!(page.one("#flash").contains("openai/gpt-5-mini"), "{}", page.text());
+    admin("model/delete", &json!({ "id": made["model_id"] })).await;
 }
 
 /// On ADK agents a turn that runs during a swap undoes it when it ends (measured). It is caught; on the

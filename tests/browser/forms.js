@@ -1,0 +1,100 @@
+// Each form, filled in and sent.
+'use strict'
+const assert = require('assert/strict')
+const { open, shot } = require('./support')
+
+module.exports = {
+  async 'forms: a refused swap says so at its field and keeps what was typed' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    await page.goto('/switch')
+    await page.fill('#context', 'browser-forms')
+    await page.fill('#model', 'no provider here')
+    await page.click('main form.form button[type=submit]')
+    await page.waitForSelector('#model-error')
+    assert.equal(await page.inputValue('#context'), 'browser-forms')
+    assert.equal(await page.getAttribute('#model', 'aria-invalid'), 'true')
+    await end()
+  },
+
+  async 'forms: a model is registered, edited, tested and deleted' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    await page.goto('/models/new')
+    await page.fill('#name', 'openai/gpt-4o-browser')
+    await page.fill('#model', 'gpt-4o')
+    await page.fill('#provider', 'openai')
+    await page.fill('#secret', 'os.environ/LITELLM_OPENAI_API_KEY')
+    await page.click('main form.form button.primary')
+    await page.waitForSelector('#flash .notice')
+    assert.match(await page.textContent('h1'), /gpt-4o-browser/)
+    await page.click('text=Edit')
+    await page.fill('#description', 'for the browser')
+    await page.click('main form.form button.primary')
+    await page.waitForSelector('#flash .notice')
+    await page.click('section[aria-labelledby=test] button')
+    await page.waitForSelector('.test[data-ok=true]')
+    await page.click('text=Delete…')
+    await shot(page, 'model-delete')
+    await page.click('main form.form button.danger')
+    await page.waitForSelector('#flash .notice')
+    await end()
+  },
+
+  async 'forms: an import is planned, applied and shown' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    await page.goto('/models/import')
+    await page.fill('#yaml', 'model_list:\n  - model_name: openai/imported\n    litellm_params:\n      model: openai/gpt-4o\n      api_key: os.environ/LITELLM_OPENAI_API_KEY\n  - model_name: openai/gpt-5\n    litellm_params:\n      model: gpt-5\n      custom_llm_provider: openai\n      rpm: 100\n      api_key: os.environ/LITELLM_OPENAI_API_KEY\n')
+    await page.click('main form.form button.primary')
+    await page.waitForSelector('#items')
+    await shot(page, 'import-planned')
+    await page.click('text=Apply')
+    await page.waitForSelector('#job[data-state=done]')
+    assert.match(await page.textContent('tr[data-name="openai/imported"]'), /live/)
+    await shot(page, 'import-done')
+    await end()
+  },
+
+  async 'forms: a key is made, shown once, edited with a review, changed in bulk and deleted' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    await page.goto('/keys/new')
+    await page.fill('#alias', 'browser-key')
+    await page.fill('#max_budget', '12.5')
+    await page.click('main form.form button.primary')
+    await page.waitForSelector('#secret')
+    assert.match(await page.inputValue('#secret'), /^sk-/)
+    await page.goto('/keys?q=browser-key')
+    await page.click('#keys tbody a')
+    await page.click('text=Edit')
+    await page.fill('#rpm_limit', '60')
+    await page.fill('#max_budget', '20')
+    await page.click('main form.form button.primary')
+    await page.waitForSelector('#differences')
+    assert.equal(await page.locator('#differences tbody tr').count(), 2)
+    await shot(page, 'key-review')
+    await page.click('text=Save 2 changes')
+    await page.waitForSelector('#flash .notice')
+    await page.goto('/keys?q=browser-key')
+    await page.click('button[name=scope][value=filter]')
+    await page.check('input[name=action][value=budget]')
+    await page.fill('#max_budget', '7')
+    await shot(page, 'keys-bulk')
+    await page.click('main form.form button.primary')
+    await page.waitForSelector('#progress[data-running=false]')
+    assert.equal(await page.getAttribute('#progress', 'data-done'), '1')
+    await shot(page, 'keys-job')
+    await page.goto('/keys?q=browser-key')
+    await page.click('#keys tbody a')
+    await page.click('text=Delete the key')
+    await page.waitForSelector('#flash .notice')
+    await end()
+  },
+
+  async 'forms: a context gets a label, a pin, and is forgotten' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    await page.goto('/contexts/task-agent/browser-job')
+    await page.fill('#label', 'Seen in a browser')
+    await page.check('[name=pinned]')
+    await page.click('text=Save')
+    await page.waitForSelector('h1:has-text("Seen in a browser")')
+    await end()
+  }
+}

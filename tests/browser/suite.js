@@ -1,0 +1,20 @@
+// The browser tests, one after the other on one demo. An argument is a part of the names to run.
+'use strict'
+const { test } = require('node:test')
+const { startDemo, startBrowser, lastLooks } = require('./support')
+
+const wanted = (process.argv[2] || '').toLowerCase()
+const all = ['./job', './forms', './keyboard', './plain', './pages'].flatMap((file) => Object.entries(require(file)))
+const chosen = all.filter(([name]) => name.toLowerCase().includes(wanted))
+
+test('browser', { timeout: 600000 }, async (t) => {
+  const [demo, browser] = await Promise.all([startDemo(), startBrowser()])
+  try {
+    for (const [name, run] of chosen) {
+      await t.test(name, { timeout: 240000 }, () => run({ demo, browser, base: demo.base }).catch(async (error) => { await lastLooks(name); throw error }))
+    }
+  } finally {
+    await browser.close()
+    demo.stop()
+  }
+})

@@ -5,8 +5,10 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
+use tokio::sync::watch;
 
 use super::Running;
+use crate::domain::swap::Swap;
 use crate::services::switcher::Progress;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
@@ -31,13 +33,20 @@ impl ReceiptFragment {
     }
 }
 
-/// The whole receipt at each step, then an end.
+/// The whole receipt at each step, then an end. A swap may have ended before the page came to listen.
 async fn events(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
-    let progress = state.switcher.progress(&id).ok_or_else(|| Problem::not_found("The swap"))?;
+    let progress = match state.switcher.progress(&id) {
+        Some(progress) => progress,
+        None => ended(state.store.swap(&id).await?.ok_or_else(|| Problem::not_found("The swap"))?),
+    };
     let render = move |progress: &Progress| {
         let mut ui = ui.clone();
         ui.now = progress.swap.finished_at.unwrap_or(ui.now);
         ReceiptFragment { ui, progress: progress.clone() }.render()
     };
     Ok(html_events(progress, render, |progress| progress.is_done))
+}
+
+fn ended(swap: Swap) -> watch::Receiver<Progress> {
+    watch::channel(Progress { swap, doing: None, is_done: true, is_lost: false }).1
 }

@@ -11,6 +11,7 @@ pub mod model;
 pub mod model_detail;
 pub mod model_note;
 pub mod redact;
+pub mod role;
 pub mod swap;
 pub mod usage;
 pub mod words;

@@ -11,11 +11,13 @@ pub mod pages;
 pub mod paths;
 mod respond;
 mod router;
+mod routes;
 mod state;
 mod stream;
 mod table;
 mod ui;
 
 pub use assets::version as assets_version;
-pub use router::router;
+pub use router::{router, table};
+pub use routes::{Access, Route};
 pub use state::{AppState, Parts};

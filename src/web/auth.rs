@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 
 use crate::config::Login;
 use crate::domain::audit::Actor;
+use crate::domain::role::Role;
 use crate::web::errors::Problem;
 use crate::web::state::AppState;
 use crate::web::ui::{RequestIdText, Wants};
@@ -119,9 +120,12 @@ impl AuthnBackend for Backend {
     }
 }
 
-/// The name of whoever made the request, behind [`require_user`].
+/// Whoever made the request, behind [`require_user`].
 #[derive(Debug, Clone)]
-pub(super) struct CurrentUser(pub(super) String);
+pub(super) struct CurrentUser {
+    pub(super) name: String,
+    pub(super) role: Role,
+}
 
 /// Lets only users through. Others are led to the login, or told 401 where nobody looks at a page.
 pub(super) async fn require_user(
@@ -136,7 +140,7 @@ pub(super) async fn require_user(
         (None, Some(_)) => return unauthorized("The name or the password is wrong."),
         (None, None) => return to_login(&state, &request),
     };
-    request.extensions_mut().insert(CurrentUser(name));
+    request.extensions_mut().insert(CurrentUser { name, role: Role::Admin });
     next.run(request).await
 }
 
@@ -194,7 +198,7 @@ impl<S: Sync> FromRequestParts<S> for ActorOf {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let name = parts.extensions.get::<CurrentUser>().map_or_else(String::new, |user| user.0.clone());
+        let name = parts.extensions.get::<CurrentUser>().map_or_else(String::new, |user| user.name.clone());
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let request_id = RequestIdText::of(&parts.extensions).0;
         let actor = Actor {

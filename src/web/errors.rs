@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::model::ModelSpec;
+use crate::domain::role::Role;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
 use crate::services::keys::KeyChangeError;
@@ -86,6 +87,17 @@ impl Problem {
     pub(super) fn busy(why: &str) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self::new(status, "Too much at once", sentence(&why), "Wait until some of it has ended.")
+    }
+
+    /// A route that is for people of another role.
+    pub(super) fn not_for(needed: Role, has: Role) -> Self {
+        let (needed, has) = (needed.with_article(), has.with_article());
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Not for your role",
+            format!("This takes {needed}, and you are logged in as {has}. Nothing was done."),
+            "Ask an admin to do it, or for another role.",
+        )
     }
 
     /// The session store failed.

@@ -21,6 +21,7 @@ use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
 
 use crate::web::paths::route;
+use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
 use crate::web::{assets, auth, errors, headers, pages};
 
@@ -45,21 +46,33 @@ pub fn router(state: AppState) -> Router {
         .with_expiry(Expiry::OnInactivity(SESSION));
     let auth = AuthManagerLayerBuilder::new(auth::Backend::new(state.login.clone()), sessions).build();
 
-    let for_users = Router::new()
-        .merge(pages::overview::router())
-        .merge(pages::models::router())
-        .merge(pages::keys::router())
-        .merge(pages::switch::router())
-        .merge(pages::contexts::router())
-        .merge(pages::agents::router())
-        .merge(pages::audit::router())
-        .route_layer(from_fn_with_state(state.clone(), auth::require_user));
+    let (open, for_users) = routes().into_routers();
+    let for_users = for_users.route_layer(from_fn_with_state(state.clone(), auth::require_user));
     let for_all = Router::new()
         .route(route::HEALTHZ, get(healthz))
         .route(route::READYZ, get(readyz))
         .nest_service(route::STATIC, assets_service());
-    let app = for_users.merge(pages::login::router()).layer(auth).merge(for_all);
+    let app = for_users.merge(open).layer(auth).merge(for_all);
     around(below(state.paths.base(), app, state.clone()), state)
+}
+
+/// All but those that know of no login: whether the process runs, and its files.
+fn routes() -> Routes {
+    Routes::new()
+        .merge(pages::overview::routes())
+        .merge(pages::models::routes())
+        .merge(pages::keys::routes())
+        .merge(pages::switch::routes())
+        .merge(pages::contexts::routes())
+        .merge(pages::agents::routes())
+        .merge(pages::audit::routes())
+        .merge(pages::login::routes())
+}
+
+/// Every route, and who may use it.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    routes().into_table()
 }
 
 /// The layers, the outermost last.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tower_http::request_id::RequestId;
 use tower_sessions::Session;
 
+use crate::domain::role::Role;
 use crate::web::auth::CurrentUser;
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
@@ -75,7 +76,7 @@ impl Flash {
 #[derive(Debug, Clone)]
 pub(super) struct Ui {
     pub(super) paths: Paths,
-    pub(super) user: Option<String>,
+    pub(super) user: Option<CurrentUser>,
     pub(super) flash: Option<Flash>,
     pub(super) now: Timestamp,
     pub(super) has_default_password: bool,
@@ -89,7 +90,7 @@ impl FromRequestParts<AppState> for Ui {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let wants = Wants::of(&parts.headers);
         let section = parts.uri.path().split('/').nth(1).unwrap_or_default().to_owned();
-        let user = parts.extensions.get::<CurrentUser>().map(|user| user.0.clone());
+        let user = parts.extensions.get::<CurrentUser>().cloned();
         let flash = match parts.extensions.get::<Session>() {
             Some(session) if wants == Wants::Page && parts.method == Method::GET => take_flash(session).await,
             _ => None,
@@ -121,6 +122,20 @@ pub(super) struct NavEntry {
 }
 
 impl Ui {
+    fn has_role(&self, role: Role) -> bool {
+        self.user.as_ref().is_some_and(|user| user.role >= role)
+    }
+
+    /// Whether to offer what operators do.
+    pub(super) fn may_operate(&self) -> bool {
+        self.has_role(Role::Operator)
+    }
+
+    /// Whether to offer what admins do.
+    pub(super) fn may_admin(&self) -> bool {
+        self.has_role(Role::Admin)
+    }
+
     pub(super) fn nav(&self) -> Vec<NavEntry> {
         let entries = [
             ("Overview", route::HOME, "gauge"),
@@ -149,7 +164,7 @@ impl Ui {
     pub(super) fn at(now: Timestamp) -> Self {
         Self {
             paths: Paths::new("", ""),
-            user: None,
+            user: Some(CurrentUser { name: "ada".to_owned(), role: Role::Admin }),
             flash: None,
             now,
             has_default_password: false,

@@ -3,11 +3,9 @@
 use std::str::FromStr as _;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
 use serde::Serialize;
 
 use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
@@ -16,6 +14,7 @@ use crate::services::agents::AgentView;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
+use crate::web::routes::{Routes, VIEWER};
 use crate::web::respond::Page;
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
@@ -25,8 +24,8 @@ const CONTEXTS: u32 = 500;
 /// Most contexts that are offered for adoption.
 const LISTED: usize = 100;
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new().route(route::AGENTS, get(list)).route(route::AGENT, get(show))
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::AGENTS, list).get(VIEWER, route::AGENT, show)
 }
 
 /// An agent, as tables and cards show it.

@@ -1,16 +1,15 @@
 //! Who did what.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
 use serde::Serialize;
 
 use crate::domain::audit::Entry;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
+use crate::web::routes::{Routes, VIEWER};
 use crate::web::respond::Page;
 use crate::web::state::AppState;
 use crate::web::table::Query;
@@ -18,8 +17,8 @@ use crate::web::ui::Ui;
 
 const ENTRIES: u32 = 100;
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new().route(route::AUDIT, get(list))
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::AUDIT, list)
 }
 
 #[derive(Template)]

@@ -4,11 +4,9 @@ mod actions;
 mod ask;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
 use serde::Serialize;
 
 use crate::domain::agent::AgentName;
@@ -19,6 +17,7 @@ use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch;
 use crate::web::paths::route;
+use crate::web::routes::{Routes, VIEWER};
 use crate::web::respond::Page;
 use crate::web::state::AppState;
 use crate::web::table::{Pager, Query};
@@ -30,12 +29,12 @@ const CONTEXTS: u32 = 10_000;
 /// Most swaps of a context that its page shows.
 const SWAPS: u32 = 50;
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route(route::CONTEXTS, get(list))
-        .route(route::CONTEXT, get(show))
-        .merge(actions::router())
-        .merge(ask::router())
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new()
+        .get(VIEWER, route::CONTEXTS, list)
+        .get(VIEWER, route::CONTEXT, show)
+        .merge(actions::routes())
+        .merge(ask::routes())
 }
 
 #[derive(Template)]

@@ -12,39 +12,42 @@ mod metadata;
 mod replace;
 mod show;
 
-use axum::Router;
-use axum::routing::{get, post};
 use serde::Serialize;
 
 use crate::domain::key::{KeyHash, KeyState, VirtualKey};
 use crate::web::errors::Problem;
 use crate::web::paths::route;
+use crate::web::routes::{ADMIN, Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route(route::KEYS, get(list::list).post(form::create))
-        .route(route::KEYS_CSV, get(csv::download))
-        .route(route::KEYS_NEW, get(form::new))
-        .route(route::KEYS_MATRIX, get(matrix::show))
-        .route(route::KEYS_BULK, post(bulk::prepare))
-        .route(route::KEYS_BULK_RUN, post(bulk::run))
-        .route(route::KEYS_JOB, get(bulk::show))
-        .route(route::KEYS_JOB_RETRY, post(bulk::retry))
-        .route(route::KEYS_JOB_CANCEL, post(bulk::cancel))
-        .route(route::KEY, get(show::show).post(form::update))
-        .route(route::KEY_EDIT, get(form::edit))
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new()
+        .get(VIEWER, route::KEYS, list::list)
+        .post(ADMIN, route::KEYS, form::create)
+        .get(VIEWER, route::KEYS_CSV, csv::download)
+        .get(ADMIN, route::KEYS_NEW, form::new)
+        .get(VIEWER, route::KEYS_MATRIX, matrix::show)
+        .post(ADMIN, route::KEYS_BULK, bulk::prepare)
+        .post(ADMIN, route::KEYS_BULK_RUN, bulk::run)
+        .get(VIEWER, route::KEYS_JOB, bulk::show)
+        .post(ADMIN, route::KEYS_JOB_RETRY, bulk::retry)
+        .post(ADMIN, route::KEYS_JOB_CANCEL, bulk::cancel)
+        .get(VIEWER, route::KEY, show::show)
+        .post(ADMIN, route::KEY, form::update)
+        .get(ADMIN, route::KEY_EDIT, form::edit)
+        .get(ADMIN, route::KEY_SECRET, actions::secret)
         // Whoever only asks for the head must not use up the one look.
-        .route(route::KEY_SECRET, get(actions::secret).head(|| async {}))
-        .route(route::KEY_RELAX, post(actions::relax))
-        .route(route::KEY_RESTRICT, post(actions::restrict))
-        .route(route::KEY_ALLOW, post(actions::allow))
-        .route(route::KEY_BLOCK, post(actions::block))
-        .route(route::KEY_UNBLOCK, post(actions::unblock))
-        .route(route::KEY_DELETE, post(actions::delete))
-        .route(route::KEY_REPLACE, get(replace::show).post(replace::replace))
-        .route(route::KEY_KEEP, post(replace::keep))
+        .head(ADMIN, route::KEY_SECRET, || async {})
+        .post(ADMIN, route::KEY_RELAX, actions::relax)
+        .post(ADMIN, route::KEY_RESTRICT, actions::restrict)
+        .post(ADMIN, route::KEY_ALLOW, actions::allow)
+        .post(ADMIN, route::KEY_BLOCK, actions::block)
+        .post(ADMIN, route::KEY_UNBLOCK, actions::unblock)
+        .post(ADMIN, route::KEY_DELETE, actions::delete)
+        .get(ADMIN, route::KEY_REPLACE, replace::show)
+        .post(ADMIN, route::KEY_REPLACE, replace::replace)
+        .post(ADMIN, route::KEY_KEEP, replace::keep)
 }
 
 /// A key, as tables and pages show it.

@@ -4,8 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
-use axum::{Form, Json, Router};
+use axum::{Form, Json};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,11 +13,15 @@ use crate::domain::audit::{Action, NewEntry};
 use crate::web::auth::{ActorOf, AuthSession, Backend, Credentials, User, local_next};
 use crate::web::errors::Problem;
 use crate::web::paths::route;
+use crate::web::routes::{Access, Routes};
 use crate::web::state::AppState;
 use crate::web::ui::{Ui, Wants};
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new().route(route::LOGIN, get(show).post(login)).route(route::LOGOUT, post(logout))
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new()
+        .get(Access::Open, route::LOGIN, show)
+        .post(Access::Open, route::LOGIN, login)
+        .post(Access::Open, route::LOGOUT, logout)
 }
 
 #[derive(Template)]

@@ -9,32 +9,32 @@ mod presets;
 mod register;
 mod show;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
-
 use crate::domain::model::{Deployment, Source};
 use crate::web::paths::route;
-use crate::web::state::AppState;
+use crate::web::routes::{ADMIN, OPERATOR, Routes, VIEWER};
 
 /// Largest list that is imported, in bytes as it is sent.
 const MAX_IMPORT: usize = 8 * 1024 * 1024;
 
-pub(crate) fn router() -> Router<AppState> {
-    let import = get(import::form).post(import::plan).layer(DefaultBodyLimit::max(MAX_IMPORT));
-    Router::new()
-        .route(route::MODELS, get(list::list).post(register::create))
-        .route(route::MODEL_NEW, get(register::new))
-        .route(route::MODELS_EXPORT, get(import::export))
-        .route(route::MODELS_IMPORT, import)
-        .route(route::IMPORT, get(import::show))
-        .route(route::IMPORT_APPLY, post(import::apply))
-        .route(route::MODEL, get(show::show).post(edit::update))
-        .route(route::MODEL_EDIT, get(edit::edit))
-        .route(route::MODEL_TEST, post(actions::test))
-        .route(route::MODEL_BLOCK, post(actions::block))
-        .route(route::MODEL_UNBLOCK, post(actions::unblock))
-        .route(route::MODEL_DELETE, get(actions::confirm).post(actions::delete))
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new()
+        .get(VIEWER, route::MODELS, list::list)
+        .post(ADMIN, route::MODELS, register::create)
+        .get(ADMIN, route::MODEL_NEW, register::new)
+        .get(VIEWER, route::MODELS_EXPORT, import::export)
+        .get(ADMIN, route::MODELS_IMPORT, import::form)
+        .post_up_to(ADMIN, route::MODELS_IMPORT, MAX_IMPORT, import::plan)
+        .get(ADMIN, route::IMPORT, import::show)
+        .post(ADMIN, route::IMPORT_APPLY, import::apply)
+        .get(VIEWER, route::MODEL, show::show)
+        .post(ADMIN, route::MODEL, edit::update)
+        .get(ADMIN, route::MODEL_EDIT, edit::edit)
+        // A question like any other: it costs a few tokens and changes nothing.
+        .post(OPERATOR, route::MODEL_TEST, actions::test)
+        .post(ADMIN, route::MODEL_BLOCK, actions::block)
+        .post(ADMIN, route::MODEL_UNBLOCK, actions::unblock)
+        .get(ADMIN, route::MODEL_DELETE, actions::confirm)
+        .post(ADMIN, route::MODEL_DELETE, actions::delete)
 }
 
 impl Deployment {

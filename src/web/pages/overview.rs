@@ -1,11 +1,9 @@
 //! The overview: is the proxy fine, which agent runs, what happened last, what needs attention.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
 use serde::Serialize;
 
 use crate::clients::litellm::{Database, Health};
@@ -17,14 +15,15 @@ use crate::web::errors::Problem;
 use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
 use crate::web::paths::route;
+use crate::web::routes::{Routes, VIEWER};
 use crate::web::respond::Page;
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
 const RECENT: u32 = 8;
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new().route(route::HOME, get(show))
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::HOME, show)
 }
 
 #[derive(Template)]

@@ -6,8 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
 use axum_extra::extract::Form;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +23,7 @@ use crate::web::pages::agents::AgentRow;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::Page;
+use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
@@ -31,8 +31,8 @@ use crate::web::ui::{Ui, Wants};
 /// Contexts that are offered beside the form.
 const RECENT: u32 = 8;
 
-pub(crate) fn router() -> Router<AppState> {
-    Router::new().route(route::SWITCH, get(show).post(switch)).merge(live::router())
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::SWITCH, show).post(OPERATOR, route::SWITCH, switch).merge(live::routes())
 }
 
 /// The form, as it was sent.

@@ -2,8 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::post;
-use axum::{Json, Router};
+use axum::Json;
 use axum_extra::extract::Form;
 use serde::Deserialize;
 use serde_json::json;
@@ -18,19 +17,20 @@ use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::pages::switch;
 use crate::web::paths::route;
+use crate::web::routes::{OPERATOR, Routes};
 use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
 
 type At = Path<(String, String)>;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route(route::CONTEXT_REFRESH, post(refresh))
-        .route(route::CONTEXT_UNDO, post(undo))
-        .route(route::CONTEXT_DESCRIBE, post(describe))
-        .route(route::CONTEXT_PIN, post(pin))
-        .route(route::CONTEXT_UNPIN, post(unpin))
-        .route(route::CONTEXT_FORGET, post(forget))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .post(OPERATOR, route::CONTEXT_REFRESH, refresh)
+        .post(OPERATOR, route::CONTEXT_UNDO, undo)
+        .post(OPERATOR, route::CONTEXT_DESCRIBE, describe)
+        .post(OPERATOR, route::CONTEXT_PIN, pin)
+        .post(OPERATOR, route::CONTEXT_UNPIN, unpin)
+        .post(OPERATOR, route::CONTEXT_FORGET, forget)
 }
 
 /// Asks the agent where the context is.

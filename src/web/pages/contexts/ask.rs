@@ -4,8 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::Json;
 use axum_extra::extract::Form;
 use serde::Deserialize;
 
@@ -15,13 +14,14 @@ use crate::services::asks::{AskError, AskProgress};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
+use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::respond::Page as _;
 use crate::web::state::AppState;
 use crate::web::stream::html_events;
 use crate::web::ui::{Ui, Wants};
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new().route(route::CONTEXT_MESSAGE, post(ask)).route(route::ASK_EVENTS, get(events))
+pub(super) fn routes() -> Routes {
+    Routes::new().post(OPERATOR, route::CONTEXT_MESSAGE, ask).get(VIEWER, route::ASK_EVENTS, events)
 }
 
 /// One question and its answer, as far as it has come.

@@ -226,7 +226,7 @@ pub(super) async fn secret(
     let key = state.keys.key(&hash).await.map_err(|error| Problem::of_client(&error))?;
     let key = key.ok_or_else(|| Problem::not_found("The key"))?;
     let duplicates = state.keys.duplicates(&key).await.unwrap_or_default();
-    let secret = state.keys.take_secret(&hash, &user.0).filter(|_| ui.wants != Wants::Json);
+    let secret = state.keys.take_secret(&hash, &user.name).filter(|_| ui.wants != Wants::Json);
     let status = if secret.is_some() { StatusCode::OK } else { StatusCode::GONE };
     let data = SecretData { key: KeyRow::of(key, &ui, &state), duplicates };
     Ok(SecretPage { ui, data, secret }.respond(status))

@@ -1,10 +1,8 @@
 //! The receipt of a swap while it runs.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::get;
 use tokio::sync::watch;
 
 use super::Running;
@@ -12,12 +10,13 @@ use crate::domain::swap::Swap;
 use crate::services::switcher::Progress;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
+use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::stream::html_events;
 use crate::web::ui::Ui;
 
-pub(super) fn router() -> Router<AppState> {
-    Router::new().route(route::SWAP_EVENTS, get(events))
+pub(super) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::SWAP_EVENTS, events)
 }
 
 #[derive(Template)]

@@ -1,0 +1,140 @@
+//! The table of routes: method, address, and who may use it. There is no way to add one without saying the last.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::handler::Handler;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, head, post};
+
+use crate::domain::role::Role;
+use crate::web::auth::CurrentUser;
+use crate::web::errors::Problem;
+use crate::web::state::AppState;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody, logged in or not.
+    Open,
+    /// Users of this role, and of those above it.
+    From(Role),
+}
+
+/// Users of every role.
+pub(super) const VIEWER: Access = Access::From(Role::Viewer);
+/// Operators and admins.
+pub(super) const OPERATOR: Access = Access::From(Role::Operator);
+/// Admins.
+pub(super) const ADMIN: Access = Access::From(Role::Admin);
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The address's pattern, below the base path.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+}
+
+/// Routes with their handlers.
+#[derive(Default)]
+pub(super) struct Routes {
+    open: Router<AppState>,
+    for_users: Router<AppState>,
+    table: Vec<Route>,
+}
+
+impl Routes {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn get<H, T>(self, access: Access, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        self.add(access, "GET", path, get(handler))
+    }
+
+    /// Where an answer to HEAD must not do what GET does.
+    pub(super) fn head<H, T>(self, access: Access, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        self.add(access, "HEAD", path, head(handler))
+    }
+
+    pub(super) fn post<H, T>(self, access: Access, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        self.add(access, "POST", path, post(handler))
+    }
+
+    /// Takes forms of another size than the usual.
+    pub(super) fn post_up_to<H, T>(
+        self,
+        access: Access,
+        path: &'static str,
+        max_bytes: usize,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        self.add(access, "POST", path, post(handler).layer(DefaultBodyLimit::max(max_bytes)))
+    }
+
+    fn add(
+        mut self,
+        access: Access,
+        method: &'static str,
+        path: &'static str,
+        handler: MethodRouter<AppState>,
+    ) -> Self {
+        match access {
+            Access::Open => self.open = self.open.route(path, handler),
+            Access::From(role) => {
+                let handler = handler
+                    .route_layer(from_fn(move |request: Request, next: Next| admit(role, request, next)));
+                self.for_users = self.for_users.route(path, handler);
+            }
+        }
+        self.table.push(Route { method, path, access });
+        self
+    }
+
+    pub(super) fn merge(mut self, other: Self) -> Self {
+        self.open = self.open.merge(other.open);
+        self.for_users = self.for_users.merge(other.for_users);
+        self.table.extend(other.table);
+        self
+    }
+
+    /// The rows.
+    pub(super) fn into_table(self) -> Vec<Route> {
+        self.table
+    }
+
+    /// The routes for everybody, and those that stand behind the login.
+    pub(super) fn into_routers(self) -> (Router<AppState>, Router<AppState>) {
+        (self.open, self.for_users)
+    }
+}
+
+/// Lets only users through that have the role.
+async fn admit(needed: Role, request: Request, next: Next) -> Response {
+    match request.extensions().get::<CurrentUser>() {
+        Some(user) if user.role >= needed => next.run(request).await,
+        Some(user) => Problem::not_for(needed, user.role).into_response(),
+        // The login's layer stands before this one; without it nobody gets in.
+        None => Problem::not_for(needed, Role::Viewer).into_response(),
+    }
+}

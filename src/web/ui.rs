@@ -136,6 +136,11 @@ impl Ui {
         self.has_role(Role::Admin)
     }
 
+    /// What the user is, within a sentence.
+    pub(super) fn role_with_article(&self) -> &'static str {
+        self.user.as_ref().map_or("not logged in", |user| user.role.with_article())
+    }
+
     pub(super) fn nav(&self) -> Vec<NavEntry> {
         let entries = [
             ("Overview", route::HOME, "gauge"),

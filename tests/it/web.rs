@@ -8,6 +8,7 @@ mod keys;
 mod login;
 mod models;
 mod pages;
+mod roles;
 mod sessions;
 mod stated;
 mod switch;

@@ -14,8 +14,8 @@ use crate::services::agents::AgentView;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
-use crate::web::routes::{Routes, VIEWER};
 use crate::web::respond::Page;
+use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 

@@ -18,10 +18,11 @@ use crate::web::state::AppState;
 use crate::web::ui::{Ui, Wants};
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new()
-        .get(Access::Open, route::LOGIN, show)
-        .post(Access::Open, route::LOGIN, login)
-        .post(Access::Open, route::LOGOUT, logout)
+    Routes::new().get(Access::Open, route::LOGIN, show).post(Access::Open, route::LOGIN, login).post(
+        Access::Open,
+        route::LOGOUT,
+        logout,
+    )
 }
 
 #[derive(Template)]

@@ -15,8 +15,8 @@ use crate::web::errors::Problem;
 use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
 use crate::web::paths::route;
-use crate::web::routes::{Routes, VIEWER};
 use crate::web::respond::Page;
+use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 

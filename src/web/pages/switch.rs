@@ -3,10 +3,10 @@
 mod live;
 
 use askama::Template;
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::Json;
 use axum_extra::extract::Form;
 use serde::{Deserialize, Serialize};
 

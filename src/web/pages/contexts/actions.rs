@@ -1,8 +1,8 @@
 //! What can be done to a context from its page.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::Json;
 use axum_extra::extract::Form;
 use serde::Deserialize;
 use serde_json::json;

@@ -1,10 +1,10 @@
 //! The message box of a context. With JavaScript the answer streams in; without, the page waits for it.
 
 use askama::Template;
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::Json;
 use axum_extra::extract::Form;
 use serde::Deserialize;
 
@@ -14,8 +14,8 @@ use crate::services::asks::{AskError, AskProgress};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
-use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::respond::Page as _;
+use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::stream::html_events;
 use crate::web::ui::{Ui, Wants};

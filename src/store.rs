@@ -1,29 +1,28 @@
-//! What Patchbay keeps: sessions, swaps, contexts, agents' scopes, the audit. SQLite.
+//! What Patchbay keeps: sessions, swaps, contexts, agents' scopes, the audit. SQLite, or Postgres for several
+//! replicas, with one SQL text: columns are text, whole numbers (times, yes and no) and a rare fraction.
 
 mod asks;
 mod audit;
 mod contexts;
+mod database;
 mod keys;
 mod models;
 mod sessions;
 mod swaps;
 
-use std::borrow::Cow;
 use std::str::FromStr;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{SqlSafeStr, SqlStr};
+use sqlx::AnyPool;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 pub use keys::Retirement;
 pub use sessions::Sessions;
 pub use swaps::Ended;
 
+use self::database::Database;
 use crate::domain::clock::Clock;
 
 /// The database could not be read or written.
@@ -39,78 +38,51 @@ pub enum StoreError {
     #[error("the database holds an unreadable {0}")]
     Unreadable(&'static str),
     /// A URL of another kind of database.
-    #[error("PATCHBAY_DATABASE_URL must begin with sqlite: (this release keeps its data in SQLite)")]
+    #[error("PATCHBAY_DATABASE_URL must begin with sqlite: or postgres:")]
     UnknownUrl,
+    /// The database did not answer a moment ago, so it is not waited for.
+    #[error("the database does not answer")]
+    Down,
 }
 
 /// The database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: SqlitePool,
+    database: Database,
     clock: Clock,
 }
 
 impl Store {
-    /// Opens the database at `url` (`sqlite://patchbay.db`, `sqlite::memory:`), makes it where it is missing
-    /// and brings its schema up to date.
+    /// Opens the database at `url` (`sqlite://patchbay.db`, `sqlite::memory:`, `postgres://…`), makes an SQLite
+    /// file where it is missing and brings the schema up to date.
     pub async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
-        if !url.starts_with("sqlite:") {
-            return Err(StoreError::UnknownUrl);
-        }
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        // In memory each connection would be a database of its own, and would end with it.
-        let in_memory = url.contains(":memory:");
-        let pool = SqlitePoolOptions::new()
-            .max_connections(if in_memory { 1 } else { 4 })
-            .min_connections(1)
-            .idle_timeout((!in_memory).then_some(Duration::from_mins(5)))
-            .max_lifetime(None)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options)
-            .await?;
-        migrations().run(&pool).await?;
-        Ok(Self { pool, clock })
+        Ok(Self { database: Database::open(url).await?, clock })
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("select 1").execute(&self.pool).await?;
+        sqlx::query("select 1").execute(self.pool()?).await?;
         Ok(())
     }
 
     /// The sessions, for the session layer.
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions::new(self.pool.clone(), self.clock.clone())
+        Sessions::new(self.database.clone(), self.clock.clone())
     }
 
     /// Closes the database, so that its file is whole without its log.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.database.close().await;
+    }
+
+    fn pool(&self) -> Result<&AnyPool, StoreError> {
+        self.database.pool()
     }
 
     fn now(&self) -> i64 {
         self.clock.now().as_millisecond()
     }
-}
-
-/// Versions are never reused and never changed once released.
-fn migrations() -> Migrator {
-    let migration = |version, name, statements: &'static str| {
-        let statements: SqlStr = statements.into_sql_str();
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, statements, false)
-    };
-    Migrator::with_migrations(vec![
-        migration(1, "first", include_str!("store/migrations/0001_first.sql")),
-        migration(2, "keys", include_str!("store/migrations/0002_keys.sql")),
-        migration(3, "contexts", include_str!("store/migrations/0003_contexts.sql")),
-        migration(4, "deployments", include_str!("store/migrations/0004_deployments.sql")),
-    ])
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {
@@ -123,4 +95,14 @@ fn json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreE
 
 fn word<T: FromStr>(what: &'static str, text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Unreadable(what))
+}
+
+/// Yes and no are 1 and 0, which both databases know.
+fn flag(row: &AnyRow, column: &str) -> Result<bool, StoreError> {
+    Ok(row.try_get::<i64, _>(column)? != 0)
+}
+
+/// Postgres cannot hold a NUL in a text; whoever sends one means nothing by it.
+fn plain(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }

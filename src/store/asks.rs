@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::{Store, StoreError, json, time, word};
 use crate::domain::agent::AgentName;
@@ -14,7 +14,7 @@ const KEPT: u32 = 50;
 impl Store {
     /// Writes a question and what came of it.
     pub async fn write_ask(&self, ask: &Ask) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool()?.begin().await?;
         sqlx::query(
             "insert into asks (id, agent, context, actor, proof, problem, at) values ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -33,7 +33,7 @@ impl Store {
         )
         .bind(ask.agent.as_str())
         .bind(ask.context.as_str())
-        .bind(KEPT)
+        .bind(i64::from(KEPT))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -45,13 +45,13 @@ impl Store {
         let rows = sqlx::query("select * from asks where agent = $1 and context = $2 order by id")
             .bind(agent.as_str())
             .bind(context.as_str())
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool()?)
             .await?;
         rows.iter().map(read).collect()
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Ask, StoreError> {
+fn read(row: &AnyRow) -> Result<Ask, StoreError> {
     let at: Timestamp = time(row.try_get("at")?)?;
     Ok(Ask {
         id: row.try_get("id")?,

@@ -1,10 +1,11 @@
 //! Contexts as last seen, and what was found out about agents.
 
 use jiff::Timestamp;
+use sqlx::AnyConnection;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, json, time, word};
+use super::{Store, StoreError, flag, json, plain, time, word};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::control::AgentConfig;
@@ -19,7 +20,10 @@ impl Store {
     pub async fn contexts(&self, limit: u32) -> Result<Vec<KnownContext>, StoreError> {
         let statement =
             format!("{SELECT} order by coalesce(c.last_swap, '') desc, c.agent, c.context limit $1");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(limit).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(i64::from(limit))
+            .fetch_all(self.pool()?)
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -33,7 +37,7 @@ impl Store {
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(agent.as_str())
             .bind(context.as_str())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await?;
         row.as_ref().map(read).transpose()
     }
@@ -53,7 +57,7 @@ impl Store {
         .bind(context.as_str())
         .bind(text(config))
         .bind(self.now())
-        .execute(&self.pool)
+        .execute(self.pool()?)
         .await?;
         Ok(())
     }
@@ -73,17 +77,17 @@ impl Store {
         let done = sqlx::query(statement)
             .bind(agent.as_str())
             .bind(context.as_str())
-            .bind(label)
-            .bind(is_pinned)
-            .bind(is_kept)
-            .execute(&self.pool)
+            .bind(label.map(plain))
+            .bind(i64::from(is_pinned))
+            .bind(i64::from(is_kept))
+            .execute(self.pool()?)
             .await?;
         Ok(done.rows_affected() > 0)
     }
 
     /// Forgets a context; its swaps stay in the history. Returns whether there was one.
     pub async fn forget_context(&self, agent: &AgentName, context: &ContextId) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool()?.begin().await?;
         let mut gone = 0;
         for statement in [
             "delete from reverts where agent = $1 and context = $2",
@@ -101,7 +105,7 @@ impl Store {
     pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>, StoreError> {
         let statement =
             "select agent, context, swap from reverts where due_at <= $1 order by due_at limit 100";
-        let rows = sqlx::query(statement).bind(self.now()).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(statement).bind(self.now()).fetch_all(self.pool()?).await?;
         rows.iter()
             .map(|row| {
                 let agent = word("agent name", &row.try_get::<String, _>(0)?)?;
@@ -125,7 +129,7 @@ impl Store {
             .bind(agent.as_str())
             .bind(context.as_str())
             .bind(due_at.map(Timestamp::as_millisecond))
-            .execute(&self.pool)
+            .execute(self.pool()?)
             .await?;
         Ok(())
     }
@@ -134,7 +138,7 @@ impl Store {
     pub async fn scope(&self, agent: &AgentName) -> Result<Option<Scope>, StoreError> {
         let row = sqlx::query("select scope from agents where name = $1")
             .bind(agent.as_str())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await?;
         let text: Option<String> = row.map(|row| row.try_get(0)).transpose()?.flatten();
         text.map(|text| word("scope", &text)).transpose()
@@ -149,7 +153,7 @@ impl Store {
         .bind(agent.as_str())
         .bind(scope.as_str())
         .bind(self.now())
-        .execute(&self.pool)
+        .execute(self.pool()?)
         .await?;
         Ok(())
     }
@@ -157,7 +161,7 @@ impl Store {
 
 /// Notes a swap that has ended. A refused one does not make a context known: nothing was sent to it.
 pub(super) async fn note_swap(
-    tx: &mut SqliteConnection,
+    tx: &mut AnyConnection,
     now: i64,
     swap: &Swap,
     is_agent_wide: bool,
@@ -171,8 +175,9 @@ pub(super) async fn note_swap(
         "insert into contexts (agent, context, last_swap, config, read_at, selected) \
          values ($1, $2, $3, $4, case when $4 is null then null else $5 end, $6) \
          on conflict (agent, context) do update set last_swap = excluded.last_swap, \
-         config = coalesce(excluded.config, config), read_at = coalesce(excluded.read_at, read_at), \
-         selected = coalesce(excluded.selected, selected)",
+         config = coalesce(excluded.config, contexts.config), \
+         read_at = coalesce(excluded.read_at, contexts.read_at), \
+         selected = coalesce(excluded.selected, contexts.selected)",
     )
     .bind(swap.agent.as_str())
     .bind(swap.context.as_str())
@@ -202,7 +207,7 @@ fn text(config: &AgentConfig) -> String {
     serde_json::to_string(config).unwrap_or_default()
 }
 
-fn read(row: &SqliteRow) -> Result<KnownContext, StoreError> {
+fn read(row: &AnyRow) -> Result<KnownContext, StoreError> {
     let text = |column: &str| row.try_get::<Option<String>, _>(column);
     let at = |column: &str| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
     Ok(KnownContext {
@@ -211,8 +216,8 @@ fn read(row: &SqliteRow) -> Result<KnownContext, StoreError> {
         config: text("config")?.map(|config| json("configuration", &config)).transpose()?,
         selected: text("selected")?.map(|config| json("configuration", &config)).transpose()?,
         label: text("label")?,
-        is_pinned: row.try_get("pinned")?,
-        is_kept: row.try_get("keep")?,
+        is_pinned: flag(row, "pinned")?,
+        is_kept: flag(row, "keep")?,
         reverts_at: at("due_at")?,
         read_at: at("read_at")?,
         last_swap: text("last_swap")?,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::{Store, StoreError, time, word};
 use crate::domain::key::KeyHash;
@@ -47,7 +47,7 @@ impl Store {
         .bind(actor)
         .bind(replaced_by.as_str())
         .bind(self.now())
-        .execute(&self.pool)
+        .execute(self.pool()?)
         .await?;
         Ok(())
     }
@@ -56,7 +56,7 @@ impl Store {
     pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>, StoreError> {
         let row = sqlx::query("select * from key_retirements where hash = $1")
             .bind(hash.as_str())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await?;
         row.as_ref().map(read).transpose()
     }
@@ -65,7 +65,7 @@ impl Store {
     pub async fn due_retirements(&self) -> Result<Vec<Retirement>, StoreError> {
         let rows = sqlx::query("select * from key_retirements where due_at <= $1 order by due_at limit 100")
             .bind(self.now())
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool()?)
             .await?;
         rows.iter().map(read).collect()
     }
@@ -74,7 +74,7 @@ impl Store {
     pub async fn drop_retirement(&self, hash: &KeyHash) -> Result<bool, StoreError> {
         let done = sqlx::query("delete from key_retirements where hash = $1")
             .bind(hash.as_str())
-            .execute(&self.pool)
+            .execute(self.pool()?)
             .await?;
         Ok(done.rows_affected() > 0)
     }
@@ -90,13 +90,13 @@ impl Store {
             .bind(hash.as_str())
             .bind(due_at.as_millisecond())
             .bind(problem)
-            .execute(&self.pool)
+            .execute(self.pool()?)
             .await?;
         Ok(())
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Retirement, StoreError> {
+fn read(row: &AnyRow) -> Result<Retirement, StoreError> {
     Ok(Retirement {
         hash: word("key", &row.try_get::<String, _>("hash")?)?,
         action: row.try_get("action")?,

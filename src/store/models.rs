@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, json, time};
+use super::{Store, StoreError, json, plain, time};
 use crate::domain::control::AgentConfig;
 use crate::domain::model_detail::Draft;
 use crate::domain::model_note::{Ghost, Note, TestResult};
@@ -14,12 +14,20 @@ use crate::domain::model_note::{Ghost, Note, TestResult};
 impl Store {
     /// The notes on these deployments, as many as there are.
     pub async fn deployment_notes(&self, ids: &[&str]) -> Result<HashMap<String, Note>, StoreError> {
-        let ids = json!(ids).to_string();
-        let rows = sqlx::query("select * from deployments where id in (select value from json_each($1))")
-            .bind(ids)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(read).map(|note| note.map(|note| (note.id.clone(), note))).collect()
+        let mut notes = HashMap::new();
+        for ids in ids.chunks(1000) {
+            let places: Vec<String> = (1..=ids.len()).map(|n| format!("${n}")).collect();
+            let statement = format!("select * from deployments where id in ({})", places.join(", "));
+            let mut query = sqlx::query(sqlx::AssertSqlSafe(statement)).persistent(false);
+            for id in ids {
+                query = query.bind(plain(id));
+            }
+            for row in query.fetch_all(self.pool()?).await? {
+                let note = read(&row)?;
+                notes.insert(note.id.clone(), note);
+            }
+        }
+        Ok(notes)
     }
 
     /// The note on one deployment.
@@ -31,7 +39,7 @@ impl Store {
     pub async fn ghosts(&self) -> Result<Vec<Note>, StoreError> {
         let rows =
             sqlx::query("select * from deployments where ghost is not null order by name, id limit 200")
-                .fetch_all(&self.pool)
+                .fetch_all(self.pool()?)
                 .await?;
         rows.iter().map(read).collect()
     }
@@ -47,10 +55,10 @@ impl Store {
             "insert into deployments (id, name, refs) values ($1, $2, $3) on conflict (id) do update \
              set name = excluded.name, refs = excluded.refs, ghost = null, ghost_why = null",
         )
-        .bind(id)
-        .bind(name)
+        .bind(plain(id))
+        .bind(plain(name))
         .bind(json!(references).to_string())
-        .execute(&self.pool)
+        .execute(self.pool()?)
         .await?;
         Ok(())
     }
@@ -63,12 +71,12 @@ impl Store {
              on conflict (id) do update set name = excluded.name, refs = excluded.refs, \
              ghost = excluded.ghost, ghost_why = excluded.ghost_why",
         )
-        .bind(id)
-        .bind(name)
+        .bind(plain(id))
+        .bind(plain(name))
         .bind(json!(ghost.draft.references()).to_string())
         .bind(json!({ "params": params, "info": info }).to_string())
-        .bind(&ghost.why)
-        .execute(&self.pool)
+        .bind(plain(&ghost.why))
+        .execute(self.pool()?)
         .await?;
         Ok(())
     }
@@ -76,8 +84,8 @@ impl Store {
     /// Forgets that a deployment was a ghost.
     pub async fn note_live(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query("update deployments set ghost = null, ghost_why = null where id = $1")
-            .bind(id)
-            .execute(&self.pool)
+            .bind(plain(id))
+            .execute(self.pool()?)
             .await?;
         Ok(())
     }
@@ -90,46 +98,40 @@ impl Store {
              tested_at = excluded.tested_at, tested_by = excluded.tested_by, test_ok = excluded.test_ok, \
              test_ms = excluded.test_ms, test_model = excluded.test_model, test_text = excluded.test_text",
         )
-        .bind(id)
-        .bind(name)
+        .bind(plain(id))
+        .bind(plain(name))
         .bind(test.at.as_millisecond())
         .bind(&test.by)
-        .bind(test.ok)
+        .bind(i64::from(test.ok))
         .bind(test.ms)
-        .bind(&test.model)
-        .bind(&test.text)
-        .execute(&self.pool)
+        .bind(test.model.as_deref().map(plain))
+        .bind(plain(&test.text))
+        .execute(self.pool()?)
         .await?;
         Ok(())
     }
 
     /// Forgets a deployment that is gone.
     pub async fn forget_deployment(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("delete from deployments where id = $1").bind(id).execute(&self.pool).await?;
+        sqlx::query("delete from deployments where id = $1").bind(plain(id)).execute(self.pool()?).await?;
         Ok(())
     }
 
     /// How many contexts were on each model when they were last read, by the model's spec.
     pub async fn contexts_by_model(&self) -> Result<HashMap<String, u64>, StoreError> {
-        let rows = sqlx::query(
-            "select json_extract(config, '$.provider'), json_extract(config, '$.model'), count(*) \
-             from contexts where config is not null group by 1, 2",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let statement = "select config, count(*) from contexts where config is not null group by config";
+        let rows = sqlx::query(statement).fetch_all(self.pool()?).await?;
         let mut counts = HashMap::new();
         for row in &rows {
-            let provider: Option<String> = row.try_get(0)?;
-            let model: Option<String> = row.try_get(1)?;
-            let count: i64 = row.try_get(2)?;
-            let config = AgentConfig { provider, model: model.unwrap_or_default(), prompt: None };
+            let config: AgentConfig = json("configuration", &row.try_get::<String, _>(0)?)?;
+            let count: i64 = row.try_get(1)?;
             *counts.entry(config.spec_text()).or_insert(0) += u64::try_from(count).unwrap_or(0);
         }
         Ok(counts)
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Note, StoreError> {
+fn read(row: &AnyRow) -> Result<Note, StoreError> {
     let column = |column: &str| row.try_get::<Option<String>, _>(column);
     let name: String = row.try_get("name")?;
     let test = match row.try_get::<Option<i64>, _>("tested_at")? {
@@ -137,7 +139,7 @@ fn read(row: &SqliteRow) -> Result<Note, StoreError> {
         Some(at) => Some(TestResult {
             at: time(at)?,
             by: column("tested_by")?.unwrap_or_default(),
-            ok: row.try_get::<Option<bool>, _>("test_ok")?.unwrap_or(false),
+            ok: row.try_get::<Option<i64>, _>("test_ok")? == Some(1),
             ms: row.try_get::<Option<f64>, _>("test_ms")?.unwrap_or(0.0),
             model: column("test_model")?,
             text: column("test_text")?.unwrap_or_default(),

@@ -5,33 +5,37 @@
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use sqlx::Row;
-use sqlx::sqlite::SqlitePool;
+use sqlx::{AnyPool, Row};
 use time::OffsetDateTime;
 use tower_sessions::SessionStore;
 use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 
+use super::database::Database;
 use crate::domain::clock::Clock;
 use crate::domain::key::hex;
 
 /// The sessions in the database.
 #[derive(Debug, Clone)]
 pub struct Sessions {
-    pool: SqlitePool,
+    database: Database,
     clock: Clock,
 }
 
 impl Sessions {
-    pub(super) fn new(pool: SqlitePool, clock: Clock) -> Self {
-        Self { pool, clock }
+    pub(super) fn new(database: Database, clock: Clock) -> Self {
+        Self { database, clock }
+    }
+
+    fn pool(&self) -> Result<&AnyPool> {
+        self.database.pool().map_err(|error| Error::Backend(error.to_string()))
     }
 
     /// Deletes what has expired.
     pub async fn delete_expired(&self) -> Result<()> {
         let now = self.clock.now().as_millisecond();
         let statement = sqlx::query("delete from sessions where expires_at <= $1").bind(now);
-        statement.execute(&self.pool).await.map_err(|error| failed(&error))?;
+        statement.execute(self.pool()?).await.map_err(|error| failed(&error))?;
         Ok(())
     }
 
@@ -41,7 +45,7 @@ impl Sessions {
             .bind(id_hash(&record.id))
             .bind(data)
             .bind(milliseconds(record.expiry_date))
-            .execute(&self.pool)
+            .execute(self.pool()?)
             .await
             .map_err(|error| failed(&error))?;
         Ok(done.rows_affected())
@@ -71,7 +75,7 @@ impl SessionStore for Sessions {
         let row = sqlx::query("select data, expires_at from sessions where id_hash = $1 and expires_at > $2")
             .bind(id_hash(id))
             .bind(self.clock.now().as_millisecond())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await
             .map_err(|error| failed(&error))?;
         let Some(row) = row else { return Ok(None) };
@@ -85,7 +89,7 @@ impl SessionStore for Sessions {
 
     async fn delete(&self, id: &Id) -> Result<()> {
         let statement = sqlx::query("delete from sessions where id_hash = $1").bind(id_hash(id));
-        statement.execute(&self.pool).await.map_err(|error| failed(&error))?;
+        statement.execute(self.pool()?).await.map_err(|error| failed(&error))?;
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use sqlx::AnyConnection;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::any::AnyRow;
 
 use super::{Store, StoreError, audit, contexts, json, time, word};
 use crate::domain::agent::AgentName;
@@ -17,14 +18,14 @@ const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, 
 impl Store {
     /// Writes a swap that begins. If Patchbay ends before it does, its outcome stays `unknown`.
     pub async fn begin_swap(&self, swap: &Swap) -> Result<(), StoreError> {
-        write(&mut *self.pool.acquire().await?, swap).await
+        write(&mut *self.pool()?.acquire().await?, swap).await
     }
 
     /// Writes, as one: a swap that has ended, what it says of its context, when it is to be undone, and its
     /// audit entry.
     pub async fn finish_swap(&self, ended: &Ended<'_>) -> Result<(), StoreError> {
         let Ended { swap, is_agent_wide, revert_at, entry } = ended;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool()?.begin().await?;
         write(&mut tx, swap).await?;
         contexts::note_swap(&mut tx, self.now(), swap, *is_agent_wide).await?;
         if swap.outcome.is_success() {
@@ -33,20 +34,24 @@ impl Store {
         }
         audit::write(&mut tx, self.now(), entry).await?;
         tx.commit().await?;
+        self.tell_of_audit();
         Ok(())
     }
 
     /// One swap.
     pub async fn swap(&self, id: &str) -> Result<Option<Swap>, StoreError> {
         let statement = format!("select {COLUMNS} from swaps where id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).fetch_optional(&self.pool).await?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).fetch_optional(self.pool()?).await?;
         row.as_ref().map(read).transpose()
     }
 
     /// The newest swaps of all contexts, at most `limit`.
     pub async fn recent_swaps(&self, limit: u32) -> Result<Vec<Swap>, StoreError> {
         let statement = format!("select {COLUMNS} from swaps order by id desc limit $1");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(limit).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(i64::from(limit))
+            .fetch_all(self.pool()?)
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -63,8 +68,8 @@ impl Store {
         let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(agent.as_str())
             .bind(context.as_str())
-            .bind(limit)
-            .fetch_all(&self.pool)
+            .bind(i64::from(limit))
+            .fetch_all(self.pool()?)
             .await?;
         rows.iter().map(read).collect()
     }
@@ -82,7 +87,7 @@ impl Store {
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(agent.as_str())
             .bind(context.map(ContextId::as_str))
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await?;
         row.as_ref().map(read).transpose()
     }
@@ -95,12 +100,12 @@ impl Store {
              select agent, context, max(id) from swaps where finished_at is null group by agent, context \
              on conflict (agent, context) do update set last_swap = excluded.last_swap",
         )
-        .execute(&self.pool)
+        .execute(self.pool()?)
         .await?;
         let done =
             sqlx::query("update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null")
                 .bind(self.now())
-                .execute(&self.pool)
+                .execute(self.pool()?)
                 .await?;
         Ok(done.rows_affected())
     }
@@ -119,7 +124,7 @@ pub struct Ended<'a> {
     pub entry: &'a NewEntry,
 }
 
-async fn write(tx: &mut SqliteConnection, swap: &Swap) -> Result<(), StoreError> {
+async fn write(tx: &mut AnyConnection, swap: &Swap) -> Result<(), StoreError> {
     sqlx::query(
         "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
          proof, outcome, fault, started_at, finished_at) \
@@ -147,7 +152,7 @@ async fn write(tx: &mut SqliteConnection, swap: &Swap) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn set_revert(tx: &mut SqliteConnection, swap: &Swap, at: Option<Timestamp>) -> Result<(), StoreError> {
+async fn set_revert(tx: &mut AnyConnection, swap: &Swap, at: Option<Timestamp>) -> Result<(), StoreError> {
     sqlx::query("delete from reverts where agent = $1 and context = $2")
         .bind(swap.agent.as_str())
         .bind(swap.context.as_str())
@@ -169,7 +174,7 @@ fn text<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn read(row: &SqliteRow) -> Result<Swap, StoreError> {
+fn read(row: &AnyRow) -> Result<Swap, StoreError> {
     let text = |column: &str| row.try_get::<String, _>(column);
     let maybe = |column: &str| row.try_get::<Option<String>, _>(column);
     Ok(Swap {

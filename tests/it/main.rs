@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod clients;
+mod database;
 mod keys;
 mod layers;
 mod live;

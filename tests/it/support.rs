@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::net::SocketAddr;
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
+
+use crate::database;
 
 pub(crate) const MASTER_KEY: &str = "sk-test-master-0001";
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -50,7 +51,8 @@ pub(crate) struct Setup {
     pub(crate) proxy: Option<String>,
     /// Another agent than the built-in one.
     pub(crate) agent: Option<String>,
-    pub(crate) database_url: String,
+    /// Another database than one of its own.
+    pub(crate) database_url: Option<String>,
     pub(crate) timeouts: Timeouts,
     pub(crate) is_default_password: bool,
     /// The dashboard's clock; the sandbox keeps its own.
@@ -69,7 +71,7 @@ impl Default for Setup {
             base_path: "",
             proxy: None,
             agent: None,
-            database_url: "sqlite::memory:".to_owned(),
+            database_url: None,
             timeouts: Timeouts {
                 proxy: litellm::Timeouts { admin: second, chat: 5 * second },
                 agents: switcher::Timeouts {
@@ -142,10 +144,14 @@ impl TestApp {
             guards.push(guard);
             format!("http://{address}/a2a/litellm_agent")
         };
+        let database_url = match setup.database_url {
+            Some(url) => url,
+            None => database::passing().await,
+        };
         let config = Config {
             bind: "127.0.0.1:0".parse().unwrap(),
             base_path: setup.base_path.to_owned(),
-            database_url: setup.database_url,
+            database_url,
             login: Login {
                 username: USER.to_owned(),
                 password: SecretString::from(PASSWORD),
@@ -381,12 +387,4 @@ impl Page {
         let main = self.all("main");
         if main.is_empty() { self.body.clone() } else { main.join(" ") }
     }
-}
-
-/// A file for a database that outlives a dashboard.
-pub(crate) fn database_file() -> (tempfile::TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", dir.path().join("test.db").display());
-    assert!(sqlx::sqlite::SqliteConnectOptions::from_str(&url).is_ok());
-    (dir, url)
 }

@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Bench, bench, config, options, said, serve};
-use crate::support::{database_file, spawn};
+use crate::database;
+use crate::support::spawn;
 
 /// The bench's proxy behind an agent with extras; the agent ends with the guard.
 async fn with(bench: &Bench, proxy: &str, extras: Extras) -> (Bench, tokio_util::sync::DropGuard) {
@@ -23,7 +24,7 @@ async fn with(bench: &Bench, proxy: &str, extras: Extras) -> (Bench, tokio_util:
 #[tokio::test]
 async fn a_restart_loses_nothing() {
     let first = bench().await;
-    let (_dir, url) = database_file();
+    let (_dir, url) = database::file();
     let extras = || Extras { database_url: Some(url.clone()), ..Extras::default() };
     let (agent, guard) = with(&first, &first.proxy, extras()).await;
     agent.reply("a", "[HOTSWAP:MODEL:openai/gpt-5-mini]").await;
@@ -52,7 +53,7 @@ async fn a_restart_loses_nothing() {
 #[tokio::test]
 async fn the_history_on_disk_is_bounded_as_in_memory() {
     let first = bench().await;
-    let (_dir, url) = database_file();
+    let (_dir, url) = database::file();
     let extras = || Extras { database_url: Some(url.clone()), ..Extras::default() };
     let (agent, guard) = with(&first, &first.proxy, extras()).await;
     for n in 0..103 {
@@ -74,7 +75,7 @@ async fn the_history_on_disk_is_bounded_as_in_memory() {
 #[tokio::test]
 async fn what_cannot_be_kept_is_not_promised() {
     let first = bench().await;
-    let (_dir, url) = database_file();
+    let (_dir, url) = database::file();
     let extras = Extras { database_url: Some(url.clone()), ..Extras::default() };
     let (agent, _guard) = with(&first, &first.proxy, extras).await;
     let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
@@ -92,7 +93,7 @@ async fn what_cannot_be_kept_is_not_promised() {
 
 #[tokio::test]
 async fn a_database_of_another_kind_is_refused() {
-    let (dir, url) = database_file();
+    let (dir, url) = database::file();
     let start = |url: &str| {
         let extras = Extras { database_url: Some(url.to_owned()), ..Extras::default() };
         open(options("http://127.0.0.1:9"), extras)

@@ -14,7 +14,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{GENERATIONS, stage};
-use crate::support::{MASTER_KEY, PASSWORD, Script, Setup, TestApp, USER, database_file};
+use crate::database;
+use crate::support::{MASTER_KEY, PASSWORD, Script, Setup, TestApp, USER};
 
 #[tokio::test]
 async fn a_refused_form_comes_back_with_its_input_and_an_error_at_each_field() {
@@ -112,7 +113,7 @@ async fn serve(app: &TestApp, database: &str) -> (String, CancellationToken, tok
 #[tokio::test]
 async fn a_replaced_key_ends_when_it_is_due_though_patchbay_was_restarted() {
     let app = TestApp::with(Setup::default()).await;
-    let (_dir, database) = database_file();
+    let (_dir, database) = database::lasting().await;
     let (base, stop, task) = serve(&app, &database).await;
     let made = app.admin("/key/generate", &json!({ "key_alias": "old", "models": [] })).await;
     let hash = made["token"].as_str().unwrap();

@@ -3,7 +3,8 @@
 use reqwest::StatusCode;
 
 use super::{Ahead, audited, from_elsewhere, relax, switch};
-use crate::support::{Setup, TestApp, database_file};
+use crate::database;
+use crate::support::{Setup, TestApp};
 
 const HERE: &str = "/contexts/task-agent/one";
 
@@ -71,8 +72,10 @@ async fn a_kept_context_is_put_back_by_itself() {
 #[tokio::test]
 async fn a_timed_swap_ends_even_over_a_restart() {
     let ahead = Ahead::default();
-    let (_dir, database_url) = database_file();
-    let mut app = TestApp::with(Setup { clock: ahead.clock(), database_url, ..Setup::default() }).await;
+    let (_dir, database_url) = database::lasting().await;
+    let mut app =
+        TestApp::with(Setup { clock: ahead.clock(), database_url: Some(database_url), ..Setup::default() })
+            .await;
     relax(&app).await;
     let browser = app.user().await;
     let page = switch(&browser, "one", "openai/gpt-5", &[("minutes", "30")]).await;

@@ -4,7 +4,8 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::support::{Setup, TestApp, database_file};
+use crate::database;
+use crate::support::{Setup, TestApp};
 
 const MINI: &str = "openai/gpt-5-mini";
 
@@ -47,9 +48,9 @@ async fn contexts_are_listed_found_and_read() {
 
 #[tokio::test]
 async fn many_contexts_are_paged() {
-    let (_dir, database_url) = database_file();
-    let app = TestApp::with(Setup { database_url: database_url.clone(), ..Setup::default() }).await;
-    let mut database = sqlx::SqliteConnection::connect(&database_url).await.unwrap();
+    let (_dir, database_url) = database::lasting().await;
+    let app = TestApp::with(Setup { database_url: Some(database_url.clone()), ..Setup::default() }).await;
+    let mut database = sqlx::AnyConnection::connect(&database_url).await.unwrap();
     for number in 0..120 {
         sqlx::query("insert into contexts (agent, context) values ('task-agent', $1)")
             .bind(format!("c{number:03}"))
@@ -106,9 +107,9 @@ async fn success_and_refusal_are_both_in_the_audit() {
 
 #[tokio::test]
 async fn the_audit_goes_back_page_by_page() {
-    let (_dir, database_url) = database_file();
-    let app = TestApp::with(Setup { database_url: database_url.clone(), ..Setup::default() }).await;
-    let mut database = sqlx::SqliteConnection::connect(&database_url).await.unwrap();
+    let (_dir, database_url) = database::lasting().await;
+    let app = TestApp::with(Setup { database_url: Some(database_url.clone()), ..Setup::default() }).await;
+    let mut database = sqlx::AnyConnection::connect(&database_url).await.unwrap();
     for number in 0..250 {
         let insert =
             "insert into audit (at, actor, action, object, outcome) values (0, 'x', 'swap', $1, 'ok')";
@@ -131,8 +132,8 @@ async fn the_audit_goes_back_page_by_page() {
 
 #[tokio::test]
 async fn a_restart_keeps_what_was_done() {
-    let (_dir, database_url) = database_file();
-    let mut app = TestApp::with(Setup { database_url: database_url.clone(), ..Setup::default() }).await;
+    let (_dir, database_url) = database::lasting().await;
+    let mut app = TestApp::with(Setup { database_url: Some(database_url.clone()), ..Setup::default() }).await;
     let done = swap(&app, "c1", MINI).await;
     swap(&app, "c1", "openai/nowhere").await;
     let old = app.user().await;
@@ -150,9 +151,9 @@ async fn a_restart_keeps_what_was_done() {
 
 #[tokio::test]
 async fn a_swap_that_was_cut_off_is_told_as_unknown() {
-    let (_dir, database_url) = database_file();
-    let mut app = TestApp::with(Setup { database_url: database_url.clone(), ..Setup::default() }).await;
-    let mut database = sqlx::SqliteConnection::connect(&database_url).await.unwrap();
+    let (_dir, database_url) = database::lasting().await;
+    let mut app = TestApp::with(Setup { database_url: Some(database_url.clone()), ..Setup::default() }).await;
+    let mut database = sqlx::AnyConnection::connect(&database_url).await.unwrap();
     let insert = "insert into swaps (id, agent, context, actor, model, prompt, steps, outcome, started_at) \
                   values ('01900000-0000-7000-8000-000000000001', 'task-agent', 'cut-off', 'ada', 'openai/gpt-5', \
                   '{\"change\":\"keep\"}', '[]', 'unknown', 1767225600000)";

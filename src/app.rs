@@ -16,6 +16,7 @@ use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
 use crate::services::keys::Keys;
+use crate::services::live::Live;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{self, Models, Registry};
 use crate::services::switcher::{self, Switcher};
@@ -49,6 +50,7 @@ pub struct App {
     switcher: Switcher,
     asks: Asks,
     keys: Keys,
+    live: Live,
 }
 
 /// The application could not be built.
@@ -70,6 +72,7 @@ impl App {
         if unfinished > 0 {
             tracing::warn!(unfinished, "swaps that an earlier run left unfinished are marked as unknown");
         }
+        let live = Live::start(store.clone()).await?;
         let http = clients::build_http()?;
         let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
         let registry = Registry::new(client.clone(), clock.clone());
@@ -84,7 +87,8 @@ impl App {
             store.clone(),
             clock.clone(),
             timeouts.agents,
-        );
+        )
+        .telling(live.clone());
         let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
         let proxy = Proxy::new(&client, &clock);
         let models = Models::new(registry::Parts {
@@ -107,14 +111,21 @@ impl App {
             agents,
             switcher: switcher.clone(),
             asks: asks.clone(),
+            live: live.clone(),
         });
-        Ok(Self { router: web::router(state), store, switcher, asks, keys })
+        Ok(Self { router: web::router(state), store, switcher, asks, keys, live })
     }
 
     /// The switcher, with its background work: ending timed swaps, looking for drift.
     #[must_use]
     pub fn switcher(&self) -> &Switcher {
         &self.switcher
+    }
+
+    /// What is told to those who look.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Serves until `stop`, lets running swaps end, and closes the database.
@@ -125,6 +136,13 @@ impl App {
             async move { switcher.watch(stop).await }
         });
         let retiring = tokio::spawn(self.keys.retire_when_due());
+        let closing = tokio::spawn({
+            let (live, stop) = (self.live, stop.clone());
+            async move {
+                stop.cancelled().await;
+                live.close();
+            }
+        });
         let served = serve(listener, self.router, stop).await;
         // A swap that ends a timed one is one of those that are waited for.
         let ended = async { tokio::join!(self.switcher.drain(), self.asks.drain()) };
@@ -134,6 +152,7 @@ impl App {
         cleaning.abort();
         watching.abort();
         retiring.abort();
+        closing.abort();
         self.store.close().await;
         served
     }

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod asks;
 pub mod keys;
+pub mod live;
 mod locks;
 pub mod proxy;
 pub mod registry;

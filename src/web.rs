@@ -4,6 +4,7 @@
 mod assets;
 mod auth;
 mod errors;
+mod events;
 mod format;
 mod forms;
 mod headers;

@@ -4,7 +4,7 @@ mod drift;
 mod run;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -24,6 +24,7 @@ use crate::domain::control::{AgentConfig, ControlMessage, Reply};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::swap::{Outcome, PromptChange, StepKind, Swap, SwapRequest};
 use crate::services::agents::{AgentView, Agents, KnownAgent};
+use crate::services::live::{Live, Message};
 use crate::services::locks::{Held, Locks};
 use crate::services::registry::Registry;
 use crate::services::snapshot::{Snapshot, View};
@@ -76,6 +77,7 @@ struct Parts {
     locks: Locks,
     running: TaskTracker,
     progress: Mutex<HashMap<String, watch::Receiver<Progress>>>,
+    live: OnceLock<Live>,
 }
 
 /// How far a swap has come.
@@ -169,8 +171,16 @@ impl Switcher {
             locks,
             running,
             progress,
+            live: OnceLock::new(),
         };
         Self { parts: Arc::new(parts) }
+    }
+
+    /// Tells those who look when a swap begins. How it ended they learn from the audit.
+    #[must_use]
+    pub fn telling(self, live: Live) -> Self {
+        let _ = self.parts.live.set(live);
+        self
     }
 
     /// Does a swap to its end.
@@ -203,6 +213,10 @@ impl Switcher {
         let (sender, progress) =
             watch::channel(Progress { swap, doing: None, is_done: false, is_lost: false });
         parts.progress().insert(id, progress.clone());
+        if let Some(live) = parts.live.get() {
+            let object = format!("{}/{}", request.agent, request.context);
+            live.tell(Message::Begun { topic: "swap".to_owned(), object, who: actor.name.clone() });
+        }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
         self.parts.running.spawn(async move { parts.carry_out(request, &view, &actor, &sender, held).await });
         Ok(progress)

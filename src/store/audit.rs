@@ -36,6 +36,16 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// The oldest entries after entry `after`, at most `limit`.
+    pub async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let rows = sqlx::query("select * from audit where id > $1 order by id limit $2")
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(self.pool()?)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
     /// The newest entries about one object, at most `limit`.
     pub async fn audit_of(&self, object: &str, limit: u32) -> Result<Vec<Entry>, StoreError> {
         let rows = sqlx::query("select * from audit where object = $1 order by id desc limit $2")

@@ -112,6 +112,8 @@ pub mod route {
     pub const AGENT: &str = "/agents/{name}";
     /// The audit.
     pub const AUDIT: &str = "/audit";
+    /// What happens, as it happens.
+    pub const EVENTS: &str = "/events";
     /// Whether the process runs.
     pub const HEALTHZ: &str = "/healthz";
     /// Whether it can serve.
@@ -429,6 +431,12 @@ impl Paths {
     #[must_use]
     pub fn audit(&self) -> String {
         self.at(route::AUDIT)
+    }
+
+    /// What happens, as it happens.
+    #[must_use]
+    pub fn events(&self) -> String {
+        self.at(route::EVENTS)
     }
 
     /// A file below `static`, which a browser may keep for a year: its address changes with its content.

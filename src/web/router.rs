@@ -23,7 +23,7 @@ use tower_sessions::{Expiry, SessionManagerLayer};
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{assets, auth, errors, headers, pages};
+use crate::web::{assets, auth, errors, events, headers, pages};
 
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
 const MAX_FORM: usize = 512 * 1024;
@@ -67,6 +67,7 @@ fn routes() -> Routes {
         .merge(pages::agents::routes())
         .merge(pages::audit::routes())
         .merge(pages::login::routes())
+        .merge(events::routes())
 }
 
 /// Every route, and who may use it.

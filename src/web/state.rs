@@ -8,6 +8,7 @@ use crate::domain::clock::Clock;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
 use crate::services::keys::Keys;
+use crate::services::live::Live;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{Models, Registry};
 use crate::services::switcher::Switcher;
@@ -42,6 +43,8 @@ pub struct Parts {
     pub switcher: Switcher,
     /// The questions.
     pub asks: Asks,
+    /// What happens, for those who look.
+    pub live: Live,
 }
 
 impl AppState {

@@ -30,7 +30,9 @@ impl Wants {
         let is = |name: &str| headers.get(name).is_some_and(|value| value == "true");
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
         // Back in the browser needs the whole page, though htmx asks for it.
-        if is("HX-Request") && !is("HX-History-Restore-Request") && !is("HX-Boosted") {
+        let is_htmx = is("HX-Request") && !is("HX-History-Restore-Request") && !is("HX-Boosted");
+        // A stream that is refused must neither be led to the login nor ask for a password.
+        if is_htmx || accept == "text/event-stream" {
             Self::Fragment
         } else if accept.contains("application/json") && !accept.contains("text/html") {
             Self::Json
@@ -81,6 +83,8 @@ pub(super) struct Ui {
     pub(super) now: Timestamp,
     pub(super) has_default_password: bool,
     pub(super) wants: Wants,
+    /// Up to where the page holds what happened.
+    pub(super) seen: i64,
     section: String,
 }
 
@@ -89,6 +93,8 @@ impl FromRequestParts<AppState> for Ui {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let wants = Wants::of(&parts.headers);
+        // Before anything is read: what happens meanwhile is rather told once too often.
+        let seen = state.live.seen();
         let section = parts.uri.path().split('/').nth(1).unwrap_or_default().to_owned();
         let user = parts.extensions.get::<CurrentUser>().cloned();
         let flash = match parts.extensions.get::<Session>() {
@@ -102,6 +108,7 @@ impl FromRequestParts<AppState> for Ui {
             now: state.clock.now(),
             has_default_password: state.login.is_default,
             wants,
+            seen,
             section,
         })
     }
@@ -174,6 +181,7 @@ impl Ui {
             now,
             has_default_password: false,
             wants: Wants::Page,
+            seen: 0,
             section: "models".to_owned(),
         }
     }

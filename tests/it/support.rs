@@ -11,6 +11,7 @@ use patchbay::clients::litellm;
 use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;
 use patchbay::sandbox::{self, Database, Generation, World};
+use patchbay::services::live::Live;
 use patchbay::services::switcher::{self, Switcher};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use scraper::{Html, Selector};
@@ -103,11 +104,17 @@ pub(crate) struct TestApp {
     guards: Vec<DropGuard>,
     /// The dashboard's switcher, whose background work tests do by hand.
     switcher: Option<Switcher>,
+    /// The dashboard's stream of events.
+    live: Option<Live>,
 }
 
 impl TestApp {
     pub(crate) fn switcher(&self) -> &Switcher {
         self.switcher.as_ref().unwrap()
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        self.live.as_ref().unwrap()
     }
 
     /// Where the agent is, for a control message from elsewhere.
@@ -176,6 +183,7 @@ impl TestApp {
             timeouts,
             guards,
             switcher: None,
+            live: None,
         };
         app.start_dashboard().await;
         app
@@ -186,6 +194,7 @@ impl TestApp {
         let (address, guard) = spawn(app.router.clone()).await;
         self.guards.push(guard);
         self.switcher = Some(app.switcher().clone());
+        self.live = Some(app.live().clone());
         self.base = format!("http://{address}{}", self.config.base_path);
     }
 

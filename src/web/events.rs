@@ -1,0 +1,109 @@
+//! `GET /events`: what happens, as it happens.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use tower_sessions::session::Id;
+use tower_sessions::{Session, SessionStore as _};
+
+use crate::services::live::{Listener, Listening};
+use crate::store::Sessions;
+use crate::web::auth::CurrentUser;
+use crate::web::errors::Problem;
+use crate::web::paths::route;
+use crate::web::routes::{Routes, VIEWER};
+use crate::web::state::AppState;
+
+/// How often a stream looks whether its session is still there, and says that it is.
+const LOOK: Duration = Duration::from_secs(4);
+
+/// A comment: nothing on the way closes the connection as an idle one, and one that broke is found.
+const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
+
+pub(super) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::EVENTS, events)
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// The page that is looked at.
+    #[serde(default)]
+    page: String,
+    /// The last event of the page, where the browser does not know of an earlier connection.
+    last: Option<i64>,
+}
+
+async fn events(
+    State(state): State<AppState>,
+    Extension(user): Extension<CurrentUser>,
+    session: Option<Extension<Session>>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    if !["text/event-stream", "*/*"].contains(&accept) || headers.contains_key("hx-request") {
+        return Err(Problem {
+            status: StatusCode::NOT_ACCEPTABLE,
+            title: "A stream, no page".to_owned(),
+            detail: "This address answers with events for as long as someone listens.".to_owned(),
+            advice: "Ask for text/event-stream.".to_owned(),
+        });
+    }
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let session = session.and_then(|session| session.id());
+    let listener = Listener {
+        name: user.name,
+        session: session.map(|id| id.to_string()),
+        page: asked.page,
+        last: last.or(asked.last),
+    };
+    let listening = state.live.listen(&listener).map_err(|full| Problem {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        title: "Too many listeners".to_owned(),
+        detail: full.to_string(),
+        advice: "Close some of the dashboard's windows.".to_owned(),
+    })?;
+    let watched = session.map(|id| (id, state.store.sessions()));
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        // nginx would gather the events otherwise.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(pieces(listening, watched))).into_response())
+}
+
+/// The stream ends with the session, which may be ended elsewhere.
+fn pieces(
+    listening: Listening,
+    watched: Option<(Id, Sessions)>,
+) -> impl stream::Stream<Item = Result<Bytes, Infallible>> {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    looks.reset();
+    stream::unfold((listening, looks, watched), |(mut listening, mut looks, watched)| async move {
+        let piece = tokio::select! {
+            piece = listening.next() => piece?,
+            _ = looks.tick() => {
+                if !is_there(watched.as_ref()).await {
+                    return None;
+                }
+                HEARTBEAT
+            }
+        };
+        Some((Ok(piece), (listening, looks, watched)))
+    })
+}
+
+async fn is_there(watched: Option<&(Id, Sessions)>) -> bool {
+    let Some((id, sessions)) = watched else { return true };
+    // A database that fails says nothing of the session.
+    !matches!(sessions.load(id).await, Ok(None))
+}

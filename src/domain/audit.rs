@@ -33,8 +33,12 @@ pub enum Action {
     Swap,
     /// Asked a message in a context.
     Ask,
+    /// Asked one message of several models.
+    Compare,
     /// Found that someone else changed a context.
     Drift,
+    /// Looked whether an agent's model is per context or agent-wide.
+    AgentScope,
     /// Labelled, pinned, kept or released a context.
     ContextDescribe,
     /// Forgot a context.
@@ -84,7 +88,9 @@ impl Action {
             Self::Logout => "logout",
             Self::Swap => "swap",
             Self::Ask => "ask",
+            Self::Compare => "compare",
             Self::Drift => "drift",
+            Self::AgentScope => "agent.scope",
             Self::ContextDescribe => "context.describe",
             Self::ContextForget => "context.forget",
             Self::KeyRelax => "key.relax",

@@ -43,6 +43,23 @@ impl ContextId {
     }
 }
 
+/// How the id of a throw-away context begins.
+const THROW_AWAY: &str = "patchbay.";
+
+impl ContextId {
+    /// An id that no conversation has, for a look that is over at once: such contexts are in no list.
+    #[must_use]
+    pub fn throw_away(random: u128) -> Self {
+        Self(format!("{THROW_AWAY}{random:032x}"))
+    }
+
+    /// Whether it was made so.
+    #[must_use]
+    pub fn is_throw_away(&self) -> bool {
+        self.0.starts_with(THROW_AWAY)
+    }
+}
+
 impl FromStr for ContextId {
     type Err = ContextIdError;
 
@@ -118,6 +135,19 @@ pub struct KnownContext {
     pub last_actor: Option<String>,
     /// When that swap was asked for.
     pub last_swap_at: Option<Timestamp>,
+    /// When that swap ended.
+    pub last_swap_end: Option<Timestamp>,
+    /// The model that gave the last answer that was asked for here, by the agent's word.
+    pub served: Option<Served>,
+}
+
+/// A model that answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Served {
+    /// Its name.
+    pub model: String,
+    /// When it was asked.
+    pub at: Timestamp,
 }
 
 impl KnownContext {
@@ -138,7 +168,18 @@ impl KnownContext {
             last_outcome: None,
             last_actor: None,
             last_swap_at: None,
+            last_swap_end: None,
+            served: None,
         }
+    }
+
+    /// The last answer, where another model gave it than the one that was selected before it was asked for. An
+    /// older answer says nothing.
+    #[must_use]
+    pub fn served_otherwise(&self) -> Option<&Served> {
+        let (selected, served) = (self.selected.as_ref()?, self.served.as_ref()?);
+        let is_later = self.last_swap_end.is_some_and(|end| served.at >= end);
+        (is_later && !selected.is_called(&served.model)).then_some(served)
     }
 
     /// Whether someone else than Patchbay changed it: what was read last is not what was selected.
@@ -174,6 +215,21 @@ pub const MAX_LABEL_CHARS: usize = 80;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_counts_against_the_selection_only_if_it_came_after_it() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let mut known = KnownContext::unread("a".parse().unwrap(), "c".parse().unwrap());
+        known.served = Some(Served { model: "openai/gpt-5".to_owned(), at: at(100) });
+        assert_eq!(known.served_otherwise(), None, "nothing was selected");
+        known.selected = Some(AgentConfig::new(Some("openai"), "gpt-5-mini", None));
+        known.last_swap_end = Some(at(101));
+        assert_eq!(known.served_otherwise(), None, "it is older");
+        known.last_swap_end = Some(at(99));
+        assert_eq!(known.served_otherwise(), known.served.as_ref());
+        known.selected = Some(AgentConfig::new(Some("openai"), "gpt-5", None));
+        assert_eq!(known.served_otherwise(), None, "it is the one");
+    }
 
     #[test]
     fn ids_are_limited_to_what_every_layer_carries_unchanged() {

@@ -159,6 +159,16 @@ impl AgentConfig {
         (&self.provider, &self.model) == (&whole.provider, &whole.model)
     }
 
+    /// Whether a log or an answer that names `told` means this model. Agents and proxies leave the provider out,
+    /// or put their own before it: what may be the same is not called another.
+    #[must_use]
+    pub fn is_called(&self, told: &str) -> bool {
+        let ends_with = |whole: &str, end: &str| {
+            whole.strip_suffix(end).is_some_and(|start| start.is_empty() || start.ends_with('/'))
+        };
+        ends_with(&self.spec_text(), told) || ends_with(told, &self.model)
+    }
+
     /// Reads the reply to `[HOTSWAP:GET_CONFIG]`: a heading, a rule, three fields, a rule. The last field,
     /// the prompt, may run over several lines.
     #[must_use]
@@ -345,6 +355,17 @@ mod tests {
             AgentConfig::parse(&config_reply("anthropic/claude", "openrouter", "two\nlines")).unwrap();
         assert!(routed.is_on(&spec("openrouter/anthropic/claude")));
         assert_eq!(routed.prompt.as_deref(), Some("two\nlines"));
+    }
+
+    #[test]
+    fn a_model_is_known_by_its_shorter_and_longer_names() {
+        let config = AgentConfig::new(Some("openrouter"), "anthropic/claude", None);
+        for same in ["openrouter/anthropic/claude", "anthropic/claude", "claude", "azure/anthropic/claude"] {
+            assert!(config.is_called(same), "{same}");
+        }
+        for other in ["", "openai/gpt-5", "openrouter/anthropic/claude-2", "aude"] {
+            assert!(!config.is_called(other), "{other}");
+        }
     }
 
     #[test]

@@ -196,6 +196,8 @@ pub enum StepKind {
     Prompt,
     /// What the context is on after.
     ReadBack,
+    /// Whether other contexts have changed along, where nobody knew yet.
+    Scope,
     /// A message, answered by the new model.
     Prove,
     /// The former model and prompt, put back.
@@ -213,6 +215,7 @@ impl StepKind {
             Self::Model => "Switch the model",
             Self::Prompt => "Switch the prompt",
             Self::ReadBack => "Read back",
+            Self::Scope => "Find the scope",
             Self::Prove => "Ask",
             Self::RollBack => "Put back",
         }

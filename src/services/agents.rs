@@ -1,16 +1,17 @@
 //! The agents of the settings: their clients, their cards, and what was found out about them.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, Url};
 
 use crate::clients::ClientError;
-use crate::clients::a2a;
+use crate::clients::a2a::{self, AgentError};
 use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
 use crate::domain::clock::Clock;
+use crate::domain::context::ContextId;
 use crate::services::snapshot::{Snapshot, View};
 use crate::store::{Store, StoreError};
 
@@ -31,6 +32,8 @@ pub struct KnownAgent {
     /// Its client.
     pub client: a2a::Agent,
     card: Snapshot<AgentCard, ClientError>,
+    /// The contexts that it lists; none in it where it cannot.
+    contexts: Snapshot<Option<BTreeSet<ContextId>>, AgentError>,
     /// The scope that is in the database already.
     noted_scope: Mutex<Option<Scope>>,
 }
@@ -48,6 +51,26 @@ pub struct AgentView {
     pub dialect: Option<Dialect>,
     /// Whether a swap is for one context or for all, once that was seen.
     pub scope: Option<Scope>,
+    /// When that was seen; none where the card alone says so.
+    pub scope_seen: Option<Timestamp>,
+}
+
+impl KnownAgent {
+    /// The contexts that the agent lists, from a copy; none where it cannot list them, or not now.
+    pub async fn contexts(&self) -> Option<BTreeSet<ContextId>> {
+        let mut listed = self.contexts.get_soon().await.value.as_deref().cloned().flatten()?;
+        listed.retain(|context| !context.is_throw_away());
+        Some(listed)
+    }
+
+    fn noted_scope(&self) -> MutexGuard<'_, Option<Scope>> {
+        self.noted_scope.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an answer has shown the scope since Patchbay was started.
+    pub(super) fn has_shown_scope(&self) -> bool {
+        self.noted_scope().is_some()
+    }
 }
 
 impl Agents {
@@ -62,7 +85,7 @@ impl Agents {
     ) -> Self {
         let known = |(name, url): &(AgentName, Url)| {
             let client = a2a::Agent::new(http.clone(), url.clone());
-            let for_card = client.clone();
+            let (for_card, for_list) = (client.clone(), client.clone());
             let card = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
                 let client = for_card.clone();
                 async move {
@@ -70,7 +93,12 @@ impl Agents {
                     card.unwrap_or(Err(ClientError::Timeout { server: "the agent", after: limit }))
                 }
             });
-            (name.clone(), KnownAgent { name: name.clone(), client, card, noted_scope: Mutex::default() })
+            let contexts = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
+                let client = for_list.clone();
+                async move { client.list_contexts().await }
+            });
+            let name = name.clone();
+            (name.clone(), KnownAgent { name, client, card, contexts, noted_scope: Mutex::default() })
         };
         Self { by_name: Arc::new(agents.iter().map(known).collect()), store }
     }
@@ -95,19 +123,21 @@ impl Agents {
     pub async fn view(&self, agent: &KnownAgent) -> Result<AgentView, StoreError> {
         let card = agent.card.get().await;
         let announced = card.value.as_ref().and_then(|card| card.scope);
+        let (seen, scope_seen) = self.store.scope(&agent.name).await?.unzip();
         Ok(AgentView {
             name: agent.name.clone(),
             address: agent.client.address(),
             dialect: agent.client.dialect(),
             // What was seen counts more than what was announced.
-            scope: self.store.scope(&agent.name).await?.or(announced),
+            scope: seen.or(announced),
+            scope_seen,
             card,
         })
     }
 
     /// Remembers what an answer showed of an agent's scope; written only where it is news.
     pub async fn note_scope(&self, agent: &KnownAgent, scope: Scope) {
-        let before = agent.noted_scope.lock().unwrap_or_else(PoisonError::into_inner).replace(scope);
+        let before = agent.noted_scope().replace(scope);
         if before == Some(scope) {
             return;
         }
@@ -115,5 +145,11 @@ impl Agents {
         if let Err(error) = self.store.note_scope(&agent.name, scope).await {
             tracing::warn!(%error, agent = %agent.name, "the agent's scope was not remembered");
         }
+    }
+
+    /// Remembers a scope that was looked for, and when.
+    pub(super) async fn confirm_scope(&self, agent: &KnownAgent, scope: Scope) -> Result<(), StoreError> {
+        *agent.noted_scope() = Some(scope);
+        self.store.note_scope(&agent.name, scope).await
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::control::{AgentConfig, Answer};
 use crate::domain::redact;
 use crate::domain::swap::Proof;
 use crate::domain::words::sentence;
-use crate::services::agents::Agents;
+use crate::services::agents::{Agents, KnownAgent};
 use crate::store::{Store, StoreError};
 
 /// Longest answer that is kept, in characters.
@@ -166,12 +166,16 @@ impl Parts {
     async fn carry_out(&self, progress: &watch::Sender<AskProgress>, actor: &Actor) {
         let mut ask = progress.borrow().ask.clone();
         let started = Instant::now();
-        let answer = self.listen(&ask, progress).await;
+        // The agent was there when the question began, and the settings do not change.
+        let Some(agent) = self.agents.get(&ask.agent) else { return };
+        let told = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
+        let (context, message) = (&ask.context, &ask.proof.message);
+        let answer = listen(&self.agents, agent, context, message, self.timeout, told).await;
         ask.proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         // What came before a failure is shown as well.
         ask.proof.answer = progress.borrow().ask.proof.answer.clone();
         let state = match answer {
-            Ok(answer) => fill(&mut ask, answer),
+            Ok(answer) => fill(&mut ask.proof, answer),
             Err(error) => {
                 ask.problem = Some(sentence(&error));
                 None
@@ -182,28 +186,6 @@ impl Parts {
         }
         self.progress().remove(&ask.id);
         progress.send_replace(AskProgress { ask, is_done: true });
-    }
-
-    async fn listen(&self, ask: &Ask, progress: &watch::Sender<AskProgress>) -> Result<Answer, AgentError> {
-        let (news, mut heard) = watch::channel(String::new());
-        // The agent was there when the question began, and the settings do not change.
-        let Some(agent) = self.agents.get(&ask.agent) else { return Ok(Answer::default()) };
-        let asking = agent.client.ask(&ask.context, &ask.proof.message, self.timeout, &news);
-        tokio::pin!(asking);
-        loop {
-            tokio::select! {
-                answer = &mut asking => {
-                    if let Ok(Answer { scope: Some(scope), .. }) = &answer {
-                        self.agents.note_scope(agent, *scope).await;
-                    }
-                    return answer;
-                }
-                Ok(()) = heard.changed() => {
-                    let text = clean(&heard.borrow_and_update());
-                    progress.send_modify(|progress| progress.ask.proof.answer = text);
-                }
-            }
-        }
     }
 
     async fn write(&self, ask: &Ask, state: Option<&AgentConfig>, actor: &Actor) -> Result<(), StoreError> {
@@ -220,12 +202,37 @@ impl Parts {
     }
 }
 
+/// Asks, tells what has come of the answer, and remembers what it shows of the agent's scope.
+pub(super) async fn listen(
+    agents: &Agents,
+    agent: &KnownAgent,
+    context: &ContextId,
+    message: &str,
+    timeout: Duration,
+    mut told: impl FnMut(String),
+) -> Result<Answer, AgentError> {
+    let (news, mut heard) = watch::channel(String::new());
+    let asking = agent.client.ask(context, message, timeout, &news);
+    tokio::pin!(asking);
+    loop {
+        tokio::select! {
+            answer = &mut asking => {
+                if let Ok(Answer { scope: Some(scope), .. }) = &answer {
+                    agents.note_scope(agent, *scope).await;
+                }
+                return answer;
+            }
+            Ok(()) = heard.changed() => told(clean(&heard.borrow_and_update())),
+        }
+    }
+}
+
 /// Takes an answer over; returns what the agent's state says after it.
-fn fill(ask: &mut Ask, answer: Answer) -> Option<AgentConfig> {
-    ask.proof.answer = clean(&answer.text);
-    ask.proof.tokens = answer.tokens;
+pub(super) fn fill(proof: &mut Proof, answer: Answer) -> Option<AgentConfig> {
+    proof.answer = clean(&answer.text);
+    proof.tokens = answer.tokens;
     let state = answer.state.filter(|_| answer.from_model);
-    ask.proof.served = answer.served.or_else(|| state.as_ref().map(AgentConfig::spec_text));
+    proof.served = answer.served.or_else(|| state.as_ref().map(AgentConfig::spec_text));
     state
 }
 

@@ -100,6 +100,12 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
         self.peek()
     }
 
+    /// The copy, for which a page waits a little even where there is none yet.
+    pub async fn get_soon(&self) -> View<T, E> {
+        let _ = tokio::time::timeout(PATIENCE, self.get()).await;
+        self.peek()
+    }
+
     /// The copy as it is.
     #[must_use]
     pub fn peek(&self) -> View<T, E> {

@@ -1,7 +1,10 @@
 //! Swaps: checked before, read back after, proven by an answer, undone where they fail, written down.
 
+mod compare;
 mod drift;
 mod run;
+mod scope;
+mod served;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,8 +16,14 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::compare::Comparisons;
+pub use self::compare::{Column, CompareError, CompareRequest, Comparison, MODELS, why_not};
 use self::run::Run;
+pub use self::scope::ScopeFound;
+use self::served::Log;
+pub use self::served::{Evidence, Standing};
 use crate::clients::ClientError;
+use crate::clients::a2a::AgentError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::{Action, Actor, NewEntry};
@@ -71,6 +80,9 @@ struct Parts {
     agent_key: Option<SecretString>,
     /// The agent's own key as the proxy knew it a moment ago, for pages.
     agent_key_copy: Snapshot<Option<VirtualKey>, ClientError>,
+    /// The answered calls of that key, the newest first.
+    log: Log,
+    comparisons: Comparisons,
     store: Store,
     clock: Clock,
     timeouts: Timeouts,
@@ -127,10 +139,15 @@ pub enum ReadError {
     UnknownAgent(AgentName),
     /// The agent failed.
     #[error(transparent)]
-    Agent(#[from] crate::clients::a2a::AgentError),
+    Agent(#[from] AgentError),
     /// It answered something else than a configuration.
     #[error("the agent does not answer control messages: it took the question for chat")]
     NotSwitchable,
+    /// A look for the scope changed something, and it could not be put back.
+    #[error(
+        "a prompt that was set for a look could not be taken back: read the agent's contexts, and put them back by hand"
+    )]
+    NotPutBack,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -159,7 +176,10 @@ impl Switcher {
                 }
             }
         });
+        let log = Self::log_of(proxy.clone(), agent_key.as_ref().map(KeyHash::of), &clock);
         let parts = Parts {
+            log,
+            comparisons: Comparisons::default(),
             agents,
             registry,
             proxy,
@@ -235,8 +255,7 @@ impl Switcher {
         context: &ContextId,
     ) -> Result<AgentConfig, ReadError> {
         let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
-        let (reply, _) = self.parts.control(known, context, &ControlMessage::GetConfig).await?;
-        let Reply::Config(config) = reply else { return Err(ReadError::NotSwitchable) };
+        let config = self.parts.config(known, context).await?;
         self.parts.store.note_config(agent, context, &config).await?;
         Ok(config)
     }
@@ -323,24 +342,30 @@ impl Parts {
         progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost });
     }
 
-    /// Sends a control message and reads the reply. The configuration beside it is what the agent's own state
-    /// says after the reply.
+    /// Sends a control message and reads the reply.
     async fn control(
         &self,
         agent: &KnownAgent,
         context: &ContextId,
         message: &ControlMessage,
-    ) -> Result<(Reply, Option<AgentConfig>), crate::clients::a2a::AgentError> {
+    ) -> Result<Reply, AgentError> {
         let answer = agent.client.send(context, &message.to_text(), self.timeouts.control).await?;
         if let Some(scope) = answer.scope {
             self.agents.note_scope(agent, scope).await;
         }
-        let reply = match (message.read_reply(&answer), &answer.state) {
+        Ok(match (message.read_reply(&answer), answer.state) {
             // The state holds the prompt as it is; the text may break it into lines.
-            (Reply::Config(_), Some(state)) => Reply::Config(state.clone()),
+            (Reply::Config(_), Some(state)) => Reply::Config(state),
             (reply, _) => reply,
-        };
-        Ok((reply, answer.state))
+        })
+    }
+
+    /// The same for a configuration alone.
+    async fn config(&self, agent: &KnownAgent, context: &ContextId) -> Result<AgentConfig, ReadError> {
+        match self.control(agent, context, &ControlMessage::GetConfig).await? {
+            Reply::Config(config) => Ok(config),
+            _ => Err(ReadError::NotSwitchable),
+        }
     }
 }
 

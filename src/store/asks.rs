@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, json, time, word};
+use super::{Store, StoreError, contexts, json, time, word};
 use crate::domain::agent::AgentName;
 use crate::domain::context::{Ask, ContextId};
 
@@ -36,6 +36,10 @@ impl Store {
         .bind(i64::from(KEPT))
         .execute(&mut *tx)
         .await?;
+        if let (None, Some(model)) = (&ask.problem, &ask.proof.served) {
+            let at = ask.at.as_millisecond();
+            contexts::note_served(&mut tx, &ask.agent, &ask.context, model, at).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

@@ -7,11 +7,11 @@ use sqlx::any::AnyRow;
 
 use super::{Store, StoreError, flag, json, plain, time, word};
 use crate::domain::agent::{AgentName, Scope};
-use crate::domain::context::{ContextId, KnownContext};
+use crate::domain::context::{ContextId, KnownContext, Served};
 use crate::domain::control::AgentConfig;
 use crate::domain::swap::{Outcome, Swap};
 
-const SELECT: &str = "select c.*, s.outcome, s.actor, s.started_at, r.due_at \
+const SELECT: &str = "select c.*, s.outcome, s.actor, s.started_at, s.finished_at, r.due_at \
                       from contexts c left join swaps s on s.id = c.last_swap \
                       left join reverts r on r.agent = c.agent and r.context = c.context";
 
@@ -134,14 +134,13 @@ impl Store {
         Ok(())
     }
 
-    /// The scope found out for an agent.
-    pub async fn scope(&self, agent: &AgentName) -> Result<Option<Scope>, StoreError> {
-        let row = sqlx::query("select scope from agents where name = $1")
+    /// The scope found out for an agent, and when.
+    pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>, StoreError> {
+        let row = sqlx::query("select scope, seen_at from agents where name = $1 and scope is not null")
             .bind(agent.as_str())
             .fetch_optional(self.pool()?)
             .await?;
-        let text: Option<String> = row.map(|row| row.try_get(0)).transpose()?.flatten();
-        text.map(|text| word("scope", &text)).transpose()
+        row.map(|row| Ok((word("scope", &row.try_get::<String, _>(0)?)?, time(row.try_get(1)?)?))).transpose()
     }
 
     /// Notes the scope found out for an agent.
@@ -187,6 +186,9 @@ pub(super) async fn note_swap(
     .bind(&selected)
     .execute(&mut *tx)
     .await?;
+    if let Some(model) = swap.proof.as_ref().and_then(|proof| proof.served.as_deref()) {
+        note_served(tx, &swap.agent, &swap.context, model, now).await?;
+    }
     if let (true, Some(after)) = (is_agent_wide, &selected) {
         // One model for all: the others are where this one is, and nobody selected that for them.
         sqlx::query(
@@ -199,6 +201,24 @@ pub(super) async fn note_swap(
         .execute(&mut *tx)
         .await?;
     }
+    Ok(())
+}
+
+/// Notes the model of an answer that was asked for `at`.
+pub(super) async fn note_served(
+    tx: &mut AnyConnection,
+    agent: &AgentName,
+    context: &ContextId,
+    model: &str,
+    at: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("update contexts set served = $3, served_at = $4 where agent = $1 and context = $2")
+        .bind(agent.as_str())
+        .bind(context.as_str())
+        .bind(model)
+        .bind(at)
+        .execute(&mut *tx)
+        .await?;
     Ok(())
 }
 
@@ -224,5 +244,10 @@ fn read(row: &AnyRow) -> Result<KnownContext, StoreError> {
         last_outcome: text("outcome")?.map(|outcome| word("outcome", &outcome)).transpose()?,
         last_actor: text("actor")?,
         last_swap_at: at("started_at")?,
+        last_swap_end: at("finished_at")?,
+        served: match (text("served")?, at("served_at")?) {
+            (Some(model), Some(at)) => Some(Served { model, at }),
+            _ => None,
+        },
     })
 }

@@ -158,6 +158,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (2, "keys", both!("0002_keys")),
         (3, "contexts", both!("0003_contexts")),
         (4, "deployments", both!("0004_deployments")),
+        (5, "served", both!("0005_served")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
+use crate::domain::context::ContextIdError;
 use crate::domain::model::ModelSpec;
 use crate::domain::role::Role;
 use crate::domain::swap::Swap;
@@ -75,6 +76,23 @@ impl Problem {
             Some(before) => format!("The former model {} or its prompt cannot be sent.", before.spec_text()),
         };
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This swap cannot be undone", detail, "Switch by hand.")
+    }
+
+    /// An agent on which a swap is one for all conversations, or may be.
+    pub(super) fn not_per_context(why: &str) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(
+            status,
+            "Not on this agent",
+            why,
+            "Choose an agent whose contexts have models of their own.",
+        )
+    }
+
+    /// A text that is no context id.
+    pub(super) fn bad_context(error: ContextIdError) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "No context id", error.to_string(), "Go back, and correct it.")
     }
 
     /// A label that is too long.
@@ -247,6 +265,12 @@ impl From<ReadError> for Problem {
                 "The agent cannot be switched",
                 sentence(&error),
                 "Use an agent that understands [HOTSWAP:…] control messages.",
+            ),
+            ReadError::NotPutBack => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "Not put back",
+                sentence(&error),
+                "Look at the agent's contexts.",
             ),
             ReadError::Store(error) => error.into(),
         }

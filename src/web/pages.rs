@@ -2,6 +2,7 @@
 
 pub(super) mod agents;
 pub(super) mod audit;
+pub(super) mod compare;
 pub(super) mod contexts;
 pub(super) mod keys;
 pub(super) mod login;

@@ -84,6 +84,12 @@ pub mod route {
     pub const KEY_RELAX: &str = "/keys/{hash}/relax";
     /// The switcher.
     pub const SWITCH: &str = "/switch";
+    /// One message to several models.
+    pub const COMPARE: &str = "/compare";
+    /// One comparison.
+    pub const COMPARISON: &str = "/compare/{id}";
+    /// A comparison as it goes on.
+    pub const COMPARE_EVENTS: &str = "/compare/{id}/events";
     /// The contexts.
     pub const CONTEXTS: &str = "/contexts";
     /// One context.
@@ -110,6 +116,10 @@ pub mod route {
     pub const AGENTS: &str = "/agents";
     /// One agent.
     pub const AGENT: &str = "/agents/{name}";
+    /// Looks whether an agent's model is per context or agent-wide.
+    pub const AGENT_SCOPE: &str = "/agents/{name}/scope";
+    /// Adopts a context of an agent by its id.
+    pub const AGENT_ADOPT: &str = "/agents/{name}/adopt";
     /// The audit.
     pub const AUDIT: &str = "/audit";
     /// What happens, as it happens.
@@ -351,6 +361,30 @@ impl Paths {
         format!("{}#receipt", with_query(self.switch(), query))
     }
 
+    /// One message to several models.
+    #[must_use]
+    pub fn compare(&self) -> String {
+        self.at(route::COMPARE)
+    }
+
+    /// The same, to find the model for a conversation.
+    #[must_use]
+    pub fn compare_for(&self, agent: &AgentName, context: &ContextId) -> String {
+        with_query(self.compare(), [("agent", agent.as_str()), ("context", context.as_str())])
+    }
+
+    /// One comparison.
+    #[must_use]
+    pub fn comparison(&self, id: &str) -> String {
+        self.fill(route::COMPARISON, &[("id", id)])
+    }
+
+    /// A comparison as it goes on.
+    #[must_use]
+    pub fn comparison_events(&self, id: &str) -> String {
+        self.fill(route::COMPARE_EVENTS, &[("id", id)])
+    }
+
     /// The contexts.
     #[must_use]
     pub fn contexts(&self) -> String {
@@ -425,6 +459,18 @@ impl Paths {
     #[must_use]
     pub fn agent(&self, name: &AgentName) -> String {
         self.fill(route::AGENT, &[("name", name.as_str())])
+    }
+
+    /// Looks whether an agent's model is per context or agent-wide.
+    #[must_use]
+    pub fn agent_scope(&self, name: &AgentName) -> String {
+        self.fill(route::AGENT_SCOPE, &[("name", name.as_str())])
+    }
+
+    /// Adopts a context of an agent by its id.
+    #[must_use]
+    pub fn agent_adopt(&self, name: &AgentName) -> String {
+        self.fill(route::AGENT_ADOPT, &[("name", name.as_str())])
     }
 
     /// The audit.

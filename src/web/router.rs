@@ -63,6 +63,7 @@ fn routes() -> Routes {
         .merge(pages::models::routes())
         .merge(pages::keys::routes())
         .merge(pages::switch::routes())
+        .merge(pages::compare::routes())
         .merge(pages::contexts::routes())
         .merge(pages::agents::routes())
         .merge(pages::audit::routes())

@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod asks;
+mod compare;
 mod contexts;
 mod drift;
+mod faults;
+mod killed;
 mod live;
+mod scope;
+mod served;
 mod wide;
 
 use std::sync::Arc;

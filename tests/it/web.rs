@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod events;
-mod fakes;
+pub(crate) mod fakes;
 mod faults;
 mod history;
 mod keys;

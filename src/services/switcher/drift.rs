@@ -11,7 +11,7 @@ use super::{Parts, ReadError, Switcher};
 use crate::domain::agent::Scope;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::KnownContext;
-use crate::domain::control::{AgentConfig, ControlMessage, Reply};
+use crate::domain::control::AgentConfig;
 use crate::domain::swap::{Swap, SwapRequest};
 
 /// How often the background looks whether something is to be done.
@@ -178,12 +178,8 @@ impl Parts {
         if self.store.last_swap(&swap.agent, None).await?.is_none_or(|last| last.id != swap.id) {
             return Ok(false);
         }
-        let (reply, _) = self.control(agent, &swap.context, &ControlMessage::GetConfig).await?;
-        let (Reply::Config(config), Some(known)) =
-            (reply, self.store.context(&swap.agent, &swap.context).await?)
-        else {
-            return Ok(false);
-        };
+        let config = self.config(agent, &swap.context).await?;
+        let Some(known) = self.store.context(&swap.agent, &swap.context).await? else { return Ok(false) };
         self.store.note_config(&swap.agent, &swap.context, &config).await?;
         let Some(selected) = known.selected.as_ref().filter(|selected| **selected != config) else {
             return Ok(true);

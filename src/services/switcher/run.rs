@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{Parts, Progress};
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
+use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
 use crate::domain::redact;
 use crate::domain::swap::{
@@ -19,9 +20,9 @@ use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::asks::MAX_ANSWER_CHARS;
 
 /// A swap that goes on no further.
-struct Stop {
+pub(super) struct Stop {
     fault: Fault,
-    detail: String,
+    pub(super) detail: String,
 }
 
 impl Stop {
@@ -29,7 +30,7 @@ impl Stop {
         Self { fault: Fault::Request, detail: detail.into() }
     }
 
-    fn upstream(detail: impl Into<String>) -> Self {
+    pub(super) fn upstream(detail: impl Into<String>) -> Self {
         Self { fault: Fault::Upstream, detail: detail.into() }
     }
 }
@@ -93,6 +94,8 @@ pub(super) struct Run<'a> {
     swap: Swap,
     /// Whether anything was sent that may have changed the agent.
     is_touched: bool,
+    /// A fresh context as it was before, where nobody knows yet whether it changes along.
+    elsewhere: Option<(ContextId, AgentConfig)>,
 }
 
 impl<'a> Run<'a> {
@@ -104,7 +107,7 @@ impl<'a> Run<'a> {
         progress: &'a watch::Sender<Progress>,
     ) -> Self {
         let swap = progress.borrow().swap.clone();
-        Self { parts, agent, view, request, progress, swap, is_touched: false }
+        Self { parts, agent, view, request, progress, swap, is_touched: false, elsewhere: None }
     }
 
     /// Runs all steps. The receipt says how it ended.
@@ -162,12 +165,13 @@ impl<'a> Run<'a> {
 
     async fn read_before(&mut self) -> Result<Seen, Stop> {
         match self.control(&ControlMessage::GetConfig).await? {
-            (Reply::Config(config), _) => {
+            Reply::Config(config) => {
                 let seen = Seen::done(format!("The context is on {}.", describe(&config)));
                 self.swap.before = Some(config);
+                self.elsewhere = self.parts.look_elsewhere(self.agent, self.view.scope).await;
                 Ok(seen)
             }
-            (Reply::Chat, _) => Err(not_switchable()),
+            Reply::Chat => Err(not_switchable()),
             _ => Ok(Seen::warning("The agent does not tell its configuration, so it could not be put back.")),
         }
     }
@@ -189,6 +193,7 @@ impl<'a> Run<'a> {
             Err(_) => Outcome::Failed,
         };
         self.note(StepKind::ReadBack, started, read.map(|(_, seen)| seen))?;
+        self.find_scope().await;
         let Some(message) = self.request.message.clone() else { return Ok(outcome) };
         let started = self.begin(StepKind::Prove);
         let proof = self.prove(&message, started).await;
@@ -201,16 +206,16 @@ impl<'a> Run<'a> {
         let started = self.begin(kind);
         let result = self.control(message).await;
         // A refusal in the agent's own words leaves it as it was; anything else may have changed it.
-        self.is_touched |= !matches!(&result, Ok((Reply::Refused(_), _)))
-            && !matches!(&result, Err(error) if error.is_refusal());
+        self.is_touched |=
+            !matches!(&result, Ok(Reply::Refused(_))) && !matches!(&result, Err(error) if error.is_refusal());
         let (said, seen) = match result {
-            Ok((Reply::Done, _)) => (Said::Yes, Ok(Seen::done("The agent says that it did."))),
-            Ok((Reply::Refused(reason), _)) => {
+            Ok(Reply::Done) => (Said::Yes, Ok(Seen::done("The agent says that it did."))),
+            Ok(Reply::Refused(reason)) => {
                 let detail = format!("The agent refused: {}", redact::error_text(&reason));
                 (Said::Unclear, Err(Stop::request(detail)))
             }
-            Ok((Reply::Chat, _)) => (Said::Unclear, Err(not_switchable())),
-            Ok((Reply::Config(_) | Reply::Unknown, _)) => (
+            Ok(Reply::Chat) => (Said::Unclear, Err(not_switchable())),
+            Ok(Reply::Config(_) | Reply::Unknown) => (
                 Said::Unclear,
                 Ok(Seen::warning("The agent's reply is no clear yes; the read-back decides.")),
             ),
@@ -234,8 +239,8 @@ impl<'a> Run<'a> {
             Said::Unclear => Err(stop),
         };
         let config = match self.control(&ControlMessage::GetConfig).await {
-            Ok((Reply::Config(config), _)) => config,
-            Ok((Reply::Chat, _)) => return unreadable(not_switchable()),
+            Ok(Reply::Config(config)) => config,
+            Ok(Reply::Chat) => return unreadable(not_switchable()),
             Ok(_) => return unreadable(Stop::upstream("The agent does not tell its configuration.")),
             Err(error) => return unreadable(error.into()),
         };
@@ -246,6 +251,19 @@ impl<'a> Run<'a> {
             Ok((Outcome::Verified, Seen::done(format!("The context is on {told}."))))
         } else {
             Err(Stop::upstream(format!("The context is on {told}, which is not what was asked for.")))
+        }
+    }
+
+    /// A swap shows whether other contexts change along. That it could not be told fails nothing.
+    async fn find_scope(&mut self) {
+        let (Some(elsewhere), Some(before), Some(after)) =
+            (self.elsewhere.take(), self.swap.before.clone(), self.swap.after.clone())
+        else {
+            return;
+        };
+        let started = self.begin(StepKind::Scope);
+        if let Some(found) = self.parts.look_again_elsewhere(self.agent, elsewhere, &before, &after).await {
+            let _ = self.note(StepKind::Scope, started, Ok(Seen::done(found.detail)));
         }
     }
 
@@ -318,12 +336,12 @@ impl<'a> Run<'a> {
             self.control(&message).await?;
         }
         match self.control(&ControlMessage::GetConfig).await? {
-            (Reply::Config(config), _) if config == before => {
+            Reply::Config(config) if config == before => {
                 let seen = Seen::done(format!("The context is back on {}.", describe(&config)));
                 self.swap.after = Some(config);
                 Ok(seen)
             }
-            (Reply::Config(config), _) => {
+            Reply::Config(config) => {
                 let detail =
                     format!("The context is now on {}, not on what it was before.", describe(&config));
                 self.swap.after = Some(config);
@@ -343,7 +361,7 @@ impl<'a> Run<'a> {
         if prompt.is_multiline() && !multiline { Err(cannot()) } else { Ok(Some(prompt)) }
     }
 
-    async fn control(&self, message: &ControlMessage) -> Result<(Reply, Option<AgentConfig>), AgentError> {
+    async fn control(&self, message: &ControlMessage) -> Result<Reply, AgentError> {
         self.parts.control(self.agent, &self.request.context, message).await
     }
 }

@@ -3,21 +3,27 @@
 use std::str::FromStr as _;
 
 use askama::Template;
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
-use serde::Serialize;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::Form;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tower_sessions::Session;
 
 use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
 use crate::domain::context::{ContextId, KnownContext};
-use crate::services::agents::AgentView;
+use crate::services::agents::{AgentView, KnownAgent};
+use crate::services::switcher::Evidence;
+use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::Page;
-use crate::web::routes::{Routes, VIEWER};
+use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::state::AppState;
-use crate::web::ui::Ui;
+use crate::web::ui::{Flash, Ui, Wants};
 
 const CONTEXTS: u32 = 500;
 
@@ -25,7 +31,11 @@ const CONTEXTS: u32 = 500;
 const LISTED: usize = 100;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::AGENTS, list).get(VIEWER, route::AGENT, show)
+    Routes::new()
+        .get(VIEWER, route::AGENTS, list)
+        .get(VIEWER, route::AGENT, show)
+        .post(OPERATOR, route::AGENT_SCOPE, scope)
+        .post(OPERATOR, route::AGENT_ADOPT, adopt)
 }
 
 /// An agent, as tables and cards show it.
@@ -38,6 +48,8 @@ pub(crate) struct AgentRow {
     pub(crate) trouble: Option<Trouble>,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) scope: Option<Scope>,
+    /// When that was seen; none where the card alone says so.
+    pub(crate) scope_seen: Option<Timestamp>,
 }
 
 impl AgentRow {
@@ -50,6 +62,7 @@ impl AgentRow {
             card_as_of: AsOf { at: view.card.at },
             card: view.card.value.as_deref().cloned(),
             scope: view.scope,
+            scope_seen: view.scope_seen,
         }
     }
 
@@ -60,7 +73,9 @@ impl AgentRow {
             Some(Scope::Agent) => {
                 "All contexts share one model and one prompt: a swap in one changes every other."
             }
-            None => "Not seen yet whether a swap is for one context or for all; the first answer shows it.",
+            None => {
+                "Not known yet whether a swap is for one context or for all: the first swap finds it out."
+            }
         }
     }
 
@@ -120,6 +135,8 @@ struct AgentData {
     contexts: Vec<KnownContext>,
     /// Contexts that the agent lists and that are not known here; none where it cannot list them.
     listed: Option<Vec<ContextId>>,
+    /// What the proxy's log of the agent's key says.
+    log: Option<Evidence>,
 }
 
 impl Page for AgentPage {
@@ -138,16 +155,65 @@ impl Page for AgentPage {
     }
 }
 
+fn named<'a>(state: &'a AppState, name: &str) -> Result<&'a KnownAgent, Problem> {
+    let known = AgentName::from_str(name).ok().and_then(|name| state.agents.get(&name));
+    known.ok_or_else(|| Problem::not_found("The agent"))
+}
+
 async fn show(State(state): State<AppState>, ui: Ui, Path(name): Path<String>) -> Result<Response, Problem> {
-    let known = AgentName::from_str(&name).ok().and_then(|name| state.agents.get(&name));
-    let known = known.ok_or_else(|| Problem::not_found("The agent"))?;
+    let known = named(&state, &name)?;
     let agent = AgentRow::of(state.agents.view(known).await?);
     let mut contexts = state.store.contexts(CONTEXTS).await?;
     contexts.retain(|context| context.agent == agent.name);
     // An agent that fails here is told of by its card already.
-    let listed = known.client.list_contexts().await.ok().flatten().map(|listed| {
+    let listed = known.contexts().await.map(|listed| {
         let is_new = |id: &ContextId| !contexts.iter().any(|known| known.context == *id);
         listed.into_iter().filter(is_new).take(LISTED).collect()
     });
-    Ok(AgentPage { ui, data: AgentData { agent, contexts, listed } }.respond(StatusCode::OK))
+    let log = state.switcher.evidence(&agent.name, agent.scope).await?;
+    Ok(AgentPage { ui, data: AgentData { agent, contexts, listed, log } }.respond(StatusCode::OK))
+}
+
+/// Looks, in throw-away contexts, whether a swap is for one context or for all.
+async fn scope(
+    State(state): State<AppState>,
+    ui: Ui,
+    session: Session,
+    ActorOf(actor): ActorOf,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let name = &named(&state, &name)?.name;
+    let found = state.switcher.check_scope(name, &actor).await?;
+    if ui.wants == Wants::Json {
+        return Ok(Json(found).into_response());
+    }
+    let told = match found.scope {
+        Some(Scope::Context) => "Swaps are per context.",
+        Some(Scope::Agent) => "Swaps are agent-wide.",
+        None => "It could not be told.",
+    };
+    Flash::set(&session, format!("{told} {}", found.detail)).await;
+    Ok(Redirect::to(&ui.paths.agent(name)).into_response())
+}
+
+#[derive(Deserialize)]
+struct AdoptForm {
+    #[serde(default)]
+    context: String,
+}
+
+/// Reads a context that someone knows by its id, which makes it known here.
+async fn adopt(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(name): Path<String>,
+    Form(form): Form<AdoptForm>,
+) -> Result<Response, Problem> {
+    let name = &named(&state, &name)?.name;
+    let context: ContextId = form.context.parse().map_err(Problem::bad_context)?;
+    let config = state.switcher.read_config(name, &context).await?;
+    Ok(match ui.wants {
+        Wants::Json => Json(config).into_response(),
+        _ => Redirect::to(&ui.paths.context(name, &context)).into_response(),
+    })
 }

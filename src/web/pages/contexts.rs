@@ -13,6 +13,7 @@ use crate::domain::agent::AgentName;
 use crate::domain::context::{Ask, ContextId, KnownContext};
 use crate::domain::swap::Swap;
 use crate::services::asks::AskProgress;
+use crate::services::switcher::Evidence;
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch;
@@ -99,6 +100,10 @@ struct ContextPage {
 struct ContextData {
     context: KnownContext,
     agent: Option<AgentRow>,
+    /// What the proxy's log of the agent's key says.
+    log: Option<Evidence>,
+    /// The last answer came from another model than the one selected before it.
+    is_served_otherwise: bool,
     swaps: Vec<Swap>,
     asks: Vec<Ask>,
     has_drifted: bool,
@@ -139,6 +144,17 @@ impl ContextPage {
         self.data.swaps.iter().find(is_it)
     }
 
+    /// The log has a call of the model that gave the last answer, in the time of that answer.
+    fn is_logged(&self) -> bool {
+        let Some(ask) = self.data.asks.last().filter(|ask| ask.problem.is_none()) else { return false };
+        let model = ask.proof.served.as_deref();
+        self.data
+            .log
+            .as_ref()
+            .zip(model)
+            .is_some_and(|(log, model)| log.has(model, ask.at, ask.proof.elapsed_ms))
+    }
+
     /// Whether the context can be put back to where a swap left it.
     fn can_restore(&self, swap: &Swap) -> bool {
         swap.outcome.is_success() && swap.after.is_some() && swap.after != self.data.context.config
@@ -169,13 +185,16 @@ async fn page(
         None => return Err(Problem::not_found("The context")),
     };
     let asks = state.asks.of(agent, context).await?;
+    let row = match state.agents.get(agent) {
+        Some(agent) => Some(AgentRow::of(state.agents.view(agent).await?)),
+        None => None,
+    };
     let data = ContextData {
         has_drifted: known.has_drifted(),
         swaps,
-        agent: match state.agents.get(agent) {
-            Some(agent) => Some(AgentRow::of(state.agents.view(agent).await?)),
-            None => None,
-        },
+        log: state.switcher.evidence(agent, row.as_ref().and_then(|row| row.scope)).await?,
+        agent: row,
+        is_served_otherwise: known.served_otherwise().is_some(),
         asks: asks.iter().map(|progress| progress.ask.clone()).collect(),
         context: known,
     };

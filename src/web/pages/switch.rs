@@ -318,13 +318,10 @@ async fn page(
         Running { step: progress.doing }
     });
     let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
-    let usable = all.iter().filter(|deployment| !deployment.blocked);
-    let mut models: Vec<String> =
-        usable.clone().filter_map(Deployment::spec).map(|spec| spec.to_string()).collect();
-    models.sort_unstable();
-    models.dedup();
+    let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
+    let models = model_names(all);
     Ok(SwitchPage {
-        unnamed: usable.filter(|deployment| deployment.spec().is_none()).count(),
+        unnamed: all.iter().filter(is_unnamed).count(),
         recent: state.store.contexts(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
         models_as_of: AsOf { at: registry.at },
@@ -335,6 +332,15 @@ async fn page(
         models,
         running,
     })
+}
+
+/// The names that can be sent to an agent.
+pub(crate) fn model_names(deployments: &[Deployment]) -> Vec<String> {
+    let usable = deployments.iter().filter(|deployment| !deployment.blocked);
+    let mut names: Vec<String> = usable.filter_map(Deployment::spec).map(|spec| spec.to_string()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// What the form shows as the last swap: of the context, or of any where one changes them all.

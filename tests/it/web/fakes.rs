@@ -1,13 +1,16 @@
 //! Proxies and agents that behave in ways the sandbox and the built-in agent never would.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::stream;
 use reqwest::{Client, redirect};
 use serde_json::{Value, json};
 use tokio_util::sync::DropGuard;
@@ -16,7 +19,7 @@ use crate::support::{client, spawn};
 
 /// How a fake server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     /// As it should.
     Good,
     /// It accepts, and never answers.
@@ -34,6 +37,26 @@ pub(super) enum Manner {
     FailedTask,
     /// A JSON-RPC error.
     RpcError,
+    /// It says ✅, and does nothing.
+    Deaf,
+    /// It answers, and the connection breaks in the middle of that.
+    Cut,
+    /// More than anybody takes.
+    Huge,
+    /// Bytes of another kind.
+    Image,
+    /// What ADK agents say of a message that ends after another one of the same context.
+    StaleSession,
+    /// A task in a state that nobody knows.
+    OddState,
+    /// Neither result nor error.
+    Neither,
+    /// Another model answers than the one that is selected.
+    Impostor,
+    /// There is no such address.
+    Missing,
+    /// The card asks for 1.0, which the agent does not speak.
+    NewCard,
 }
 
 /// What a broken server answers, whatever it was asked.
@@ -46,14 +69,21 @@ async fn broken(manner: Manner) -> Response {
         Manner::Garbage => {
             ([(header::CONTENT_TYPE, "application/json")], "{\"data\": [\u{1}").into_response()
         }
+        Manner::Huge => {
+            Body::from_stream(stream::repeat(Ok::<_, Infallible>(vec![b' '; 1 << 20]))).into_response()
+        }
+        Manner::Image => {
+            ([(header::CONTENT_TYPE, "image/png")], &b"\x89PNG\r\n\x1a\n\0\0"[..]).into_response()
+        }
+        Manner::Missing => StatusCode::NOT_FOUND.into_response(),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response(),
     }
 }
 
 /// Stands before the sandbox, and can be told to misbehave.
 #[derive(Clone)]
-pub(super) struct Front {
-    pub(super) url: String,
+pub(crate) struct Front {
+    pub(crate) url: String,
     inner: Arc<FrontInner>,
 }
 
@@ -65,7 +95,7 @@ struct FrontInner {
 }
 
 impl Front {
-    pub(super) async fn start(manner: Manner) -> Self {
+    pub(crate) async fn start(manner: Manner) -> Self {
         let inner = Arc::new(FrontInner {
             http: client(redirect::Policy::none()),
             target: Mutex::default(),
@@ -77,12 +107,17 @@ impl Front {
         Self { url: format!("http://{address}"), inner }
     }
 
-    pub(super) fn lead_to(&self, target: &str) {
+    pub(crate) fn lead_to(&self, target: &str) {
         target.clone_into(&mut self.inner.target.lock().unwrap());
     }
 
-    pub(super) fn set(&self, manner: Manner) {
+    pub(crate) fn set(&self, manner: Manner) {
         *self.inner.manner.lock().unwrap() = manner;
+    }
+
+    /// Takes no more connections.
+    pub(crate) fn stop(&self) {
+        drop(self.inner.guard.lock().unwrap().take());
     }
 }
 
@@ -112,8 +147,8 @@ async fn forward(
 
 /// An agent that writes down what reached it.
 #[derive(Clone)]
-pub(super) struct FakeAgent {
-    pub(super) url: String,
+pub(crate) struct FakeAgent {
+    pub(crate) url: String,
     inner: Arc<AgentInner>,
 }
 
@@ -121,15 +156,47 @@ struct AgentInner {
     manner: Mutex<Manner>,
     /// Only messages whose text begins so are answered in the manner; others as they should.
     only: Mutex<&'static str>,
+    /// The manner is good for one message.
+    is_once: Mutex<bool>,
+    /// How the card is served.
+    card_manner: Mutex<Manner>,
     card: Value,
-    model: Mutex<String>,
-    prompt: Mutex<Option<String>>,
+    /// One model and prompt for all contexts, as ADK agents have, or one for each.
+    is_wide: bool,
+    settings: Mutex<HashMap<String, Settings>>,
+    /// What happens when a text comes that begins so, before it is answered.
+    hook: Mutex<Option<(&'static str, Hook)>>,
     texts: Mutex<Vec<String>>,
     guard: Mutex<Option<DropGuard>>,
 }
 
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// What a control message changes.
+#[derive(Clone)]
+struct Settings {
+    model: String,
+    prompt: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { model: "openai/gpt-5-mini".to_owned(), prompt: None }
+    }
+}
+
 impl FakeAgent {
-    pub(super) async fn start(manner: Manner) -> Self {
+    /// An agent with one model for all its contexts, which it does not tell.
+    pub(crate) async fn start(manner: Manner) -> Self {
+        Self::of_scope(manner, true).await
+    }
+
+    /// An agent with a model for each context, which it does not tell.
+    pub(crate) async fn per_context(manner: Manner) -> Self {
+        Self::of_scope(manner, false).await
+    }
+
+    async fn of_scope(manner: Manner, is_wide: bool) -> Self {
         // As the public ADK agent: nothing of scope, nothing of prompts with line breaks.
         let card = json!({
             "name": "fake", "description": "", "version": "1", "url": "http://localhost:8000/a2a",
@@ -138,9 +205,12 @@ impl FakeAgent {
         let inner = Arc::new(AgentInner {
             manner: Mutex::new(manner),
             only: Mutex::new(""),
+            is_once: Mutex::default(),
+            card_manner: Mutex::new(Manner::Good),
             card,
-            model: Mutex::new("openai/gpt-5-mini".to_owned()),
-            prompt: Mutex::default(),
+            is_wide,
+            settings: Mutex::default(),
+            hook: Mutex::default(),
             texts: Mutex::default(),
             guard: Mutex::default(),
         });
@@ -153,60 +223,110 @@ impl FakeAgent {
         Self { url: format!("http://{address}/a2a"), inner }
     }
 
-    pub(super) fn set(&self, manner: Manner) {
+    pub(crate) fn set(&self, manner: Manner) {
         self.set_for("", manner);
     }
 
     /// Misbehaves for messages that begin with `only`.
-    pub(super) fn set_for(&self, only: &'static str, manner: Manner) {
+    pub(crate) fn set_for(&self, only: &'static str, manner: Manner) {
         *self.inner.manner.lock().unwrap() = manner;
         *self.inner.only.lock().unwrap() = only;
+        *self.inner.is_once.lock().unwrap() = false;
+    }
+
+    /// Misbehaves for the next message that begins so.
+    pub(crate) fn set_once(&self, only: &'static str, manner: Manner) {
+        self.set_for(only, manner);
+        *self.inner.is_once.lock().unwrap() = true;
+    }
+
+    /// Serves its card in another manner.
+    pub(crate) fn set_card(&self, manner: Manner) {
+        *self.inner.card_manner.lock().unwrap() = manner;
     }
 
     /// The texts that reached it, and forgets them.
-    pub(super) fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.inner.texts.lock().unwrap())
     }
 
     /// Whether a text that begins so has reached it.
-    pub(super) fn seen(&self, start: &str) -> bool {
+    pub(crate) fn seen(&self, start: &str) -> bool {
         self.inner.texts.lock().unwrap().iter().any(|text| text.starts_with(start))
     }
 
-    pub(super) fn model(&self) -> String {
-        self.inner.model.lock().unwrap().clone()
+    /// The model that a context is really on.
+    pub(crate) fn model_of(&self, context: &str) -> String {
+        self.inner.settings(context).model
+    }
+
+    /// The same of an agent-wide agent.
+    pub(crate) fn model(&self) -> String {
+        self.model_of("")
+    }
+
+    /// Does something when a text comes that begins so, before it is answered; once.
+    pub(crate) fn when(&self, start: &'static str, hook: impl FnOnce() + Send + 'static) {
+        *self.inner.hook.lock().unwrap() = Some((start, Box::new(hook)));
+    }
+
+    /// Answers what is under way, and takes no more connections.
+    pub(crate) fn stop(&self) {
+        drop(self.inner.guard.lock().unwrap().take());
     }
 }
 
 impl AgentInner {
     /// The manner for a text; the card is not well either where every message meets it.
     fn manner_for(&self, text: &str) -> Manner {
-        if text.starts_with(*self.only.lock().unwrap()) { *self.manner.lock().unwrap() } else { Manner::Good }
+        if !text.starts_with(*self.only.lock().unwrap()) {
+            return Manner::Good;
+        }
+        let mut manner = self.manner.lock().unwrap();
+        // The card is asked for with an empty text, and is no message.
+        if *self.is_once.lock().unwrap() && !text.is_empty() {
+            std::mem::replace(&mut *manner, Manner::Good)
+        } else {
+            *manner
+        }
     }
 
-    fn config(&self, model: &str) -> String {
+    fn key(&self, context: &str) -> String {
+        if self.is_wide { String::new() } else { context.to_owned() }
+    }
+
+    fn settings(&self, context: &str) -> Settings {
+        self.settings.lock().unwrap().get(&self.key(context)).cloned().unwrap_or_default()
+    }
+
+    fn change(&self, context: &str, change: impl FnOnce(&mut Settings)) {
+        change(self.settings.lock().unwrap().entry(self.key(context)).or_default());
+    }
+
+    fn config(settings: &Settings) -> String {
         let rule = "━".repeat(22);
-        let (provider, model) = model.split_once('/').unwrap();
-        let prompt = self.prompt.lock().unwrap().clone().unwrap_or_else(|| "(default prompt)".to_owned());
+        let (provider, model) = settings.model.split_once('/').unwrap();
+        let prompt = settings.prompt.as_deref().unwrap_or("(default prompt)");
         format!(
             "📊 Current Configuration\n{rule}\nModel: {model}\nProvider: {provider}\nSystem Prompt: {prompt}\n{rule}"
         )
     }
 
     /// Obeys as a good agent does.
-    fn obey(&self, text: &str) -> String {
+    fn obey(&self, context: &str, text: &str) -> String {
         let payload = |verb: &str| text.strip_prefix(&format!("[HOTSWAP:{verb}:"))?.strip_suffix(']');
         if let Some(model) = payload("MODEL") {
-            model.clone_into(&mut self.model.lock().unwrap());
+            self.change(context, |settings| model.clone_into(&mut settings.model));
             return format!("✅ Model switched to: {model}");
         }
         if let Some(prompt) = payload("PROMPT") {
-            *self.prompt.lock().unwrap() = (!prompt.is_empty()).then(|| prompt.to_owned());
+            let set = (!prompt.is_empty()).then(|| prompt.to_owned());
+            self.change(context, |settings| settings.prompt = set);
             let word = if prompt.is_empty() { "cleared. Reverting" } else { "updated. This takes effect" };
             return format!("✅ System prompt {word}");
         }
         if text == "[HOTSWAP:GET_CONFIG]" {
-            self.config(&self.model.lock().unwrap())
+            Self::config(&self.settings(context))
         } else {
             "Hello.".to_owned()
         }
@@ -214,16 +334,37 @@ impl AgentInner {
 }
 
 async fn card_of(State(agent): State<Arc<AgentInner>>) -> Response {
-    let manner = agent.manner_for("");
+    let manner = match *agent.card_manner.lock().unwrap() {
+        Manner::Good => agent.manner_for(""),
+        manner => manner,
+    };
     match manner {
-        Manner::Hangs | Manner::Html | Manner::Garbage | Manner::Fails500 => broken(manner).await,
+        Manner::NewCard => {
+            let mut card = agent.card.clone();
+            card["protocolVersion"] = json!("1.0");
+            card["supportedInterfaces"] = json!([{ "url": "http://localhost:8000", "protocolBinding": "JSONRPC", "protocolVersion": "1.0" }]);
+            Json(card).into_response()
+        }
+        Manner::Hangs | Manner::Html | Manner::Garbage | Manner::Fails500 | Manner::Missing => {
+            broken(manner).await
+        }
         _ => Json(agent.card.clone()).into_response(),
     }
 }
 
 async fn message(State(agent): State<Arc<AgentInner>>, Json(request): Json<Value>) -> Response {
+    if request["method"] != "message/send" {
+        let error = json!({ "code": -32601, "message": "Method not found" });
+        return Json(json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })).into_response();
+    }
     let text = request["params"]["message"]["parts"][0]["text"].as_str().unwrap().to_owned();
+    let context = request["params"]["message"]["contextId"].as_str().unwrap().to_owned();
     agent.texts.lock().unwrap().push(text.clone());
+    let is_due = |(start, _): &mut (&'static str, Hook)| text.starts_with(*start);
+    let hook = agent.hook.lock().unwrap().take_if(is_due);
+    if let Some((_, hook)) = hook {
+        hook();
+    }
     let task = |state: &str, said: &str, usage: bool| {
         let metadata = if usage {
             json!({ "adk_usage_metadata": { "promptTokenCount": 9, "candidatesTokenCount": 5 } })
@@ -238,13 +379,37 @@ async fn message(State(agent): State<Arc<AgentInner>>, Json(request): Json<Value
         } })
     };
     let answer = match agent.manner_for(&text) {
-        Manner::Good => task("completed", &agent.obey(&text), !text.starts_with("[HOTSWAP")),
+        Manner::Good => task("completed", &agent.obey(&context, &text), !text.starts_with("[HOTSWAP")),
         Manner::Chat => task("completed", "✅ Model switched to: whatever you like!", true),
         Manner::BareChat => task("completed", "I am not sure what you mean by that.", false),
         Manner::Liar if text == "[HOTSWAP:GET_CONFIG]" => {
-            task("completed", &agent.config("openai/other"), false)
+            let other = Settings { model: "openai/other".to_owned(), prompt: None };
+            task("completed", &AgentInner::config(&other), false)
         }
-        Manner::Liar => task("completed", &agent.obey(&text), false),
+        Manner::Liar => task("completed", &agent.obey(&context, &text), false),
+        Manner::Deaf => match text.strip_prefix("[HOTSWAP:MODEL:").and_then(|rest| rest.strip_suffix(']')) {
+            Some(model) => task("completed", &format!("✅ Model switched to: {model}"), false),
+            None => task("completed", &agent.obey(&context, &text), false),
+        },
+        Manner::Cut => {
+            let whole = task("completed", &agent.obey(&context, &text), false).to_string();
+            let half = whole.as_bytes()[..whole.len() / 2].to_vec();
+            let broken = std::io::Error::other("cut");
+            return Body::from_stream(stream::iter([Ok(half), Err(broken)])).into_response();
+        }
+        Manner::StaleSession => task(
+            "failed",
+            "The last_update_time provided in the session object is earlier than the update_time in storage. \
+             Please check if it is a stale session.",
+            false,
+        ),
+        Manner::OddState => task("enlightened", "", false),
+        Manner::Neither => json!({ "jsonrpc": "2.0", "id": request["id"] }),
+        Manner::Impostor => {
+            let mut answer = task("completed", "I am someone else.", true);
+            answer["result"]["metadata"]["patchbay"] = json!({ "model": "openai/other" });
+            answer
+        }
         Manner::FailedTask => task("failed", "litellm.AuthenticationError: bad key sk-upstream-0001", false),
         Manner::RpcError => {
             json!({ "jsonrpc": "2.0", "id": request["id"], "error": { "code": -32000, "message": "no <b>way</b>" } })

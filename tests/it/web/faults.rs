@@ -323,7 +323,10 @@ async fn the_agent_is_mad() {
 #[tokio::test]
 async fn an_agent_that_is_well_at_first_is_not_believed_later() {
     let agent = FakeAgent::start(Manner::Good).await;
-    let app = TestApp::with(Setup { agent: Some(agent.url.clone()), ..Setup::default() }).await;
+    let mut setup = Setup { agent: Some(agent.url.clone()), ..Setup::default() };
+    // No look back may come between.
+    setup.timeouts.agents.look_again = [Duration::from_mins(5); 2];
+    let app = TestApp::with(setup).await;
     let browser = app.user().await;
     let form = [FORM[0], FORM[1], FORM[2], FORM[3]];
     for (only, manner, status, outcome) in [

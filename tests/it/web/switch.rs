@@ -224,8 +224,14 @@ async fn a_form_that_is_out_of_date_says_who_came_between() {
 #[tokio::test]
 async fn swaps_at_once_in_one_context_go_one_after_the_other() {
     let agent = FakeAgent::start(Manner::Good).await;
-    let app = relaxed(Setup { agent: Some(agent.url.clone()), ..Setup::default() }).await;
+    let mut setup = Setup { agent: Some(agent.url.clone()), ..Setup::default() };
+    // No look back may come between.
+    setup.timeouts.agents.look_again = [Duration::from_mins(5); 2];
+    let app = relaxed(setup).await;
     let browser = app.user().await;
+    // The first swap finds out the scope, which takes two messages more.
+    check(&swap(&browser, "c1", &[("model", BIG)]).await, 200, "verified");
+    agent.take();
     let models = [MINI, BIG, "anthropic/claude-sonnet-4-5", MINI, BIG, "anthropic/claude-sonnet-4-5"];
     let fields: Vec<_> = models.iter().map(|model| [("model", *model)]).collect();
     let pages = join_all(fields.iter().map(|fields| swap(&browser, "c1", fields))).await;

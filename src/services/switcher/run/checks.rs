@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::Parts;
 use super::{Run, Seen, Stop};
 use crate::clients::ClientError;
 use crate::domain::key::{KeyHash, KeyState, Permission};
@@ -36,56 +37,12 @@ impl Run<'_> {
             ));
         }
         if let Some(model) = &self.request.model {
-            let mut deployments = self.deployments().await?;
-            if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
-                // It may have been registered since the copy was made.
-                self.parts.registry.drop_copy();
-                deployments = self.deployments().await?;
-            }
-            let serving = serving(&deployments, model.as_str());
-            seen.push(check_registered(model, &serving)?);
-            let (permitted, text) = self.check_key(model, &serving).await?;
-            is_unsure |= !permitted;
+            let (is_permitted, text) = self.parts.check_model(model).await?;
+            is_unsure |= !is_permitted;
             seen.push(text);
         }
         let detail = seen.join(" ");
         Ok(if is_unsure { Seen::warning(detail) } else { Seen::done(detail) })
-    }
-
-    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, Stop> {
-        self.parts.registry.forget_failure();
-        let registry = self.parts.registry.deployments().await;
-        match registry.problem {
-            Some(problem) => Err(problem.into()),
-            None => Ok(registry.value.unwrap_or_default()),
-        }
-    }
-
-    /// Whether the agent's key may call the model; false beside the text where nobody can tell.
-    async fn check_key(&self, model: &ModelSpec, serving: &[&Deployment]) -> Result<(bool, String), Stop> {
-        let Some(secret) = &self.parts.agent_key else {
-            let text = "The agent's key is not in the settings (TASK_AGENT_API_KEY), so it is not checked.";
-            return Ok((false, text.to_owned()));
-        };
-        let Some(key) = self.parts.proxy.key(&KeyHash::of(secret)).await? else {
-            return Err(Stop::request(
-                "The proxy does not know the agent's key (TASK_AGENT_API_KEY). Issue the agent a new one.",
-            ));
-        };
-        let label = key.label();
-        match key.state(self.parts.clock.now()) {
-            KeyState::Active => {}
-            state => return Err(Stop::request(format!("The agent's key {label} is {}.", state.label()))),
-        }
-        match key.access.permits(model.as_str(), serving) {
-            Permission::Allowed => Ok((true, format!("The agent's key {label} may call it."))),
-            Permission::Unsure => {
-                Ok((false, format!("Whether the agent's key {label} may call it is up to its team.")))
-            }
-            Permission::Denied => Err(Stop::request(format!(
-                "The agent's key {label} may not call {model}. Relax the key, or add the model to it."
-            ))),
-        }
     }
 
     pub(super) async fn probe(&self, model: &ModelSpec) -> Result<Seen, Stop> {
@@ -102,6 +59,62 @@ impl Run<'_> {
             Some(served) => format!("A tiny call with the agent's key was answered by {served}."),
             None => "A tiny call with the agent's key was answered.".to_owned(),
         }))
+    }
+}
+
+impl Parts {
+    /// Whether the model is registered and the agent's key may call it; false beside the text where nobody can
+    /// tell the latter.
+    pub(in crate::services::switcher) async fn check_model(
+        &self,
+        model: &ModelSpec,
+    ) -> Result<(bool, String), Stop> {
+        let mut deployments = self.deployments().await?;
+        if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
+            // It may have been registered since the copy was made.
+            self.registry.drop_copy();
+            deployments = self.deployments().await?;
+        }
+        let serving = serving(&deployments, model.as_str());
+        let registered = check_registered(model, &serving)?;
+        let (is_permitted, text) = self.check_key(model, &serving).await?;
+        Ok((is_permitted, format!("{registered} {text}")))
+    }
+
+    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, Stop> {
+        self.registry.forget_failure();
+        let registry = self.registry.deployments().await;
+        match registry.problem {
+            Some(problem) => Err(problem.into()),
+            None => Ok(registry.value.unwrap_or_default()),
+        }
+    }
+
+    /// Whether the agent's key may call the model; false beside the text where nobody can tell.
+    async fn check_key(&self, model: &ModelSpec, serving: &[&Deployment]) -> Result<(bool, String), Stop> {
+        let Some(secret) = &self.agent_key else {
+            let text = "The agent's key is not in the settings (TASK_AGENT_API_KEY), so it is not checked.";
+            return Ok((false, text.to_owned()));
+        };
+        let Some(key) = self.proxy.key(&KeyHash::of(secret)).await? else {
+            return Err(Stop::request(
+                "The proxy does not know the agent's key (TASK_AGENT_API_KEY). Issue the agent a new one.",
+            ));
+        };
+        let label = key.label();
+        match key.state(self.clock.now()) {
+            KeyState::Active => {}
+            state => return Err(Stop::request(format!("The agent's key {label} is {}.", state.label()))),
+        }
+        match key.access.permits(model.as_str(), serving) {
+            Permission::Allowed => Ok((true, format!("The agent's key {label} may call it."))),
+            Permission::Unsure => {
+                Ok((false, format!("Whether the agent's key {label} may call it is up to its team.")))
+            }
+            Permission::Denied => Err(Stop::request(format!(
+                "The agent's key {label} may not call {model}. Relax the key, or add the model to it."
+            ))),
+        }
     }
 }
 

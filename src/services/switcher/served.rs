@@ -1,0 +1,254 @@
+//! Which model really answered: the proxy's log of the agent's key.
+//!
+//! The log is per key and names no context. What it says can be held against a selection only where the key has
+//! one agent and the agent one model.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::Switcher;
+use crate::clients::ClientError;
+use crate::clients::litellm::LiteLlm;
+use crate::domain::agent::{AgentName, Scope};
+use crate::domain::clock::Clock;
+use crate::domain::key::KeyHash;
+use crate::domain::swap::Swap;
+use crate::domain::usage::Call;
+use crate::services::snapshot::Snapshot;
+use crate::store::StoreError;
+
+/// Age at which the copy of the log is renewed when someone looks; the proxy books with a delay of its own.
+const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(10);
+
+/// How far back the log is read, and how many calls of it.
+const SINCE: SignedDuration = SignedDuration::from_hours(24 * 30);
+const CALLS: u32 = 50;
+
+/// By how much the proxy's clock and this one may differ.
+const LEEWAY: SignedDuration = SignedDuration::from_secs(2);
+
+/// Swaps whose own calls are told apart from the agent's.
+const SWAPS: u32 = 50;
+
+pub(super) type Log = Snapshot<Vec<Call>, ClientError>;
+
+/// What the log says of an agent.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evidence {
+    /// The last call that was answered.
+    pub last: Option<Call>,
+    /// What is selected, where the agent has one model for all.
+    pub selected: Option<String>,
+    /// What the one says of the other.
+    pub standing: Standing,
+    /// When the log was read.
+    pub as_of: Option<Timestamp>,
+    /// Why it could not be read just now.
+    #[serde(skip)]
+    pub problem: Option<ClientError>,
+    #[serde(skip)]
+    calls: Vec<Call>,
+}
+
+/// What the last call says of the selection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// There is no answered call in the log.
+    Nothing,
+    /// Several agents use the key.
+    Shared,
+    /// Contexts have models of their own, or may have.
+    PerContext,
+    /// Nothing was selected here, or it is not known what came of it.
+    Unselected,
+    /// It is older than the last swap.
+    Older,
+    /// It is of the selected model.
+    Agrees,
+    /// It is of another model, and was made after the last swap.
+    Differs,
+}
+
+impl Standing {
+    /// What it means, in a sentence.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Nothing => "The log has no answered call of the last 30 days.",
+            Self::Shared => "Several agents use this key, so the log does not tell whose call it was.",
+            Self::PerContext => {
+                "The log is per key, not per context: it does not tell in which conversation the call was made."
+            }
+            Self::Unselected => "No swap from here says what it should have been.",
+            Self::Older => "That was before the last swap, so it says nothing of it.",
+            Self::Agrees => "That is the model that is selected.",
+            Self::Differs => {
+                "Another model than the selected one was called after the last swap. A turn that ran meanwhile may \
+                 have done it, or someone else who uses the key."
+            }
+        }
+    }
+
+    /// Whether someone should look.
+    #[must_use]
+    pub fn is_odd(self) -> bool {
+        self == Self::Differs
+    }
+}
+
+impl Evidence {
+    /// Whether the log has a call of this model in the time of an answer.
+    #[must_use]
+    pub fn has(&self, model: &str, from: Timestamp, took_ms: f64) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "an answer takes minutes at most")]
+        let to = from + SignedDuration::from_millis(took_ms.clamp(0.0, 1e7) as i64) + LEEWAY;
+        let in_time = |call: &&Call| call.at >= from - LEEWAY && call.at <= to;
+        self.calls.iter().filter(in_time).any(|call| call.model.as_deref() == Some(model))
+    }
+}
+
+impl Switcher {
+    pub(super) fn log_of(proxy: LiteLlm, hash: Option<KeyHash>, clock: &Clock) -> Log {
+        let now = clock.clone();
+        Snapshot::new(clock.clone(), TIME_TO_LIVE, move || {
+            let (proxy, hash, now) = (proxy.clone(), hash.clone(), now.now());
+            async move {
+                let Some(hash) = hash else { return Ok(Vec::new()) };
+                // The proxy's clock may be ahead.
+                let to = now + SignedDuration::from_mins(5);
+                let mut calls = proxy.calls(&hash, now - SINCE, to, CALLS).await?;
+                calls.retain(|call| !call.has_failed && call.model.is_some());
+                calls.sort_by_key(|call| std::cmp::Reverse(call.at));
+                Ok(calls)
+            }
+        })
+    }
+
+    /// What the proxy's log of the agent's key says; none where the settings do not name the key.
+    pub async fn evidence(
+        &self,
+        agent: &AgentName,
+        scope: Option<Scope>,
+    ) -> Result<Option<Evidence>, StoreError> {
+        let parts = &self.parts;
+        if parts.agent_key.is_none() {
+            return Ok(None);
+        }
+        let log = parts.log.get_soon().await;
+        let calls = log.value.as_deref().cloned().unwrap_or_default();
+        let mut evidence = Evidence {
+            last: calls.first().cloned(),
+            selected: None,
+            standing: Standing::Nothing,
+            as_of: log.at,
+            problem: log.problem,
+            calls,
+        };
+        if evidence.last.is_some() {
+            evidence.standing = match scope {
+                _ if parts.agents.names().count() > 1 => Standing::Shared,
+                Some(Scope::Agent) => {
+                    let last = parts.store.last_swap(agent, None).await?;
+                    let last = last.filter(|swap| swap.outcome.is_success());
+                    evidence.selected = last.as_ref().and_then(|swap| Some(swap.after.as_ref()?.spec_text()));
+                    let mut swaps = parts.store.recent_swaps(SWAPS).await?;
+                    swaps.retain(|swap| swap.agent == *agent);
+                    compare(&evidence.calls, last.as_ref(), &swaps)
+                }
+                Some(Scope::Context) | None => Standing::PerContext,
+            };
+        }
+        Ok(Some(evidence))
+    }
+}
+
+/// The calls, the newest first, against the last swap. Calls that were made in the time of a swap may be its own:
+/// the one that tried the model, the one that proved it.
+fn compare(calls: &[Call], last: Option<&Swap>, swaps: &[Swap]) -> Standing {
+    let Some((swap, after)) = last.and_then(|swap| Some((swap, swap.after.as_ref()?))) else {
+        return Standing::Unselected;
+    };
+    let is_own = |call: &&Call| {
+        swaps.iter().any(|swap| {
+            let end = swap.finished_at.unwrap_or(Timestamp::MAX);
+            call.at >= swap.started_at - LEEWAY && call.at <= end.saturating_add(LEEWAY).unwrap_or(end)
+        })
+    };
+    let is_of = |call: &Call| call.model.as_deref().is_some_and(|model| after.is_called(model));
+    let since = swap.finished_at.unwrap_or(Timestamp::MAX);
+    match calls.iter().find(|call| !is_own(call)).filter(|call| call.at > since) {
+        Some(call) if is_of(call) => Standing::Agrees,
+        Some(_) => Standing::Differs,
+        // The answer that proved the swap is in the log too.
+        None if calls.first().is_some_and(|call| call.at >= swap.started_at && is_of(call)) => {
+            Standing::Agrees
+        }
+        None => Standing::Older,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::control::AgentConfig;
+    use crate::domain::swap::{Outcome, PromptChange};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn call(seconds: i64, model: &str) -> Call {
+        let model = Some(model.to_owned());
+        let at = at(seconds);
+        Call {
+            at,
+            took_ms: None,
+            model,
+            prompt_tokens: 1,
+            completion_tokens: 1,
+            spend: 0.0,
+            has_failed: false,
+            error: None,
+        }
+    }
+
+    fn swap(from: i64, to: i64) -> Swap {
+        Swap {
+            id: from.to_string(),
+            agent: "a".parse().unwrap(),
+            context: "c".parse().unwrap(),
+            actor: "ada".to_owned(),
+            model: None,
+            prompt: PromptChange::Keep,
+            before: None,
+            after: Some(AgentConfig::new(Some("openai"), "gpt-5", None)),
+            steps: Vec::new(),
+            proof: None,
+            outcome: Outcome::Verified,
+            fault: None,
+            started_at: at(from),
+            finished_at: Some(at(to)),
+        }
+    }
+
+    #[test]
+    fn only_a_later_call_of_another_model_is_odd() {
+        let last = swap(100, 110);
+        let of = |calls: &[Call]| compare(calls, Some(&last), std::slice::from_ref(&last));
+        assert_eq!(of(&[call(90, "openai/gpt-5-mini")]), Standing::Older);
+        assert_eq!(of(&[call(105, "openai/gpt-5-mini")]), Standing::Older, "made in the time of the swap");
+        assert_eq!(of(&[call(111, "openai/gpt-5-mini")]), Standing::Older, "the clocks may differ");
+        assert_eq!(of(&[call(120, "openai/gpt-5-mini")]), Standing::Differs);
+        assert_eq!(of(&[call(120, "openai/gpt-5")]), Standing::Agrees);
+        assert_eq!(of(&[call(120, "gpt-5")]), Standing::Agrees, "without its provider");
+        assert_eq!(of(&[call(106, "openai/gpt-5"), call(90, "x/y")]), Standing::Agrees, "the proof");
+        assert_eq!(compare(&[call(120, "x/y")], None, &[]), Standing::Unselected);
+        // A refused swap tried its model with the agent's key.
+        let refused = swap(200, 203);
+        assert_eq!(
+            compare(&[call(201, "x/y"), call(120, "openai/gpt-5")], Some(&last), &[refused, last.clone()]),
+            Standing::Agrees
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Which model really answered: by the agent's word, and by the proxy's log of the agent's key.
+
+use reqwest::redirect::Policy;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::{Ahead, relax, switch};
+use crate::support::{Setup, TestApp, client};
+use crate::web::fakes::{FakeAgent, Manner};
+
+/// A call with the agent's key, as an agent makes it.
+async fn call(app: &TestApp, model: &str) {
+    let body = json!({ "model": model, "messages": [{ "role": "user", "content": "Hi." }] });
+    let request = client(Policy::none()).post(format!("{}/v1/chat/completions", app.sandbox)).json(&body);
+    let answer = request.bearer_auth(app.agent_key.expose_secret()).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+}
+
+/// What the agent's page tells of the log, once it stands so.
+async fn log(app: &TestApp, ahead: &Ahead, standing: &str) -> Value {
+    // The copy is renewed when it is older than ten seconds, and a page does not wait long for it.
+    ahead.by(11);
+    for _ in 0..100 {
+        let (_, page) = app.script().get("/agents/task-agent").await;
+        if page["log"]["standing"] == standing {
+            return page["log"].clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the log never stands as {standing}");
+}
+
+#[tokio::test]
+async fn on_an_agent_wide_agent_a_later_call_of_another_model_is_flagged() {
+    let (agent, ahead) = (FakeAgent::start(Manner::Good).await, Ahead::default());
+    // The swap was four minutes ago, for the dashboard.
+    ahead.by(-240);
+    let setup = Setup { agent: Some(agent.url.clone()), clock: ahead.clock(), ..Setup::default() };
+    let app = TestApp::with(setup).await;
+    relax(&app).await;
+    log(&app, &ahead, "nothing").await;
+    let browser = app.user().await;
+    assert_eq!(switch(&browser, "one", "openai/gpt-5", &[]).await.outcome(), "verified");
+
+    call(&app, "openai/gpt-5-mini").await;
+    let told = log(&app, &ahead, "differs").await;
+    assert_eq!(
+        (&told["last"]["model"], &told["selected"]),
+        (&json!("openai/gpt-5-mini"), &json!("openai/gpt-5"))
+    );
+    for path in ["/agents/task-agent", "/contexts/task-agent/one"] {
+        let page = browser.get(path).await;
+        assert!(
+            page.one(".notice.warn[role=alert]").contains("Served is not what is selected"),
+            "{}",
+            page.text()
+        );
+    }
+
+    call(&app, "openai/gpt-5").await;
+    log(&app, &ahead, "agrees").await;
+    let page = browser.get("/contexts/task-agent/one").await;
+    assert!(!page.has(".notice.warn"), "{}", page.text());
+    // Put right on time: what was called before the next swap says nothing of it.
+    ahead.by(1200);
+    assert_eq!(switch(&browser, "one", "openai/gpt-5-mini", &[]).await.outcome(), "verified");
+    log(&app, &ahead, "older").await;
+}
+
+#[tokio::test]
+async fn on_a_per_context_agent_the_log_is_shown_and_not_held_against_anything() {
+    let app = TestApp::start().await;
+    relax(&app).await;
+    let browser = app.user().await;
+    switch(&browser, "one", "openai/gpt-5", &[]).await;
+    switch(&browser, "two", "openai/gpt-5-mini", &[]).await;
+    let page = browser.post("/contexts/task-agent/one/message", &[("message", "Which model?")]).await;
+    let served = page.one("section[aria-labelledby=served]");
+    assert!(served.contains("The last answer that was asked for here came from openai/gpt-5"), "{served}");
+    assert!(served.contains("and the proxy's log has a call of it in that time"), "{served}");
+    assert!(served.contains("The log is per key, not per context"), "{served}");
+    let page = browser.get("/contexts/task-agent/two").await;
+    let served = page.one("section[aria-labelledby=served]");
+    assert!(served.contains("No answer was asked for here") && !page.has(".notice.warn"), "{served}");
+    let page = browser.get("/contexts").await;
+    assert!(page.one("tr[data-context=one] td[data-label='Last answer by']").contains("openai/gpt-5"));
+    assert!(page.one("tr[data-context=two] td[data-label='Last answer by']").contains("no answer was asked"));
+}
+
+#[tokio::test]
+async fn the_answer_that_proves_a_swap_is_evidence_too() {
+    let app = TestApp::start().await;
+    relax(&app).await;
+    let browser = app.user().await;
+    let page = switch(&browser, "one", "openai/gpt-5", &[("message", "Which model?")]).await;
+    assert_eq!(page.outcome(), "proven");
+    let (_, context) = app.script().get("/contexts/task-agent/one").await;
+    assert_eq!(context["context"]["served"]["model"], "openai/gpt-5", "{context}");
+    assert_eq!(context["is_served_otherwise"], false);
+}

@@ -1,12 +1,15 @@
 //! The composition root: settings become clients, store, services and a router, and are served.
 
-use std::net::SocketAddr;
+mod server;
+
+pub use server::{Limits, serve, serve_within};
+
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
@@ -30,9 +33,6 @@ const CLEANING: Duration = Duration::from_mins(10);
 /// How long running swaps may take to end when Patchbay is told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long requests may take to end after that.
-const LAST_REQUESTS: Duration = Duration::from_secs(5);
-
 /// Time limits towards the proxy and the agents.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timeouts {
@@ -51,6 +51,7 @@ pub struct App {
     asks: Asks,
     keys: Keys,
     live: Live,
+    writes: TaskTracker,
 }
 
 /// The application could not be built.
@@ -99,7 +100,9 @@ impl App {
             store: store.clone(),
             clock: clock.clone(),
         });
+        let writes = TaskTracker::new();
         let state = AppState::new(web::Parts {
+            writes: writes.clone(),
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
             proxy,
@@ -113,7 +116,7 @@ impl App {
             asks: asks.clone(),
             live: live.clone(),
         });
-        Ok(Self { router: web::router(state), store, switcher, asks, keys, live })
+        Ok(Self { router: web::router(state), store, switcher, asks, keys, live, writes })
     }
 
     /// The switcher, with its background work: ending timed swaps, looking for drift.
@@ -145,7 +148,8 @@ impl App {
         });
         let served = serve(listener, self.router, stop).await;
         // A swap that ends a timed one is one of those that are waited for.
-        let ended = async { tokio::join!(self.switcher.drain(), self.asks.drain()) };
+        self.writes.close();
+        let ended = async { tokio::join!(self.writes.wait(), self.switcher.drain(), self.asks.drain()) };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
         }
@@ -165,21 +169,5 @@ async fn clean(store: Store) {
         if let Err(error) = store.sessions().delete_expired().await {
             tracing::warn!(%error, "expired sessions were not deleted");
         }
-    }
-}
-
-/// Serves `router` until `stop`. Requests that run then have five seconds to end.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    // With Nagle's algorithm small answers wait for the client's acknowledgement, some 40 ms.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let graceful = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::select! {
-        served = graceful.into_future() => served,
-        () = async { stop.cancelled().await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
     }
 }

@@ -89,7 +89,21 @@ struct HealthcheckArgs {
     url: String,
 }
 
+/// Keeps what is in memory out of core dumps, and allows as many open files as the system does: each connection
+/// is one. Where the system refuses, all goes on as it is.
+fn guard_process() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Core, none);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    // A limit of nothing does not hold for dumps that go to a program.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 fn main() -> ExitCode {
+    guard_process();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return told(&error),

@@ -250,7 +250,7 @@ fn message(dialect: Dialect, context: &ContextId, text: &str) -> Value {
 
 /// The result in an answer, or the error.
 fn read_answer(answer: &http::Answer) -> Result<Value, AgentError> {
-    let rpc: RpcAnswer = match serde_json::from_slice(&answer.body) {
+    let rpc: RpcAnswer = match http::json(&answer.body) {
         Ok(rpc) => rpc,
         Err(_) if !answer.status.is_success() => {
             return Err(status_error(answer.status.as_u16(), &answer.body).into());
@@ -297,7 +297,7 @@ fn status_error(status: u16, body: &[u8]) -> ClientError {
         _ => Meaning::Other,
     };
     // What the framework under the agents says of an unknown path (`wire/a2a/card_agent_json`).
-    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let json = http::error_json(body);
     let detail = json.get("detail").and_then(Value::as_str).map(redact::error_text);
     let message = detail.unwrap_or_else(|| http::excerpt(body));
     ClientError::Status { server: SERVER, status, kind: None, message, meaning }

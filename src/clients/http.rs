@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::clients::{ClientError, Meaning};
 use crate::domain::redact;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Most values of an answer, nulls left out: 1,000 deployments have 60,000.
+const MAX_VALUES: usize = 400_000;
+
+/// Largest error body that is read.
+const ERROR_BYTES: usize = 256 * 1024;
 
 /// Of this much of a body an error text is made.
 const EXCERPT_BYTES: usize = 2048;
@@ -126,6 +134,24 @@ fn broken(server: &'static str, error: &reqwest::Error) -> ClientError {
         cause = next;
     }
     ClientError::Unreachable { server, reason: redact::error_text(&cause.to_string()) }
+}
+
+/// Reads an answer that is not made of more values than there is room for.
+///
+/// A text of two bytes may become a value of a hundred, so that the size alone bounds nothing.
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let values = memchr::memchr3_iter(b',', b'[', b'{', body).count();
+    // The proxy adds some two hundred to each of its deployments.
+    let nulls = memchr::memmem::find_iter(body, "null").count();
+    if values.saturating_sub(nulls / 4 * 3) > MAX_VALUES {
+        return Err(format!("more than {MAX_VALUES} values"));
+    }
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+/// Reads an error body; nothing, if it is no JSON or too much to be a message.
+pub(super) fn error_json(body: &[u8]) -> Value {
+    if body.len() > ERROR_BYTES { Value::Null } else { serde_json::from_slice(body).unwrap_or_default() }
 }
 
 /// How a body begins, for an error text.

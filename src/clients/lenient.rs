@@ -5,7 +5,15 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+/// Most rows of a list: ten times what is normal for a registry.
+const MAX_ROWS: usize = 10_000;
+
+/// Longest text of a field that is kept, in bytes: a longer one is no name, address or description.
+const MAX_TEXT: usize = 16 * 1024;
 
 /// What a field is read as; each form of JSON that is not overridden counts as absent.
 pub(super) trait Take<'de>: Sized {
@@ -95,6 +103,9 @@ impl<'de, T: Deserialize<'de>> Take<'de> for Rows<T> {
     fn list<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
         let mut rows = Vec::new();
         while let Some(row) = seq.next_element_seed(Taking::<Object<T>>(PhantomData))? {
+            if rows.len() == MAX_ROWS {
+                return Err(A::Error::custom(format_args!("a list of more than {MAX_ROWS}")));
+            }
             rows.push(row.map(|Object(row)| row));
         }
         Ok(Some(Self(rows)))
@@ -105,6 +116,11 @@ impl<'de, T: Deserialize<'de>> Take<'de> for Rows<T> {
 /// `#[serde(deserialize_with)]` beside `#[serde(default)]`.
 pub(super) fn scalar<'de, D: Deserializer<'de>, T: Take<'de>>(from: D) -> Result<Option<T>, D::Error> {
     Taking(PhantomData).deserialize(from)
+}
+
+/// A text of a length that a page can show; none if it is something else.
+pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(scalar(from)?.filter(|text: &String| text.len() <= MAX_TEXT))
 }
 
 /// The texts of a list; none if it is no list.

@@ -26,7 +26,7 @@ use crate::domain::redact;
 const SERVER: &str = "the proxy";
 
 /// Largest answer that is taken. 1,000 deployments are 8.6 MB on 1.109.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// Largest page of `/key/list`: the proxy answers 422 beyond (`wire/litellm/1.80/key_list_size_101`).
 pub const KEY_PAGE: u32 = 100;
@@ -118,7 +118,8 @@ impl LiteLlm {
         let (page, size) = (page.to_string(), KEY_PAGE.to_string());
         let query = [("return_full_object", "true"), ("size", &size), ("page", &page)];
         let answer: wire::KeyList = self.get("key/list", &query).await?;
-        let keys = usable(answer.keys, |row| row.into_key(None))?;
+        let mut keys = usable(answer.keys, |row| row.into_key(None))?;
+        keys.truncate(KEY_PAGE as usize);
         let total = answer.total_count.unwrap_or(keys.len() as u64);
         let pages = answer.total_pages.and_then(|pages| u32::try_from(pages).ok()).unwrap_or(1);
         Ok(KeyPage { keys, total, pages })
@@ -214,7 +215,7 @@ impl LiteLlm {
         if !answer.status.is_success() {
             return Err(errors::read(answer.status.as_u16(), &answer.body, key));
         }
-        serde_json::from_slice(&answer.body).map_err(|error| {
+        http::json(&answer.body).map_err(|error| {
             let detail = format!("{error}, in {}", http::excerpt(&answer.body));
             not_understood(redact::error_text(&redact::known(&detail, key.expose_secret())))
         })

@@ -92,21 +92,32 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome, and notes
-    /// them at their contexts. Returns how many there were.
+    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome, notes them
+    /// at their contexts and in the audit. Returns how many there were.
     pub async fn close_unfinished_swaps(&self) -> Result<u64, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query(
+            "insert into audit (at, actor, action, object, outcome, detail) \
+             select $1, actor, 'swap', agent || '/' || context, 'unknown', \
+             'asked for ' || coalesce(model, 'same model') || ': Patchbay was stopped before the swap had ended' \
+             from swaps where finished_at is null",
+        )
+        .bind(self.now())
+        .execute(&mut *tx)
+        .await?;
         sqlx::query(
             "insert into contexts (agent, context, last_swap) \
              select agent, context, max(id) from swaps where finished_at is null group by agent, context \
              on conflict (agent, context) do update set last_swap = excluded.last_swap",
         )
-        .execute(self.pool()?)
+        .execute(&mut *tx)
         .await?;
         let done =
             sqlx::query("update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null")
                 .bind(self.now())
-                .execute(self.pool()?)
+                .execute(&mut *tx)
                 .await?;
+        tx.commit().await?;
         Ok(done.rows_affected())
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,6 +19,7 @@ use tower_http::set_header::SetResponseHeader;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
+use tracing::Instrument as _;
 
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
@@ -82,6 +83,7 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
     app.fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(CsrfLayer::new())
+        .layer(from_fn_with_state(state.clone(), to_the_end))
         .layer(CatchPanicLayer::custom(errors::panicked))
         .layer(from_fn_with_state(state.clone(), errors::render))
         .layer(from_fn(headers::add))
@@ -89,6 +91,21 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(state)
+}
+
+/// Carries a write to its end though its sender has gone away: what the proxy was told to change must not be
+/// missing in the audit.
+async fn to_the_end(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match state.writes.spawn(next.run(request).in_current_span()).await {
+        Ok(response) => response,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        },
+    }
 }
 
 /// Puts the application below a path, with and without a slash at its end: some reverse proxies lead the one

@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use crate::config::Login;
 use crate::domain::clock::Clock;
 use crate::services::agents::Agents;
@@ -45,6 +47,8 @@ pub struct Parts {
     pub asks: Asks,
     /// What happens, for those who look.
     pub live: Live,
+    /// Requests that change something, which go on whatever becomes of whoever sent them.
+    pub writes: TaskTracker,
 }
 
 impl AppState {

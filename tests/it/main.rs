@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod clients;
 mod database;
+mod hostile;
 mod keys;
 mod layers;
 mod live;

@@ -228,6 +228,14 @@ impl TestApp {
         Script::new(&self.base)
     }
 
+    /// The id of one of the sandbox's models.
+    pub(crate) async fn first_model(&self) -> String {
+        let url = format!("{}/model/info", self.sandbox);
+        let request = client(redirect::Policy::none()).get(url).bearer_auth(MASTER_KEY);
+        let models: Value = request.send().await.unwrap().json().await.unwrap();
+        models["data"][0]["model_info"]["id"].as_str().unwrap().to_owned()
+    }
+
     /// A request to the sandbox with its master key.
     pub(crate) async fn admin(&self, path: &str, body: &Value) -> Value {
         admin(&self.sandbox, path, body).await
@@ -334,6 +342,15 @@ impl Script {
 
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> (StatusCode, Value) {
         self.send(self.http.post(format!("{}{path}", self.base)).form(form)).await
+    }
+
+    /// None if the dashboard went away meanwhile.
+    pub(crate) async fn try_post(&self, path: &str, form: &[(&str, &str)]) -> Option<(StatusCode, Value)> {
+        let request = self.http.post(format!("{}{path}", self.base)).form(form);
+        let request = request.basic_auth(USER, Some(PASSWORD)).header(header::ACCEPT, "application/json");
+        let answer = request.send().await.ok()?;
+        let status = answer.status();
+        Some((status, serde_json::from_str(&answer.text().await.ok()?).unwrap_or_default()))
     }
 
     async fn send(&self, request: RequestBuilder) -> (StatusCode, Value) {

@@ -28,17 +28,17 @@ use crate::support::{Browser, Page, TestApp};
 
 /// A clock that runs, and that a test can put forward.
 #[derive(Clone, Default)]
-struct Ahead(Arc<AtomicI64>);
+pub(crate) struct Ahead(Arc<AtomicI64>);
 
 impl Ahead {
-    fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         let (ahead, system) = (Arc::clone(&self.0), Clock::system());
         Clock::from_fn(move || -> Timestamp {
             system.now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
         })
     }
 
-    fn by(&self, seconds: i64) {
+    pub(crate) fn by(&self, seconds: i64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 }

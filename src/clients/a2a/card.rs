@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::clients::lenient::{object, objects, scalar};
+use crate::clients::http;
+use crate::clients::lenient::{object, objects, scalar, text};
 use crate::domain::agent::{AgentCard, Dialect, Scope};
 use crate::domain::redact;
 
@@ -13,14 +14,15 @@ const HOTSWAP_EXTENSION: &str = "urn:patchbay:hotswap:1";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Card {
-    name: String,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     description: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     version: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     url: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     protocol_version: Option<String>,
     #[serde(default, deserialize_with = "objects")]
     supported_interfaces: Vec<Interface>,
@@ -33,11 +35,11 @@ struct Card {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Interface {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     url: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     protocol_binding: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     protocol_version: Option<String>,
 }
 
@@ -51,7 +53,7 @@ struct Capabilities {
 
 #[derive(Deserialize)]
 struct Extension {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     uri: Option<String>,
     #[serde(default)]
     params: Value,
@@ -59,12 +61,12 @@ struct Extension {
 
 #[derive(Deserialize)]
 struct Skill {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     name: Option<String>,
 }
 
 pub(super) fn parse(body: &[u8]) -> Option<AgentCard> {
-    let mut card: Card = serde_json::from_slice(body).ok()?;
+    let mut card: Card = http::json(body).ok()?;
     let capabilities = card.capabilities.take().unwrap_or_default();
     let hotswap = capabilities.extensions.iter().find(|e| e.uri.as_deref() == Some(HOTSWAP_EXTENSION));
     let param = |name: &str| hotswap.and_then(|extension| extension.params.get(name));
@@ -76,7 +78,7 @@ pub(super) fn parse(body: &[u8]) -> Option<AgentCard> {
         multiline_prompt: param("multilinePrompt").and_then(Value::as_bool).unwrap_or(false),
         scope: param("scope").and_then(Value::as_str).and_then(|scope| scope.parse::<Scope>().ok()),
         skills: card.skills.into_iter().filter_map(|skill| skill.name).take(50).collect(),
-        name: card.name,
+        name: card.name?,
         description: card.description.unwrap_or_default(),
         version: card.version.unwrap_or_default(),
     })

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Agent, AgentError, SERVER, garbled};
 use crate::clients::ClientError;
-use crate::clients::lenient::{objects, scalar};
+use crate::clients::lenient::{objects, text};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 
@@ -24,14 +24,14 @@ const PAGES: usize = 10;
 struct Tasks {
     #[serde(default, deserialize_with = "objects")]
     tasks: Vec<Task>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Task {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     context_id: Option<String>,
 }
 

@@ -10,14 +10,21 @@ use reqwest::{Response, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use super::task::{self, Progress, TaskState};
+use super::task::{self, MAX_TEXT, Progress, TaskState};
 use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, SERVER, garbled, message, read_answer, rpc_error};
 use crate::clients::ClientError;
 use crate::clients::http;
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
+
+/// Shortest time between two looks at an answer that grows: its text is put together anew for each.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Most artifacts and most pieces of metadata of an answer.
+const MAX_PARTS: usize = 100;
 
 impl Agent {
     /// Sends `text` in `context` and waits at most `time` for the answer. What has come of it so far is told
@@ -86,21 +93,29 @@ async fn collect(
     progress: &watch::Sender<String>,
 ) -> Result<(), AgentError> {
     let mut events = sseer::EventStream::new(Box::pin(bounded(response)));
-    while let Some(event) = events.next().await {
+    let (mut told_at, mut is_news) = (None::<Instant>, false);
+    loop {
+        let due = told_at.map_or_else(Instant::now, |at| at + PAUSE);
+        if is_news && due <= Instant::now() {
+            progress.send_replace(seen.text());
+            (told_at, is_news) = (Some(Instant::now()), false);
+        }
+        let event = if is_news {
+            let Ok(event) = timeout_at(due, events.next()).await else { continue };
+            event
+        } else {
+            events.next().await
+        };
+        let Some(event) = event else { break };
         let event = event.map_err(|error| garbled(&format!("a stream that broke: {error}")))?;
-        let rpc: RpcAnswer = serde_json::from_str(&event.data)
+        let rpc: RpcAnswer = http::json(event.data.as_bytes())
             .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(event.data.as_bytes()))))?;
         if let Some(error) = rpc.error {
             return Err(rpc_error(error));
         }
         if let Some(result) = rpc.result {
             seen.take(result);
-            progress.send_if_modified(|text| {
-                let news = seen.text();
-                let is_news = *text != news;
-                *text = news;
-                is_news
-            });
+            is_news = true;
         }
         if seen.is_ended {
             break;
@@ -181,7 +196,8 @@ impl Collector {
             // The last events of a turn carry empty actions, which must not hide those of the answer.
             let delta = value.get("stateDelta").and_then(Value::as_object);
             let is_empty = name == "adk_actions" && delta.is_none_or(Map::is_empty);
-            if !(is_empty && self.metadata.contains_key(&name)) {
+            let is_known = self.metadata.contains_key(&name);
+            if !(is_empty && is_known) && (is_known || self.metadata.len() < MAX_PARTS) {
                 self.metadata.insert(name, value);
             }
         }
@@ -201,10 +217,15 @@ impl Collector {
         if let Some(artifact) = update.artifact {
             let id = artifact.get("artifactId").and_then(Value::as_str).unwrap_or_default();
             let text = task::text_in(&artifact);
+            let has_room = self.artifacts.len() < MAX_PARTS;
             match self.artifacts.iter_mut().find(|(known, _)| known == id) {
-                Some((_, known)) if update.append => known.push_str(&text),
+                Some((_, known)) if update.append => {
+                    let room = MAX_TEXT.saturating_sub(known.len());
+                    known.push_str(&text[..text.floor_char_boundary(room)]);
+                }
                 Some((_, known)) => *known = text,
-                None => self.artifacts.push((id.to_owned(), text)),
+                None if has_room => self.artifacts.push((id.to_owned(), text)),
+                None => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::domain::agent::Scope;
 use crate::domain::control::{AgentConfig, Answer, Tokens};
 
 /// Longest answer text that is kept, in bytes.
-const MAX_TEXT: usize = 1024 * 1024;
+pub(super) const MAX_TEXT: usize = 1024 * 1024;
 
 /// How far a message has come.
 pub(super) enum Progress {

@@ -15,7 +15,7 @@ use crate::domain::redact;
 /// Reads an answer with an error status. `key` was sent along: 1.80 repeats one that it does not like in full
 /// (`model_info_malformed_key`).
 pub(super) fn read(status: u16, body: &[u8], key: &SecretString) -> ClientError {
-    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let json = http::error_json(body);
     let (kind, message) = parts(&json);
     let raw = message.unwrap_or_else(|| http::excerpt(body));
     let meaning = if json.get("db").and_then(Value::as_str) == Some("disconnected") {

@@ -104,7 +104,8 @@ impl LiteLlm {
         let mut query = vec![("return_full_object", "true"), ("size", &*size), ("page", "1")];
         query.extend_from_slice(filter);
         let answer: wire::KeyList = self.get("key/list", &query).await?;
-        let keys = usable(answer.keys, |row| row.into_key(None))?;
+        let mut keys = usable(answer.keys, |row| row.into_key(None))?;
+        keys.truncate(KEY_PAGE as usize);
         let total = answer.total_count.unwrap_or(keys.len() as u64);
         Ok(KeyPage { keys, total, pages: 1 })
     }

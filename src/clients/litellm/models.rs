@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{LiteLlm, SERVER, changed_by, errors, not_understood, usable};
 use crate::clients::http::{self, Limits};
-use crate::clients::lenient::{object, rows, scalar};
+use crate::clients::lenient::{object, rows, scalar, text};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft};
@@ -45,7 +45,7 @@ struct Rows {
 /// A row with all that is set in it; the proxy adds some two hundred nulls.
 #[derive(Deserialize)]
 struct Row {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     model_name: Option<String>,
     #[serde(default, deserialize_with = "object")]
     litellm_params: Option<Map<String, Value>>,
@@ -185,7 +185,7 @@ impl LiteLlm {
         }
         let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (deployment, upstream) = (header(MODEL_ID), header(MODEL_NAME));
-        let spoken: Spoken = serde_json::from_slice(&answer.body)
+        let spoken: Spoken = http::json(&answer.body)
             .map_err(|_| not_understood(format!("no completion: {}", http::excerpt(&answer.body))))?;
         let choice = spoken.choices.and_then(|choices| choices.into_iter().flatten().next());
         let choice = choice.ok_or_else(|| not_understood("a completion without choices".to_owned()))?;

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::wire::time;
-use crate::clients::lenient::{object, rows, scalar};
+use crate::clients::lenient::{object, rows, scalar, text};
 use crate::domain::redact;
 use crate::domain::usage::{Call, DailySpend};
 
@@ -25,7 +25,7 @@ struct ActivityMetadata {
 
 #[derive(Deserialize)]
 struct DayRow {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     date: Option<String>,
     #[serde(default, deserialize_with = "object")]
     metrics: Option<Metrics>,
@@ -77,13 +77,13 @@ pub(super) struct Logs {
 
 #[derive(Deserialize)]
 pub(super) struct LogRow {
-    #[serde(default, rename = "startTime", deserialize_with = "scalar")]
+    #[serde(default, rename = "startTime", deserialize_with = "text")]
     start: Option<String>,
-    #[serde(default, rename = "endTime", deserialize_with = "scalar")]
+    #[serde(default, rename = "endTime", deserialize_with = "text")]
     end: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     model: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     model_group: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     prompt_tokens: Option<u64>,
@@ -91,7 +91,7 @@ pub(super) struct LogRow {
     completion_tokens: Option<u64>,
     #[serde(default, deserialize_with = "scalar")]
     spend: Option<f64>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     status: Option<String>,
     #[serde(default, deserialize_with = "object")]
     metadata: Option<LogMetadata>,
@@ -105,9 +105,9 @@ struct LogMetadata {
 
 #[derive(Deserialize)]
 struct ErrorInformation {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     error_code: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     error_class: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use crate::clients::lenient::{Take, object, rows, scalar, texts};
+use crate::clients::lenient::{Take, object, rows, scalar, text, texts};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::domain::redact;
@@ -20,7 +20,7 @@ pub(super) struct ModelInfo {
 
 #[derive(Deserialize)]
 pub(super) struct ModelRow {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     model_name: Option<String>,
     #[serde(default, deserialize_with = "object")]
     litellm_params: Option<Params>,
@@ -30,27 +30,27 @@ pub(super) struct ModelRow {
 
 #[derive(Deserialize, Default)]
 struct Params {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     model: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     api_base: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     custom_llm_provider: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 struct Info {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     id: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     db_model: Option<bool>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     mode: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     provider: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     litellm_provider: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     description: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     max_input_tokens: Option<u64>,
@@ -112,11 +112,11 @@ pub(super) struct KeyInfo {
 
 #[derive(Deserialize)]
 pub(super) struct KeyRow {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     token: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     key_name: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     key_alias: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     models: Option<Models>,
@@ -124,9 +124,9 @@ pub(super) struct KeyRow {
     spend: Option<f64>,
     #[serde(default, deserialize_with = "scalar")]
     max_budget: Option<f64>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     budget_duration: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     expires: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     rpm_limit: Option<u64>,
@@ -136,15 +136,15 @@ pub(super) struct KeyRow {
     max_parallel_requests: Option<u64>,
     #[serde(default, deserialize_with = "scalar")]
     blocked: Option<bool>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     user_id: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     team_id: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     created_at: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     last_active: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     status: Option<String>,
 }
 
@@ -222,7 +222,7 @@ struct Entry(#[serde(deserialize_with = "scalar")] Option<String>);
 /// `POST /key/generate`: the only answer that holds the secret.
 #[derive(Deserialize)]
 pub(super) struct Generated {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     pub(super) key: Option<String>,
 }
 
@@ -242,16 +242,16 @@ pub(super) struct GlobalSpend {
 /// `GET /health/readiness` and, on 1.109, `/health/readiness/details`
 #[derive(Deserialize)]
 pub(super) struct Readiness {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     pub(super) db: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     pub(super) litellm_version: Option<String>,
 }
 
 /// `POST /v1/chat/completions`
 #[derive(Deserialize)]
 pub(super) struct Completion {
-    #[serde(default, deserialize_with = "scalar")]
+    #[serde(default, deserialize_with = "text")]
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) choices: Vec<serde::de::IgnoredAny>,

@@ -15,6 +15,9 @@ use crate::domain::key::{KeyHash, VirtualKey};
 /// Requests to the proxy at a time.
 const AT_ONCE: usize = 4;
 
+/// Largest copy, in bytes: 100,000 keys take 25 MB.
+const MAX_BYTES: usize = 40 * 1024 * 1024;
+
 /// A copy of at most one page of keys costs one request, and is renewed at this age.
 const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -131,6 +134,10 @@ impl Inner {
             add(&mut builder, page?.keys);
             if builder.len() >= SEGMENT {
                 segments.push(std::mem::take(&mut builder).finish());
+                let size: usize = segments.iter().map(|segment| segment.size()).sum();
+                if size > MAX_BYTES {
+                    return Err(ClientError::TooLarge { server: "the proxy", limit: MAX_BYTES });
+                }
                 if !had_whole_copy {
                     self.publish(Index::new(segments.clone()), (total, at, false));
                 }

@@ -167,6 +167,16 @@ impl Builder {
 }
 
 impl Segment {
+    /// About what it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let lists = self.accesses.iter().map(|access| match access {
+            PackedAccess::List(names) => size_of_val(&**names),
+            PackedAccess::All | PackedAccess::None => 0,
+        });
+        let names: usize = self.names.iter().map(|name| name.len() + size_of::<Box<str>>()).sum();
+        size_of_val(&*self.rows) + self.text.len() + self.lower.len() + names + lists.sum::<usize>()
+    }
+
     fn name(&self, number: u32) -> Option<&str> {
         self.names.get(number as usize).map(|name| &**name)
     }

@@ -43,10 +43,10 @@ fn transport(error: AgentError) -> ClientError {
 
 #[tokio::test]
 async fn more_than_the_limit_is_not_taken() {
-    let replay = play([spend().with(Body::Mebibytes(65))]).await;
+    let replay = play([spend().with(Body::Mebibytes(33))]).await;
     let error = proxy(&replay).global_spend().await.unwrap_err();
-    assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == 64 * MIB), "{error:?}");
-    assert_eq!(error.to_string(), "the proxy answered with more than 64 MiB");
+    assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == 32 * MIB), "{error:?}");
+    assert_eq!(error.to_string(), "the proxy answered with more than 32 MiB");
 
     let replay = play([no_card(), said().with(Body::Mebibytes(17))]).await;
     let error = transport(agent(&replay).send(&context("c"), "hi", PATIENCE).await.unwrap_err());

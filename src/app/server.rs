@@ -1,0 +1,139 @@
+//! HTTP/1.1 for clients that are slow, many, or do not mean well: axum's own server waits for them without end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use futures_util::{StreamExt as _, stream};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+/// What a client may take of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest wait for the head of a request, and for the next request on a connection.
+    pub head: Duration,
+    /// Longest wait for a request's whole body.
+    pub body: Duration,
+    /// Connections at once. Those beyond wait until one ends.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(30), body: Duration::from_mins(2), connections: 12_000 }
+    }
+}
+
+/// Largest head of a request, in bytes.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// How long a client may leave an answer untaken, or be gone without a word.
+const UNTAKEN: Duration = Duration::from_secs(60);
+
+/// A pause where no connection can be accepted, for lack of files.
+const NO_FILES: Duration = Duration::from_millis(200);
+
+/// How long requests may take to end after the stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// Serves `router` until `stop`. Requests that run then have five seconds to end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    serve_within(listener, router, stop, Limits::default()).await;
+    Ok(())
+}
+
+/// The same within other limits.
+pub async fn serve_within(listener: TcpListener, router: Router, stop: CancellationToken, limits: Limits) {
+    let (free, running) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
+    let cut = CancellationToken::new();
+    // The semaphore is never closed.
+    while let Some(Ok(room)) = stop.run_until_cancelled(Arc::clone(&free).acquire_owned()).await {
+        let (stream, peer) = match stop.run_until_cancelled(listener.accept()).await {
+            None => break,
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(NO_FILES).await;
+                continue;
+            }
+        };
+        let (router, stop, cut) = (router.clone(), stop.clone(), cut.clone());
+        running.spawn(async move {
+            cut.run_until_cancelled(talk(stream, peer, router, stop, limits)).await;
+            drop(room);
+        });
+    }
+    drop(listener);
+    running.close();
+    if tokio::time::timeout(LAST_REQUESTS, running.wait()).await.is_err() {
+        tracing::debug!(connections = running.len(), "connections are cut that did not end");
+        cut.cancel();
+        running.wait().await;
+    }
+}
+
+async fn talk(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken, limits: Limits) {
+    if let Err(error) = tune(&stream) {
+        tracing::debug!(%error, "a connection keeps the system's defaults");
+    }
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = router.clone().oneshot(request.map(|body| in_time(body, limits.body)));
+        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection broke");
+    }
+}
+
+/// The body, as long as it comes in time as a whole.
+fn in_time(body: Incoming, limit: Duration) -> Body {
+    if body.is_end_stream() {
+        return Body::empty();
+    }
+    let until = Instant::now() + limit;
+    let frames = stream::unfold(Body::new(body).into_data_stream(), move |mut body| async move {
+        let next = match timeout_at(until, body.next()).await {
+            Ok(next) => next?.map_err(std::io::Error::other),
+            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        Some((next, body))
+    });
+    Body::from_stream(frames)
+}
+
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    // With Nagle's algorithm small answers wait for the client's acknowledgement, some 40 ms.
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(UNTAKEN))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNTAKEN))?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Clients that send too much, too slowly, too often, or what is no request at all.
+
+use std::time::{Duration, Instant};
+
+use reqwest::multipart::{Form, Part};
+use reqwest::{StatusCode, header};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use patchbay::app::{Limits, serve_within};
+use tokio_util::sync::CancellationToken;
+
+use super::dashboard::Dashboard;
+use super::liar::{Liar, Lie};
+use crate::support::{PASSWORD, TestApp, USER};
+
+/// Sends bytes and takes what comes until the end, at most for `patience`.
+async fn raw(base: &str, bytes: &[u8], patience: Duration) -> Option<String> {
+    let mut stream = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
+    // A server that refuses need not take the rest.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(patience, stream.read_to_end(&mut answer)).await;
+    read.ok().map(|_| String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_no_request_is_refused_at_once() {
+    let app = TestApp::start().await;
+    let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
+    let head =
+        |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{more}\r\n");
+    let long = "a".repeat(70_000);
+    for (what, bytes, expected) in [
+        ("a long address", head(&format!("GET /{long}"), ""), vec![414, 431]),
+        ("a long header", head("GET /login", &format!("cookie: {long}\r\n")), vec![431]),
+        ("many headers", head("GET /login", &many), vec![431]),
+        ("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_owned(), vec![0, 400, 505]),
+        ("two lengths", head("POST /login", "content-length: 5\r\ncontent-length: 6\r\n"), vec![400]),
+        (
+            "length and chunks",
+            head("POST /login", "content-length: 5\r\ntransfer-encoding: chunked\r\n") + "0\r\n\r\n",
+            vec![0, 400, 403, 422, 200],
+        ),
+        ("a bad length", head("POST /login", "content-length: -1\r\n"), vec![400]),
+        ("a folded header", head("GET /login", "x: y\r\n z\r\n"), vec![400]),
+        ("a blank in a name", head("GET /login", "content-length : 5\r\n"), vec![400]),
+        ("a NUL", head("GET /login", "x: \0\r\n"), vec![400]),
+        ("no HTTP", "hello\r\n\r\n".to_owned(), vec![400]),
+        ("TLS", "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n".to_owned(), vec![400]),
+    ] {
+        let answer = raw(&app.base, bytes.as_bytes(), Duration::from_secs(10))
+            .await
+            .unwrap_or_else(|| panic!("{what}"));
+        assert!(expected.contains(&status(&answer)), "{what}: {answer}");
+    }
+    // Whoever is not logged in cannot have more than a form's size read, whatever it announces.
+    let bomb = head(
+        "POST /login",
+        "content-type: application/x-www-form-urlencoded\r\ncontent-length: 4000000000\r\n",
+    );
+    let answer = raw(&app.base, bomb.as_bytes(), Duration::from_secs(10)).await.unwrap();
+    assert_eq!(status(&answer), 413, "{answer}");
+}
+
+#[tokio::test]
+async fn forms_of_many_fields_and_parts_are_refused_or_cut() {
+    let app = TestApp::start().await;
+    let browser = app.user().await;
+    let many = "a=b&".repeat(100_000);
+    let twice = format!(
+        "agent=task-agent&agent=other&context=c1&context=c2&model=openai/gpt-5&{}",
+        "prompt=x&".repeat(1000)
+    );
+    let key = format!("/keys/{}", app.agent_key_hash);
+    for path in [
+        "/login",
+        "/switch",
+        "/keys",
+        "/keys/bulk",
+        "/models",
+        "/models/import",
+        &key,
+        "/contexts/task-agent/c1/describe",
+    ] {
+        for body in
+            [&many, &twice, &"x".repeat(600_000), &"%00%ff=%fe&".repeat(1000), &"[a][b]=c&".repeat(1000)]
+        {
+            let begun = Instant::now();
+            let request = browser.http.post(browser.url(path)).body(body.clone());
+            let page =
+                browser.send(request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")).await;
+            assert_ne!(page.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}: {}", page.text());
+            assert!(begun.elapsed() < Duration::from_secs(10), "{path} took {:?}", begun.elapsed());
+        }
+    }
+    for form in [
+        (0..5_000).fold(Form::new(), |form, n| form.text(format!("f{n}"), "v")),
+        (0..500)
+            .fold(Form::new(), |form, _| form.part("file", Part::text("model_list: []").file_name("x.yaml"))),
+        Form::new().part("file", Part::bytes(vec![b'a'; 9_000_000]).file_name("../../etc/passwd")),
+        // Ten references to ten references to …: a gigabyte, if it were written out.
+        Form::new().text("yaml", billion_laughs()),
+        Form::new().text("yaml", "[".repeat(200_000)),
+        Form::new().text("yaml", format!("model_list:\n{}", "- model_name: a\n".repeat(100_000))),
+    ] {
+        let begun = Instant::now();
+        let request = browser.http.post(browser.url("/models/import")).multipart(form);
+        let page = browser.send(request).await;
+        assert!(page.status.is_client_error(), "{}: {}", page.status, page.text());
+        assert!(begun.elapsed() < Duration::from_secs(10), "took {:?}", begun.elapsed());
+    }
+}
+
+fn billion_laughs() -> String {
+    let mut yaml = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+    for n in 1..12 {
+        let before = vec![format!("*a{}", n - 1); 10].join(", ");
+        yaml += &format!("a{n}: &a{n} [{before}]\n");
+    }
+    yaml + "model_list: *a11\n"
+}
+
+/// Clients that never finish what they begin, against a server with short limits.
+#[tokio::test]
+async fn whoever_is_slow_is_cut_off() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new()
+        .route("/", axum::routing::post(|body: axum::body::Bytes| async move { body.len().to_string() }));
+    let limits =
+        Limits { head: Duration::from_millis(400), body: Duration::from_millis(800), connections: 8 };
+    let stop = CancellationToken::new();
+    tokio::spawn(serve_within(listener, router, stop.clone(), limits));
+    let patience = Duration::from_secs(20);
+    for begun in ["", "POST / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\nabc"] {
+        assert!(
+            raw(&address.to_string(), begun.as_bytes(), patience).await.is_some(),
+            "{begun:?} is not cut off"
+        );
+    }
+    // One byte at a time is no better.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+    let begun = Instant::now();
+    while stream.write_all(b"x").await.is_ok() && begun.elapsed() < patience {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(begun.elapsed() < patience, "a body of single bytes goes on");
+    // More than there is room for: who waits is served once the others are cut off.
+    let idle: Vec<TcpStream> = {
+        let mut idle = Vec::new();
+        for _ in 0..8 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        idle
+    };
+    let request = b"POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc";
+    let answer = raw(&address.to_string(), request, patience).await.unwrap();
+    assert!(answer.ends_with("\r\n\r\n3"), "{answer}");
+    drop(idle);
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_idle_connections_keep_nobody_out() {
+    const IDLE: usize = 10_000;
+    // Whatever the shell allows: the dashboard does the same for itself.
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: most.maximum, maximum: most.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    if most.maximum.is_some_and(|most| most < IDLE as u64 + 1_000) {
+        eprintln!("skipped: only {:?} files may be open here", most.maximum);
+        return;
+    }
+    let liar = Liar::start(Lie::Close).await;
+    let dir = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}", dir.path().join("test.db").display());
+    let mut dashboard = Dashboard::start(&liar.url(), &liar.url(), &database, &[]).await.unwrap();
+    let script = dashboard.script();
+    assert_eq!(script.get("/audit").await.0, 200);
+    let (before, _) = dashboard.memory();
+    let address = dashboard.base.trim_start_matches("http://").to_owned();
+    let mut idle = Vec::with_capacity(IDLE);
+    for n in 0..IDLE {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET /login HTTP/1.1\r\nhost: h\r\nx: ").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    let begun = Instant::now();
+    assert_eq!(script.get("/audit").await.0, 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
+    let (now, _) = dashboard.memory();
+    eprintln!("{IDLE} connections: {before} MiB, then {now} MiB");
+    assert!(now - before < 400, "{IDLE} connections cost {} MiB", now - before);
+    // And they do not keep it from stopping.
+    let status = dashboard.stop(Duration::from_secs(30)).await;
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_requests_at_once_are_answered() {
+    let app = TestApp::start().await;
+    let browser = app.user().await;
+    let asked = futures_util::future::join_all((0..1000).map(|n| {
+        let browser = &browser;
+        async move { browser.get(["/models", "/keys", "/audit", "/contexts"][n % 4]).await.status }
+    }));
+    let statuses = asked.await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert!(!(USER.is_empty() && PASSWORD.is_empty()));
+}

@@ -6,10 +6,31 @@
 mod crash;
 mod dashboard;
 mod everything;
+mod fuzz;
 mod liar;
 mod limits;
 mod matrix;
 mod memory;
+mod soak;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Panics of our own code, wherever they were caught.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+fn count_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.location().is_some_and(|place| place.file().starts_with("src/")) {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+        }
+        before(info);
+    }));
+}
+
+fn panics() -> usize {
+    PANICS.load(Ordering::SeqCst)
+}
 
 /// Whether to try everything, as `tests/soak/run` does, and not a part that is quick.
 fn is_long() -> bool {

@@ -16,14 +16,14 @@ use super::is_long;
 use crate::support::{MASTER_KEY, agent_options, client, spawn};
 
 /// A sandbox and an agent that outlive the dashboards.
-struct Servers {
-    proxy: String,
-    agent: String,
+pub(super) struct Servers {
+    pub(super) proxy: String,
+    pub(super) agent: String,
     _world: World,
     _guards: [tokio_util::sync::DropGuard; 2],
 }
 
-async fn servers() -> Servers {
+pub(super) async fn servers() -> Servers {
     let world = World::new(sandbox::Options {
         master_key: SecretString::from(MASTER_KEY),
         generation: Generation::V1_109,
@@ -69,7 +69,7 @@ async fn work(script: crate::support::Script, worker: usize) {
 }
 
 /// What must hold of a database that was left in the middle of anything, after the next start.
-async fn check(file: &std::path::Path) -> (i64, i64) {
+pub(super) async fn check(file: &std::path::Path) -> (i64, i64) {
     let url = format!("sqlite://{}", file.display());
     let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let whole: String = sqlx::query("pragma integrity_check").fetch_one(&mut db).await.unwrap().get(0);
@@ -87,8 +87,15 @@ async fn check(file: &std::path::Path) -> (i64, i64) {
     (swaps, unknown)
 }
 
+/// How often the audit tells of an action.
+pub(super) async fn audited(file: &std::path::Path, action: &str) -> i64 {
+    let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    let count = sqlx::query("select count(*) from audit where action = $1").bind(action);
+    count.fetch_one(&mut db).await.unwrap().get(0)
+}
+
 /// A number below `most`, from the system's random source by way of a UUID.
-fn below(most: u64) -> u64 {
+pub(super) fn below(most: u64) -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0 % most
 }
 

@@ -2,32 +2,18 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
 use super::everything::{Places, all, check};
-use super::is_long;
 use super::liar::{Change, Liar, Lie};
+use super::{count_panics, is_long, panics};
 use crate::support::{MASTER_KEY, PASSWORD, Setup, TestApp, agent_options, spawn};
 use crate::swaps::Ahead;
 
 /// The longest limits of the tests' dashboard, one after the other, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Panics of our own code, wherever they were caught.
-static PANICS: AtomicUsize = AtomicUsize::new(0);
-
-fn count_panics() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if info.location().is_some_and(|place| place.file().starts_with("src/")) {
-            PANICS.fetch_add(1, Ordering::SeqCst);
-        }
-        before(info);
-    }));
-}
 
 fn gzip_bomb() -> Vec<u8> {
     // 64 KiB of zeros in a stored block each: what claims to be packed and is not asked for is not unpacked.
@@ -175,7 +161,7 @@ async fn walk(who: Who, lies: Vec<(&'static str, Lie)>) {
             _ => name.to_owned(),
         };
         tokio::join!(meet(who, &told, &lie, false), meet(who, &told, &lie, true));
-        assert_eq!(PANICS.load(Ordering::SeqCst), 0, "{told}: something panicked");
+        assert_eq!(panics(), 0, "{told}: something panicked");
     }
 }
 

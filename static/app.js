@@ -1,6 +1,9 @@
 // Small comforts; everything works without them.
 'use strict'
 
+// Pieces of pages come as HTML from our own server. Nothing makes a script or a script's address of a text.
+if (window.trustedTypes) window.trustedTypes.createPolicy('default', { createHTML: (html) => html })
+
 // A form is sent once: the button says that it is under way.
 document.addEventListener('submit', (event) => {
   const form = event.target

@@ -64,8 +64,10 @@ pub async fn serve_within(listener: TcpListener, router: Router, stop: Cancellat
         let (stream, peer) = match stop.run_until_cancelled(listener.accept()).await {
             None => break,
             Some(Ok(accepted)) => accepted,
+            // Whoever went away before it was taken must not keep others waiting.
+            Some(Err(error)) if is_clients(&error) => continue,
             Some(Err(error)) => {
-                tracing::debug!(%error, "a connection was not accepted");
+                tracing::warn!(%error, "no connection can be accepted");
                 tokio::time::sleep(NO_FILES).await;
                 continue;
             }
@@ -83,6 +85,11 @@ pub async fn serve_within(listener: TcpListener, router: Router, stop: Cancellat
         cut.cancel();
         running.wait().await;
     }
+}
+
+fn is_clients(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 async fn talk(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken, limits: Limits) {

@@ -5,7 +5,8 @@
 
 mod crash;
 mod dashboard;
-mod everything;
+mod elsewhere;
+pub(crate) mod everything;
 mod fuzz;
 mod liar;
 mod limits;

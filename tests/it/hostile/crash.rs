@@ -159,32 +159,95 @@ async fn told_to_stop_it_finishes_the_swap_that_runs() {
 async fn a_disk_that_is_full_or_cannot_be_written_is_said() {
     let servers = servers().await;
     let dir = tempfile::tempdir().unwrap();
-    let database = |name: &str| format!("sqlite://{}", dir.path().join(name).display());
     // Nothing to write to.
     let error = Dashboard::start(&servers.proxy, &servers.agent, "sqlite:///proc/nowhere/p.db", &[]).await;
     let said = error.err().expect("it does not start");
     assert!(said.contains("the database") && !said.contains("panicked"), "{said}");
 
-    // A file that may not grow any more, as on a full disk.
-    let dashboard =
-        Dashboard::start(&servers.proxy, &servers.agent, &database("full.db"), &[]).await.unwrap();
-    let browser = dashboard.user().await;
-    let limit = std::process::Command::new("prlimit")
-        .args([format!("--pid={}", dashboard.pid()), "--fsize=1".to_owned()])
-        .status();
-    if !limit.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no prlimit here");
+    let disk = dir.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let Some(_mounted) = Mounted::small(&disk) else {
+        eprintln!("skipped: no small disk can be mounted here");
         return;
+    };
+    let database = format!("sqlite://{}", disk.join("patchbay.db").display());
+    let dashboard = Dashboard::start(&servers.proxy, &servers.agent, &database, &[]).await.unwrap();
+    let (browser, script) = (dashboard.user().await, dashboard.script());
+    let filler = disk.join("filler");
+    // Ends with the room.
+    let _ = std::fs::write(&filler, vec![0; 64 * 1024 * 1024]);
+    let mut refused = None;
+    for n in 0..200 {
+        let context = format!("c{n}");
+        let form = [("agent", "task-agent"), ("context", &*context), ("model", "openai/gpt-5")];
+        let (status, said) = script.post("/switch", &form).await;
+        if status == 500 {
+            refused = Some((context, said));
+            break;
+        }
     }
-    let script = dashboard.script();
-    let form = [("agent", "task-agent"), ("context", "c1"), ("model", "openai/gpt-5")];
-    let (status, said) = script.post("/switch", &form).await;
-    assert_eq!(status, 500, "{said}");
+    let (context, said) = refused.expect("the disk is full");
     assert!(said["error"]["title"].as_str().is_some_and(|title| title.contains("database")), "{said}");
-    // What only reads goes on, and nothing was sent to the agent that could not be written down.
-    assert_eq!(browser.get("/models").await.status, 200);
-    let (_, contexts) = script.get("/contexts").await;
-    assert!(contexts["contexts"].as_array().unwrap().is_empty(), "{contexts}");
-    assert_eq!(crate::support::Browser::new(&dashboard.base).get("/healthz").await.status, 200);
+    assert!(said["error"]["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{said}");
+    // What only reads goes on.
+    for path in ["/models", "/contexts", "/audit", "/healthz"] {
+        assert_eq!(browser.get(path).await.status, 200, "{path}");
+    }
+    // With room again all goes on, without a new start.
+    std::fs::remove_file(&filler).unwrap();
+    let form = [("agent", "task-agent"), ("context", &*context), ("model", "openai/gpt-5-mini")];
+    assert_eq!(script.post("/switch", &form).await.0, 200);
     assert!(!dashboard.log().contains("panicked"), "{}", dashboard.log());
+    let log = dashboard.log();
+    drop(dashboard);
+    drop(Dashboard::start(&servers.proxy, &servers.agent, &database, &[]).await.unwrap());
+    check(&disk.join("patchbay.db")).await;
+    assert!(log.contains("full"), "the cause is in the log: {log}");
+}
+
+/// A disk of 2 MiB in memory.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    /// None where the system does not let us.
+    fn small(at: &std::path::Path) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at).stderr(std::process::Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Timestamps must not decide what was first: a clock that is put back and forth loses and hides nothing.
+#[tokio::test]
+async fn a_clock_that_jumps_loses_nothing() {
+    let ahead = crate::swaps::Ahead::default();
+    let setup = crate::support::Setup { clock: ahead.clock(), ..crate::support::Setup::default() };
+    let app = crate::support::TestApp::with(setup).await;
+    let script = app.script();
+    let models = ["openai/gpt-5-mini", "openai/gpt-5-mini"];
+    for (n, jump) in [0, -86_400, 2 * 86_400, -10 * 365 * 86_400, 11 * 365 * 86_400].into_iter().enumerate() {
+        ahead.by(jump);
+        let form = [("agent", "task-agent"), ("context", "c1"), ("model", models[n % 2])];
+        let (status, receipt) = script.post("/switch", &form).await;
+        assert_eq!(
+            (status.as_u16(), receipt["outcome"].as_str()),
+            (200, Some("verified")),
+            "{jump}: {receipt}"
+        );
+        let browser = app.user().await;
+        for path in
+            ["/", "/models", "/keys", "/contexts", "/contexts/task-agent/c1", "/agents/task-agent", "/audit"]
+        {
+            assert_eq!(browser.get(path).await.status, 200, "{path} after a jump of {jump} s");
+        }
+    }
+    let (_, audit) = script.get("/audit").await;
+    let swaps = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "swap").count();
+    assert_eq!(swaps, 5, "{audit}");
 }

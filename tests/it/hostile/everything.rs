@@ -12,7 +12,7 @@ use crate::support::{Browser, Page};
 const LEFT_OUT: [&str; 6] = ["/login", "/logout", "/healthz", "/readyz", "/metrics", "/static"];
 
 /// The patterns of all addresses that have a page or an action.
-pub(super) fn patterns() -> Vec<String> {
+pub(crate) fn patterns() -> Vec<String> {
     let table = include_str!("../../../src/web/paths.rs");
     let found: Vec<String> = table
         .lines()
@@ -25,13 +25,13 @@ pub(super) fn patterns() -> Vec<String> {
 }
 
 /// What stands in the place of a pattern's parts.
-pub(super) struct Places {
-    pub(super) id: String,
-    pub(super) hash: String,
+pub(crate) struct Places {
+    pub(crate) id: String,
+    pub(crate) hash: String,
 }
 
 impl Places {
-    pub(super) fn fill(&self, pattern: &str) -> String {
+    pub(crate) fn fill(&self, pattern: &str) -> String {
         // A key's hash does for what else has an id of its own: it is not found, in time.
         let id = if pattern.starts_with("/models") { &self.id } else { &self.hash };
         pattern
@@ -105,7 +105,15 @@ pub(super) async fn all(browser: &Browser, places: &Places) -> Vec<Met> {
             };
             let answer = request.header(header::ACCEPT, "text/html").send().await;
             let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
-            let page = Page::of(answer).await;
+            let kind = answer.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
+            let page = if kind.unwrap_or_default().starts_with(b"text/event-stream") {
+                // It has no end of its own.
+                let (status, url, headers) =
+                    (answer.status(), answer.url().clone(), answer.headers().clone());
+                Page { status, url, headers, body: String::new() }
+            } else {
+                Page::of(answer).await
+            };
             Met { what, page, took: begun.elapsed() }
         })
         .buffer_unordered(8)

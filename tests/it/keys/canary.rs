@@ -11,6 +11,7 @@ use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::stage;
+use crate::hostile::everything::{Places, patterns};
 use crate::support::{MASTER_KEY, PASSWORD, USER};
 
 /// Collects what is logged.
@@ -43,7 +44,7 @@ const PROVIDER: &str = "sk-canary1provider1key";
 async fn a_secret_appears_nowhere() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
+        .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .with_ansi(false)
         .finish();
@@ -86,7 +87,7 @@ async fn a_secret_appears_nowhere() {
         stage.browser.get("/keys/not-a-hash").await;
 
         let id = registered["model_id"].as_str().unwrap();
-        let pages = [
+        let mut pages = vec![
             "/".to_owned(),
             "/login".to_owned(),
             "/models".to_owned(),
@@ -115,6 +116,10 @@ async fn a_secret_appears_nowhere() {
             "/keys/bulk/unknown".to_owned(),
             "/nowhere".to_owned(),
         ];
+        let places = Places { id: id.to_owned(), hash: hash.clone() };
+        // Events have no end.
+        let ending = patterns().into_iter().filter(|pattern| !pattern.ends_with("/events"));
+        pages.extend(ending.map(|pattern| places.fill(&pattern)));
         let agent_key = secrecy::ExposeSecret::expose_secret(&app.agent_key).to_owned();
         let secrets =
             [CANARY, PROVIDER, MASTER_KEY, PASSWORD, secret.as_str(), &shown, &replaced, &agent_key];

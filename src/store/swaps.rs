@@ -95,10 +95,10 @@ impl Store {
     /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome, notes them
     /// at their contexts and in the audit. Returns how many there were.
     pub async fn close_unfinished_swaps(&self) -> Result<u64, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool()?.begin().await?;
         sqlx::query(
             "insert into audit (at, actor, action, object, outcome, detail) \
-             select $1, actor, 'swap', agent || '/' || context, 'unknown', \
+             select cast($1 as bigint), actor, 'swap', agent || '/' || context, 'unknown', \
              'asked for ' || coalesce(model, 'same model') || ': Patchbay was stopped before the swap had ended' \
              from swaps where finished_at is null",
         )

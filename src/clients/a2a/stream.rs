@@ -97,7 +97,7 @@ async fn collect(
     loop {
         let due = told_at.map_or_else(Instant::now, |at| at + PAUSE);
         if is_news && due <= Instant::now() {
-            progress.send_replace(seen.text());
+            tell(seen, progress);
             (told_at, is_news) = (Some(Instant::now()), false);
         }
         let event = if is_news {
@@ -121,7 +121,17 @@ async fn collect(
             break;
         }
     }
+    tell(seen, progress);
     Ok(())
+}
+
+fn tell(seen: &Collector, progress: &watch::Sender<String>) {
+    let news = seen.text();
+    progress.send_if_modified(|text| {
+        let is_news = *text != news;
+        *text = news;
+        is_news
+    });
 }
 
 /// The body, until it is larger than an answer may be.

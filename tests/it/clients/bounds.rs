@@ -85,7 +85,7 @@ async fn an_announced_length_is_believed_only_to_refuse() {
     let error = client.global_spend().await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { .. }), "{error:?}");
 
-    let broken_off = "HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n{\"spend\":1.5}";
+    let broken_off = "HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n{\"spend\":1.5}";
     let client =
         LiteLlm::new(build_http().unwrap(), raw(broken_off).await, MASTER.into(), timeouts(PATIENCE));
     let error = client.global_spend().await.unwrap_err();

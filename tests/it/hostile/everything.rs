@@ -84,9 +84,14 @@ pub(super) struct Met {
 
 /// Looks at every page and does everything, a few at a time.
 pub(super) async fn all(browser: &Browser, places: &Places) -> Vec<Met> {
+    some(browser, places, &patterns()).await
+}
+
+/// The same at these patterns alone.
+pub(super) async fn some(browser: &Browser, places: &Places, patterns: &[String]) -> Vec<Met> {
     let mut asked = Vec::new();
-    for pattern in patterns() {
-        let path = places.fill(&pattern);
+    for pattern in patterns {
+        let path = places.fill(pattern);
         asked.push((path.clone(), false));
         asked.push((path, true));
     }

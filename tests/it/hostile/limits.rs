@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dashboard::Dashboard;
 use super::liar::{Liar, Lie};
-use crate::support::{PASSWORD, TestApp, USER};
+use crate::support::TestApp;
 
 /// Sends bytes and takes what comes until the end, at most for `patience`.
 async fn raw(base: &str, bytes: &[u8], patience: Duration) -> Option<String> {
@@ -34,7 +34,7 @@ async fn what_is_too_large_or_no_request_is_refused_at_once() {
     let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
     let head =
         |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{more}\r\n");
-    let long = "a".repeat(70_000);
+    let long = "a".repeat(200_000);
     for (what, bytes, expected) in [
         ("a long address", head(&format!("GET /{long}"), ""), vec![414, 431]),
         ("a long header", head("GET /login", &format!("cookie: {long}\r\n")), vec![431]),
@@ -206,14 +206,13 @@ async fn ten_thousand_idle_connections_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_requests_at_once_are_answered() {
+async fn two_hundred_requests_at_once_are_answered() {
     let app = TestApp::start().await;
     let browser = app.user().await;
-    let asked = futures_util::future::join_all((0..1000).map(|n| {
+    let asked = futures_util::future::join_all((0..200).map(|n| {
         let browser = &browser;
         async move { browser.get(["/models", "/keys", "/audit", "/contexts"][n % 4]).await.status }
     }));
     let statuses = asked.await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    assert!(!(USER.is_empty() && PASSWORD.is_empty()));
 }

@@ -11,7 +11,7 @@ const BASIC = 'Basic ' + Buffer.from(`${LOGIN.username}:${LOGIN.password}`).toSt
 
 // What a page of ours never holds, and what a page is wherever it comes from.
 const look = () => {
-  const strange = 'iframe, object, embed, base, xss, plaintext, xmp, frameset, math, dialog:not(main dialog), [onload], [onerror], [onfocus], [ontoggle], [onbegin], [onmouseover], [hx-on\\:load], [data-stream^="//"], [href^="javascript"], [href*="evil.example"], [src*="evil.example"], [action*="evil.example"], [srcdoc]'
+  const strange = 'iframe, object, embed, base, xss, plaintext, xmp, frameset, math, dialog:not(main dialog), [onload], [onerror], [onfocus], [ontoggle], [onbegin], [onmouseover], [hx-on\\:load], [data-stream^="//"], [href^="javascript"], [href^="//"], [src^="//"], [action^="//"], [href*="://evil"], [src*="://evil"], [srcdoc]'
   return {
     strange: [...document.querySelectorAll(strange)].map((e) => e.outerHTML.slice(0, 200)),
     scripts: [...document.scripts].filter((s) => !new URL(s.src || 'x:').pathname.includes('/static/')).length,
@@ -50,12 +50,12 @@ module.exports = {
       await post('/keys', { alias: text, max_budget: text, models: text, access: 'list' })
     }
 
-    const inAddress = (at) => CORPUS.filter((_, n) => n % 8 === at).map(encodeURIComponent)
+    const inAddress = (at) => CORPUS.filter((_, n) => n % 16 === at).map(encodeURIComponent)
     const addresses = [
       '/', '/contexts', '/switch', '/agents', '/agents/task-agent', '/audit', '/keys/new', '/keys/matrix', '/models/new',
       ...[1, 2, 3, 4, 5].flatMap((n) => [`/models?page=${n}`, `/keys?page=${n}`]),
-      ...ids.filter((_, n) => n % 10 === 0).map((id) => `/models/${id}`),
-      ...hashes.filter((_, n) => n % 10 === 5).flatMap((hash) => [`/keys/${hash}`, `/keys/${hash}/edit`]),
+      ...ids.filter((_, n) => n % 20 === 0).map((id) => `/models/${id}`),
+      ...hashes.filter((_, n) => n % 20 === 5).flatMap((hash) => [`/keys/${hash}`, `/keys/${hash}/edit`]),
       ...CORPUS.map((_, n) => n).filter((n) => n % 10 === 0).map((n) => `/contexts/task-agent/xss-${n}`),
       ...inAddress(0).map((text) => `/models?q=${text}&provider=${text}&sort=${text}`),
       ...inAddress(1).map((text) => `/keys?q=${text}&model=${text}&state=${text}`),
@@ -73,7 +73,7 @@ module.exports = {
 
     // The same as a fragment that htmx puts into the page.
     await page.goto('/models')
-    for (const text of CORPUS.filter((_, n) => n % 12 === 0)) {
+    for (const text of CORPUS.filter((_, n) => n % 20 === 0)) {
       await page.fill('#q', text)
       await page.press('#q', 'Enter')
       await page.waitForLoadState('networkidle')
@@ -95,16 +95,17 @@ module.exports = {
     const { page, context } = await open(browser, base)
     const outcome = await page.evaluate(async () => {
       const refused = {}
-      try { (0, eval)('1') } catch { refused.eval = true }
       try { const s = document.createElement('script'); s.textContent = 'window.ranInline = 1'; document.body.append(s) } catch {}
       refused.inline = !window.ranInline
       try { const s = document.createElement('script'); s.src = 'data:text/javascript,window.ranData=1'; document.body.append(s) } catch {}
       await new Promise((resolve) => setTimeout(resolve, 200))
       refused.data = !window.ranData
+      // Not before the pause: what the debugger runs itself may do anything.
+      try { (0, eval)('1') } catch { refused.eval = true }
       refused.types = !window.trustedTypes || !!window.trustedTypes.defaultPolicy
       return refused
     })
-    assert.deepEqual(outcome, { eval: true, inline: true, data: true, types: true })
+    assert.deepEqual(outcome, { inline: true, data: true, eval: true, types: true })
     await context.close()
   }
 }

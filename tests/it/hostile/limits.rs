@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use reqwest::multipart::{Form, Part};
 use reqwest::{StatusCode, header};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dashboard::Dashboard;
 use super::liar::{Liar, Lie};
-use crate::support::TestApp;
+use crate::support::{PASSWORD, Setup, TestApp, USER};
 
 /// Sends bytes and takes what comes until the end, at most for `patience`.
 async fn raw(base: &str, bytes: &[u8], patience: Duration) -> Option<String> {
@@ -215,4 +216,41 @@ async fn two_hundred_requests_at_once_are_answered() {
     }));
     let statuses = asked.await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+/// Closed before the answer: what was begun is done, and stands in the audit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_sender_goes_away_is_carried_to_its_end() {
+    let liar = Liar::start(Lie::None).await;
+    let app = TestApp::with(Setup { proxy: Some(liar.url()), ..Setup::default() }).await;
+    liar.lead_to(&app.sandbox);
+    let login = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    for n in 0..10 {
+        let form = format!("alias=gone-{n}&access=all");
+        let request = format!(
+            "POST /keys HTTP/1.1\r\nhost: h\r\nauthorization: Basic {login}\r\naccept: application/json\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+            form.len()
+        );
+        let asked = liar.asked();
+        let mut stream = TcpStream::connect(app.base.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // As soon as the proxy is asked, nobody waits for the answer any more.
+        while liar.asked() == asked {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(stream);
+    }
+    let script = app.script();
+    let begun = Instant::now();
+    loop {
+        let (_, audit) = script.get("/audit").await;
+        let entries = audit["entries"].as_array().unwrap();
+        let made = entries.iter().filter(|entry| entry["action"] == "key.create").count();
+        if made == 10 {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{made} of 10 are in the audit: {audit}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

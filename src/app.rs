@@ -24,6 +24,7 @@ use crate::services::proxy::Proxy;
 use crate::services::registry::{self, Models, Registry};
 use crate::services::switcher::{self, Switcher};
 use crate::store::{Store, StoreError};
+use crate::telemetry;
 use crate::web::paths::Paths;
 use crate::web::{self, AppState};
 
@@ -68,6 +69,7 @@ pub enum BuildError {
 impl App {
     /// Builds the application.
     pub async fn build(config: Config, clock: Clock, timeouts: Timeouts) -> Result<Self, BuildError> {
+        telemetry::count();
         let store = Store::open(&config.database_url, clock.clone()).await?;
         let unfinished = store.close_unfinished_swaps().await?;
         if unfinished > 0 {

@@ -1,7 +1,9 @@
-//! Logs.
+//! Logs and figures.
 
 use std::io::IsTerminal as _;
+use std::sync::LazyLock;
 
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging to standard error: for people on a terminal, as JSON lines elsewhere. `RUST_LOG` chooses
@@ -14,4 +16,40 @@ pub fn init() {
     } else {
         log.json().flatten_event(true).init();
     }
+}
+
+/// Requests, by method, route pattern and status. No label ever holds what someone typed.
+pub const REQUESTS: &str = "patchbay_requests_total";
+/// How long they took until the answer began, in seconds, by method and route pattern.
+pub const REQUEST_SECONDS: &str = "patchbay_request_seconds";
+/// Swaps, by outcome.
+pub const SWAPS: &str = "patchbay_swaps_total";
+/// How long requests to the proxy and to agents took, in seconds, by server and whether there was an answer.
+pub const UPSTREAM_SECONDS: &str = "patchbay_upstream_seconds";
+/// Age of the copies of the proxy's state, in seconds.
+pub const SNAPSHOT_AGE: &str = "patchbay_snapshot_age_seconds";
+/// Login sessions that have not expired.
+pub const SESSIONS: &str = "patchbay_sessions";
+/// Pages that listen to events.
+pub const LISTENERS: &str = "patchbay_listeners";
+
+/// Upper bounds of the times, in seconds.
+const TIMES: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+static FIGURES: LazyLock<Option<PrometheusHandle>> = LazyLock::new(|| {
+    let builder =
+        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &TIMES);
+    // Fails only where the process has a recorder already.
+    builder.and_then(PrometheusBuilder::install_recorder).ok()
+});
+
+/// Begins to count. What happens before is not counted.
+pub fn count() {
+    LazyLock::force(&FIGURES);
+}
+
+/// All figures, as Prometheus reads them.
+#[must_use]
+pub fn figures() -> String {
+    FIGURES.as_ref().map(PrometheusHandle::render).unwrap_or_default()
 }

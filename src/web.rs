@@ -8,6 +8,8 @@ mod events;
 mod format;
 mod forms;
 mod headers;
+mod metering;
+mod pack;
 pub mod pages;
 pub mod paths;
 mod respond;

@@ -1,7 +1,8 @@
 //! What both clients share: how a connection is made, and an answer taken within bounds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use metrics::histogram;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use serde::de::DeserializeOwned;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use crate::clients::{ClientError, Meaning};
 use crate::domain::redact;
+use crate::telemetry;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -65,10 +67,15 @@ pub(super) async fn send(
     limits: Limits,
 ) -> Result<Answer, ClientError> {
     let exchange = async { close(server, open(server, request).await?, limits.size).await };
-    match tokio::time::timeout(limits.time, exchange).await {
+    let begun = Instant::now();
+    let answer = match tokio::time::timeout(limits.time, exchange).await {
         Ok(answer) => answer,
         Err(_) => Err(ClientError::Timeout { server, after: limits.time }),
-    }
+    };
+    let result = if answer.is_ok() { "answer" } else { "none" };
+    histogram!(telemetry::UPSTREAM_SECONDS, "server" => server, "result" => result)
+        .record(begun.elapsed().as_secs_f64());
+    answer
 }
 
 /// Sends `request`, and leaves the body to come. The caller bounds time and size.

@@ -43,14 +43,26 @@ impl Registry {
     pub fn new(proxy: LiteLlm, clock: Clock) -> Self {
         let fetch = move || {
             let proxy = proxy.clone();
-            async move { proxy.deployments().await }
+            async move {
+                let mut deployments = proxy.deployments().await?;
+                // As the models page shows them, which then need not sort a thousand for each who looks.
+                deployments
+                    .sort_by_cached_key(|one| (one.name.to_lowercase(), one.name.clone(), one.id.clone()));
+                Ok(deployments)
+            }
         };
         Self { snapshot: Snapshot::new(clock, TIME_TO_LIVE, fetch) }
     }
 
-    /// All deployments.
+    /// All deployments, by their names.
     pub async fn deployments(&self) -> View<Vec<Deployment>, ClientError> {
         self.snapshot.get().await
+    }
+
+    /// The copy as it is.
+    #[must_use]
+    pub fn peek(&self) -> View<Vec<Deployment>, ClientError> {
+        self.snapshot.peek()
     }
 
     /// The next one who looks is not told of a failure that is over.

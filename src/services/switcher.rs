@@ -38,6 +38,7 @@ use crate::services::locks::{Held, Locks};
 use crate::services::registry::Registry;
 use crate::services::snapshot::{Snapshot, View};
 use crate::store::{Ended, Store, StoreError};
+use crate::telemetry;
 
 /// The value of `seen` for a form that showed a context without any swap.
 pub const NONE_SEEN: &str = "none";
@@ -319,6 +320,7 @@ impl Parts {
         // The agent was there when the swap began, and the settings do not change.
         let Some(agent) = self.agents.get(&request.agent) else { return };
         let mut swap = Run::new(&self, agent, view, &request, progress).finish().await;
+        metrics::counter!(telemetry::SWAPS, "outcome" => swap.outcome.as_str()).increment(1);
         let now = self.clock.now();
         swap.finished_at = Some(now);
         let scope = self.agents.view(agent).await.ok().and_then(|view| view.scope);

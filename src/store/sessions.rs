@@ -39,6 +39,14 @@ impl Sessions {
         Ok(())
     }
 
+    /// How many have not expired.
+    pub async fn count(&self) -> Result<u32> {
+        let statement = sqlx::query("select count(*) from sessions where expires_at > $1");
+        let row = statement.bind(self.clock.now().as_millisecond()).fetch_one(self.pool()?).await;
+        let count: i64 = row.and_then(|row| row.try_get(0)).map_err(|error| failed(&error))?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     async fn insert(&self, record: &Record, on_conflict: &'static str) -> Result<u64> {
         let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
         let done = sqlx::query(on_conflict)

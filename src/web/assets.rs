@@ -4,15 +4,19 @@ use std::future::{Ready, ready};
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use flate2::Compression;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, File, Metadata};
 
 use crate::domain::key::hex;
+use crate::web::pack::gzip;
 
 const FILES: [(&str, &[u8]); 4] = [
     ("app.css", include_bytes!("../../static/app.css")),
@@ -21,9 +25,14 @@ const FILES: [(&str, &[u8]); 4] = [
     ("icon.svg", include_bytes!("../../static/icon.svg")),
 ];
 
+/// The same as gzip, which `ServeDir` looks for as `name.gz`. Made when the first is asked for.
+static PACKED: LazyLock<Vec<(String, Bytes)>> = LazyLock::new(|| {
+    FILES.iter().map(|(name, content)| (format!("{name}.gz"), gzip(content, Compression::best()))).collect()
+});
+
 /// Serves the files.
 pub(super) fn service() -> ServeDir<tower_http::services::fs::DefaultServeDirFallback, Embedded> {
-    ServeDir::with_backend("", Embedded).append_index_html_on_directories(false)
+    ServeDir::with_backend("", Embedded).precompressed_gzip().append_index_html_on_directories(false)
 }
 
 /// Changes whenever a file does; addresses of files carry it.
@@ -40,8 +49,11 @@ pub fn version() -> String {
 fn find(path: &Path) -> io::Result<&'static [u8]> {
     // `ServeDir` asks for `./name`.
     let path = path.strip_prefix(".").unwrap_or(path);
-    let found = FILES.iter().find(|(name, _)| Path::new(name) == path);
-    found.map(|(_, content)| *content).ok_or_else(|| io::ErrorKind::NotFound.into())
+    let mut found = FILES.iter().find(|(name, _)| Path::new(name) == path).map(|(_, content)| *content);
+    if path.extension().is_some_and(|ending| ending == "gz") {
+        found = PACKED.iter().find(|(name, _)| Path::new(name) == path).map(|(_, content)| &content[..]);
+    }
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The files as a file system.

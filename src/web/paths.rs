@@ -128,6 +128,8 @@ pub mod route {
     pub const HEALTHZ: &str = "/healthz";
     /// Whether it can serve.
     pub const READYZ: &str = "/readyz";
+    /// Figures for Prometheus.
+    pub const METRICS: &str = "/metrics";
     /// Style sheet, script, icons.
     pub const STATIC: &str = "/static";
 }

@@ -21,10 +21,11 @@ use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
 use tracing::Instrument as _;
 
+use crate::web::pack::Packed;
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{assets, auth, errors, events, headers, pages};
+use crate::web::{assets, auth, errors, events, headers, metering, pack, pages};
 
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
 const MAX_FORM: usize = 512 * 1024;
@@ -52,6 +53,7 @@ pub fn router(state: AppState) -> Router {
     let for_all = Router::new()
         .route(route::HEALTHZ, get(healthz))
         .route(route::READYZ, get(readyz))
+        .route(route::METRICS, get(metering::metrics))
         .nest_service(route::STATIC, assets_service());
     let app = for_users.merge(open).layer(auth).merge(for_all);
     around(below(state.paths.base(), app, state.clone()), state)
@@ -87,6 +89,8 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(errors::panicked))
         .layer(from_fn_with_state(state.clone(), errors::render))
         .layer(from_fn(headers::add))
+        .layer(from_fn_with_state(Packed::default(), pack::add))
+        .layer(from_fn(metering::count))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 /// A layer, and what of the crate it may use.
 const MAY_USE: [(&str, &[&str]); 13] = [
     ("domain", &["domain"]),
-    ("clients", &["clients", "domain"]),
+    ("clients", &["clients", "domain", "telemetry"]),
     ("store", &["store", "domain"]),
-    ("services", &["services", "clients", "store", "domain"]),
+    ("services", &["services", "clients", "store", "domain", "telemetry"]),
     ("config", &["config", "domain"]),
     ("telemetry", &[]),
-    ("web", &["web", "services", "clients", "store", "config", "domain"]),
-    ("app", &["web", "services", "clients", "store", "config", "domain"]),
+    ("web", &["web", "services", "clients", "store", "config", "domain", "telemetry"]),
+    ("app", &["web", "services", "clients", "store", "config", "domain", "telemetry"]),
     // Servers of their own: they share the clock and nothing else, so that mistakes cannot cancel out.
     ("agent", &["agent", "domain::clock"]),
     ("sandbox", &["sandbox", "domain::clock"]),

@@ -8,6 +8,7 @@ mod history;
 mod keys;
 mod login;
 mod models;
+mod pack;
 mod pages;
 mod roles;
 mod sessions;

@@ -103,9 +103,12 @@ pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) ->
     let status = Trouble::status(trouble.as_ref(), view.value.is_some());
     let all = view.value.as_deref().map_or(&[][..], Vec::as_slice);
     let path = ui.paths.models();
-    let sorted = query.sort(&SORTS, ("name", false));
+    let sorted = query.sort(&SORTS, BY_NAME);
     let mut rows: Vec<&Deployment> = all.iter().filter(|deployment| fits(deployment, &query)).collect();
-    rows.sort_by(|a, b| compare(a, b, sorted));
+    // They come by their names.
+    if sorted != BY_NAME {
+        rows.sort_by(|a, b| compare(a, b, sorted));
+    }
     let (pager, rows) = Pager::cut(&query, &path, rows);
     let keys = state.models.key_count();
     let data = ModelsData {
@@ -145,6 +148,8 @@ async fn complete(
     };
     Ok(rows.into_iter().map(row).collect())
 }
+
+const BY_NAME: (&str, bool) = ("name", false);
 
 const SORTS: [&str; 7] = ["name", "provider", "source", "mode", "context", "input", "output"];
 
@@ -193,8 +198,7 @@ fn fits(deployment: &Deployment, query: &Query) -> bool {
 
 /// Rows without a value come last, whichever way the column is sorted.
 fn compare(a: &Deployment, b: &Deployment, (column, downwards): (&str, bool)) -> Ordering {
-    let text =
-        |a: &str, b: &str| -> Ordering { directed(a.to_lowercase().cmp(&b.to_lowercase()), downwards) };
+    let text = |a: &str, b: &str| -> Ordering { directed(lower(a).cmp(lower(b)), downwards) };
     let first = match column {
         "provider" => missing_last(a.provider.as_deref(), b.provider.as_deref(), text),
         "source" => directed(a.source.as_str().cmp(b.source.as_str()), downwards),
@@ -211,6 +215,10 @@ fn compare(a: &Deployment, b: &Deployment, (column, downwards): (&str, bool)) ->
         _ => text(&a.name, &b.name),
     };
     first.then_with(|| a.name.cmp(&b.name)).then_with(|| a.id.cmp(&b.id))
+}
+
+fn lower(text: &str) -> impl Iterator<Item = char> {
+    text.chars().flat_map(char::to_lowercase)
 }
 
 fn directed(order: Ordering, downwards: bool) -> Ordering {

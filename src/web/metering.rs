@@ -1,0 +1,54 @@
+//! Requests are counted, and `GET /metrics` tells all figures. It needs no login: no label holds a name, an
+//! address or anything else that someone typed.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use metrics::{counter, gauge, histogram};
+
+use crate::telemetry;
+use crate::web::state::AppState;
+
+/// Counts a request by its route's pattern.
+pub(super) async fn count(request: Request, next: Next) -> Response {
+    // Any word can be sent as a method.
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        _ => "other",
+    };
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    histogram!(telemetry::REQUEST_SECONDS, "method" => method, "route" => route.clone())
+        .record(begun.elapsed().as_secs_f64());
+    let status = response.status().as_u16().to_string();
+    counter!(telemetry::REQUESTS, "method" => method, "route" => route, "status" => status).increment(1);
+    response
+}
+
+/// All figures, for Prometheus.
+pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+    let now = state.clock.now();
+    let age = |of: &'static str, at: Option<Timestamp>| {
+        if let Some(at) = at {
+            gauge!(telemetry::SNAPSHOT_AGE, "of" => of).set(now.duration_since(at).as_secs_f64());
+        }
+    };
+    age("models", state.registry.peek().at);
+    age("keys", state.keys.peek().at);
+    #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
+    gauge!(telemetry::LISTENERS).set(state.live.listeners() as f64);
+    // Without a database there is no number.
+    if let Ok(sessions) = state.store.sessions().count().await {
+        gauge!(telemetry::SESSIONS).set(sessions);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::figures())
+        .into_response()
+}

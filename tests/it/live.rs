@@ -4,6 +4,7 @@
 
 mod keys;
 mod models;
+mod swaps;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};

@@ -69,6 +69,20 @@ pub enum BuildError {
 impl App {
     /// Builds the application.
     pub async fn build(config: Config, clock: Clock, timeouts: Timeouts) -> Result<Self, BuildError> {
+        Self::build_as(config, clock, timeouts, false).await
+    }
+
+    /// Builds the application of the demo, which has a style guide.
+    pub async fn build_demo(config: Config, clock: Clock, timeouts: Timeouts) -> Result<Self, BuildError> {
+        Self::build_as(config, clock, timeouts, true).await
+    }
+
+    async fn build_as(
+        config: Config,
+        clock: Clock,
+        timeouts: Timeouts,
+        is_demo: bool,
+    ) -> Result<Self, BuildError> {
         telemetry::count();
         let store = Store::open(&config.database_url, clock.clone()).await?;
         let unfinished = store.close_unfinished_swaps().await?;
@@ -110,6 +124,7 @@ impl App {
             proxy,
             keys: keys.clone(),
             models,
+            is_demo,
             clock,
             store: store.clone(),
             registry,

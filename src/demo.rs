@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use patchbay::app::{App, Timeouts, serve};
 use patchbay::config::{Config, Login};
 use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{self, World};
+use patchbay::sandbox::{self, PastCall, World};
 use patchbay::{agent, clients};
 
 /// The models that the guide registers: name, upstream model, provider, secret, description.
@@ -57,9 +58,10 @@ pub(crate) async fn start(
         clock: Clock::system(),
         config_models: Vec::new(),
     });
-    let sandbox = run(sandbox::router(world), &stop).await?;
+    let sandbox = run(sandbox::router(world.clone()), &stop).await?;
     let http = clients::build_http()?;
     let agent_key = furnish(&http, sandbox, &master_key).await?;
+    remember(&world);
     let options = agent::Options {
         proxy: format!("http://{sandbox}"),
         api_key: Some(agent_key.clone()),
@@ -79,7 +81,7 @@ pub(crate) async fn start(
         agents: vec![("task-agent".parse()?, Url::parse(&agent)?)],
         agent_key: Some(agent_key),
     };
-    let app = App::build(config, Clock::system(), Timeouts::default()).await?;
+    let app = App::build_demo(config, Clock::system(), Timeouts::default()).await?;
     Ok(Demo { app, dashboard, sandbox, agent, login, master_key })
 }
 
@@ -119,6 +121,23 @@ async fn furnish(
     let answer = post(http, sandbox, master_key, "key/generate", &own).await?;
     let key = answer.get("key").and_then(Value::as_str).context("the sandbox issued no key")?;
     Ok(SecretString::from(key))
+}
+
+/// Books calls of the last month, so that there is something to see of what was spent.
+fn remember(world: &World) {
+    let now = Clock::system().now();
+    for ago in 1..30_i64 {
+        for call in 0..(3 + ago * 5 % 7) {
+            let (key, model) =
+                if call % 3 == 0 { ("research-notebooks", 1) } else { ("task-agent", call % 2 * 2) };
+            world.remember(&PastCall {
+                key,
+                model: MODELS[usize::try_from(model).unwrap_or_default()].0,
+                at: now - SignedDuration::from_hours(24 * ago) - SignedDuration::from_mins(17 * call),
+                tokens: (4_000 + ago * 310 % 2_000, 900 + call * 130),
+            });
+        }
+    }
 }
 
 async fn post(

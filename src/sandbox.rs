@@ -20,6 +20,7 @@ mod deployment;
 mod errors;
 mod generation;
 mod health;
+mod history;
 mod key_list;
 mod key_table;
 mod key_views;
@@ -39,6 +40,7 @@ use axum::routing::{get, patch, post};
 
 pub use calls::ChatCall;
 pub use generation::{Generation, UnknownGeneration};
+pub use history::PastCall;
 pub use world::{Database, Options, World};
 
 /// The most bytes a request may carry.
@@ -70,6 +72,8 @@ pub fn router(world: World) -> Router {
         .route("/key/unblock", post(keys::unblock))
         .route("/key/delete", post(keys::delete))
         .route("/global/spend", get(spend::total))
+        .route("/global/spend/keys", get(history::by_key))
+        .route("/global/spend/models", get(history::by_model))
         .route("/spend/logs/v2", get(spend::logs))
         .route("/user/daily/activity", get(activity::daily))
         .route("/v1/chat/completions", post(chat::complete))

@@ -3,6 +3,7 @@
 
 mod asks;
 mod audit;
+mod charts;
 mod contexts;
 mod database;
 mod keys;
@@ -18,6 +19,7 @@ use sqlx::AnyPool;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+pub use charts::SwapDay;
 pub use keys::Retirement;
 pub use sessions::Sessions;
 pub use swaps::Ended;

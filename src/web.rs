@@ -3,6 +3,7 @@
 
 mod assets;
 mod auth;
+mod charts;
 mod errors;
 mod events;
 mod format;
@@ -18,6 +19,7 @@ mod routes;
 mod state;
 mod stream;
 mod table;
+mod theme;
 mod ui;
 
 pub use assets::version as assets_version;

@@ -1,10 +1,24 @@
-// Small comforts; everything works without them.
+// Small comforts, each in a section of its own; everything works without them.
 'use strict'
 
 // Pieces of pages come as HTML from our own server. Nothing makes a script or a script's address of a text.
 if (window.trustedTypes) window.trustedTypes.createPolicy('default', { createHTML: (html) => html })
 
-// A form is sent once: the button says that it is under way.
+const all = (selector, root = document) => root.querySelectorAll(selector)
+const isTyping = (target) => target.closest('input:not([type="checkbox"], [type="radio"]), textarea, select, [contenteditable]')
+
+// --- Said in passing: read out, and gone again.
+
+const toast = (text) => {
+  const note = document.createElement('div')
+  note.className = 'toast'
+  note.textContent = text
+  document.getElementById('toasts')?.append(note)
+  setTimeout(() => note.remove(), 4000)
+}
+
+// --- A form is sent once: the button says that it is under way.
+
 document.addEventListener('submit', (event) => {
   const form = event.target
   if (!form.matches('form[data-once]')) return
@@ -24,10 +38,25 @@ document.addEventListener('htmx:afterRequest', (event) => {
 // Back in the browser may bring the page as it was left: a form can be sent again.
 addEventListener('pageshow', (event) => {
   if (!event.persisted) return
-  for (const form of document.querySelectorAll('form[data-sent]')) { delete form.dataset.sent; form.removeAttribute('aria-busy') }
+  for (const form of all('form[data-sent]')) { delete form.dataset.sent; form.removeAttribute('aria-busy') }
 })
 
-// A chip fills its field in place, so that what else was typed stays.
+// --- What was typed into a long form is not lost by a wrong click.
+
+const isChanged = () => document.querySelector('form[data-guard][data-changed]:not([data-sent])')
+document.addEventListener('input', (event) => {
+  const form = event.target.closest('form[data-guard]')
+  if (form) form.dataset.changed = '1'
+})
+document.addEventListener('submit', (event) => { if (!event.defaultPrevented) delete event.target.dataset.changed })
+addEventListener('beforeunload', (event) => { if (isChanged()) event.preventDefault() })
+
+// --- The first field that is wrong gets the focus.
+
+const toError = () => document.querySelector('input[aria-invalid], select[aria-invalid], textarea[aria-invalid]')?.focus()
+
+// --- A chip fills its field in place, so that what else was typed stays.
+
 document.addEventListener('click', (event) => {
   const chip = event.target.closest('[data-fills] .chip')
   if (!chip) return
@@ -38,7 +67,8 @@ document.addEventListener('click', (event) => {
   field.focus()
 })
 
-// Another agent may have another scope and other contexts: ask for the form anew, with what was typed.
+// --- Another agent may have another scope and other contexts: ask for the form anew, with what was typed.
+
 document.addEventListener('change', (event) => {
   if (event.target.id !== 'agent' || !event.target.form.matches('.form')) return
   const url = new URL(event.target.form.action)
@@ -46,37 +76,203 @@ document.addEventListener('change', (event) => {
   location.assign(url)
 })
 
-// What runs shows itself: the server sends the piece anew at each change, then an end.
+// --- What runs shows itself: the server sends the piece anew at each change, then an end.
+
 const follow = () => {
-  for (const piece of document.querySelectorAll('[data-stream]:not([data-followed])')) {
+  for (const piece of all('[data-stream]:not([data-followed])')) {
     piece.dataset.followed = '1'
     const source = new EventSource(piece.dataset.stream)
-    source.addEventListener('html', (event) => { piece.innerHTML = event.data; local() })
+    source.addEventListener('html', (event) => { piece.innerHTML = event.data; settle() })
     source.addEventListener('end', () => source.close())
   }
 }
 
-// A button that copies a field, where the browser lets it.
+// --- Buttons that copy: a field, or a text of their own.
+
 document.addEventListener('click', async (event) => {
-  const button = event.target.closest('[data-copies]')
+  const button = event.target.closest('[data-copies], [data-copy]')
   if (!button) return
   const field = document.getElementById(button.dataset.copies)
-  field.select()
-  try { await navigator.clipboard.writeText(field.value); button.textContent = 'Copied' } catch { document.execCommand('copy'); button.textContent = 'Copied' }
+  const text = field ? field.value : button.dataset.copy
+  try {
+    await navigator.clipboard.writeText(text)
+    toast('Copied')
+  } catch {
+    // Without a secure connection the browser lets nobody write; what is selected can be copied by hand.
+    if (field) { field.type = 'text'; field.select(); toast('Press Ctrl-C to copy') } else toast('The browser does not let pages copy here')
+  }
 })
 
-// Times in the reader's own zone, with UTC beside them.
-const local = () => {
-  for (const time of document.querySelectorAll('time:not([data-local])')) {
-    time.dataset.local = '1'
-    time.title = new Date(time.dateTime).toLocaleString() + ' (' + time.title + ')'
+// --- Secrets are masked until someone wants to see them.
+
+const reveal = () => {
+  for (const field of all('input[data-reveal]:not([data-ready])')) {
+    field.dataset.ready = '1'
+    field.type = 'password'
+    const button = document.createElement('button')
+    button.type = 'button'
+    button.className = 'button small'
+    button.textContent = 'Show'
+    button.setAttribute('aria-label', `Show: ${field.labels[0]?.textContent ?? 'secret'}`)
+    button.setAttribute('aria-pressed', 'false')
+    button.addEventListener('click', () => {
+      const shows = field.type === 'password'
+      field.type = shows ? 'text' : 'password'
+      button.textContent = shows ? 'Hide' : 'Show'
+      button.setAttribute('aria-pressed', shows)
+    })
+    field.after(button)
   }
 }
-document.addEventListener('htmx:afterSettle', () => { local(); follow() })
-local()
-follow()
 
-// What others do shows itself as it happens. Words change in place; where rows would come, go or move, or where
+// --- Times in the reader's own zone, with UTC beside them; those that say how long ago keep up.
+
+const since = (milliseconds) => {
+  const seconds = Math.floor(Math.abs(milliseconds) / 1000)
+  const days = Math.floor(seconds / 86400)
+  const text = seconds < 5 ? '' : seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : days === 1 ? '1 day' : `${days} days`
+  return !text ? 'just now' : milliseconds < 0 ? `in ${text}` : `${text} ago`
+}
+const times = () => {
+  for (const time of all('time:not([data-local])')) {
+    const at = new Date(time.dateTime)
+    time.dataset.local = '1'
+    if ('stamp' in time.dataset) {
+      time.title = `${time.textContent.trim()} (${time.title})`
+      time.textContent = at.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })
+    } else {
+      time.title = `${at.toLocaleString()} (${time.title})`
+    }
+  }
+}
+setInterval(() => {
+  const now = Date.now()
+  for (const time of all('time[data-local]:not([data-stamp])')) {
+    const text = since(now - Date.parse(time.dateTime))
+    if (time.textContent !== text) time.textContent = text
+  }
+}, 15000)
+
+// --- Light and dark without loading the page again.
+
+document.addEventListener('submit', (event) => {
+  if (!event.target.matches('form.theme')) return
+  event.preventDefault()
+  const chosen = event.submitter
+  document.documentElement.dataset.theme = chosen.value
+  for (const button of all('button', event.target)) button.setAttribute('aria-pressed', button === chosen)
+  fetch(event.target.action, { method: 'POST', headers: { 'HX-Request': 'true' }, body: new URLSearchParams({ theme: chosen.value }) })
+})
+
+// --- The command palette: the search page's results, in a dialog.
+
+const palette = document.getElementById('palette')
+const found = document.getElementById('palette-found')
+const field = document.getElementById('palette-field')
+let asking = new AbortController()
+let waiting
+
+const options = () => [...all('a', found)]
+const choose = (option) => {
+  for (const other of options()) other.setAttribute('aria-selected', other === option)
+  if (!option) { field.removeAttribute('aria-activedescendant'); return }
+  field.setAttribute('aria-activedescendant', option.id)
+  option.scrollIntoView({ block: 'nearest' })
+}
+const chosen = () => found.querySelector('[aria-selected="true"]')
+
+const look = async () => {
+  asking.abort()
+  asking = new AbortController()
+  const url = new URL(palette.dataset.from, location.href)
+  url.searchParams.set('q', field.value)
+  try {
+    const answer = await fetch(url, { headers: { 'HX-Request': 'true' }, signal: asking.signal })
+    if (answer.headers.has('HX-Redirect')) { location.assign(answer.headers.get('HX-Redirect')); return }
+    found.innerHTML = await answer.text()
+  } catch (error) {
+    if (error.name !== 'AbortError') found.textContent = 'Patchbay does not answer.'
+    return
+  }
+  for (const [at, option] of options().entries()) {
+    option.id = `found-${at}`
+    option.setAttribute('role', 'option')
+    option.tabIndex = -1
+  }
+  // Where nothing was found, what says so is no list.
+  found.setAttribute('role', options().length ? 'listbox' : 'status')
+  choose(options()[0])
+}
+
+const openPalette = () => {
+  if (!palette || palette.open) return
+  document.getElementById('help').close()
+  found.innerHTML = '<span class="skeleton"></span><span class="skeleton"></span><span class="skeleton"></span>'
+  field.value = ''
+  palette.showModal()
+  look()
+}
+
+field?.addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(look, 90) })
+field?.addEventListener('keydown', (event) => {
+  const list = options()
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+  if (step && list.length) {
+    event.preventDefault()
+    choose(list[(list.indexOf(chosen()) + step + list.length) % list.length])
+  } else if (event.key === 'Enter') {
+    event.preventDefault()
+    chosen()?.click()
+  } else if (event.key === 'Escape') {
+    // A search field would be emptied first.
+    event.preventDefault()
+    palette.close()
+  }
+})
+document.getElementById('find')?.addEventListener('click', openPalette)
+
+// A click beside a dialog closes it.
+document.addEventListener('click', (event) => { if (event.target.matches('dialog')) event.target.close() })
+
+// --- Keys. Those without Ctrl can be switched off, for people who speak to their machine or press keys by mistake.
+
+const help = document.getElementById('help')
+const singleKeys = document.getElementById('single-keys')
+if (singleKeys) {
+  singleKeys.checked = localStorage.getItem('single-keys') !== 'off'
+  singleKeys.addEventListener('change', () => localStorage.setItem('single-keys', singleKeys.checked ? 'on' : 'off'))
+}
+document.addEventListener('click', (event) => {
+  if (!event.target.closest('[data-opens="help"]')) return
+  event.preventDefault()
+  help.showModal()
+})
+
+let goes = 0
+const keys = {
+  '/': openPalette,
+  '?': () => help.showModal(),
+  g: () => { goes = Date.now() },
+  r: () => location.reload(),
+  u: () => document.querySelector('#receipt form button')?.focus()
+}
+document.addEventListener('keydown', (event) => {
+  if (event.key.toLowerCase() === 'k' && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
+    event.preventDefault()
+    openPalette()
+    return
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || !singleKeys?.checked) return
+  if (isTyping(event.target) || document.querySelector('dialog[open]')) return
+  const place = Date.now() - goes < 1500 && document.querySelector(`nav [data-letter="${CSS.escape(event.key)}"]`)
+  goes = 0
+  const act = place ? () => place.click() : keys[event.key] ?? (/^[1-9]$/.test(event.key) && (() => all('.pairs button')[event.key - 1]?.focus()))
+  if (!act) return
+  event.preventDefault()
+  act()
+})
+
+// --- What others do shows itself as it happens. Words change in place; where rows would come, go or move, or where
 // someone is typing, a strip says how many changes wait. Only the visible tab listens: over HTTP/1.1 a browser
 // opens six connections to a server, and listening tabs would use them up.
 if (document.body.dataset.events) {
@@ -157,8 +353,7 @@ if (document.body.dataset.events) {
     fresh.innerHTML = await answer.text()
     const isAllTaken = renew(place, fresh, isAsked)
     window.htmx?.process(target())
-    local()
-    follow()
+    settle()
     return isAllTaken
   }
   const soon = () => {
@@ -229,3 +424,15 @@ if (document.body.dataset.events) {
   addEventListener('pagehide', rest)
   addEventListener('pageshow', listen)
 }
+
+// --- After the page has come, and after each piece of it that comes later.
+
+const settle = () => {
+  times()
+  reveal()
+  follow()
+  if (navigator.clipboard) for (const button of all('.copy[hidden]')) button.hidden = false
+}
+document.addEventListener('htmx:afterSettle', () => { settle(); toError() })
+settle()
+toError()

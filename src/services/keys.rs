@@ -203,16 +203,8 @@ impl Keys {
     pub async fn daily_spend(&self, hash: &KeyHash) -> Result<Vec<DailySpend>, ClientError> {
         let today = self.inner.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let first = today.checked_sub(jiff::Span::new().days(DAYS - 1)).unwrap_or(today);
-        let mut known = self.inner.proxy.daily_spend(hash, first, today).await?.into_iter().peekable();
-        let days = first.series(jiff::Span::new().days(1)).take_while(|day| *day <= today);
-        Ok(days
-            .map(|day| {
-                while known.peek().is_some_and(|entry| entry.date < day) {
-                    known.next();
-                }
-                known.next_if(|entry| entry.date == day).unwrap_or_else(|| DailySpend::none(day))
-            })
-            .collect())
+        let known = self.inner.proxy.daily_spend(Some(hash), first, today).await?;
+        Ok(DailySpend::every_day(known, first, today))
     }
 
     /// A key's last calls, the newest first.

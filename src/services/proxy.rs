@@ -1,11 +1,31 @@
 //! How the proxy is, and what it has spent.
 
 use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use serde::Serialize;
 
 use crate::clients::ClientError;
 use crate::clients::litellm::{Health, LiteLlm};
 use crate::domain::clock::Clock;
+use crate::domain::usage::{DailySpend, Share};
 use crate::services::snapshot::{Snapshot, View};
+
+/// How many days of spend are kept, which is also how far the proxy's own sums look back.
+pub const DAYS: i64 = 30;
+
+/// How many keys and models are told apart.
+const SHARES: u32 = 10;
+
+/// What was spent in the last [`DAYS`] days.
+#[derive(Debug, Clone, Serialize)]
+pub struct Usage {
+    /// One entry for each day, the oldest first.
+    pub days: Vec<DailySpend>,
+    /// The most expensive keys.
+    pub keys: Vec<Share>,
+    /// The most expensive models.
+    pub models: Vec<Share>,
+}
 
 /// The proxy's state, from background copies.
 #[derive(Clone)]
@@ -13,6 +33,7 @@ pub struct Proxy {
     address: String,
     health: Snapshot<Health, ClientError>,
     spend: Snapshot<f64, ClientError>,
+    usage: Snapshot<Usage, ClientError>,
 }
 
 impl Proxy {
@@ -20,6 +41,7 @@ impl Proxy {
     #[must_use]
     pub fn new(client: &LiteLlm, clock: &Clock) -> Self {
         let (of_health, of_spend) = (client.clone(), client.clone());
+        let (of_usage, clock_of_usage) = (client.clone(), clock.clone());
         Self {
             address: client.address(),
             health: Snapshot::new(clock.clone(), SignedDuration::from_secs(5), move || {
@@ -29,6 +51,11 @@ impl Proxy {
             spend: Snapshot::new(clock.clone(), SignedDuration::from_secs(30), move || {
                 let client = of_spend.clone();
                 async move { client.global_spend().await }
+            }),
+            // The proxy adds up its log for it.
+            usage: Snapshot::new(clock.clone(), SignedDuration::from_secs(60), move || {
+                let (client, clock) = (of_usage.clone(), clock_of_usage.clone());
+                async move { read_usage(&client, &clock).await }
             }),
         }
     }
@@ -48,4 +75,20 @@ impl Proxy {
     pub async fn spend(&self) -> View<f64, ClientError> {
         self.spend.get().await
     }
+
+    /// What was spent in the last days, by day, key and model.
+    pub async fn usage(&self) -> View<Usage, ClientError> {
+        self.usage.get().await
+    }
+}
+
+async fn read_usage(client: &LiteLlm, clock: &Clock) -> Result<Usage, ClientError> {
+    let today = clock.now().to_zoned(TimeZone::UTC).date();
+    let first = today.checked_sub(jiff::Span::new().days(DAYS - 1)).unwrap_or(today);
+    let (days, keys, models) = tokio::try_join!(
+        client.daily_spend(None, first, today),
+        client.spend_by_key(SHARES),
+        client.spend_by_model(SHARES),
+    )?;
+    Ok(Usage { days: DailySpend::every_day(days, first, today), keys, models })
 }

@@ -26,6 +26,7 @@ use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;
 use crate::web::paths::Paths;
 use crate::web::state::AppState;
+use crate::web::theme::Theme;
 use crate::web::ui::{RequestIdText, Wants};
 
 /// An error as a person sees it.
@@ -332,6 +333,7 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
 #[derive(Template)]
 #[template(path = "error.html", blocks = ["content"])]
 struct ErrorPage<'a> {
+    theme: Theme,
     paths: &'a Paths,
     problem: &'a Problem,
     request_id: &'a str,
@@ -339,7 +341,7 @@ struct ErrorPage<'a> {
 
 /// Turns an error answer into a page, a fragment or JSON.
 pub(super) async fn render(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let wants = Wants::of(request.headers());
+    let (wants, theme) = (Wants::of(request.headers()), Theme::of(request.headers()));
     let request_id = RequestIdText::of(request.extensions());
     let response = next.run(request).await;
     let status = response.status();
@@ -348,7 +350,10 @@ pub(super) async fn render(State(state): State<AppState>, request: Request, next
         None if is_bare_error(&response) => bare(status),
         None => return response,
     };
-    let body = answer(wants, &state.paths, &problem, &request_id.0);
+    let body = answer(
+        wants,
+        &ErrorPage { theme, paths: &state.paths, problem: &problem, request_id: &request_id.0 },
+    );
     let (mut parts, _) = response.into_parts();
     for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
         parts.headers.remove(name);
@@ -396,8 +401,8 @@ fn bare(status: StatusCode) -> Problem {
     Problem::new(status, title, detail, advice)
 }
 
-fn answer(wants: Wants, paths: &Paths, problem: &Problem, request_id: &str) -> Response {
-    let page = ErrorPage { paths, problem, request_id };
+fn answer(wants: Wants, page: &ErrorPage<'_>) -> Response {
+    let ErrorPage { problem, request_id, .. } = page;
     let html = match wants {
         Wants::Json => {
             let Problem { title, detail, advice, .. } = problem;

@@ -26,6 +26,11 @@ impl Ui {
         at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
     }
 
+    /// The same to the minute, where a column of them is looked through.
+    pub(super) fn minute(&self, at: &Timestamp) -> String {
+        at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+    }
+
     /// US dollars; small sums keep two digits that say something.
     pub(super) fn money(&self, dollars: &f64) -> String {
         money(*dollars)

@@ -4,11 +4,15 @@ pub(super) mod agents;
 pub(super) mod audit;
 pub(super) mod compare;
 pub(super) mod contexts;
+pub(super) mod help;
 pub(super) mod keys;
 pub(super) mod login;
 pub(super) mod models;
 pub(super) mod overview;
+pub(super) mod search;
+pub(super) mod styleguide;
 pub(super) mod switch;
+pub(super) mod usage;
 
 use jiff::Timestamp;
 use serde::Serialize;

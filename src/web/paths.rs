@@ -112,6 +112,16 @@ pub mod route {
     pub const CONTEXT_FORGET: &str = "/contexts/{agent}/{context}/forget";
     /// A swap as it goes on.
     pub const SWAP_EVENTS: &str = "/switch/{id}/events";
+    /// Spend, calls and swaps over time.
+    pub const USAGE: &str = "/usage";
+    /// Finds pages, models, keys, contexts and agents.
+    pub const SEARCH: &str = "/search";
+    /// How to do what.
+    pub const HELP: &str = "/help";
+    /// Chooses light or dark.
+    pub const THEME: &str = "/theme";
+    /// Each component of the pages, in the demo.
+    pub const STYLEGUIDE: &str = "/styleguide";
     /// The agents.
     pub const AGENTS: &str = "/agents";
     /// One agent.
@@ -485,6 +495,30 @@ impl Paths {
     #[must_use]
     pub fn events(&self) -> String {
         self.at(route::EVENTS)
+    }
+
+    /// Spend, calls and swaps over time.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        self.at(route::USAGE)
+    }
+
+    /// Finds pages, models, keys, contexts and agents.
+    #[must_use]
+    pub fn search(&self, text: &str) -> String {
+        with_query(self.at(route::SEARCH), Some(("q", text)).filter(|_| !text.is_empty()))
+    }
+
+    /// How to do what.
+    #[must_use]
+    pub fn help(&self) -> String {
+        self.at(route::HELP)
+    }
+
+    /// Chooses light or dark.
+    #[must_use]
+    pub fn theme(&self) -> String {
+        self.at(route::THEME)
     }
 
     /// A file below `static`, which a browser may keep for a year: its address changes with its content.

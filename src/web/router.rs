@@ -25,7 +25,7 @@ use crate::web::pack::Packed;
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{assets, auth, errors, events, headers, metering, pack, pages};
+use crate::web::{assets, auth, errors, events, headers, metering, pack, pages, theme};
 
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
 const MAX_FORM: usize = 512 * 1024;
@@ -70,6 +70,11 @@ fn routes() -> Routes {
         .merge(pages::contexts::routes())
         .merge(pages::agents::routes())
         .merge(pages::audit::routes())
+        .merge(pages::usage::routes())
+        .merge(pages::search::routes())
+        .merge(pages::help::routes())
+        .merge(pages::styleguide::routes())
+        .merge(theme::routes())
         .merge(pages::login::routes())
         .merge(events::routes())
 }

@@ -27,6 +27,8 @@ pub struct Parts {
     pub paths: Paths,
     /// The shared login.
     pub login: Login,
+    /// Whether it is the demo, which shows the style guide as well.
+    pub is_demo: bool,
     /// The clock.
     pub clock: Clock,
     /// The database.

@@ -14,6 +14,7 @@ use crate::domain::role::Role;
 use crate::web::auth::CurrentUser;
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
+use crate::web::theme::Theme;
 
 const FLASH: &str = "flash";
 
@@ -85,6 +86,7 @@ pub(super) struct Ui {
     pub(super) wants: Wants,
     /// Up to where the page holds what happened.
     pub(super) seen: i64,
+    pub(super) theme: Theme,
     section: String,
 }
 
@@ -109,6 +111,7 @@ impl FromRequestParts<AppState> for Ui {
             has_default_password: state.login.is_default,
             wants,
             seen,
+            theme: Theme::of(&parts.headers),
             section,
         })
     }
@@ -123,6 +126,8 @@ async fn take_flash(session: &Session) -> Option<Flash> {
 /// An entry of the navigation.
 pub(super) struct NavEntry {
     pub(super) label: &'static str,
+    /// The letter that leads there, behind a `g`.
+    pub(super) letter: char,
     pub(super) href: String,
     pub(super) icon: &'static str,
     pub(super) is_current: bool,
@@ -155,6 +160,7 @@ impl Ui {
             ("Contexts", route::CONTEXTS, "messages"),
             ("Models", route::MODELS, "boxes"),
             ("Keys", route::KEYS, "key"),
+            ("Usage", route::USAGE, "chart"),
             ("Agents", route::AGENTS, "bot"),
             ("Audit", route::AUDIT, "scroll"),
         ];
@@ -162,11 +168,20 @@ impl Ui {
             .into_iter()
             .map(|(label, route, icon)| NavEntry {
                 label,
+                letter: letter_of(label),
                 href: self.paths.at(route),
                 icon,
                 is_current: self.section == route[1..],
             })
             .collect()
+    }
+}
+
+/// Its first letter, but where two labels would share one.
+fn letter_of(label: &str) -> char {
+    match label {
+        "Audit" => 'l',
+        _ => label.chars().next().unwrap_or_default().to_ascii_lowercase(),
     }
 }
 
@@ -182,6 +197,7 @@ impl Ui {
             has_default_password: false,
             wants: Wants::Page,
             seen: 0,
+            theme: Theme::System,
             section: "models".to_owned(),
         }
     }

@@ -1,7 +1,7 @@
 // The main job, as people do it.
 'use strict'
 const assert = require('assert/strict')
-const { open, shot } = require('./support')
+const { open, shot, swap } = require('./support')
 
 module.exports = {
   async 'the main job: swap, see the receipt, undo' ({ browser, base }) {
@@ -21,8 +21,9 @@ module.exports = {
   },
 
   async 'an answer comes in as it is said' ({ browser, base }) {
+    await swap(base, 'browser-answer', 'openai/gpt-5')
     const { page, end } = await open(browser, base)
-    await page.goto('/contexts/task-agent/browser-job')
+    await page.goto('/contexts/task-agent/browser-answer')
     await page.fill('#message', 'Tell me something long about cables, please.')
     await page.click('#asks button[type=submit]')
     // Its stream begins in place, and ends with what the model was.

@@ -27,7 +27,7 @@ module.exports = {
     await tabTo(page, 'nav a[href="/switch"]')
     await page.keyboard.press('Enter')
     await page.waitForURL('**/switch')
-    await page.waitForSelector('#context:focus')
+    await tabTo(page, '#context')
     await page.keyboard.type('browser-keyboard')
     await tabTo(page, '#model')
     await page.keyboard.type('openai/gpt-5')

@@ -31,13 +31,13 @@ module.exports = {
       '/', '/models', '/models/new', '/models/import', model, `${model}/edit`, `${model}/delete`,
       '/keys', '/keys/new', '/keys/matrix', key, `${key}/edit`, `${key}/replace`,
       '/switch', `/switch?agent=task-agent&context=browser-pages&swap=${done.id}`,
-      '/contexts', '/contexts/task-agent/browser-pages', '/agents', '/agents/task-agent', '/audit', '/no-such-page'
+      '/contexts', '/contexts/task-agent/browser-pages', '/agents', '/agents/task-agent', '/audit', '/usage', '/search', '/search?q=gpt', '/search?q=zzzz', '/help', '/styleguide', '/no-such-page'
     ]
     const findings = []
     for (const address of addresses) await look(page, address, findings)
     const out = await open(browser, base, { login: false })
     await look(out.page, '/login', findings)
-    assert.deepEqual(findings, [])
+    assert.equal(findings.join('\n'), '')
     await out.end()
     await end()
   }

@@ -147,10 +147,10 @@ impl LiteLlm {
         self.post::<Value>("key/delete", &json!({ "keys": [hash] }), actor).await.map(drop)
     }
 
-    /// `GET /user/daily/activity` of one key: what it spent, by day, the oldest first.
+    /// `GET /user/daily/activity` of one key, or of all: what was spent, by day, the oldest first.
     pub async fn daily_spend(
         &self,
-        hash: &KeyHash,
+        hash: Option<&KeyHash>,
         from: Date,
         to: Date,
     ) -> Result<Vec<DailySpend>, ClientError> {
@@ -159,13 +159,9 @@ impl LiteLlm {
         // A page has a thousand rows of the proxy's: a day has one for each model. Five are plenty.
         for page in 1..=5 {
             let page = page.to_string();
-            let query = [
-                ("start_date", &*from),
-                ("end_date", &to),
-                ("api_key", hash.as_str()),
-                ("page_size", "1000"),
-                ("page", &page),
-            ];
+            let mut query =
+                vec![("start_date", &*from), ("end_date", &to), ("page_size", "1000"), ("page", &page)];
+            query.extend(hash.map(|hash| ("api_key", hash.as_str())));
             let answer: usage::Activity = self.get("user/daily/activity", &query).await?;
             let has_more = answer.has_more();
             usage::add_days(&mut days, answer);

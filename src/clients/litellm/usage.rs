@@ -3,10 +3,12 @@
 use jiff::civil::Date;
 use serde::Deserialize;
 
+use super::LiteLlm;
 use super::wire::time;
+use crate::clients::ClientError;
 use crate::clients::lenient::{object, rows, scalar, text};
 use crate::domain::redact;
-use crate::domain::usage::{Call, DailySpend};
+use crate::domain::usage::{Call, DailySpend, Share};
 
 /// `GET /user/daily/activity`
 #[derive(Deserialize)]
@@ -129,5 +131,50 @@ impl LogRow {
             has_failed: self.status.as_deref() == Some("failure") || error.is_some(),
             error,
         })
+    }
+}
+
+/// A row of `GET /global/spend/keys` or `/global/spend/models`.
+#[derive(Deserialize)]
+struct ShareRow {
+    #[serde(default, deserialize_with = "text")]
+    api_key: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    key_alias: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    key_name: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    model: Option<String>,
+    #[serde(default, deserialize_with = "scalar")]
+    total_spend: Option<f64>,
+}
+
+impl ShareRow {
+    /// None for a row that names nothing.
+    fn into_share(self) -> Option<Share> {
+        let named = [self.key_alias, self.key_name, self.model, self.api_key.clone()];
+        let label = named.into_iter().flatten().find(|text| !text.is_empty())?;
+        Some(Share {
+            key: self.api_key.and_then(|key| key.parse().ok()),
+            label: redact::secrets(&label),
+            spend: self.total_spend.unwrap_or(0.0),
+        })
+    }
+}
+
+impl LiteLlm {
+    /// `GET /global/spend/keys`: what each key spent in 30 days, the most expensive first.
+    pub async fn spend_by_key(&self, limit: u32) -> Result<Vec<Share>, ClientError> {
+        self.shares("global/spend/keys", limit).await
+    }
+
+    /// `GET /global/spend/models`: the same of each model.
+    pub async fn spend_by_model(&self, limit: u32) -> Result<Vec<Share>, ClientError> {
+        self.shares("global/spend/models", limit).await
+    }
+
+    async fn shares(&self, path: &str, limit: u32) -> Result<Vec<Share>, ClientError> {
+        let rows: Vec<Option<ShareRow>> = self.get(path, &[("limit", &limit.to_string())]).await?;
+        super::usable(Some(rows), ShareRow::into_share)
     }
 }

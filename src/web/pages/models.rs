@@ -39,7 +39,7 @@ pub(in crate::web) fn routes() -> Routes {
 
 impl Deployment {
     /// The name, or words that can be clicked on where it has none.
-    fn label(&self) -> &str {
+    pub(super) fn label(&self) -> &str {
         if self.name.trim().is_empty() { "(no name)" } else { &self.name }
     }
 

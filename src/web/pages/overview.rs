@@ -1,4 +1,8 @@
-//! The overview: is the proxy fine, which agent runs, what happened last, what needs attention.
+//! The overview: is the proxy fine, which agent runs on which model, who changed what last, what needs attention.
+
+mod changes;
+
+use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::extract::State;
@@ -6,8 +10,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use self::changes::Change;
 use crate::clients::litellm::{Database, Health};
 use crate::clients::{ClientError, Meaning};
+use crate::domain::agent::Scope;
+use crate::domain::context::KnownContext;
 use crate::domain::key::{KeyHash, KeyState, VirtualKey};
 use crate::domain::swap::{Outcome, Swap};
 use crate::services::snapshot::View;
@@ -20,7 +27,14 @@ use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
-const RECENT: u32 = 8;
+/// Swaps and other changes that are shown.
+const RECENT: u32 = 6;
+
+/// Most contexts that are looked at.
+const CONTEXTS: u32 = 5_000;
+
+/// Most contexts of which it is said that they drifted.
+const DRIFTED: usize = 5;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::HOME, show)
@@ -40,9 +54,18 @@ struct Overview {
     model_names: Option<u64>,
     keys: Option<u64>,
     spend: Option<f64>,
-    agents: Vec<AgentRow>,
+    agents: Vec<AgentOn>,
     swaps: Vec<Swap>,
+    changes: Vec<Change>,
     attention: Vec<Attention>,
+}
+
+/// An agent, and the models its contexts are on.
+#[derive(Serialize)]
+struct AgentOn {
+    #[serde(flatten)]
+    agent: AgentRow,
+    on: Vec<(String, usize)>,
 }
 
 #[derive(Serialize)]
@@ -90,14 +113,16 @@ impl Page for OverviewPage {
 
 async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
     // All at once: each may have to wait for a server of its own.
-    let (health, registry, keys, spend, agents, agent_key) = tokio::join!(
+    let (health, registry, keys, spend, agents, agent_key, contexts) = tokio::join!(
         state.proxy.health(),
         state.registry.deployments(),
         state.keys.view(),
         state.proxy.spend(),
         state.agents.views(),
         state.switcher.agent_key(),
+        state.store.contexts(CONTEXTS),
     );
+    let contexts = contexts?;
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     let mut told = health.value.as_deref().cloned();
     // 1.80 calls itself healthy for 40 s after its database went away; the list of keys knows better.
@@ -118,6 +143,7 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
             attention.push(trouble);
         }
     }
+    attention.extend(drifted(&contexts, &ui));
     attention.extend(state.switcher.agent_key_hash().and_then(|hash| of_key(&hash, &agent_key, &ui)));
     let names = registry
         .value
@@ -129,11 +155,42 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
         keys: keys.has_data().then_some(keys.total),
         spend: spend.value.as_deref().copied(),
         swaps: state.store.recent_swaps(RECENT).await?,
+        changes: changes::last(&state, &ui.paths, registry.value.as_deref()).await?,
+        agents: agents.into_iter().map(|agent| AgentOn { on: models_of(&agent, &contexts), agent }).collect(),
         proxy,
-        agents,
         attention,
     };
     Ok(OverviewPage { ui, data }.respond(StatusCode::OK))
+}
+
+/// The models that an agent's contexts are on, the most used first, as they were read last. One that keeps its model
+/// for all of them is on what was read last.
+fn models_of(agent: &AgentRow, contexts: &[KnownContext]) -> Vec<(String, usize)> {
+    let read = contexts.iter().filter(|known| known.agent == agent.name);
+    let mut read: Vec<_> =
+        read.filter_map(|known| Some((known.read_at, known.config.as_ref()?.spec_text()))).collect();
+    if agent.scope == Some(Scope::Agent) {
+        let last = read.into_iter().max();
+        return last.map(|(_, model)| (model, 0)).into_iter().collect();
+    }
+    let mut models = BTreeMap::<String, usize>::new();
+    for (_, model) in read.drain(..) {
+        *models.entry(model).or_default() += 1;
+    }
+    let mut models: Vec<_> = models.into_iter().collect();
+    models.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    models
+}
+
+fn drifted(contexts: &[KnownContext], ui: &Ui) -> Vec<Attention> {
+    let drifted = contexts.iter().filter(|known| known.has_drifted()).take(DRIFTED);
+    drifted
+        .map(|known| Attention {
+            title: format!("{} is not on what was selected here", known.context),
+            detail: "Someone else changed it.".to_owned(),
+            href: Some(ui.paths.context(&known.agent, &known.context)),
+        })
+        .collect()
 }
 
 fn of_trouble(problem: &ClientError) -> Attention {

@@ -1,6 +1,7 @@
 //! The switcher: the form and its receipt.
 
 mod live;
+mod quick;
 
 use askama::Template;
 use axum::Json;
@@ -66,6 +67,7 @@ struct SwitchPage {
     recent: Vec<KnownContext>,
     /// Model names that can be sent to an agent.
     models: Vec<String>,
+    quick: quick::Quick,
     /// How many registered names cannot, for lack of a provider before a slash.
     unnamed: usize,
     trouble: Option<Trouble>,
@@ -320,7 +322,10 @@ async fn page(
     let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
     let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
     let models = model_names(all);
+    let user = ui.user.as_ref().map_or("", |user| user.name.as_str());
+    let quick = quick::find(state, user, &agents, &form.context, &models).await?;
     Ok(SwitchPage {
+        quick,
         unnamed: all.iter().filter(is_unnamed).count(),
         recent: state.store.contexts(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),

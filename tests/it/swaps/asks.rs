@@ -45,6 +45,10 @@ async fn with_javascript_the_answer_comes_in() {
     let events = events(&browser, &app.base, &stream).await;
     assert_eq!(events.last().unwrap().0, "end");
     assert!(events[events.len() - 2].1.contains("I am gpt-5"), "{events:?}");
+    // Who comes to listen only now gets the whole answer.
+    let late = self::events(&browser, &app.base, &stream).await;
+    assert_eq!(late.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["html", "end"]);
+    assert!(late[0].1.contains("I am gpt-5"), "{late:?}");
     let page = browser.get("/contexts/task-agent/chat").await;
     assert!(!page.has("[data-stream]"));
     assert_eq!(page.one("#asks .answer"), "I am gpt-5");

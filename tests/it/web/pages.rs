@@ -32,6 +32,7 @@ async fn pages(app: &TestApp) -> Vec<(String, String)> {
         ("/agents".to_owned(), "Agents".to_owned()),
         ("/agents/task-agent".to_owned(), "task-agent".to_owned()),
         ("/audit".to_owned(), "Audit".to_owned()),
+        ("/usage".to_owned(), "Usage".to_owned()),
     ]
     .into()
 }

@@ -37,7 +37,7 @@ async fn without_a_login_the_open_routes_alone_answer() {
     let bare = Bare::of(&app);
     let open: Vec<_> =
         table().into_iter().filter(|route| route.access == Access::Open).map(|route| route.path).collect();
-    assert_eq!(open, ["/login", "/login", "/logout"]);
+    assert_eq!(open, ["/theme", "/login", "/login", "/logout"]);
     for route in table().iter().filter(|route| route.access != Access::Open) {
         let address = address(&app, route);
         assert!(!address.contains('{'), "{address}: say what stands for its parameter");

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::{page, parse};
 use crate::domain::swap::check_message;
@@ -69,13 +70,20 @@ async fn ask(
     }
 }
 
-/// An answer as it comes: the whole fragment each time, then an end.
+/// An answer as it comes: the whole fragment each time, then an end. It may be whole before the page came to listen.
 async fn events(
     State(state): State<AppState>,
     ui: Ui,
-    Path((.., id)): Path<(String, String, String)>,
+    Path((agent, context, id)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
-    let progress = state.asks.progress(&id).ok_or_else(|| Problem::not_found("The question"))?;
+    let (agent, context) = parse(&agent, &context)?;
+    let progress = if let Some(progress) = state.asks.progress(&id) {
+        progress
+    } else {
+        let asks = state.asks.of(&agent, &context).await?;
+        let ended = asks.into_iter().find(|progress| progress.ask.id == id);
+        watch::channel(ended.ok_or_else(|| Problem::not_found("The question"))?).1
+    };
     let render =
         move |progress: &AskProgress| AskFragment { ui: ui.clone(), progress: progress.clone() }.render();
     Ok(html_events(progress, render, |progress| progress.is_done))

@@ -14,8 +14,10 @@ use crate::domain::key::{KeyHash, Permission, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
 use crate::services::registry::serving;
 use crate::store::Retirement;
+use crate::web::charts::DayChart;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
+use crate::web::pages::usage::spend_chart;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::Page;
 use crate::web::state::AppState;
@@ -67,49 +69,13 @@ impl Page for KeyPage {
     }
 }
 
-/// A bar of the chart, in its own units.
-struct Bar {
-    x: usize,
-    y: f64,
-    height: f64,
-    title: String,
-}
-
-/// The chart's height, and a day's width in it.
-const HEIGHT: f64 = 72.0;
-const DAY: usize = 12;
-
 impl KeyPage {
     fn spent(&self) -> String {
         self.ui.money(&self.data.spend_by_day.iter().map(|day| day.spend).sum::<f64>())
     }
 
-    fn most_text(&self) -> String {
-        self.ui.money(&self.most())
-    }
-
-    fn most(&self) -> f64 {
-        self.data.spend_by_day.iter().map(|day| day.spend).fold(0.0, f64::max)
-    }
-
-    fn width(&self) -> usize {
-        self.data.spend_by_day.len() * DAY
-    }
-
-    fn bars(&self) -> Vec<Bar> {
-        let most = self.most();
-        let bar = |(at, day): (usize, &DailySpend)| {
-            // A day with calls shows, be they ever so cheap.
-            let least = if day.requests > 0 { 2.0 } else { 0.0 };
-            let height = if most > 0.0 { (day.spend / most * HEIGHT).max(least) } else { least };
-            Bar {
-                x: at * DAY,
-                y: HEIGHT - height,
-                height,
-                title: format!("{}: {}, {} calls", day.date, self.ui.money(&day.spend), day.requests),
-            }
-        };
-        self.data.spend_by_day.iter().enumerate().map(bar).collect()
+    fn chart(&self) -> DayChart {
+        spend_chart(&self.ui, &self.data.spend_by_day)
     }
 
     /// Days with calls, the newest first.

@@ -1,0 +1,94 @@
+//! Who changed what last, in words, beside the swaps.
+
+use serde::Serialize;
+
+use crate::domain::audit::Entry;
+use crate::domain::key::KeyHash;
+use crate::domain::model::Deployment;
+use crate::web::errors::Problem;
+use crate::web::paths::Paths;
+use crate::web::state::AppState;
+
+/// How many are shown, and how many entries are looked through for them.
+const SHOWN: usize = 6;
+const ENTRIES: u32 = 60;
+
+/// A change, as a sentence: who did what to what.
+#[derive(Serialize)]
+pub(super) struct Change {
+    #[serde(flatten)]
+    pub(super) entry: Entry,
+    /// What was done, in words.
+    pub(super) done: &'static str,
+    /// What it was done to, as people call it.
+    pub(super) name: String,
+    /// Where that is, unless it is gone.
+    pub(super) href: Option<String>,
+}
+
+/// The last changes of models, keys and contexts. Swaps have a list of their own.
+pub(super) async fn last(
+    state: &AppState,
+    paths: &Paths,
+    deployments: Option<&Vec<Deployment>>,
+) -> Result<Vec<Change>, Problem> {
+    let entries = state.store.audit_entries(None, ENTRIES).await?;
+    let changes = entries.into_iter().filter_map(|entry| {
+        let done = done(&entry.action)?;
+        let (name, href) = named(&entry, state, paths, deployments);
+        Some(Change { entry, done, name, href })
+    });
+    Ok(changes.take(SHOWN).collect())
+}
+
+fn done(action: &str) -> Option<&'static str> {
+    Some(match action {
+        "drift" => "found a drift in",
+        "context.describe" => "described",
+        "context.forget" => "forgot",
+        "key.relax" => "relaxed the key",
+        "key.restrict" => "restricted the key",
+        "key.allow" => "allowed a model to the key",
+        "key.create" => "made the key",
+        "key.update" => "changed the key",
+        "key.block" => "blocked the key",
+        "key.unblock" => "unblocked the key",
+        "key.delete" => "deleted the key",
+        "key.replace" => "replaced the key",
+        "key.keep" => "let the key live on:",
+        "key.bulk" => "changed many keys:",
+        "model.register" => "registered",
+        "model.edit" => "edited",
+        "model.delete" => "deleted",
+        "model.block" => "blocked",
+        "model.unblock" => "unblocked",
+        _ => return None,
+    })
+}
+
+fn named(
+    entry: &Entry,
+    state: &AppState,
+    paths: &Paths,
+    deployments: Option<&Vec<Deployment>>,
+) -> (String, Option<String>) {
+    let object = entry.object.as_str();
+    if let Ok(hash) = object.parse::<KeyHash>() {
+        let href = Some(paths.key(&hash)).filter(|_| entry.action != "key.delete");
+        let name = state.keys.copy_of(&hash).map(|(key, _)| key.label().to_owned());
+        return (name.unwrap_or_else(|| format!("{}…", &object[..8])), href);
+    }
+    if entry.action.starts_with("model.") {
+        let known = deployments.and_then(|all| all.iter().find(|deployment| deployment.id == object));
+        return match known {
+            Some(deployment) => (deployment.label().to_owned(), Some(paths.model(object))),
+            None => (object.to_owned(), None),
+        };
+    }
+    let context =
+        object.split_once('/').and_then(|(agent, id)| Some((agent.parse().ok()?, id.parse().ok()?)));
+    match context.filter(|_| !object.starts_with("bulk/")) {
+        Some((agent, context)) => (object.to_owned(), Some(paths.context(&agent, &context))),
+        None => (object.to_owned(), None),
+    }
+}

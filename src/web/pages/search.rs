@@ -1,0 +1,211 @@
+//! One field that finds pages, contexts, models, keys and agents. The command palette shows its fragment.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::domain::context::KnownContext;
+use crate::domain::control::AgentConfig;
+use crate::services::keys::index::{Order, Wanted};
+use crate::web::errors::Problem;
+use crate::web::paths::{Paths, route, with_query};
+use crate::web::respond::Page;
+use crate::web::routes::{Routes, VIEWER};
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::Ui;
+
+/// Most that is shown of each kind.
+const OF_EACH: usize = 8;
+
+/// Most contexts that are looked through.
+const CONTEXTS: u32 = 5_000;
+
+/// Pages, and the words by which they are looked for.
+const PAGES: [(&str, &str, &str); 15] = [
+    ("Overview", route::HOME, "home start health status attention"),
+    ("Switch a model", route::SWITCH, "swap hot-swap change prompt"),
+    ("Contexts", route::CONTEXTS, "conversations sessions"),
+    ("Models", route::MODELS, "registry deployments"),
+    ("Register a model", route::MODEL_NEW, "add new deployment"),
+    ("Import models", route::MODELS_IMPORT, "yaml model_list upload"),
+    ("Export models", route::MODELS_EXPORT, "yaml model_list download"),
+    ("Virtual keys", route::KEYS, "tokens api"),
+    ("New key", route::KEYS_NEW, "make create generate issue"),
+    ("Models by key", route::KEYS_MATRIX, "matrix access allow permissions"),
+    ("Usage", route::USAGE, "spend cost charts money tokens"),
+    ("Agents", route::AGENTS, "a2a servers cards"),
+    ("Audit", route::AUDIT, "log history who changed"),
+    ("Help", route::HELP, "how do i recipes shortcuts keyboard documentation"),
+    ("Search", route::SEARCH, "find"),
+];
+
+/// Those of them that only admins may open.
+const FOR_ADMINS: [&str; 3] = [route::MODEL_NEW, route::MODELS_IMPORT, route::KEYS_NEW];
+
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::SEARCH, search)
+}
+
+#[derive(Template)]
+#[template(path = "search.html", blocks = ["results"])]
+struct SearchPage {
+    ui: Ui,
+    data: SearchData,
+}
+
+#[derive(Serialize)]
+struct SearchData {
+    query: String,
+    found: Vec<Group>,
+}
+
+/// What was found of one kind.
+#[derive(Serialize)]
+struct Group {
+    kind: &'static str,
+    #[serde(skip)]
+    icon: &'static str,
+    items: Vec<Item>,
+    /// Where the rest is, where there is more.
+    more: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Item {
+    label: String,
+    detail: String,
+    href: String,
+}
+
+impl Page for SearchPage {
+    type Data = SearchData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &SearchData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_results().render()
+    }
+}
+
+async fn search(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let text = query.get("q").trim().to_owned();
+    let mut found = vec![pages(&ui.paths, &text, ui.may_admin()), contexts(&state, &ui, &text).await?];
+    if !text.is_empty() {
+        found.push(models(&state, &ui, &text).await);
+        found.push(keys(&state, &ui, &text).await);
+        found.push(agents(&state, &ui, &text).await?);
+    }
+    found.retain(|group| !group.items.is_empty());
+    Ok(SearchPage { ui, data: SearchData { query: text, found } }.respond(StatusCode::OK))
+}
+
+/// Whether every word of `text` stands in one of `places`.
+fn fits(text: &str, places: &[&str]) -> bool {
+    text.split_whitespace().all(|word| {
+        let word = word.to_lowercase();
+        places.iter().any(|place| place.to_lowercase().contains(&word))
+    })
+}
+
+/// The group of all `items`, of which the first are shown; `all` leads to the rest.
+fn group(kind: &'static str, icon: &'static str, items: impl Iterator<Item = Item>, all: String) -> Group {
+    let mut items = items.take(OF_EACH + 1).collect::<Vec<_>>();
+    let more = (items.len() > OF_EACH).then_some(all);
+    items.truncate(OF_EACH);
+    Group { kind, icon, items, more }
+}
+
+fn pages(paths: &Paths, text: &str, may_admin: bool) -> Group {
+    let may = |route| may_admin || !FOR_ADMINS.contains(route);
+    let fitting = PAGES.iter().filter(|(label, route, words)| may(route) && fits(text, &[label, words]));
+    let items = fitting.map(|(label, route, _)| Item {
+        label: (*label).to_owned(),
+        detail: String::new(),
+        href: paths.at(route),
+    });
+    Group { kind: "Pages", icon: "page", items: items.collect(), more: None }
+}
+
+async fn contexts(state: &AppState, ui: &Ui, text: &str) -> Result<Group, Problem> {
+    let known = state.store.contexts(CONTEXTS).await?;
+    let model = |known: &KnownContext| known.config.as_ref().map(AgentConfig::spec_text).unwrap_or_default();
+    let fitting = known.iter().filter(|known| {
+        let label = known.label.as_deref().unwrap_or_default();
+        fits(text, &[known.context.as_str(), label, known.agent.as_str(), &model(known)])
+    });
+    let items = fitting.map(|known| Item {
+        label: known.label.clone().unwrap_or_else(|| known.context.to_string()),
+        detail: format!("{} on {}", model(known), known.agent),
+        href: ui.paths.context(&known.agent, &known.context),
+    });
+    Ok(group("Contexts", "messages", items, with_query(ui.paths.contexts(), [("q", text)])))
+}
+
+async fn models(state: &AppState, ui: &Ui, text: &str) -> Group {
+    let registry = state.registry.deployments().await;
+    let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let mut fitting: Vec<_> =
+        all.iter().filter(|model| fits(text, &[&model.name, &model.upstream_model, &model.id])).collect();
+    fitting.sort_by_key(|model| (!model.name.starts_with(text), &model.name));
+    let items = fitting.into_iter().map(|model| Item {
+        label: model.label().to_owned(),
+        detail: model.upstream_model.clone(),
+        href: ui.paths.model(&model.id),
+    });
+    group("Models", "boxes", items, with_query(ui.paths.models(), [("q", text)]))
+}
+
+async fn keys(state: &AppState, ui: &Ui, text: &str) -> Group {
+    let view = state.keys.view_for(text).await;
+    let wanted = Wanted { text, reaches: &|_| false, access: None, glance: &|_| true };
+    let places = view.keys.find(&wanted, Order::Alias, false);
+    let items = places.into_iter().filter_map(|place| view.keys.at(place)).map(|key| Item {
+        label: key.label().to_owned(),
+        detail: format!("{}, {}", key.masked, key.state(ui.now).label()),
+        href: ui.paths.key(&key.hash),
+    });
+    group("Keys", "key", items, with_query(ui.paths.keys(), [("q", text)]))
+}
+
+async fn agents(state: &AppState, ui: &Ui, text: &str) -> Result<Group, Problem> {
+    let views = state.agents.views().await?;
+    let fitting = views.iter().filter(|agent| fits(text, &[agent.name.as_str(), &agent.address]));
+    let items = fitting.map(|agent| Item {
+        label: agent.name.to_string(),
+        detail: agent.address.clone(),
+        href: ui.paths.agent(&agent.name),
+    });
+    Ok(group("Agents", "bot", items, ui.paths.agents()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_has_to_fit_somewhere_whatever_its_case() {
+        assert!(fits("", &["anything"]));
+        assert!(fits("GPT openai", &["openai/gpt-5"]));
+        assert!(fits("demo claude", &["switch-demo", "anthropic/claude"]));
+        assert!(!fits("gpt mistral", &["openai/gpt-5"]));
+    }
+
+    #[test]
+    fn pages_are_found_by_what_people_call_them() {
+        let found = |text| {
+            pages(&Paths::new("", ""), text, true).items.into_iter().map(|item| item.href).collect::<Vec<_>>()
+        };
+        assert_eq!(found("hot-swap"), ["/switch"]);
+        assert_eq!(found("cost"), ["/usage"]);
+        assert_eq!(found("").len(), PAGES.len());
+    }
+}

@@ -1,0 +1,70 @@
+//! Each component of the pages, once: for those who work on them. Only the demo has it.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::web::charts::{Day, DayChart};
+use crate::web::errors::Problem;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::routes::{Routes, VIEWER};
+use crate::web::state::AppState;
+use crate::web::ui::Ui;
+
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new().get(VIEWER, route::STYLEGUIDE, show)
+}
+
+#[derive(Template)]
+#[template(path = "styleguide.html", blocks = ["content"])]
+struct StyleguidePage {
+    ui: Ui,
+    data: Nothing,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+impl Page for StyleguidePage {
+    type Data = Nothing;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &Nothing {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl StyleguidePage {
+    fn chart(&self) -> DayChart {
+        let day = |ago: i16| {
+            let at = self.ui.now - SignedDuration::from_hours(24 * i64::from(ago));
+            let (good, bad) = (f64::from((ago * 7) % 11), f64::from(ago % 3));
+            let date = at.to_zoned(TimeZone::UTC).date();
+            Day {
+                date,
+                parts: vec![("good", good), ("bad", bad)],
+                title: format!("{date}: {good} and {bad}"),
+            }
+        };
+        DayChart::new("An example", (0..30).rev().map(day).collect(), |most| format!("{most:.0}"))
+    }
+}
+
+async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
+    if !state.is_demo {
+        return Err(Problem::not_found("The page"));
+    }
+    Ok(StyleguidePage { ui, data: Nothing {} }.respond(StatusCode::OK))
+}

@@ -1,0 +1,132 @@
+//! Light or dark: as the system says, unless someone chose. A cookie remembers it, so that no script is needed.
+
+use axum::Form;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+use url::Url;
+
+use crate::web::auth::local_next;
+use crate::web::paths::{Paths, route};
+use crate::web::routes::{Access, Routes};
+use crate::web::state::AppState;
+use crate::web::ui::Wants;
+
+const COOKIE: &str = "patchbay_theme";
+
+/// What was chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Theme {
+    #[default]
+    System,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    /// All, with their labels and icons.
+    pub(super) const ALL: [(Self, &str, &str); 3] = [
+        (Self::System, "As the system", "monitor"),
+        (Self::Light, "Light", "sun"),
+        (Self::Dark, "Dark", "moon"),
+    ];
+
+    /// What a request's cookie says.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let chosen = cookies.flat_map(|value| value.split(';')).find_map(|cookie| {
+            let (name, value) = cookie.trim().split_once('=')?;
+            (name == COOKIE).then_some(value)
+        });
+        match chosen {
+            Some("light") => Self::Light,
+            Some("dark") => Self::Dark,
+            _ => Self::System,
+        }
+    }
+
+    /// As the cookie, the form and the style sheet call it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+}
+
+pub(super) fn routes() -> Routes {
+    Routes::new().post(Access::Open, route::THEME, choose)
+}
+
+#[derive(Deserialize)]
+struct ThemeForm {
+    theme: Theme,
+}
+
+/// Remembers the choice for a year, and goes back to where it was made.
+async fn choose(
+    State(state): State<AppState>,
+    wants: Wants,
+    headers: HeaderMap,
+    Form(form): Form<ThemeForm>,
+) -> Response {
+    let cookie = format!(
+        "{COOKIE}={}; Path={}; Max-Age=31536000; SameSite=Lax; HttpOnly",
+        form.theme.as_str(),
+        if state.paths.base().is_empty() { "/" } else { state.paths.base() },
+    );
+    let mut response = match wants {
+        Wants::Page => Redirect::to(&back(&headers, &state.paths)).into_response(),
+        Wants::Fragment | Wants::Json => StatusCode::NO_CONTENT.into_response(),
+    };
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn back(headers: &HeaderMap, paths: &Paths) -> String {
+    let from = headers.get(header::REFERER).and_then(|from| from.to_str().ok()?.parse::<Url>().ok());
+    let place = from.map(|url| match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    });
+    let place = place.as_deref().and_then(|place| local_next(place, paths.base()));
+    place.map_or_else(|| paths.home(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_is_found_among_others_and_nonsense_is_the_system() {
+        for (cookie, theme) in [
+            ("patchbay_session=a; patchbay_theme=dark", Theme::Dark),
+            ("patchbay_theme=light", Theme::Light),
+            ("patchbay_theme=blue", Theme::System),
+            ("xpatchbay_theme=dark", Theme::System),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::COOKIE, cookie.parse().unwrap());
+            assert_eq!(Theme::of(&headers), theme, "{cookie}");
+        }
+    }
+
+    #[test]
+    fn it_goes_back_to_where_it_was_chosen_and_nowhere_else() {
+        let paths = Paths::new("/a", "1");
+        for (from, to) in [
+            ("http://host/a/models?q=x", "/a/models?q=x"),
+            ("http://evil.example/else", "/a/"),
+            ("nonsense", "/a/"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::REFERER, from.parse().unwrap());
+            assert_eq!(back(&headers, &paths), to);
+        }
+    }
+}

@@ -18,6 +18,7 @@ use crate::domain::clock::Clock;
 use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
+use crate::services::bulk::Bulk;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
 use crate::services::proxy::Proxy;
@@ -50,6 +51,7 @@ pub struct App {
     store: Store,
     switcher: Switcher,
     asks: Asks,
+    bulk: Bulk,
     keys: Keys,
     live: Live,
     writes: TaskTracker,
@@ -107,6 +109,7 @@ impl App {
         )
         .telling(live.clone());
         let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
+        let bulk = Bulk::new(store.clone(), switcher.clone(), agents.clone(), clock.clone());
         let proxy = Proxy::new(&client, &clock);
         let models = Models::new(registry::Parts {
             proxy: client,
@@ -131,9 +134,10 @@ impl App {
             agents,
             switcher: switcher.clone(),
             asks: asks.clone(),
+            bulk: bulk.clone(),
             live: live.clone(),
         });
-        Ok(Self { router: web::router(state), store, switcher, asks, keys, live, writes })
+        Ok(Self { router: web::router(state), store, switcher, asks, bulk, keys, live, writes })
     }
 
     /// The switcher, with its background work: ending timed swaps, looking for drift.
@@ -148,12 +152,22 @@ impl App {
         &self.live
     }
 
+    /// The swaps of many contexts, with their background work.
+    #[must_use]
+    pub fn bulk(&self) -> &Bulk {
+        &self.bulk
+    }
+
     /// Serves until `stop`, lets running swaps end, and closes the database.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
         let cleaning = tokio::spawn(clean(self.store.clone()));
         let watching = tokio::spawn({
             let (switcher, stop) = (self.switcher.clone(), stop.clone());
             async move { switcher.watch(stop).await }
+        });
+        let jobs = tokio::spawn({
+            let (bulk, stop) = (self.bulk, stop.clone());
+            async move { bulk.work(stop).await }
         });
         let retiring = tokio::spawn(self.keys.retire_when_due());
         let closing = tokio::spawn({
@@ -166,7 +180,11 @@ impl App {
         let served = serve(listener, self.router, stop).await;
         // A swap that ends a timed one is one of those that are waited for.
         self.writes.close();
-        let ended = async { tokio::join!(self.writes.wait(), self.switcher.drain(), self.asks.drain()) };
+        let ended = async {
+            // A job begins no more swaps; those that run end as well.
+            let _ = jobs.await;
+            tokio::join!(self.writes.wait(), self.switcher.drain(), self.asks.drain())
+        };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
         }
@@ -183,7 +201,9 @@ async fn clean(store: Store) {
     let mut ticks = tokio::time::interval(CLEANING);
     loop {
         ticks.tick().await;
-        if let Err(error) = store.sessions().delete_expired().await {
+        if store.leads().await
+            && let Err(error) = store.sessions().delete_expired().await
+        {
             tracing::warn!(%error, "expired sessions were not deleted");
         }
     }

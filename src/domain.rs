@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod bulk;
 pub mod clock;
 pub mod context;
 pub mod control;

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod asks;
+pub mod bulk;
 pub mod keys;
 pub mod live;
 mod locks;

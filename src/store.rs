@@ -3,11 +3,13 @@
 
 mod asks;
 mod audit;
+mod bulk;
 mod charts;
 mod contexts;
 mod database;
 mod keys;
 mod models;
+mod replicas;
 mod sessions;
 mod swaps;
 
@@ -19,6 +21,7 @@ use sqlx::AnyPool;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+pub use bulk::job_lock;
 pub use charts::SwapDay;
 pub use keys::Retirement;
 pub use sessions::Sessions;
@@ -47,18 +50,45 @@ pub enum StoreError {
     Down,
 }
 
+impl StoreError {
+    /// Whether the database was not reached, rather than asked for something that it does not do.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Down => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                // Of Postgres: it shuts down, was shut down, starts up.
+                error.code().is_some_and(|code| code.starts_with("57P"))
+            }
+            Self::Database(error) => {
+                matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
     clock: Clock,
+    sessions: Sessions,
 }
 
 impl Store {
     /// Opens the database at `url` (`sqlite://patchbay.db`, `sqlite::memory:`, `postgres://…`), makes an SQLite
     /// file where it is missing and brings the schema up to date.
     pub async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
-        Ok(Self { database: Database::open(url).await?, clock })
+        let database = Database::open(url).await?;
+        let sessions = Sessions::new(database.clone(), clock.clone());
+        Ok(Self { database, clock, sessions })
+    }
+
+    /// Whether the database is known not to answer.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.database.pool().is_err()
     }
 
     /// Whether the database answers.
@@ -70,7 +100,7 @@ impl Store {
     /// The sessions, for the session layer.
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions::new(self.database.clone(), self.clock.clone())
+        self.sessions.clone()
     }
 
     /// Closes the database, so that its file is whole without its log.

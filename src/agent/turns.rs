@@ -266,7 +266,9 @@ impl Agent {
             return reply::unavailable(&alias);
         }
         let done = reply::switched(&alias);
-        self.change(context, Settings { name, ..context.settings() }, done).await
+        let told = self.change(context, Settings { name, ..context.settings() }, done).await;
+        tracing::info!(context = %context.id, model = alias, told, "context switched");
+        told
     }
 
     async fn set_prompt(&self, context: &Context, prompt: &str) -> String {

@@ -31,6 +31,8 @@ pub enum Action {
     Logout,
     /// Asked for a swap.
     Swap,
+    /// Asked for a swap of many contexts, or went on with one.
+    Bulk,
     /// Asked a message in a context.
     Ask,
     /// Asked one message of several models.
@@ -87,6 +89,7 @@ impl Action {
             Self::Login => "login",
             Self::Logout => "logout",
             Self::Swap => "swap",
+            Self::Bulk => "bulk",
             Self::Ask => "ask",
             Self::Compare => "compare",
             Self::Drift => "drift",

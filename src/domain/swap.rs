@@ -61,6 +61,19 @@ impl SwapRequest {
     }
 }
 
+impl SwapRequest {
+    /// Whether a configuration is what was asked for.
+    #[must_use]
+    pub fn is_met_by(&self, config: &AgentConfig) -> bool {
+        let prompt = match &self.prompt {
+            PromptChange::Keep => true,
+            PromptChange::Set(prompt) => config.prompt.as_deref() == Some(prompt.as_str()),
+            PromptChange::Clear => config.prompt.is_none(),
+        };
+        prompt && self.model.as_ref().is_none_or(|model| config.is_on(model))
+    }
+}
+
 /// Longest message, in characters.
 pub const MAX_MESSAGE_CHARS: usize = 8_000;
 

@@ -34,7 +34,7 @@ use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::swap::{Outcome, PromptChange, StepKind, Swap, SwapRequest};
 use crate::services::agents::{AgentView, Agents, KnownAgent};
 use crate::services::live::{Live, Message};
-use crate::services::locks::{Held, Locks};
+use crate::services::locks::{Held, Locks, NotTaken};
 use crate::services::registry::Registry;
 use crate::services::snapshot::{Snapshot, View};
 use crate::store::{Ended, Store, StoreError};
@@ -45,6 +45,9 @@ pub const NONE_SEEN: &str = "none";
 
 /// Age at which the copy of the agent's own key is renewed when someone looks.
 const KEY_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
+
+/// How often a swap that runs in another replica is looked at.
+const LOOK_ELSEWHERE: Duration = Duration::from_millis(300);
 
 /// Time limits of a swap.
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +169,7 @@ impl Switcher {
         clock: Clock,
         timeouts: Timeouts,
     ) -> Self {
-        let (locks, running, progress) = (Locks::default(), TaskTracker::new(), Mutex::default());
+        let (locks, running, progress) = (Locks::new(&store), TaskTracker::new(), Mutex::default());
         let (of_key, hash) = (proxy.clone(), agent_key.as_ref().map(KeyHash::of));
         let agent_key_copy = Snapshot::new(clock.clone(), KEY_TIME_TO_LIVE, move || {
             let (proxy, hash) = (of_key.clone(), hash.clone());
@@ -208,7 +211,25 @@ impl Switcher {
     ///
     /// Everything that goes wrong once the swap has begun is in its receipt, not an error.
     pub async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
-        let mut progress = self.start(request, actor).await?;
+        Self::ended(self.start(request, actor).await?).await
+    }
+
+    /// Looks at the agent's key anew for the swaps of a job that begins.
+    pub fn forget_key(&self) {
+        self.parts.agent_key_copy.drop_copy();
+    }
+
+    /// Does one swap of a job to its end. Its receipt has the id that the job gave it.
+    pub async fn swap_of_many(
+        &self,
+        id: String,
+        request: SwapRequest,
+        actor: &Actor,
+    ) -> Result<Swap, SwapError> {
+        Self::ended(self.begin(id, request, actor, true).await?).await
+    }
+
+    async fn ended(mut progress: watch::Receiver<Progress>) -> Result<Swap, SwapError> {
         // The sender says so before it goes.
         let _ = progress.wait_for(|progress| progress.is_done).await;
         let Progress { swap, is_lost, .. } = progress.borrow().clone();
@@ -221,6 +242,16 @@ impl Switcher {
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<watch::Receiver<Progress>, SwapError> {
+        self.begin(Uuid::now_v7().to_string(), request, actor, false).await
+    }
+
+    async fn begin(
+        &self,
+        id: String,
+        request: SwapRequest,
+        actor: &Actor,
+        is_one_of_many: bool,
+    ) -> Result<watch::Receiver<Progress>, SwapError> {
         let parts = &self.parts;
         let agent = parts.agents.get(&request.agent);
         let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
@@ -228,9 +259,8 @@ impl Switcher {
         let held = parts.lock(view.scope, &request.agent, &request.context, &actor.name).await?;
         parts.check_seen(&request, view.scope).await?;
 
-        let swap = new_swap(&request, actor, parts.clock.now());
+        let swap = new_swap(id.clone(), &request, actor, parts.clock.now());
         parts.store.begin_swap(&swap).await?;
-        let id = swap.id.clone();
         let (sender, progress) =
             watch::channel(Progress { swap, doing: None, is_done: false, is_lost: false });
         parts.progress().insert(id, progress.clone());
@@ -239,7 +269,9 @@ impl Switcher {
             live.tell(Message::Begun { topic: "swap".to_owned(), object, who: actor.name.clone() });
         }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
-        self.parts.running.spawn(async move { parts.carry_out(request, &view, &actor, &sender, held).await });
+        self.parts.running.spawn(async move {
+            parts.carry_out(request, &view, &actor, &sender, held, is_one_of_many).await;
+        });
         Ok(progress)
     }
 
@@ -247,6 +279,29 @@ impl Switcher {
     #[must_use]
     pub fn progress(&self, id: &str) -> Option<watch::Receiver<Progress>> {
         self.parts.progress().get(id).cloned()
+    }
+
+    /// The progress of a swap that may run in another replica: then the database is asked now and then.
+    #[must_use]
+    pub fn follow(&self, swap: Swap) -> watch::Receiver<Progress> {
+        if let Some(progress) = self.progress(&swap.id) {
+            return progress;
+        }
+        let is_done = swap.finished_at.is_some();
+        let (id, store) = (swap.id.clone(), self.parts.store.clone());
+        let (sender, progress) = watch::channel(Progress { swap, doing: None, is_done, is_lost: false });
+        if !is_done {
+            tokio::spawn(async move {
+                while !sender.is_closed() && !sender.borrow().is_done {
+                    tokio::time::sleep(LOOK_ELSEWHERE).await;
+                    if let Ok(Some(swap)) = store.swap(&id).await {
+                        let is_done = swap.finished_at.is_some();
+                        sender.send_replace(Progress { swap, doing: None, is_done, is_lost: false });
+                    }
+                }
+            });
+        }
+        progress
     }
 
     /// Reads a context's configuration from its agent, and remembers it.
@@ -296,7 +351,10 @@ impl Parts {
     ) -> Result<Held, SwapError> {
         let name =
             if scope == Some(Scope::Context) { format!("{agent}/{context}") } else { agent.to_string() };
-        self.locks.take(name, holder).await.map_err(|holder| SwapError::Busy { holder })
+        self.locks.take(name, holder).await.map_err(|why| match why {
+            NotTaken::HeldBy(holder) => SwapError::Busy { holder },
+            NotTaken::Store(error) => error.into(),
+        })
     }
 
     async fn check_seen(&self, request: &SwapRequest, scope: Option<Scope>) -> Result<(), SwapError> {
@@ -316,10 +374,11 @@ impl Parts {
         actor: &Actor,
         progress: &watch::Sender<Progress>,
         held: Held,
+        is_one_of_many: bool,
     ) {
         // The agent was there when the swap began, and the settings do not change.
         let Some(agent) = self.agents.get(&request.agent) else { return };
-        let mut swap = Run::new(&self, agent, view, &request, progress).finish().await;
+        let mut swap = Run::new(&self, agent, view, &request, progress, is_one_of_many).finish().await;
         metrics::counter!(telemetry::SWAPS, "outcome" => swap.outcome.as_str()).increment(1);
         let now = self.clock.now();
         swap.finished_at = Some(now);
@@ -371,9 +430,9 @@ impl Parts {
     }
 }
 
-fn new_swap(request: &SwapRequest, actor: &Actor, now: jiff::Timestamp) -> Swap {
+fn new_swap(id: String, request: &SwapRequest, actor: &Actor, now: jiff::Timestamp) -> Swap {
     Swap {
-        id: Uuid::now_v7().to_string(),
+        id,
         agent: request.agent.clone(),
         context: request.context.clone(),
         actor: actor.name.clone(),

@@ -1,26 +1,45 @@
 //! Connections to SQLite or Postgres, and the schema.
 
 use std::str::FromStr as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgListener;
-use sqlx::{AnyPool, ConnectOptions as _, Executor as _, SqlSafeStr as _};
+use sqlx::{
+    AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _,
+    SqlSafeStr as _,
+};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::StoreError;
+use super::replicas::GONE_AFTER;
 
-/// How often Postgres is asked whether it is there.
+/// How often Postgres is told that this replica lives, which also shows whether it answers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Connections to a database, and whether it answered when last asked. Clones share them.
+/// How long Postgres may take to answer that.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The time by Postgres' own clock.
+const NOW: &str = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)";
+
+/// Connections to a database. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Database {
+pub(super) struct Database(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     pool: AnyPool,
-    is_down: Arc<AtomicBool>,
+    is_postgres: bool,
+    /// This process, for as long as it lives.
+    replica: String,
+    is_down: AtomicBool,
+    /// When the database last heard from this replica.
+    heard: Mutex<Instant>,
     audited: watch::Sender<()>,
 }
 
@@ -33,26 +52,112 @@ impl Database {
             _ => return Err(StoreError::UnknownUrl),
         };
         migrations(is_postgres).run(&pool).await?;
-        let database = Self { pool, is_down: Arc::default(), audited: watch::Sender::new(()) };
+        let database = Self(Arc::new(Inner {
+            pool,
+            is_postgres,
+            replica: Uuid::now_v7().to_string(),
+            is_down: AtomicBool::new(false),
+            heard: Mutex::new(Instant::now()),
+            audited: watch::Sender::new(()),
+        }));
         if is_postgres {
-            tokio::spawn(ask_for_life(database.pool.clone(), Arc::clone(&database.is_down)));
-            tokio::spawn(listen(url.to_owned(), database.pool.clone(), database.audited.clone()));
+            let mut connection = database.0.pool.acquire().await?;
+            database.0.beat(&mut connection).await?;
+            tokio::spawn(live(Arc::downgrade(&database.0)));
+            tokio::spawn(listen(url.to_owned(), database.0.pool.clone(), database.audited().clone()));
         }
         Ok(database)
     }
 
     /// The connections, unless the database is known not to answer.
     pub(super) fn pool(&self) -> Result<&AnyPool, StoreError> {
-        if self.is_down.load(Ordering::Relaxed) { Err(StoreError::Down) } else { Ok(&self.pool) }
+        if self.0.is_down.load(Ordering::Relaxed) { Err(StoreError::Down) } else { Ok(&self.0.pool) }
+    }
+
+    pub(super) fn is_postgres(&self) -> bool {
+        self.0.is_postgres
+    }
+
+    /// The id of this replica.
+    pub(super) fn replica(&self) -> &str {
+        &self.0.replica
+    }
+
+    /// When the database last heard from this replica.
+    pub(super) fn heard(&self) -> Instant {
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The condition that the replica named in `column` lives. With SQLite only this one does.
+    pub(super) fn lives(&self, column: &str) -> String {
+        if self.0.is_postgres {
+            let after = GONE_AFTER.as_millis();
+            format!("exists (select 1 from replicas where id = {column} and seen_at > {NOW} - {after})")
+        } else {
+            format!("{column} = '{}'", self.0.replica)
+        }
     }
 
     /// Changes whenever an audit entry may have been written, here or by another replica.
     pub(super) fn audited(&self) -> &watch::Sender<()> {
-        &self.audited
+        &self.0.audited
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        if self.0.is_postgres {
+            // What it holds is free at once.
+            let gone = sqlx::query("delete from replicas where id = $1").bind(&self.0.replica);
+            let _ = tokio::time::timeout(PATIENCE, gone.execute(&self.0.pool)).await;
+        }
+        self.0.pool.close().await;
+    }
+}
+
+impl Inner {
+    /// Tells the database that this replica lives.
+    async fn beat(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        // Before it is sent: the database cannot have heard it earlier.
+        let at = Instant::now();
+        let statement = format!(
+            "insert into replicas (id, seen_at) values ($1, {NOW}) \
+             on conflict (id) do update set seen_at = excluded.seen_at"
+        );
+        sqlx::query(AssertSqlSafe(statement)).bind(&self.replica).execute(connection).await?;
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        Ok(())
+    }
+}
+
+/// Beats once a second until the database is closed, by a connection of its own, which no other query keeps busy.
+async fn live(database: Weak<Inner>) {
+    let mut ticks = tokio::time::interval(HEARTBEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut own = None;
+    loop {
+        ticks.tick().await;
+        let Some(database) = database.upgrade().filter(|database| !database.pool.is_closed()) else { return };
+        let beaten = async {
+            let mut connection = match own.take() {
+                Some(connection) => connection,
+                None => AnyConnection::connect_with(&database.pool.connect_options()).await?,
+            };
+            database.beat(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        let beaten = tokio::time::timeout(PATIENCE, beaten).await;
+        let is_down = !matches!(beaten, Ok(Ok(_)));
+        match beaten {
+            Ok(Ok(connection)) => own = Some(connection),
+            Ok(Err(error)) => tracing::debug!(%error, "the database was not reached"),
+            Err(_) => tracing::debug!("the database did not answer in time"),
+        }
+        if database.is_down.swap(is_down, Ordering::Relaxed) != is_down {
+            if is_down {
+                tracing::error!("the database does not answer");
+            } else {
+                tracing::info!("the database answers again");
+            }
+        }
     }
 }
 
@@ -93,38 +198,27 @@ async fn postgres(url: &str) -> Result<AnyPool, sqlx::Error> {
     AnyPoolOptions::new()
         .max_connections(16)
         .min_connections(1)
-        .acquire_timeout(Duration::from_secs(2))
+        .acquire_timeout(PATIENCE)
+        // One that was used a moment ago need not be asked whether it is still good.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > HEARTBEAT {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_with(options)
         .await
-}
-
-/// Asks a database whether it is there, until it is closed. A page then need not wait for one that is not.
-async fn ask_for_life(pool: AnyPool, is_down: Arc<AtomicBool>) {
-    let mut ticks = tokio::time::interval(HEARTBEAT);
-    while !pool.is_closed() {
-        ticks.tick().await;
-        let answered = tokio::time::timeout(HEARTBEAT, sqlx::query("select 1").execute(&pool)).await;
-        let is_up = match answered {
-            Ok(Ok(_)) => true,
-            // All connections busy is not down: then queries wait for one, as they should.
-            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => pool.num_idle() == 0 && pool.size() == 16,
-            Ok(Err(_)) => false,
-        };
-        if is_down.swap(!is_up, Ordering::Relaxed) == is_up {
-            if is_up {
-                tracing::info!("the database answers again");
-            } else {
-                tracing::error!("the database does not answer");
-            }
-        }
-    }
 }
 
 /// Passes on what other replicas tell of the audit, until the database is closed.
 async fn listen(url: String, pool: AnyPool, audited: watch::Sender<()>) {
     while !pool.is_closed() {
-        if let Err(error) = pass_on(&url, &audited).await {
-            tracing::debug!(%error, "other replicas are not heard");
+        tokio::select! {
+            () = pool.close_event() => return,
+            Err(error) = pass_on(&url, &audited) => tracing::debug!(%error, "other replicas are not heard"),
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
@@ -159,6 +253,8 @@ fn migrations(is_postgres: bool) -> Migrator {
         (3, "contexts", both!("0003_contexts")),
         (4, "deployments", both!("0004_deployments")),
         (5, "served", both!("0005_served")),
+        (7, "replicas", both!("0007_replicas")),
+        (8, "bulk", both!("0008_bulk")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

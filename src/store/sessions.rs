@@ -3,6 +3,10 @@
 //! Written here because the ready stores keep the session id itself as their key: whoever reads a backup of
 //! the file could log in with it. This one keeps the id's SHA-256.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use sqlx::{AnyPool, Row};
@@ -15,16 +19,25 @@ use super::database::Database;
 use crate::domain::clock::Clock;
 use crate::domain::key::hex;
 
+/// For how long a session that was looked up is good while the database is away.
+const KEPT: Duration = Duration::from_mins(5);
+
+/// Most sessions that are kept for that.
+const MOST_KEPT: usize = 10_000;
+
 /// The sessions in the database.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
     clock: Clock,
+    /// Those that were looked up last, with their time, by the hash of their id: pages that need no database are
+    /// still there for who is logged in when it is away.
+    copies: Arc<Mutex<HashMap<String, (Instant, Record)>>>,
 }
 
 impl Sessions {
     pub(super) fn new(database: Database, clock: Clock) -> Self {
-        Self { database, clock }
+        Self { database, clock, copies: Arc::default() }
     }
 
     fn pool(&self) -> Result<&AnyPool> {
@@ -80,8 +93,51 @@ impl SessionStore for Sessions {
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let hash = id_hash(id);
+        match self.look_up(id, &hash).await {
+            Ok(record) => {
+                self.keep(hash, record.clone());
+                Ok(record)
+            }
+            Err(error) => {
+                let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+                let kept = copies.get(&hash).filter(|(at, _)| at.elapsed() < KEPT);
+                let now = self.clock.now().as_millisecond();
+                match kept {
+                    Some((_, record)) if milliseconds(record.expiry_date) > now => Ok(Some(record.clone())),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        let hash = id_hash(id);
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+        let statement = sqlx::query("delete from sessions where id_hash = $1").bind(hash);
+        statement.execute(self.pool()?).await.map_err(|error| failed(&error))?;
+        Ok(())
+    }
+}
+
+impl Sessions {
+    fn keep(&self, hash: String, record: Option<Record>) {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = record else {
+            copies.remove(&hash);
+            return;
+        };
+        if copies.len() >= MOST_KEPT {
+            copies.retain(|_, (at, _)| at.elapsed() < KEPT);
+        }
+        if copies.len() < MOST_KEPT {
+            copies.insert(hash, (Instant::now(), record));
+        }
+    }
+
+    async fn look_up(&self, id: &Id, hash: &str) -> Result<Option<Record>> {
         let row = sqlx::query("select data, expires_at from sessions where id_hash = $1 and expires_at > $2")
-            .bind(id_hash(id))
+            .bind(hash)
             .bind(self.clock.now().as_millisecond())
             .fetch_optional(self.pool()?)
             .await
@@ -93,12 +149,6 @@ impl SessionStore for Sessions {
         let expiry_date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(expires_at) * 1_000_000)
             .map_err(|error| Error::Decode(error.to_string()))?;
         Ok(Some(Record { id: *id, data, expiry_date }))
-    }
-
-    async fn delete(&self, id: &Id) -> Result<()> {
-        let statement = sqlx::query("delete from sessions where id_hash = $1").bind(id_hash(id));
-        statement.execute(self.pool()?).await.map_err(|error| failed(&error))?;
-        Ok(())
     }
 }
 

@@ -8,9 +8,9 @@ use sqlx::any::AnyRow;
 
 use super::{Store, StoreError, audit, contexts, json, time, word};
 use crate::domain::agent::AgentName;
-use crate::domain::audit::NewEntry;
+use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::ContextId;
-use crate::domain::swap::Swap;
+use crate::domain::swap::{Outcome, Swap};
 
 const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, config_after, steps, proof, \
                        outcome, fault, started_at, finished_at";
@@ -18,7 +18,7 @@ const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, 
 impl Store {
     /// Writes a swap that begins. If Patchbay ends before it does, its outcome stays `unknown`.
     pub async fn begin_swap(&self, swap: &Swap) -> Result<(), StoreError> {
-        write(&mut *self.pool()?.acquire().await?, swap).await
+        write(&mut *self.pool()?.acquire().await?, swap, self.database.replica()).await
     }
 
     /// Writes, as one: a swap that has ended, what it says of its context, when it is to be undone, and its
@@ -26,7 +26,7 @@ impl Store {
     pub async fn finish_swap(&self, ended: &Ended<'_>) -> Result<(), StoreError> {
         let Ended { swap, is_agent_wide, revert_at, entry } = ended;
         let mut tx = self.pool()?.begin().await?;
-        write(&mut tx, swap).await?;
+        write(&mut tx, swap, self.database.replica()).await?;
         contexts::note_swap(&mut tx, self.now(), swap, *is_agent_wide).await?;
         if swap.outcome.is_success() {
             // Whatever was to end a former swap is over with this one.
@@ -92,33 +92,42 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// Marks swaps that an earlier run of Patchbay left unfinished as ended with an unknown outcome, notes them
-    /// at their contexts and in the audit. Returns how many there were.
-    pub async fn close_unfinished_swaps(&self) -> Result<u64, StoreError> {
+    /// Marks swaps whose replica is gone as ended with an unknown outcome, notes them at their contexts and in the
+    /// audit. Returns how many there were.
+    pub async fn close_unfinished_swaps(&self) -> Result<usize, StoreError> {
         let mut tx = self.pool()?.begin().await?;
-        sqlx::query(
-            "insert into audit (at, actor, action, object, outcome, detail) \
-             select cast($1 as bigint), actor, 'swap', agent || '/' || context, 'unknown', \
-             'asked for ' || coalesce(model, 'same model') || ': Patchbay was stopped before the swap had ended' \
-             from swaps where finished_at is null",
-        )
-        .bind(self.now())
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "insert into contexts (agent, context, last_swap) \
-             select agent, context, max(id) from swaps where finished_at is null group by agent, context \
-             on conflict (agent, context) do update set last_swap = excluded.last_swap",
-        )
-        .execute(&mut *tx)
-        .await?;
-        let done =
-            sqlx::query("update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null")
-                .bind(self.now())
-                .execute(&mut *tx)
-                .await?;
+        let statement = format!(
+            "update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null \
+             and (replica is null or not ({})) returning id, agent, context, actor, \
+             coalesce(model, 'same model')",
+            self.database.lives("swaps.replica")
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(self.now()).fetch_all(&mut *tx).await?;
+        for row in &rows {
+            let (id, agent, context): (String, String, String) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            sqlx::query(
+                "insert into contexts (agent, context, last_swap) values ($1, $2, $3) \
+                 on conflict (agent, context) do update set last_swap = excluded.last_swap \
+                 where contexts.last_swap is null or contexts.last_swap < excluded.last_swap",
+            )
+            .bind(&agent)
+            .bind(&context)
+            .bind(&id)
+            .execute(&mut *tx)
+            .await?;
+            let actor = Actor::local(&row.try_get::<String, _>(3)?);
+            let mut entry =
+                NewEntry::new(&actor, Action::Swap, format!("{agent}/{context}"), Outcome::Unknown.as_str());
+            let asked: String = row.try_get(4)?;
+            entry.detail = Some(format!("asked for {asked}: Patchbay was stopped before the swap had ended"));
+            audit::write(&mut tx, self.now(), &entry).await?;
+        }
         tx.commit().await?;
-        Ok(done.rows_affected())
+        if !rows.is_empty() {
+            self.tell_of_audit();
+        }
+        Ok(rows.len())
     }
 }
 
@@ -135,11 +144,11 @@ pub struct Ended<'a> {
     pub entry: &'a NewEntry,
 }
 
-async fn write(tx: &mut AnyConnection, swap: &Swap) -> Result<(), StoreError> {
+async fn write(tx: &mut AnyConnection, swap: &Swap, replica: &str) -> Result<(), StoreError> {
     sqlx::query(
         "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
-         proof, outcome, fault, started_at, finished_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         proof, outcome, fault, started_at, finished_at, replica) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          on conflict (id) do update set config_before = excluded.config_before, \
          config_after = excluded.config_after, steps = excluded.steps, proof = excluded.proof, \
          outcome = excluded.outcome, fault = excluded.fault, finished_at = excluded.finished_at",
@@ -158,6 +167,7 @@ async fn write(tx: &mut AnyConnection, swap: &Swap) -> Result<(), StoreError> {
     .bind(swap.fault.as_ref().map(text))
     .bind(swap.started_at.as_millisecond())
     .bind(swap.finished_at.map(jiff::Timestamp::as_millisecond))
+    .bind(replica)
     .execute(&mut *tx)
     .await?;
     Ok(())

@@ -129,6 +129,16 @@ impl Problem {
         )
     }
 
+    /// Nothing was begun.
+    pub(super) fn without_database() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Patchbay's database does not answer",
+            "Nothing was changed: what cannot be written down is not done.",
+            "Try again in a moment. The log has the cause.",
+        )
+    }
+
     fn of_store(error: &StoreError) -> Self {
         tracing::error!(%error, "the database failed");
         Self::new(

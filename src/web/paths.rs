@@ -110,6 +110,20 @@ pub mod route {
     pub const CONTEXT_UNPIN: &str = "/contexts/{agent}/{context}/unpin";
     /// Takes a context out of the list.
     pub const CONTEXT_FORGET: &str = "/contexts/{agent}/{context}/forget";
+    /// Begins a swap of many contexts.
+    pub const BULK: &str = "/bulk";
+    /// Counts what a swap of many contexts would change.
+    pub const BULK_NEW: &str = "/bulk/new";
+    /// A swap of many contexts.
+    pub const BULK_JOB: &str = "/bulk/{id}";
+    /// Goes on with it.
+    pub const BULK_GO: &str = "/bulk/{id}/go";
+    /// Tries again what failed of it.
+    pub const BULK_RETRY: &str = "/bulk/{id}/retry";
+    /// Stops it.
+    pub const BULK_CANCEL: &str = "/bulk/{id}/cancel";
+    /// Takes its swaps back.
+    pub const BULK_UNDO: &str = "/bulk/{id}/undo";
     /// A swap as it goes on.
     pub const SWAP_EVENTS: &str = "/switch/{id}/events";
     /// Spend, calls and swaps over time.
@@ -437,6 +451,36 @@ impl Paths {
     #[must_use]
     pub fn context_forget(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_FORGET, agent, context)
+    }
+
+    /// Begins a swap of many contexts.
+    #[must_use]
+    pub fn bulks(&self) -> String {
+        self.at(route::BULK)
+    }
+
+    /// Counts what a swap of many contexts would change.
+    #[must_use]
+    pub fn bulk_new(&self) -> String {
+        self.at(route::BULK_NEW)
+    }
+
+    /// The same, for all contexts that a search finds.
+    #[must_use]
+    pub fn bulk_of_search(&self, text: &str) -> String {
+        with_query(self.bulk_new(), [("filter", "1"), ("q", text)])
+    }
+
+    /// A swap of many contexts.
+    #[must_use]
+    pub fn bulk(&self, id: &str) -> String {
+        self.of_bulk(route::BULK_JOB, id)
+    }
+
+    /// An address of a swap of many contexts: one of the patterns that have its id alone.
+    #[must_use]
+    pub fn of_bulk(&self, route: &str, id: &str) -> String {
+        self.fill(route, &[("id", id)])
     }
 
     /// An answer as it comes.

@@ -21,6 +21,7 @@ use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
 use tracing::Instrument as _;
 
+use crate::web::errors::Problem;
 use crate::web::pack::Packed;
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
@@ -49,7 +50,9 @@ pub fn router(state: AppState) -> Router {
     let auth = AuthManagerLayerBuilder::new(auth::Backend::new(state.login.clone()), sessions).build();
 
     let (open, for_users) = routes().into_routers();
-    let for_users = for_users.route_layer(from_fn_with_state(state.clone(), auth::require_user));
+    let for_users = for_users
+        .route_layer(from_fn_with_state(state.clone(), refuse_writes))
+        .route_layer(from_fn_with_state(state.clone(), auth::require_user));
     let for_all = Router::new()
         .route(route::HEALTHZ, get(healthz))
         .route(route::READYZ, get(readyz))
@@ -68,6 +71,7 @@ fn routes() -> Routes {
         .merge(pages::switch::routes())
         .merge(pages::compare::routes())
         .merge(pages::contexts::routes())
+        .merge(pages::bulk::routes())
         .merge(pages::agents::routes())
         .merge(pages::audit::routes())
         .merge(pages::usage::routes())
@@ -146,6 +150,14 @@ fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), route, id)
+}
+
+/// Without the database nothing is changed anywhere, since it could not be written down.
+async fn refuse_writes(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if !request.method().is_safe() && state.store.is_down() {
+        return Problem::without_database().into_response();
+    }
+    next.run(request).await
 }
 
 async fn healthz() -> &'static str {

@@ -9,6 +9,7 @@ use crate::config::Login;
 use crate::domain::clock::Clock;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
+use crate::services::bulk::Bulk;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
 use crate::services::proxy::Proxy;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub asks: Asks,
     /// What happens, for those who look.
     pub live: Live,
+    /// The swaps of many contexts.
+    pub bulk: Bulk,
     /// Requests that change something, which go on whatever becomes of whoever sent them.
     pub writes: TaskTracker,
 }

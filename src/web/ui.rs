@@ -83,6 +83,8 @@ pub(super) struct Ui {
     pub(super) flash: Option<Flash>,
     pub(super) now: Timestamp,
     pub(super) has_default_password: bool,
+    /// The database does not answer: nothing can be changed.
+    pub(super) has_no_database: bool,
     pub(super) wants: Wants,
     /// Up to where the page holds what happened.
     pub(super) seen: i64,
@@ -109,6 +111,7 @@ impl FromRequestParts<AppState> for Ui {
             flash,
             now: state.clock.now(),
             has_default_password: state.login.is_default,
+            has_no_database: state.store.is_down(),
             wants,
             seen,
             theme: Theme::of(&parts.headers),
@@ -195,6 +198,7 @@ impl Ui {
             flash: None,
             now,
             has_default_password: false,
+            has_no_database: false,
             wants: Wants::Page,
             seen: 0,
             theme: Theme::System,

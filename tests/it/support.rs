@@ -106,6 +106,8 @@ pub(crate) struct TestApp {
     switcher: Option<Switcher>,
     /// The dashboard's stream of events.
     live: Option<Live>,
+    /// Its jobs run for as long as this lives.
+    jobs: Option<DropGuard>,
 }
 
 impl TestApp {
@@ -184,6 +186,7 @@ impl TestApp {
             guards,
             switcher: None,
             live: None,
+            jobs: None,
         };
         app.start_dashboard().await;
         app
@@ -195,6 +198,9 @@ impl TestApp {
         self.guards.push(guard);
         self.switcher = Some(app.switcher().clone());
         self.live = Some(app.live().clone());
+        let (bulk, stop) = (app.bulk().clone(), CancellationToken::new());
+        self.jobs = Some(stop.clone().drop_guard());
+        tokio::spawn(async move { bulk.work(stop).await });
         self.base = format!("http://{address}{}", self.config.base_path);
     }
 

@@ -75,7 +75,9 @@ impl Keys {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.inner.retire_due().await {
+            if self.inner.store.leads().await
+                && let Err(error) = self.inner.retire_due().await
+            {
                 tracing::warn!(%error, "replaced keys could not be ended");
             }
         }

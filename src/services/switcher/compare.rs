@@ -260,7 +260,7 @@ impl Parts {
         column: &mut Column,
         told: impl FnMut(String),
     ) -> Result<(), Stop> {
-        self.check_model(&column.model).await?;
+        self.check_model(&column.model, false).await?;
         let context = ContextId::throw_away(Uuid::new_v4().as_u128());
         let message = ControlMessage::Model(column.model.clone());
         if self.control(agent, &context, &message).await? != Reply::Done {

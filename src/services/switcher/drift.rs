@@ -41,8 +41,22 @@ impl Switcher {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
+            // One replica does it for all.
+            if !self.parts.store.leads().await {
+                continue;
+            }
+            self.close_unfinished().await;
             self.end_timed_swaps().await;
             self.look_for_drift().await;
+        }
+    }
+
+    /// Marks swaps of replicas that are gone.
+    async fn close_unfinished(&self) {
+        match self.parts.store.close_unfinished_swaps().await {
+            Ok(0) => {}
+            Ok(swaps) => tracing::warn!(swaps, "swaps of a replica that is gone are marked as unknown"),
+            Err(error) => tracing::warn!(%error, "unfinished swaps could not be looked up"),
         }
     }
 

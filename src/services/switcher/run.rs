@@ -96,6 +96,8 @@ pub(super) struct Run<'a> {
     is_touched: bool,
     /// A fresh context as it was before, where nobody knows yet whether it changes along.
     elsewhere: Option<(ContextId, AgentConfig)>,
+    /// The agent's key was looked at a moment ago, for another context of the same job.
+    is_one_of_many: bool,
 }
 
 impl<'a> Run<'a> {
@@ -105,9 +107,11 @@ impl<'a> Run<'a> {
         view: &'a AgentView,
         request: &'a SwapRequest,
         progress: &'a watch::Sender<Progress>,
+        is_one_of_many: bool,
     ) -> Self {
         let swap = progress.borrow().swap.clone();
-        Self { parts, agent, view, request, progress, swap, is_touched: false, elsewhere: None }
+        let is_touched = false;
+        Self { parts, agent, view, request, progress, swap, is_touched, elsewhere: None, is_one_of_many }
     }
 
     /// Runs all steps. The receipt says how it ended.
@@ -204,6 +208,11 @@ impl<'a> Run<'a> {
 
     async fn send_control(&mut self, kind: StepKind, message: &ControlMessage) -> Result<Said, ()> {
         let started = self.begin(kind);
+        if !self.parts.store.is_sure() {
+            // Another replica may take the context for free by now.
+            let stop = Stop::upstream("Patchbay's database does not answer, so nothing was sent.");
+            return self.note(kind, started, Err(stop)).map(|()| Said::Unclear);
+        }
         let result = self.control(message).await;
         // A refusal in the agent's own words leaves it as it was; anything else may have changed it.
         self.is_touched |=
@@ -244,7 +253,7 @@ impl<'a> Run<'a> {
             Ok(_) => return unreadable(Stop::upstream("The agent does not tell its configuration.")),
             Err(error) => return unreadable(error.into()),
         };
-        let is_as_asked = self.is_as_asked(&config);
+        let is_as_asked = self.request.is_met_by(&config);
         let told = describe(&config);
         self.swap.after = Some(config);
         if is_as_asked {
@@ -265,16 +274,6 @@ impl<'a> Run<'a> {
         if let Some(found) = self.parts.look_again_elsewhere(self.agent, elsewhere, &before, &after).await {
             let _ = self.note(StepKind::Scope, started, Ok(Seen::done(found.detail)));
         }
-    }
-
-    fn is_as_asked(&self, config: &AgentConfig) -> bool {
-        let model = self.request.model.as_ref().is_none_or(|model| config.is_on(model));
-        let prompt = match &self.request.prompt {
-            PromptChange::Keep => true,
-            PromptChange::Set(prompt) => config.prompt.as_deref() == Some(prompt.as_str()),
-            PromptChange::Clear => config.prompt.is_none(),
-        };
-        model && prompt
     }
 
     /// Sends the message. True beside what was seen if the answer shows that the new model gave it.

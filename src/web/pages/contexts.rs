@@ -69,8 +69,9 @@ impl Page for ContextsPage {
     }
 }
 
-async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
-    let text = query.get("q").to_lowercase();
+/// The contexts that a search finds.
+pub(super) async fn find(state: &AppState, text: &str) -> Result<Vec<KnownContext>, Problem> {
+    let text = text.to_lowercase();
     let mut contexts = state.store.contexts(CONTEXTS).await?;
     contexts.retain(|known| {
         let model = known.config.as_ref().map(|config| config.spec_text().to_lowercase());
@@ -80,6 +81,11 @@ async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Res
             || known.agent.as_str().to_lowercase().contains(&text)
             || model.is_some_and(|model| model.contains(&text))
     });
+    Ok(contexts)
+}
+
+async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let contexts = find(&state, query.get("q")).await?;
     let (pager, contexts) = Pager::cut(&query, &ui.paths.contexts(), contexts);
     Ok(ContextsPage { ui, query, data: ContextsData { contexts, pager } }.respond(StatusCode::OK))
 }

@@ -314,11 +314,17 @@ async fn page(
         form.seen_for = format!("{agent}/{context}");
     }
     let progress = data.receipt.as_ref().and_then(|swap| state.switcher.progress(&swap.id));
-    let running = progress.map(|progress| {
-        let progress = progress.borrow();
-        data.receipt = Some(progress.swap.clone());
-        Running { step: progress.doing }
-    });
+    let running = match progress {
+        Some(progress) => {
+            let progress = progress.borrow();
+            data.receipt = Some(progress.swap.clone());
+            Some(Running { step: progress.doing })
+        }
+        // It runs in another replica.
+        None => {
+            data.receipt.as_ref().filter(|swap| swap.finished_at.is_none()).map(|_| Running { step: None })
+        }
+    };
     let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
     let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
     let models = model_names(all);

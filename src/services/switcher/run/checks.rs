@@ -9,6 +9,7 @@ use crate::domain::key::{KeyHash, KeyState, Permission};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::PromptChange;
 use crate::services::registry::serving;
+use crate::services::snapshot::View;
 
 impl Run<'_> {
     /// Nothing is sent to the agent but the question for its card.
@@ -37,7 +38,7 @@ impl Run<'_> {
             ));
         }
         if let Some(model) = &self.request.model {
-            let (is_permitted, text) = self.parts.check_model(model).await?;
+            let (is_permitted, text) = self.parts.check_model(model, self.is_one_of_many).await?;
             is_unsure |= !is_permitted;
             seen.push(text);
         }
@@ -68,6 +69,7 @@ impl Parts {
     pub(in crate::services::switcher) async fn check_model(
         &self,
         model: &ModelSpec,
+        is_one_of_many: bool,
     ) -> Result<(bool, String), Stop> {
         let mut deployments = self.deployments().await?;
         if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
@@ -77,7 +79,7 @@ impl Parts {
         }
         let serving = serving(&deployments, model.as_str());
         let registered = check_registered(model, &serving)?;
-        let (is_permitted, text) = self.check_key(model, &serving).await?;
+        let (is_permitted, text) = self.check_key(model, &serving, is_one_of_many).await?;
         Ok((is_permitted, format!("{registered} {text}")))
     }
 
@@ -91,12 +93,26 @@ impl Parts {
     }
 
     /// Whether the agent's key may call the model; false beside the text where nobody can tell.
-    async fn check_key(&self, model: &ModelSpec, serving: &[&Deployment]) -> Result<(bool, String), Stop> {
+    async fn check_key(
+        &self,
+        model: &ModelSpec,
+        serving: &[&Deployment],
+        is_one_of_many: bool,
+    ) -> Result<(bool, String), Stop> {
         let Some(secret) = &self.agent_key else {
             let text = "The agent's key is not in the settings (TASK_AGENT_API_KEY), so it is not checked.";
             return Ok((false, text.to_owned()));
         };
-        let Some(key) = self.proxy.key(&KeyHash::of(secret)).await? else {
+        let key = if is_one_of_many {
+            let View { value, problem, .. } = self.agent_key_copy.get().await;
+            match problem {
+                Some(problem) => return Err(problem.into()),
+                None => value.and_then(|key| (*key).clone()),
+            }
+        } else {
+            self.proxy.key(&KeyHash::of(secret)).await?
+        };
+        let Some(key) = key else {
             return Err(Stop::request(
                 "The proxy does not know the agent's key (TASK_AGENT_API_KEY). Issue the agent a new one.",
             ));

@@ -133,8 +133,15 @@ async fn complete(
     keys: Option<&KeyCount>,
 ) -> Result<Vec<ModelRow>, Problem> {
     let ids: Vec<&str> = rows.iter().map(|deployment| deployment.id.as_str()).collect();
-    let mut notes = state.store.deployment_notes(&ids).await?;
-    let contexts = state.store.contexts_by_model().await?;
+    // Without the database the registry is shown all the same; the page says what is missing.
+    let mut notes = match state.store.deployment_notes(&ids).await {
+        Err(error) if error.is_outage() => HashMap::new(),
+        notes => notes?,
+    };
+    let contexts = match state.store.contexts_by_model().await {
+        Err(error) if error.is_outage() => HashMap::new(),
+        contexts => contexts?,
+    };
     let names = names(all);
     let row = |deployment: &Deployment| {
         let (siblings, groups) = &names[deployment.name.as_str()];

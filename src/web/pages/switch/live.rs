@@ -3,10 +3,8 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tokio::sync::watch;
 
 use super::Running;
-use crate::domain::swap::Swap;
 use crate::services::switcher::Progress;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
@@ -34,9 +32,11 @@ impl ReceiptFragment {
 
 /// The whole receipt at each step, then an end. A swap may have ended before the page came to listen.
 async fn events(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
-    let progress = match state.switcher.progress(&id) {
-        Some(progress) => progress,
-        None => ended(state.store.swap(&id).await?.ok_or_else(|| Problem::not_found("The swap"))?),
+    let progress = if let Some(progress) = state.switcher.progress(&id) {
+        progress
+    } else {
+        let swap = state.store.swap(&id).await?;
+        state.switcher.follow(swap.ok_or_else(|| Problem::not_found("The swap"))?)
     };
     let render = move |progress: &Progress| {
         let mut ui = ui.clone();
@@ -44,8 +44,4 @@ async fn events(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -
         ReceiptFragment { ui, progress: progress.clone() }.render()
     };
     Ok(html_events(progress, render, |progress| progress.is_done))
-}
-
-fn ended(swap: Swap) -> watch::Receiver<Progress> {
-    watch::channel(Progress { swap, doing: None, is_done: true, is_lost: false }).1
 }

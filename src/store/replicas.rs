@@ -1,0 +1,69 @@
+//! Replicas on one database: which of them live, and what only one may do at a time.
+//!
+//! A replica says every second that it lives. What it held when it was killed (locks, running swaps, jobs) is
+//! free a few seconds later. Times are the database's own, so that replicas' clocks need not agree.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use super::{Store, StoreError};
+
+/// A replica that has not been heard of for so long is gone.
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(8);
+
+/// A replica that could not say for so long that it lives begins nothing: soon the others will think it gone.
+const UNSURE_AFTER: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Takes the lock `name` in the name of `holder`. Says who holds it where another replica does; one lock
+    /// within a replica is for its services to keep apart.
+    pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Result<(), String>, StoreError> {
+        let statement = format!(
+            "insert into locks (name, replica, holder) values ($1, $2, $3) on conflict (name) do update \
+             set replica = excluded.replica, holder = excluded.holder \
+             where locks.replica = excluded.replica or not ({})",
+            self.database.lives("locks.replica")
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(name)
+            .bind(self.database.replica())
+            .bind(super::plain(holder))
+            .execute(self.pool()?)
+            .await?;
+        if done.rows_affected() > 0 {
+            return Ok(Ok(()));
+        }
+        let row = sqlx::query("select holder from locks where name = $1").bind(name);
+        let row = row.fetch_optional(self.pool()?).await?;
+        Ok(Err(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default()))
+    }
+
+    /// Gives a lock back.
+    pub async fn give_lock(&self, name: &str) -> Result<(), StoreError> {
+        sqlx::query("delete from locks where name = $1 and replica = $2")
+            .bind(name)
+            .bind(self.database.replica())
+            .execute(self.pool()?)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether this replica does what is done in the background for all: timed swaps, drift, ends of keys,
+    /// cleaning. Another one takes over where it is gone.
+    pub async fn leads(&self) -> bool {
+        !self.is_shared() || matches!(self.take_lock("background", "patchbay").await, Ok(Ok(())))
+    }
+
+    /// Whether other replicas may work on the same database.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.database.is_postgres()
+    }
+
+    /// Whether this replica is sure that the others take it for alive.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        !self.is_shared() || self.database.heard().elapsed() < UNSURE_AFTER
+    }
+}

@@ -1,0 +1,333 @@
+//! One swap of many contexts: the count and the settings first, then the job as it goes on.
+
+mod job;
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::Form;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::domain::agent::{AgentName, Scope};
+use crate::domain::bulk::{Job, MAX_AT_ONCE, MAX_CONTEXTS, MAX_PACE_MS, Plan};
+use crate::domain::model::{Deployment, ModelSpec};
+use crate::domain::swap::PromptChange;
+use crate::services::bulk::Chosen;
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::pages::agents::AgentRow;
+use crate::web::pages::contexts;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::routes::{OPERATOR, Routes};
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::{Ui, Wants};
+
+/// Jobs that the form's page names.
+const JOBS: u32 = 10;
+
+/// Largest form: as many ids as a job has contexts, each of 128 characters.
+const MAX_FORM: usize = 2 * 1024 * 1024;
+
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new()
+        .get(OPERATOR, route::BULK_NEW, new)
+        .post_up_to(OPERATOR, route::BULK_NEW, MAX_FORM, count)
+        .post_up_to(OPERATOR, route::BULK, MAX_FORM, begin)
+        .merge(job::routes())
+}
+
+/// The form, as it was sent.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+struct BulkForm {
+    agent: String,
+    /// Ids, one a line.
+    ids: String,
+    /// Ticked in the table: `agent/context`.
+    context: Vec<String>,
+    model: String,
+    prompt: String,
+    /// Not empty: go back to the agent's own prompt.
+    clear_prompt: String,
+    canary: String,
+    at_once: String,
+    /// Seconds between the starts of two swaps.
+    pace: String,
+    stop_after: String,
+    /// How many the page said that it would be.
+    count: String,
+}
+
+impl Default for BulkForm {
+    fn default() -> Self {
+        let text = String::new;
+        Self {
+            agent: text(),
+            ids: text(),
+            context: Vec::new(),
+            model: text(),
+            prompt: text(),
+            clear_prompt: text(),
+            canary: "0".to_owned(),
+            at_once: "8".to_owned(),
+            pace: "0".to_owned(),
+            stop_after: "5".to_owned(),
+            count: text(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "bulk/new.html", blocks = ["content"])]
+struct BulkPage {
+    ui: Ui,
+    data: BulkData,
+    form: BulkForm,
+    agents: Vec<AgentRow>,
+    models: Vec<String>,
+    jobs: Vec<Job>,
+}
+
+#[derive(Default, Serialize)]
+struct BulkData {
+    /// Contexts that would be switched.
+    count: usize,
+    /// Those that are left alone.
+    pinned: usize,
+    /// Those to be switched that were never switched or read here.
+    unknown: usize,
+    repeated: usize,
+    malformed: Vec<String>,
+    /// Chosen in the table, and another agent's.
+    elsewhere: usize,
+    errors: FieldErrors,
+}
+
+impl Page for BulkPage {
+    type Data = BulkData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &BulkData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl BulkPage {
+    fn agent(&self) -> Option<&AgentRow> {
+        self.agents.iter().find(|agent| agent.name.as_str() == self.form.agent)
+    }
+
+    fn is_agent_wide(&self) -> bool {
+        self.agent().is_some_and(|agent| agent.scope == Some(Scope::Agent))
+    }
+
+    fn is_counted(&self) -> bool {
+        self.data.count + self.data.pinned + self.data.malformed.len() > 0
+    }
+}
+
+/// The form; with a search, for all contexts that it finds.
+async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let mut form = BulkForm {
+        agent: query.get("agent").to_owned(),
+        model: query.get("model").to_owned(),
+        ..BulkForm::default()
+    };
+    if query.has(&["filter"]) {
+        let found = contexts::find(&state, query.get("q")).await?;
+        form.context = found.iter().map(|known| format!("{}/{}", known.agent, known.context)).collect();
+    }
+    Ok(page(&state, ui, form, FieldErrors::default()).await?.respond(StatusCode::OK))
+}
+
+/// How many it would be. Nothing is sent.
+async fn count(
+    State(state): State<AppState>,
+    ui: Ui,
+    Form(form): Form<BulkForm>,
+) -> Result<Response, Problem> {
+    Ok(page(&state, ui, form, FieldErrors::default()).await?.respond(StatusCode::OK))
+}
+
+async fn begin(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Form(mut form): Form<BulkForm>,
+) -> Result<Response, Problem> {
+    form.take_ticked();
+    let mut errors = FieldErrors::default();
+    let plan = form.validate(&state, &mut errors).await?;
+    let Some((plan, chosen)) = plan.filter(|_| errors.is_empty()) else {
+        return Ok(page(&state, ui, form, errors).await?.respond(StatusCode::UNPROCESSABLE_ENTITY));
+    };
+    let count = chosen.contexts.len();
+    let id = state.bulk.begin(&plan, chosen, &actor).await?;
+    let href = ui.paths.bulk(&id);
+    if ui.wants == Wants::Json {
+        return Ok(
+            (StatusCode::ACCEPTED, Json(json!({ "id": id, "href": href, "count": count }))).into_response()
+        );
+    }
+    Ok(Redirect::to(&href).into_response())
+}
+
+async fn page(
+    state: &AppState,
+    ui: Ui,
+    mut form: BulkForm,
+    errors: FieldErrors,
+) -> Result<BulkPage, Problem> {
+    let elsewhere = form.take_ticked();
+    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.deployments());
+    let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
+    if form.agent.is_empty()
+        && let Some(first) = agents.first()
+    {
+        form.agent = first.name.to_string();
+    }
+    let mut models: Vec<String> = registry
+        .value
+        .as_deref()
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .filter(|deployment| !deployment.blocked)
+        .filter_map(Deployment::spec)
+        .map(|spec| spec.to_string())
+        .collect();
+    models.sort_unstable();
+    models.dedup();
+    let mut data = BulkData { elsewhere, errors, ..BulkData::default() };
+    if let Ok(agent) = form.agent.parse::<AgentName>() {
+        let chosen = state.bulk.sort(&agent, &form.ids).await?;
+        data.count = chosen.contexts.len();
+        data.pinned = chosen.pinned.len();
+        (data.unknown, data.repeated, data.malformed) = (chosen.unknown, chosen.repeated, chosen.malformed);
+    }
+    form.count = data.count.to_string();
+    Ok(BulkPage { jobs: state.store.bulks(JOBS).await?, ui, data, form, agents, models })
+}
+
+impl BulkForm {
+    /// Adds what was ticked to the ids. How many of them are another agent's; without an agent it is the first's.
+    fn take_ticked(&mut self) -> usize {
+        let mut elsewhere = 0;
+        for ticked in std::mem::take(&mut self.context) {
+            let Some((agent, context)) = ticked.split_once('/') else { continue };
+            if self.agent.is_empty() {
+                agent.clone_into(&mut self.agent);
+            }
+            if agent == self.agent {
+                self.ids.push_str(context);
+                self.ids.push('\n');
+            } else {
+                elsewhere += 1;
+            }
+        }
+        elsewhere
+    }
+
+    async fn validate(
+        &self,
+        state: &AppState,
+        errors: &mut FieldErrors,
+    ) -> Result<Option<(Plan, Chosen)>, Problem> {
+        let agent = self.agent.parse::<AgentName>().ok();
+        let Some((name, known)) = agent.and_then(|name| Some((name.clone(), state.agents.get(&name)?)))
+        else {
+            errors.add("agent", "Choose an agent.");
+            return Ok(None);
+        };
+        if state.agents.view(known).await?.scope == Some(Scope::Agent) {
+            errors.add("agent", "It has one model for all its contexts: one swap changes them all.");
+        }
+        let chosen = state.bulk.sort(&name, &self.ids).await?;
+        let count = chosen.contexts.len();
+        if count == 0 {
+            errors.add("ids", "There is no context to switch.");
+        } else if count > MAX_CONTEXTS {
+            errors.add("ids", format!("At most {MAX_CONTEXTS} contexts at a time; these are {count}."));
+        }
+        if let Some(first) = chosen.malformed.first() {
+            errors.add("ids", format!("{first} is no context id."));
+        }
+        if !self.count.is_empty() && self.count != count.to_string() {
+            errors.add("ids", format!("It is {count} contexts now, not {}. Look again.", self.count));
+        }
+        let prompt = self.prompt_change(errors);
+        let model = match self.model.trim() {
+            "" if prompt == PromptChange::Keep => {
+                errors.add("model", "Name a model to switch to, or a prompt.");
+                None
+            }
+            "" => None,
+            text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error.to_string())).ok(),
+        };
+        let canary = number(errors, "canary", &self.canary, 0, u32::MAX);
+        let at_once = number(errors, "at_once", &self.at_once, 1, MAX_AT_ONCE);
+        let stop_after = number(errors, "stop_after", &self.stop_after, 0, u32::MAX);
+        let pace_ms = self.pace_ms(errors);
+        let plan = Plan { agent: name, model, prompt, canary, at_once, pace_ms, stop_after };
+        Ok(Some((plan, chosen)))
+    }
+
+    fn prompt_change(&self, errors: &mut FieldErrors) -> PromptChange {
+        match (self.prompt.trim().is_empty(), self.clear_prompt.is_empty()) {
+            (true, true) => PromptChange::Keep,
+            (true, false) => PromptChange::Clear,
+            (false, true) => self.prompt.parse().map_or_else(
+                |error: crate::domain::control::PromptError| {
+                    errors.add("prompt", error.to_string());
+                    PromptChange::Keep
+                },
+                PromptChange::Set,
+            ),
+            (false, false) => {
+                errors.add("prompt", "Write a prompt or clear it, not both.");
+                PromptChange::Keep
+            }
+        }
+    }
+
+    /// Seconds, with a point where they are parts.
+    fn pace_ms(&self, errors: &mut FieldErrors) -> u32 {
+        let text = self.pace.trim();
+        let pace = if text.is_empty() {
+            Some(Duration::ZERO)
+        } else {
+            text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        };
+        let pace = pace.and_then(|pace| u32::try_from(pace.as_millis()).ok());
+        pace.filter(|pace| *pace <= MAX_PACE_MS).unwrap_or_else(|| {
+            errors.add("pace", "Between 0 and 60 seconds.");
+            0
+        })
+    }
+}
+
+fn number(errors: &mut FieldErrors, field: &'static str, text: &str, min: u32, max: u32) -> u32 {
+    let number = match text.trim() {
+        "" => Some(min),
+        text => text.parse().ok(),
+    };
+    number.filter(|number| (min..=max).contains(number)).unwrap_or_else(|| {
+        let upto = if max == u32::MAX { " or more".to_owned() } else { format!(" to {max}") };
+        errors.add(field, format!("A whole number, {min}{upto}."));
+        min
+    })
+}

@@ -1,0 +1,198 @@
+//! A job as it goes on, and what can be done to it.
+
+use askama::Template;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState};
+use crate::services::bulk::describe;
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::routes::{OPERATOR, Routes, VIEWER};
+use crate::web::state::AppState;
+use crate::web::table::Query;
+use crate::web::ui::{Ui, Wants};
+
+/// Items a page.
+const ITEMS: u32 = 100;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .get(VIEWER, route::BULK_JOB, show)
+        .post(OPERATOR, route::BULK_GO, go)
+        .post(OPERATOR, route::BULK_RETRY, retry)
+        .post(OPERATOR, route::BULK_CANCEL, cancel)
+        .post(OPERATOR, route::BULK_UNDO, undo)
+}
+
+#[derive(Template)]
+#[template(path = "bulk/job.html", blocks = ["content"])]
+struct JobPage {
+    ui: Ui,
+    data: JobData,
+    /// This page's address, to look again.
+    here: String,
+    /// The filters: label, address, whether it is the one shown.
+    tabs: Vec<(String, String, bool)>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JobData {
+    #[serde(flatten)]
+    job: Job,
+    #[serde(rename = "by")]
+    actor: String,
+    what: String,
+    counts: Counts,
+    /// As many as a page shows, in the order of their numbers.
+    items: Vec<Item>,
+}
+
+impl Page for JobPage {
+    type Data = JobData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &JobData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl JobPage {
+    fn is_under_way(&self) -> bool {
+        self.data.job.state == JobState::Running || self.data.counts.running > 0
+    }
+
+    fn total(&self) -> String {
+        self.ui.count(&self.data.counts.total())
+    }
+
+    fn can_undo(&self) -> bool {
+        !self.is_under_way() && self.data.job.undoes.is_none() && self.data.counts.done > 0
+    }
+
+    /// Colour of the line that says how it stands.
+    fn notice(&self) -> &'static str {
+        match self.data.job.state {
+            JobState::Running => "plain",
+            JobState::Asking | JobState::Cancelled => "warn",
+            JobState::Stopped => "bad",
+            JobState::Done if self.data.counts.failed > 0 => "bad",
+            JobState::Done => "good",
+        }
+    }
+}
+
+/// A badge's colour.
+fn tone(state: ItemState) -> &'static str {
+    match state {
+        ItemState::Done => "good",
+        ItemState::Failed => "bad",
+        ItemState::Running => "accent",
+        ItemState::Waiting | ItemState::Skipped => "plain",
+    }
+}
+
+async fn find(state: &AppState, id: &str) -> Result<Job, Problem> {
+    state.store.bulk(id).await?.ok_or_else(|| Problem::not_found("The job"))
+}
+
+async fn show(
+    State(state): State<AppState>,
+    ui: Ui,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Response, Problem> {
+    let job = find(&state, &id).await?;
+    let counts = state.store.bulk_counts(&id).await?;
+    let only: Option<ItemState> = query.get("show").parse().ok();
+    let after: u32 = query.get("after").parse().unwrap_or(0);
+    let items = state.store.bulk_items(&id, only, after, ITEMS).await?;
+    let path = ui.paths.bulk(&id);
+    let is_full = items.len() == ITEMS as usize;
+    let next =
+        items.last().filter(|_| is_full).map(|last| query.link(&path, &[("after", &last.n.to_string())]));
+    let tab = |label: &str, count: u64, state: Option<ItemState>| {
+        let shown = state.map_or("", ItemState::as_str);
+        let href = query.link(&path, &[("show", shown), ("after", "")]);
+        (format!("{label} {}", ui.count(&count)), href, only == state)
+    };
+    let tabs = vec![
+        tab("All", counts.total(), None),
+        tab("Switched", counts.done, Some(ItemState::Done)),
+        tab("Failed", counts.failed, Some(ItemState::Failed)),
+        tab("Left alone", counts.skipped, Some(ItemState::Skipped)),
+        tab("Not begun", counts.waiting, Some(ItemState::Waiting)),
+    ];
+    let here = query.link(&path, &[]);
+    let data = JobData { actor: job.actor.name.clone(), what: describe(&job), job, counts, items };
+    Ok(JobPage { ui, data, here, tabs, next }.respond(StatusCode::OK))
+}
+
+/// Goes on with what waits for a yes.
+async fn go(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = find(&state, &id).await?;
+    state.bulk.go_on(&job, false, &actor).await?;
+    Ok(answer(&ui, &id))
+}
+
+/// What failed, again.
+async fn retry(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = find(&state, &id).await?;
+    state.bulk.go_on(&job, true, &actor).await?;
+    Ok(answer(&ui, &id))
+}
+
+async fn cancel(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = find(&state, &id).await?;
+    state.bulk.cancel(&job, &actor).await?;
+    Ok(answer(&ui, &id))
+}
+
+/// Takes the job's swaps back: a job of its own.
+async fn undo(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = find(&state, &id).await?;
+    let undoing = state.bulk.undo(&job, &actor).await?;
+    Ok(answer(&ui, undoing.as_deref().unwrap_or(&id)))
+}
+
+fn answer(ui: &Ui, id: &str) -> Response {
+    let href = ui.paths.bulk(id);
+    match ui.wants {
+        Wants::Json => (StatusCode::ACCEPTED, Json(json!({ "id": id, "href": href }))).into_response(),
+        _ => Redirect::to(&href).into_response(),
+    }
+}

@@ -7,11 +7,11 @@ const wanted = (process.argv[2] || '').toLowerCase()
 const all = ['./job', './forms', './comfort', './keyboard', './plain', './pages', './hostile'].flatMap((file) => Object.entries(require(file)))
 const chosen = all.filter(([name]) => name.toLowerCase().includes(wanted))
 
-test('browser', { timeout: 600000 }, async (t) => {
+test('browser', { timeout: 1500000 }, async (t) => {
   const [demo, browser] = await Promise.all([startDemo(), startBrowser()])
   try {
     for (const [name, run] of chosen) {
-      await t.test(name, { timeout: 240000 }, () => run({ demo, browser, base: demo.base }).catch(async (error) => { await lastLooks(name); throw error }))
+      await t.test(name, { timeout: 600000 }, () => run({ demo, browser, base: demo.base }).catch(async (error) => { await lastLooks(name); throw error }))
     }
   } finally {
     await browser.close()

@@ -32,31 +32,31 @@ module.exports = {
     const abroad = []
     page.on('request', (request) => { if (!request.url().startsWith(base)) abroad.push(request.url()) })
 
-    const ids = []
-    const hashes = []
-    for (const text of CORPUS) {
-      const params = { model: 'gpt-5', custom_llm_provider: 'openai', api_key: 'os.environ/X' }
+    const params = { model: 'gpt-5', custom_llm_provider: 'openai', api_key: 'os.environ/X' }
+    const write = async (text) => {
       const model = await admin(demo, '/model/new', { model_name: text, litellm_params: params, model_info: { description: text, mode: text } })
-      ids.push(model.model_info?.id || model.model_id)
       const key = await admin(demo, '/key/generate', { key_alias: text, models: [text], user_id: text, metadata: { note: text } })
-      hashes.push(key.token || key.token_id)
+      return { id: model.model_info?.id || model.model_id, hash: key.token || key.token_id }
     }
+    const written = []
+    for (let n = 0; n < CORPUS.length; n += 20) written.push(...await Promise.all(CORPUS.slice(n, n + 20).map(write)))
+    const [ids, hashes] = [written.map(({ id }) => id), written.map(({ hash }) => hash)]
     const post = (address, form) => fetch(base + address, { method: 'POST', body: new URLSearchParams(form), headers: { accept: 'application/json', authorization: BASIC } })
     for (const [n, text] of CORPUS.entries()) {
-      if (n % 10) continue
+      if (n % 20) continue
       await swap(base, `xss-${n}`, 'openai/gpt-5', text.slice(0, 500)).catch(() => {})
       await post('/switch', { agent: 'task-agent', context: `xss-${n}`, prompt: text })
       await post(`/contexts/task-agent/xss-${n}/describe`, { label: text.slice(0, 80) })
       await post('/keys', { alias: text, max_budget: text, models: text, access: 'list' })
     }
 
-    const inAddress = (at) => CORPUS.filter((_, n) => n % 16 === at).map(encodeURIComponent)
+    const inAddress = (at) => CORPUS.filter((_, n) => n % 32 === at).map(encodeURIComponent)
     const addresses = [
       '/', '/contexts', '/switch', '/agents', '/agents/task-agent', '/audit', '/keys/new', '/keys/matrix', '/models/new',
       ...[1, 2, 3, 4, 5].flatMap((n) => [`/models?page=${n}`, `/keys?page=${n}`]),
       ...ids.filter((_, n) => n % 20 === 0).map((id) => `/models/${id}`),
       ...hashes.filter((_, n) => n % 20 === 5).flatMap((hash) => [`/keys/${hash}`, `/keys/${hash}/edit`]),
-      ...CORPUS.map((_, n) => n).filter((n) => n % 10 === 0).map((n) => `/contexts/task-agent/xss-${n}`),
+      ...CORPUS.map((_, n) => n).filter((n) => n % 20 === 0).map((n) => `/contexts/task-agent/xss-${n}`),
       ...inAddress(0).map((text) => `/models?q=${text}&provider=${text}&sort=${text}`),
       ...inAddress(1).map((text) => `/keys?q=${text}&model=${text}&state=${text}`),
       ...inAddress(2).map((text) => `/switch?agent=${text}&context=${text}&model=${text}`),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::domain::model::Deployment;
 use crate::domain::model_note::{Note, TestResult};
 use crate::services::registry::KeyCount;
+use crate::store::StoreError;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::Page;
@@ -115,7 +116,7 @@ pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) ->
         deployments: complete(&state, rows, all, keys.as_deref()).await?,
         pager,
         registered: all.len(),
-        ghosts: state.models.ghosts().await?,
+        ghosts: if_there(state.models.ghosts().await)?,
         keys_are_complete: keys.map(|keys| keys.is_complete),
         as_of: AsOf { at: view.at },
         trouble,
@@ -123,6 +124,14 @@ pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) ->
     let columns = columns(&query, &path, sorted, &COLUMNS);
     let options = Options::of(all);
     Ok(ModelsPage { ui, query, columns, data, options }.respond(status))
+}
+
+/// Without the database the registry is shown all the same; the page says what is missing.
+fn if_there<T: Default>(kept: Result<T, StoreError>) -> Result<T, StoreError> {
+    match kept {
+        Err(error) if error.is_outage() => Ok(T::default()),
+        kept => kept,
+    }
 }
 
 /// The rows of one page, with what Patchbay knows beside the registry.
@@ -133,15 +142,8 @@ async fn complete(
     keys: Option<&KeyCount>,
 ) -> Result<Vec<ModelRow>, Problem> {
     let ids: Vec<&str> = rows.iter().map(|deployment| deployment.id.as_str()).collect();
-    // Without the database the registry is shown all the same; the page says what is missing.
-    let mut notes = match state.store.deployment_notes(&ids).await {
-        Err(error) if error.is_outage() => HashMap::new(),
-        notes => notes?,
-    };
-    let contexts = match state.store.contexts_by_model().await {
-        Err(error) if error.is_outage() => HashMap::new(),
-        contexts => contexts?,
-    };
+    let mut notes = if_there(state.store.deployment_notes(&ids).await)?;
+    let contexts = if_there(state.store.contexts_by_model().await)?;
     let names = names(all);
     let row = |deployment: &Deployment| {
         let (siblings, groups) = &names[deployment.name.as_str()];

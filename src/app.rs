@@ -7,9 +7,12 @@ pub use server::{Limits, serve, serve_within};
 use std::time::Duration;
 
 use axum::Router;
+use reqwest::Client;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
@@ -18,6 +21,7 @@ use crate::domain::clock::Clock;
 use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
+use crate::services::bootstrap::{self, Bootstrap};
 use crate::services::bulk::Bulk;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
@@ -57,6 +61,66 @@ pub struct App {
     writes: TaskTracker,
 }
 
+/// What works on the proxy, with a dashboard or without one.
+#[derive(Clone)]
+pub struct Tools {
+    /// The proxy.
+    pub proxy: LiteLlm,
+    /// The copy of its registry.
+    pub registry: Registry,
+    /// Its health and spend.
+    pub health: Proxy,
+    /// Its deployments, to be changed.
+    pub models: Models,
+    /// Its keys.
+    pub keys: Keys,
+    /// Its bootstrap.
+    pub bootstrap: Bootstrap,
+    /// The database.
+    pub store: Store,
+}
+
+/// How [`Tools`] reach the proxy.
+pub struct Access {
+    /// Its address.
+    pub proxy_url: Url,
+    /// Its admin key.
+    pub master_key: SecretString,
+    /// The agent's virtual key.
+    pub agent_key: Option<SecretString>,
+    /// Time limits.
+    pub timeouts: litellm::Timeouts,
+}
+
+impl Tools {
+    /// The tools for one proxy.
+    #[must_use]
+    pub fn new(http: &Client, access: Access, store: Store, clock: &Clock) -> Self {
+        let Access { proxy_url, master_key, agent_key, timeouts } = access;
+        let proxy = LiteLlm::new(http.clone(), proxy_url, master_key.clone(), timeouts);
+        let registry = Registry::new(proxy.clone(), clock.clone());
+        let agent_key = agent_key.as_ref().map(KeyHash::of);
+        let keys = Keys::new(proxy.clone(), store.clone(), clock.clone(), agent_key);
+        let health = Proxy::new(&proxy, clock);
+        let models = Models::new(registry::Parts {
+            proxy: proxy.clone(),
+            registry: registry.clone(),
+            keys: keys.clone(),
+            health: health.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        });
+        let bootstrap = Bootstrap::new(bootstrap::Parts {
+            proxy: proxy.clone(),
+            models: models.clone(),
+            keys: keys.clone(),
+            store: store.clone(),
+            master_key,
+        });
+        Self { proxy, registry, health, models, keys, bootstrap, store }
+    }
+}
+
 /// The application could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -93,15 +157,19 @@ impl App {
         }
         let live = Live::start(store.clone()).await?;
         let http = clients::build_http()?;
-        let client = LiteLlm::new(http.clone(), config.proxy_url, config.master_key, timeouts.proxy);
-        let registry = Registry::new(client.clone(), clock.clone());
+        let access = Access {
+            proxy_url: config.proxy_url,
+            master_key: config.master_key,
+            agent_key: config.agent_key.clone(),
+            timeouts: timeouts.proxy,
+        };
+        let Tools { proxy: client, registry, health: proxy, models, keys, bootstrap, .. } =
+            Tools::new(&http, access, store.clone(), &clock);
         let agents = Agents::new(&http, &config.agents, store.clone(), &clock, timeouts.agents.control);
-        let agent_key = config.agent_key.as_ref().map(KeyHash::of);
-        let keys = Keys::new(client.clone(), store.clone(), clock.clone(), agent_key);
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
-            client.clone(),
+            client,
             config.agent_key,
             store.clone(),
             clock.clone(),
@@ -110,15 +178,6 @@ impl App {
         .telling(live.clone());
         let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
         let bulk = Bulk::new(store.clone(), switcher.clone(), agents.clone(), clock.clone());
-        let proxy = Proxy::new(&client, &clock);
-        let models = Models::new(registry::Parts {
-            proxy: client,
-            registry: registry.clone(),
-            keys: keys.clone(),
-            health: proxy.clone(),
-            store: store.clone(),
-            clock: clock.clone(),
-        });
         let writes = TaskTracker::new();
         let state = AppState::new(web::Parts {
             writes: writes.clone(),
@@ -136,6 +195,8 @@ impl App {
             asks: asks.clone(),
             bulk: bulk.clone(),
             live: live.clone(),
+            bootstrap,
+            setup: config.setup,
         });
         Ok(Self { router: web::router(state), store, switcher, asks, bulk, keys, live, writes })
     }

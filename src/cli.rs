@@ -14,7 +14,11 @@ mod args;
 mod ask;
 mod complete;
 mod dashboard;
+mod doctor;
 mod looks;
+mod man;
+pub(crate) mod process;
+mod setup;
 mod swap;
 mod table;
 mod undo;
@@ -24,7 +28,10 @@ use std::process::ExitCode;
 pub(crate) use agent::AgentArgs;
 pub(crate) use ask::AskArgs;
 pub(crate) use complete::CompletionsArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use looks::{ContextsArgs, KeysArgs, ModelsArgs};
+pub(crate) use man::ManArgs;
+pub(crate) use setup::{ApplyArgs, BootstrapArgs, ExportArgs, ResetArgs};
 pub(crate) use swap::SwapArgs;
 
 /// What the exit codes mean, below the help of each command.
@@ -35,6 +42,14 @@ Exit codes:
   2  the command line is wrong
   3  --verify: what was read back is not what was asked for
   4  refused: the agent, or the dashboard's checks, said no";
+
+/// The same, of the commands that bring a proxy to where it should be.
+pub(crate) const SETUP_EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or nothing to do
+  1  failed: something could not be reached, or was not done
+  2  the command line is wrong
+  4  refused: something cannot be done as it is wished";
 
 /// How a command ended, as its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +113,20 @@ pub(crate) enum Quick {
     Models(ModelsArgs),
     /// List the proxy's virtual keys, without their secrets
     Keys(KeysArgs),
+    /// Bring a proxy to where the agent can work: secrets, models, keys
+    Bootstrap(Box<BootstrapArgs>),
+    /// Bring models and keys to what a list says
+    Apply(Box<ApplyArgs>),
+    /// Write models, and keys if asked for, as a list
+    Export(ExportArgs),
+    /// Delete the proxy's models and keys, and bootstrap it again
+    Reset(Box<ResetArgs>),
+    /// Look at the settings, the proxy, the database and the agents, and say what is wrong
+    Doctor(Box<DoctorArgs>),
     /// Write a completion script for a shell
     Completions(CompletionsArgs),
+    /// Write the manual page
+    Man(ManArgs),
 }
 
 /// Runs a quick command; `command` is the whole command line, for the completions.
@@ -110,7 +137,13 @@ pub(crate) async fn run(quick: Quick, command: clap::Command) -> Exit {
         Quick::Contexts(args) => args.run().await,
         Quick::Models(args) => args.run().await,
         Quick::Keys(args) => args.run().await,
+        Quick::Bootstrap(args) => args.run().await,
+        Quick::Apply(args) => args.run().await,
+        Quick::Export(args) => args.run().await,
+        Quick::Reset(args) => args.run().await,
+        Quick::Doctor(args) => args.run().await,
         Quick::Completions(args) => args.run(command),
+        Quick::Man(args) => args.run(command),
     };
     ended.unwrap_or_else(|failure| {
         eprintln!("patchbay: {}", failure.text);

@@ -3,6 +3,7 @@
 //! Each comes from a flag, else from the environment, else from a `.env` file, else its default.
 
 pub mod dotenv;
+mod setup;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,6 +15,9 @@ use url::Url;
 
 use crate::domain::agent::AgentName;
 use crate::domain::redact;
+use crate::domain::setup::Setup;
+
+pub use setup::SetupArgs;
 
 /// The login that is used where none is set, as in the guide that Patchbay follows.
 pub const DEFAULT_USERNAME: &str = "fuzzforge";
@@ -98,6 +102,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a flattened group: its own type says what it is")]
     pub agent_key: AgentKeyArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group: its own type says what it is")]
+    pub setup: SetupArgs,
 }
 
 /// Validated settings of the dashboard.
@@ -119,6 +126,8 @@ pub struct Config {
     pub agents: Vec<(AgentName, Url)>,
     /// The agent's virtual key.
     pub agent_key: Option<SecretString>,
+    /// What is bootstrapped again after a reset.
+    pub setup: Setup,
 }
 
 /// The shared login.
@@ -153,14 +162,22 @@ impl ServeArgs {
         let master_key = self.proxy.master_key().map_err(&mut note).ok();
         let agents = agents(&self.agents).map_err(&mut note).ok();
         let agent_key = self.agent_key.key().map_err(&mut note).ok();
-        let all = (login, base_path, proxy_url, master_key, agents, agent_key);
-        let (Some(login), Some(base_path), Some(proxy_url), Some(master_key), Some(agents), Some(agent_key)) =
-            all
+        let setup = self.setup.validate().map_err(&mut note).ok();
+        let all = (login, base_path, proxy_url, master_key, agents, agent_key, setup);
+        let (
+            Some(login),
+            Some(base_path),
+            Some(proxy_url),
+            Some(master_key),
+            Some(agents),
+            Some(agent_key),
+            Some(setup),
+        ) = all
         else {
             return Err(ConfigError(wrong));
         };
         let (bind, database_url) = (self.bind, self.database_url);
-        Ok(Config { bind, base_path, database_url, login, proxy_url, master_key, agents, agent_key })
+        Ok(Config { bind, base_path, database_url, login, proxy_url, master_key, agents, agent_key, setup })
     }
 }
 

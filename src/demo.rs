@@ -80,6 +80,7 @@ pub(crate) async fn start(
         master_key: master_key.clone(),
         agents: vec![("task-agent".parse()?, Url::parse(&agent)?)],
         agent_key: Some(agent_key),
+        setup: patchbay::domain::setup::Setup::default(),
     };
     let app = App::build_demo(config, Clock::system(), Timeouts::default()).await?;
     Ok(Demo { app, dashboard, sandbox, agent, login, master_key })

@@ -3,13 +3,14 @@
 mod cli;
 mod demo;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use cli::process::{env_files, stop_on_signal};
 use cli::{AgentArgs, Quick};
 use patchbay::app::{self, App, Timeouts};
 use patchbay::config::{self, ServeArgs, dotenv};
@@ -79,14 +80,29 @@ struct SandboxArgs {
 
 #[derive(clap::Args)]
 struct HealthcheckArgs {
-    /// Address to ask
-    #[arg(
-        long,
-        env = "PATCHBAY_HEALTH_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:10950/readyz"
-    )]
-    url: String,
+    /// Address to ask [default: that of a dashboard here, by the settings below]
+    #[arg(long, env = "PATCHBAY_HEALTH_URL", value_name = "URL")]
+    url: Option<String>,
+    /// Where the dashboard listens
+    #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = config::DEFAULT_BIND)]
+    bind: SocketAddr,
+    /// Path under which it serves
+    #[arg(long, env = "PATCHBAY_BASE_PATH", value_name = "PATH", default_value = "")]
+    base_path: String,
+}
+
+impl HealthcheckArgs {
+    /// A server that listens on all addresses is asked on this machine's own.
+    fn address(self) -> String {
+        let ip = match self.bind.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        let here = SocketAddr::new(ip, self.bind.port());
+        let path = self.base_path.trim().trim_end_matches('/');
+        self.url.unwrap_or_else(|| format!("http://{here}{path}/readyz"))
+    }
 }
 
 /// Keeps what is in memory out of core dumps, and allows as many open files as the system does: each connection
@@ -126,14 +142,21 @@ fn told(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Reads the command line. What neither a flag nor the environment sets is taken from `.env`, in the working
-/// directory or beside the binary.
+/// Reads the command line. What neither a flag nor the environment sets is taken from [`env_files`].
 fn parse() -> anyhow::Result<Cli> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(".env")));
-    let files = [Some(PathBuf::from(".env")), beside];
-    let file =
-        files.into_iter().flatten().find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(".env"));
-    let values = dotenv::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut values = HashMap::new();
+    for file in env_files().iter().rev() {
+        match dotenv::read(file) {
+            Ok(read) => values.extend(read),
+            // Somebody else's: most commands need nothing of it.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                eprintln!("patchbay: {} is not read: {error}", file.display());
+            }
+            error => {
+                error.with_context(|| format!("{} cannot be read", file.display()))?;
+            }
+        }
+    }
     let mut command = Cli::command();
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
@@ -188,7 +211,7 @@ async fn serve_or_check(command: Command) -> anyhow::Result<()> {
             tracing::info!(address = %listener.local_addr()?, "the sandbox listens");
             Ok(app::serve(listener, sandbox::router(world), stop).await?)
         }
-        Command::Healthcheck(args) => healthcheck(&args.url).await,
+        Command::Healthcheck(args) => healthcheck(&args.address()).await,
         // Carried out by `run`.
         Command::Quick(_) => Ok(()),
     }
@@ -215,21 +238,4 @@ async fn healthcheck(url: &str) -> anyhow::Result<()> {
     let answer = http.get(url).timeout(Duration::from_secs(5)).send().await.context("no answer")?;
     anyhow::ensure!(answer.status().is_success(), "{url} answered {}", answer.status());
     Ok(())
-}
-
-/// Cancelled at the first Ctrl-C or SIGTERM.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("stopping");
-        stopping.cancel();
-    });
-    Ok(stop)
 }

@@ -2,7 +2,9 @@
 
 pub mod agents;
 pub mod asks;
+pub mod bootstrap;
 pub mod bulk;
+pub mod doctor;
 pub mod keys;
 pub mod live;
 mod locks;

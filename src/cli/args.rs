@@ -97,7 +97,7 @@ pub(super) fn context(named: Option<&str>) -> Result<ContextId, Failure> {
     text.parse().map_err(|error| Failure::usage(format!("--context: {error}")))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
     let positive = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
     positive.filter(|time| *time <= Duration::from_hours(24)).ok_or_else(|| "from 0 to 86400 s".to_owned())

@@ -107,6 +107,11 @@ impl LiteLlm {
         redact::secrets(self.base.as_str().trim_end_matches('/'))
     }
 
+    /// `GET /health/liveliness`: whether it answers at all.
+    pub async fn live(&self) -> Result<(), ClientError> {
+        self.get::<Value>("health/liveliness", &[]).await.map(drop)
+    }
+
     /// `GET /model/info`: every live deployment. Rows without an id are left out.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, ClientError> {
         let answer: wire::ModelInfo = self.get("model/info", &[]).await?;

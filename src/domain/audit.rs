@@ -79,6 +79,8 @@ pub enum Action {
     ModelUnblock,
     /// Had a deployment answer.
     ModelTest,
+    /// Emptied the proxy.
+    ProxyReset,
 }
 
 impl Action {
@@ -113,6 +115,7 @@ impl Action {
             Self::ModelBlock => "model.block",
             Self::ModelUnblock => "model.unblock",
             Self::ModelTest => "model.test",
+            Self::ProxyReset => "proxy.reset",
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod bulk;
 mod changes;
 mod copy;
 pub mod index;
+mod issue;
 mod replace;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use tokio::sync::{OnceCell, watch};
 pub use self::changes::{Created, OldKey};
 use self::copy::Fill;
 pub use self::copy::KeysView;
+pub use self::issue::Issue;
 pub use self::replace::Replacement;
 use crate::clients::ClientError;
 use crate::clients::litellm::{KEY_PAGE, KeyRecord, LiteLlm};
@@ -170,6 +172,12 @@ impl Keys {
     /// One key, as the proxy knows it now.
     pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {
         self.inner.proxy.key(hash).await
+    }
+
+    /// The time, by the clock that a key's state is told by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 
     /// One key with its metadata and settings, as the proxy knows them now.

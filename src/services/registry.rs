@@ -13,11 +13,11 @@ mod yaml;
 pub use admin::{Found, ModelError, Models, Outcome, Parts};
 pub use change::{Edit, changes};
 pub use import::{Apply, Import, ItemState, JobState};
-pub use plan::{Item, Plan, PlanError, Step};
+pub use plan::{Extra, Item, Plan, PlanError, Step};
 pub use remove::{Radius, is_confirmed};
 pub use trial::cannot_test;
 pub use uses::KeyCount;
-pub use yaml::{YamlError, read_mapping};
+pub use yaml::{YamlError, has_model_list, read_document, read_mapping, write_document};
 
 use jiff::SignedDuration;
 

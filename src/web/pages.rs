@@ -5,6 +5,7 @@ pub(super) mod audit;
 pub(super) mod bulk;
 pub(super) mod compare;
 pub(super) mod contexts;
+pub(super) mod danger;
 pub(super) mod help;
 pub(super) mod keys;
 pub(super) mod login;

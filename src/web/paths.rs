@@ -148,6 +148,10 @@ pub mod route {
     pub const AUDIT: &str = "/audit";
     /// What happens, as it happens.
     pub const EVENTS: &str = "/events";
+    /// What empties the proxy.
+    pub const DANGER: &str = "/danger";
+    /// Empties the proxy, and bootstraps it again.
+    pub const DANGER_RESET: &str = "/danger/reset";
     /// Whether the process runs.
     pub const HEALTHZ: &str = "/healthz";
     /// Whether it can serve.
@@ -563,6 +567,18 @@ impl Paths {
     #[must_use]
     pub fn theme(&self) -> String {
         self.at(route::THEME)
+    }
+
+    /// What empties the proxy.
+    #[must_use]
+    pub fn danger(&self) -> String {
+        self.at(route::DANGER)
+    }
+
+    /// Empties the proxy, and bootstraps it again.
+    #[must_use]
+    pub fn danger_reset(&self) -> String {
+        self.at(route::DANGER_RESET)
     }
 
     /// A file below `static`, which a browser may keep for a year: its address changes with its content.

@@ -79,6 +79,7 @@ fn routes() -> Routes {
         .merge(pages::help::routes())
         .merge(pages::styleguide::routes())
         .merge(theme::routes())
+        .merge(pages::danger::routes())
         .merge(pages::login::routes())
         .merge(events::routes())
 }

@@ -7,8 +7,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Login;
 use crate::domain::clock::Clock;
+use crate::domain::setup::Setup;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
+use crate::services::bootstrap::Bootstrap;
 use crate::services::bulk::Bulk;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
@@ -54,6 +56,10 @@ pub struct Parts {
     pub bulk: Bulk,
     /// Requests that change something, which go on whatever becomes of whoever sent them.
     pub writes: TaskTracker,
+    /// The proxy's bootstrap and reset.
+    pub bootstrap: Bootstrap,
+    /// What is bootstrapped.
+    pub setup: Setup,
 }
 
 impl AppState {

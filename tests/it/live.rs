@@ -4,6 +4,7 @@
 
 mod keys;
 mod models;
+mod setup;
 mod swaps;
 
 use patchbay::app::{App, Timeouts};
@@ -33,6 +34,7 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
         master_key: SecretString::from(master_key),
         agents: vec![("task-agent".parse().unwrap(), setting("LIVE_AGENT").parse().unwrap())],
         agent_key: Some(SecretString::from(setting("LIVE_AGENT_KEY"))),
+        setup: patchbay::domain::setup::Setup::default(),
     };
     let app = App::build(config, Clock::system(), Timeouts::default()).await.unwrap();
     let (address, guard) = spawn(app.router).await;

@@ -13,6 +13,7 @@ mod main_job;
 mod models;
 mod sandbox;
 mod scenario;
+mod setup;
 mod support;
 mod swaps;
 mod web;

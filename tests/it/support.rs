@@ -170,6 +170,7 @@ impl TestApp {
             master_key: SecretString::from(setup.master_key),
             agents: vec![("task-agent".parse().unwrap(), Url::parse(&agent).unwrap())],
             agent_key: Some(agent_key.clone()),
+            setup: patchbay::domain::setup::Setup::default(),
         };
         let agent_key_hash = key["token"].as_str().unwrap().to_owned();
         let (clock, timeouts) = (setup.clock, setup.timeouts);
@@ -335,11 +336,18 @@ impl Browser {
 pub(crate) struct Script {
     http: Client,
     base: String,
+    user: String,
+    password: String,
 }
 
 impl Script {
     pub(crate) fn new(base: &str) -> Self {
-        Self { http: client(redirect::Policy::none()), base: base.to_owned() }
+        Self::with(base, USER, PASSWORD)
+    }
+
+    pub(crate) fn with(base: &str, user: &str, password: &str) -> Self {
+        let http = client(redirect::Policy::none());
+        Self { http, base: base.to_owned(), user: user.to_owned(), password: password.to_owned() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
@@ -360,7 +368,8 @@ impl Script {
     }
 
     async fn send(&self, request: RequestBuilder) -> (StatusCode, Value) {
-        let request = request.basic_auth(USER, Some(PASSWORD)).header(header::ACCEPT, "application/json");
+        let request =
+            request.basic_auth(&self.user, Some(&self.password)).header(header::ACCEPT, "application/json");
         let answer = request.send().await.unwrap();
         let status = answer.status();
         let text = answer.text().await.unwrap();

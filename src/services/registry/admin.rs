@@ -173,11 +173,25 @@ impl Models {
 
     /// Registers a deployment and sees whether it is live. A lost answer counts by what is seen.
     pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
-        let id = Uuid::new_v4().to_string();
-        let sent = self.inner.proxy.register(&id, draft, &actor.name).await;
+        self.register_as(&Uuid::new_v4().to_string(), draft, actor).await
+    }
+
+    /// The same under an id of the caller's. One that the proxy has saved already, live or dead, is left as it
+    /// is: an earlier run may have been killed before it was told.
+    pub(super) async fn register_as(
+        &self,
+        id: &str,
+        draft: &Draft,
+        actor: &Actor,
+    ) -> Result<Outcome, ModelError> {
+        if let Some(found) = self.find(id).await? {
+            let (id, name) = (found.detail.id, found.detail.name);
+            return Ok(Outcome { id, name, ghost: found.ghost, not_taken: Vec::new() });
+        }
+        let sent = self.inner.proxy.register(id, draft, &actor.name).await;
         self.inner.registry.drop_copy();
-        let result = self.registered(&id, draft, sent).await;
-        let mut entry = NewEntry::new(actor, Action::ModelRegister, &id, "ok");
+        let result = self.registered(id, draft, sent).await;
+        let mut entry = NewEntry::new(actor, Action::ModelRegister, id, "ok");
         entry.after = Some(describe(draft));
         entry.detail = Some(draft.name.clone());
         self.written_down(entry, &result).await?;

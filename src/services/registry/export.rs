@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::admin::{Found, ModelError, Models};
-use super::yaml::{ModelList, Written, YamlError, write};
+use super::yaml::{ModelList, Written, YamlError, write_document};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Draft, REFERENCE, is_added};
 
@@ -24,7 +24,7 @@ impl Models {
             .map(|detail| Found { note: notes.remove(&detail.id), ghost: None, detail })
             .map(|found| written(&found))
             .collect();
-        Ok(write(&ModelList { model_list }).map(|list| format!("{HEAD}{list}")))
+        Ok(write_document(&ModelList { model_list }).map(|list| format!("{HEAD}{list}")))
     }
 }
 

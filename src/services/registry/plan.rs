@@ -3,20 +3,39 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::admin::{Found, ModelError, Models};
 use super::change::{Edit, changes};
 use super::yaml::{Entry, YamlError, read_model_list};
 use crate::domain::model::Source;
-use crate::domain::model_detail::{Change, Draft, REFERENCE, is_secret_name};
+use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name};
 
 /// What an import would do.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// The entries, in their order.
     pub items: Vec<Item>,
-    /// Names of deployments that the proxy has and the list has not. They stay.
-    pub only_at_proxy: Vec<String>,
+    /// Deployments that the proxy has and the list has not. They stay, unless they are pruned.
+    pub only_at_proxy: Vec<Extra>,
+}
+
+/// A deployment that the list does not have. Shown by its name.
+#[derive(Debug, Clone, Serialize)]
+#[serde(into = "String")]
+pub struct Extra {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Where it is defined.
+    pub source: Source,
+}
+
+impl From<Extra> for String {
+    fn from(extra: Extra) -> Self {
+        extra.name
+    }
 }
 
 /// One entry of the list.
@@ -38,6 +57,10 @@ pub struct Item {
     /// What is sent.
     #[serde(skip)]
     pub draft: Draft,
+    /// The id that it gets where it is added: the same at each run, so that one that was killed cannot leave
+    /// two behind.
+    #[serde(skip)]
+    pub new_id: String,
 }
 
 /// What would be done with an entry.
@@ -110,7 +133,10 @@ impl Step {
 impl Models {
     /// Compares a `model_list` with what is live.
     pub(super) async fn plan(&self, text: &str) -> Result<Plan, PlanError> {
-        let entries = read_model_list(text)?;
+        self.compare(read_model_list(text)?).await
+    }
+
+    async fn compare(&self, entries: Vec<Entry>) -> Result<Plan, PlanError> {
         let details = self.inner.proxy.details().await.map_err(ModelError::from)?;
         let ids: Vec<&str> = details.iter().map(|detail| detail.id.as_str()).collect();
         let mut notes = self.inner.store.deployment_notes(&ids).await.map_err(ModelError::from)?;
@@ -125,13 +151,33 @@ impl Models {
 fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
     let matched = match_all(&entries, live);
     let used: HashSet<usize> = matched.iter().flatten().copied().collect();
+    let mut ids: HashSet<String> = live.iter().map(|found| found.detail.id.clone()).collect();
     let items = entries.into_iter().zip(&matched).map(|(entry, place)| match entry {
-        Ok(draft) => item(draft, place.map(|place| &live[place]), live),
+        Ok(draft) => item(draft, place.map(|place| &live[place]), live, &mut ids),
         Err(why) => refused(&why),
     });
+    let items = items.collect();
     let is_only = |(place, found): &(usize, &Found)| found.ghost.is_none() && !used.contains(place);
-    let only = live.iter().enumerate().filter(is_only);
-    Plan { items: items.collect(), only_at_proxy: only.map(|(_, found)| found.detail.name.clone()).collect() }
+    let extra = |(_, found): (usize, &Found)| {
+        let Detail { id, name, source, .. } = found.detail.clone();
+        Extra { id, name, source }
+    };
+    Plan { items, only_at_proxy: live.iter().enumerate().filter(is_only).map(extra).collect() }
+}
+
+/// An id for an entry: its own, or one that follows from what it says. Never one that is taken.
+fn new_id(draft: &Draft, taken: &mut HashSet<String>) -> String {
+    let own = draft.info.get("id").and_then(serde_json::Value::as_str).map(str::to_owned);
+    let harmless = draft.without_secrets();
+    let derived = (0_u32..).map(|nth| {
+        let said = serde_json::json!([harmless.name, harmless.params, harmless.info, nth]);
+        let digest = Sha256::digest(said.to_string().as_bytes());
+        let bytes = std::array::from_fn(|place| digest[place]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    });
+    let free = own.into_iter().chain(derived).find(|id| !taken.contains(id)).unwrap_or_default();
+    taken.insert(free.clone());
+    free
 }
 
 /// Which live deployment each entry means: that of its id; or of its name, upstream model and address; or the
@@ -194,10 +240,12 @@ fn refused(why: &str) -> Item {
         raw_secrets: Vec::new(),
         remarks: Vec::new(),
         draft: Draft::default(),
+        new_id: String::new(),
     }
 }
 
-fn item(mut draft: Draft, found: Option<&Found>, live: &[Found]) -> Item {
+fn item(mut draft: Draft, found: Option<&Found>, live: &[Found], ids: &mut HashSet<String>) -> Item {
+    let new_id = if found.is_none() { new_id(&draft, ids) } else { String::new() };
     for computed in ["id", "db_model", "blocked"] {
         draft.info.remove(computed);
     }
@@ -220,6 +268,7 @@ fn item(mut draft: Draft, found: Option<&Found>, live: &[Found]) -> Item {
         raw_secrets: draft.raw_secret_names(),
         remarks,
         draft,
+        new_id,
     }
 }
 

@@ -26,6 +26,26 @@ fn read(text: &str) -> Result<Value, YamlError> {
     })
 }
 
+/// Reads a whole document, such as a configuration file.
+pub fn read_document(text: &str) -> Result<Value, YamlError> {
+    read(text)
+}
+
+/// Whether a text is, or holds, a `model_list`: a list of keys alone has none. What cannot be read counts as
+/// one, so that its reading says why.
+#[must_use]
+pub fn has_model_list(text: &str) -> bool {
+    match read(text) {
+        Ok(Value::Object(map)) => map.contains_key("model_list") || !map.contains_key("keys"),
+        _ => true,
+    }
+}
+
+/// Writes a document.
+pub fn write_document(document: &impl Serialize) -> Result<String, YamlError> {
+    serde_saphyr::to_string(document).map_err(|error| YamlError(error.to_string()))
+}
+
 /// Reads a mapping written as YAML or JSON; nothing is an empty one.
 pub fn read_mapping(text: &str) -> Result<Map<String, Value>, YamlError> {
     if text.trim().is_empty() {
@@ -97,11 +117,6 @@ pub(super) struct Written {
     pub(super) model_info: Map<String, Value>,
 }
 
-/// Writes a list.
-pub(super) fn write(list: &ModelList) -> Result<String, YamlError> {
-    serde_saphyr::to_string(list).map_err(|error| YamlError(error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -137,7 +152,7 @@ mod tests {
             })
             .collect();
         let list = ModelList { model_list };
-        let text = write(&list).unwrap();
+        let text = write_document(&list).unwrap();
         let read: Vec<Draft> = read_model_list(&text).unwrap().into_iter().map(Result::unwrap).collect();
         for (read, written) in read.iter().zip(&list.model_list) {
             assert_eq!((&read.name, &read.params), (&written.model_name, &written.litellm_params), "{text}");

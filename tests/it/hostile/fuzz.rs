@@ -13,9 +13,9 @@ use axum::http::header;
 use patchbay::clients::a2a::Agent;
 use patchbay::clients::build_http;
 use patchbay::clients::litellm::{LiteLlm, Timeouts};
-use patchbay::config::dotenv;
 use patchbay::domain::context::ContextId;
 use patchbay::domain::control::{AgentConfig, ControlMessage, Prompt, looks_like_control};
+use patchbay::domain::env_file;
 use patchbay::domain::model::ModelSpec;
 use patchbay::domain::redact;
 use tokio::sync::watch;
@@ -230,8 +230,11 @@ fn the_env_file_takes_anything() {
     let mut mutator = Mutator::new(seeds("env", "\n\n"));
     while let Some(input) = mutator.next() {
         let begun = Instant::now();
-        let values = dotenv::parse(&String::from_utf8_lossy(&input));
+        let values = env_file::parse(&input);
         assert!(values.keys().all(|name| !name.contains('=') && !name.contains('\n')), "{values:?}");
+        if let Ok(edited) = env_file::set(&input, "FUZZED", "sk-1") {
+            assert_eq!(env_file::parse(&edited).get("FUZZED").map(String::as_str), Some("sk-1"));
+        }
         mutator.check(&input, begun);
     }
 }

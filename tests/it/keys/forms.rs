@@ -100,6 +100,7 @@ async fn serve(app: &TestApp, database: &str) -> (String, CancellationToken, tok
         master_key: SecretString::from(MASTER_KEY),
         agents: Vec::new(),
         agent_key: None,
+        setup: patchbay::domain::setup::Setup::default(),
     };
     let built = App::build(config, Clock::system(), Timeouts::default()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

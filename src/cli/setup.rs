@@ -1,0 +1,375 @@
+//! The commands that bring a proxy to where it should be: `bootstrap`, `apply`, `export`, `reset`.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use patchbay::app::{Access, Tools};
+use patchbay::clients::litellm::Timeouts;
+use patchbay::config::{ProxyArgs, SetupArgs};
+use patchbay::domain::audit::Actor;
+use patchbay::domain::clock::Clock;
+use patchbay::domain::setup::Setup;
+use patchbay::services::bootstrap::{How, Outcome, Part, Report, Step, Stock, Wishes, read_list, write_keys};
+use patchbay::services::registry::write_document;
+use patchbay::store::Store;
+
+use super::args::seconds;
+use super::table::cell;
+use super::{Exit, Failure, SETUP_EXIT_CODES};
+
+/// The proxy, and the database whose audit says what was done.
+#[derive(clap::Args)]
+struct ToolArgs {
+    #[command(flatten)]
+    proxy: ProxyArgs,
+    /// Database of the dashboard: what is done is in its audit
+    #[arg(long, env = "PATCHBAY_DATABASE_URL", value_name = "URL", default_value = "sqlite://patchbay.db")]
+    database_url: String,
+}
+
+impl ToolArgs {
+    async fn open(&self) -> Result<Tools, Failure> {
+        let access = Access {
+            proxy_url: self.proxy.address().map_err(Failure::usage)?,
+            master_key: self.proxy.master_key().map_err(Failure::usage)?,
+            agent_key: None,
+            timeouts: Timeouts::default(),
+        };
+        let http = patchbay::clients::build_http().map_err(Failure::failed)?;
+        let clock = Clock::system();
+        let store = Store::open(&self.database_url, clock.clone()).await.map_err(Failure::failed)?;
+        Ok(Tools::new(&http, access, store, &clock))
+    }
+}
+
+/// Who acts, for the audit.
+fn actor(command: &str) -> Actor {
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    Actor::local(
+        &user.map_or_else(|| format!("patchbay {command}"), |user| format!("{user} (patchbay {command})")),
+    )
+}
+
+fn wishes(setup: &Setup) -> Result<Wishes, Failure> {
+    Wishes::of(setup).map_err(Failure::failed)
+}
+
+/// Tells each step as it is done, or all of them at the end.
+struct Teller {
+    json: bool,
+    /// Steps that found nothing to do are not told.
+    is_brief: bool,
+}
+
+impl Teller {
+    fn tell(&self, step: &Step) {
+        if self.json || (self.is_brief && step.outcome == Outcome::Same) {
+            return;
+        }
+        let (part, name) = (step.part.word(), cell(&step.name));
+        say!("{} {part:8} {name:36} {}", sign(step), cell(&step.detail));
+        for change in &step.changes {
+            let field = cell(&change.field);
+            if let Some(before) = &change.before {
+                say!("      - {field}: {}", cell(before));
+            }
+            say!("      + {field}: {}", cell(&change.after));
+        }
+    }
+
+    fn end(&self, report: &Report, is_dry_run: bool) -> Exit {
+        if self.json {
+            say!("{:#}", serde_json::json!(report));
+        } else {
+            let (done, same) = (report.changed, report.steps.len() - report.changed - report.failed);
+            let word = if is_dry_run { "to do" } else { "done" };
+            let failed = match report.failed {
+                0 => String::new(),
+                failed => format!(", {failed} not as wished"),
+            };
+            say!("{done} {word}, {same} as it should be{failed}.");
+        }
+        let is = |outcome| report.steps.iter().any(|step| step.outcome == outcome);
+        match (is(Outcome::Failed), is(Outcome::Refused)) {
+            (true, _) => Exit::Failed,
+            (false, true) => Exit::Refused,
+            (false, false) => Exit::Done,
+        }
+    }
+}
+
+/// As in a diff.
+fn sign(step: &Step) -> char {
+    match step.outcome {
+        Outcome::Waiting => '…',
+        Outcome::Same => '=',
+        Outcome::Refused | Outcome::Failed => '!',
+        Outcome::Planned | Outcome::Changed if step.detail.starts_with("delete") => '-',
+        Outcome::Planned | Outcome::Changed if step.changes.is_empty() && step.part != Part::Secrets => '+',
+        Outcome::Planned | Outcome::Changed => '~',
+    }
+}
+
+/// Brings a proxy to where the agent can work.
+#[derive(clap::Args)]
+#[command(after_help = format!("\
+Examples:
+  patchbay bootstrap
+  patchbay bootstrap --models models.yaml --key-budget 25 --key-budget-duration 30d
+  patchbay bootstrap --sync-keys --watch 60
+  patchbay bootstrap --dry-run --json
+
+In this order: waits for the proxy and its database; mirrors the providers' secrets; registers models; issues the
+agent's key and writes it into the env file in the place of a placeholder (empty, or sk-proxy-…). What is so
+already stays, and a run that was killed is gone on with. A key that the proxy has forgotten is issued again with
+the secret that the env file holds, so that the agent need not be restarted.
+
+{SETUP_EXIT_CODES}"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct BootstrapArgs {
+    #[command(flatten)]
+    tools: ToolArgs,
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// Longest wait for the proxy
+    #[arg(long, env = "LITELLM_PROXY_WAIT_SECONDS", value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    wait: Duration,
+    /// Let keys that may not call everything call the registered models, and no others
+    #[arg(long)]
+    sync_keys: bool,
+    /// Stay, and keep the keys in step
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", value_parser = seconds, requires = "sync_keys")]
+    watch: Option<Duration>,
+    /// Issue new secrets for the keys; the old ones end
+    #[arg(long)]
+    new_secrets: bool,
+    /// Register models also where the list holds their secrets by value
+    #[arg(long)]
+    raw_secrets: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long, conflicts_with = "watch")]
+    dry_run: bool,
+    /// All steps, as JSON
+    #[arg(long, conflicts_with = "watch")]
+    json: bool,
+}
+
+impl BootstrapArgs {
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let (tools, setup) = (self.tools.open().await?, self.setup.validate().map_err(Failure::usage)?);
+        let how = How {
+            dry_run: self.dry_run,
+            sync_keys: self.sync_keys,
+            new_secrets: self.new_secrets,
+            raw_secrets: self.raw_secrets,
+            prune: false,
+            patience: self.wait,
+        };
+        let (actor, teller) = (actor("bootstrap"), Teller { json: self.json, is_brief: false });
+        let tell = |step: &Step| teller.tell(step);
+        let report =
+            tools.bootstrap.run(&wishes(&setup)?, how, &actor, tell).await.map_err(Failure::failed)?;
+        let exit = teller.end(&report, self.dry_run);
+        let Some(pause) = self.watch else { return Ok(exit) };
+        let (how, teller) = (How { new_secrets: false, ..how }, Teller { json: false, is_brief: true });
+        let stop = crate::cli::process::stop_on_signal().map_err(Failure::failed)?;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(Exit::Done),
+                () = tokio::time::sleep(pause) => {}
+            }
+            let tell = |step: &Step| teller.tell(step);
+            let wished = wishes(&setup)?;
+            // The proxy may be away for a while: the next round comes.
+            let round = tools.bootstrap.run(&wished, how, &actor, tell);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(Exit::Done),
+                ended = round => if let Err(error) = ended {
+                    eprintln!("patchbay: {error}");
+                },
+            }
+        }
+    }
+}
+
+/// Brings models and keys to what a list says.
+#[derive(clap::Args)]
+#[command(after_help = format!("\
+Examples:
+  patchbay export > models.yaml
+  patchbay apply -f models.yaml --dry-run
+  patchbay apply -f models.yaml --prune
+
+The list is LiteLLM's model_list, with a section of keys or without:
+  model_list:
+    - model_name: openai/gpt-5
+      litellm_params: {{model: gpt-5, custom_llm_provider: openai, api_key: os.environ/LITELLM_OPENAI_API_KEY}}
+  keys:
+    - {{key_alias: task-agent, env: OPENAI_API_KEY, models: [], max_budget: 25, budget_duration: 30d}}
+A key's secret is in the variable env of the env file, where a new one is written to. --prune deletes models that
+are not in the list, and no keys.
+
+{SETUP_EXIT_CODES}"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct ApplyArgs {
+    /// The list; - for what comes in
+    #[arg(long, short, value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    tools: ToolArgs,
+    /// The env file, for secrets of keys
+    #[arg(long, env = "PATCHBAY_ENV_FILE", value_name = "FILE", default_value = patchbay::domain::setup::DEFAULT_ENV_FILE)]
+    env_file: PathBuf,
+    /// Delete models that are not in the list
+    #[arg(long)]
+    prune: bool,
+    /// Register models also where the list holds their secrets by value
+    #[arg(long)]
+    raw_secrets: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// All steps, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ApplyArgs {
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let list = read_list(&self.file).map_err(Failure::failed)?;
+        let tools = self.tools.open().await?;
+        let wishes = Wishes {
+            env: patchbay::services::bootstrap::EnvFile::new(self.env_file),
+            mirror: None,
+            list: Some(list),
+            default_models: Vec::new(),
+            keys: Vec::new(),
+        };
+        let how = How {
+            dry_run: self.dry_run,
+            sync_keys: false,
+            new_secrets: false,
+            raw_secrets: self.raw_secrets,
+            prune: self.prune,
+            patience: Duration::ZERO,
+        };
+        let teller = Teller { json: self.json, is_brief: false };
+        let tell = |step: &Step| teller.tell(step);
+        let report = tools.bootstrap.apply(&wishes, how, &actor("apply"), tell).await;
+        Ok(teller.end(&report.map_err(Failure::failed)?, self.dry_run))
+    }
+}
+
+/// Writes models, and keys if asked for, as a list that `apply` takes.
+#[derive(clap::Args)]
+#[command(after_help = format!("\
+Examples:
+  patchbay export > models.yaml
+  patchbay export --keys --all
+
+Secrets are not in it: the proxy does not tell them. References (os.environ/NAME) are, where they are known.
+
+{SETUP_EXIT_CODES}"))]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    tools: ToolArgs,
+    /// Models of the proxy's configuration file too
+    #[arg(long)]
+    all: bool,
+    /// Keys too, without their secrets
+    #[arg(long)]
+    keys: bool,
+}
+
+impl ExportArgs {
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let tools = self.tools.open().await?;
+        let list = tools.models.export(self.all).await.map_err(Failure::failed)?;
+        let list = list.map_err(Failure::failed)?;
+        let mut keys = String::new();
+        if self.keys {
+            let all = tools.bootstrap.all_keys().await.map_err(Failure::failed)?;
+            keys = write_document(&write_keys(&all)).map_err(Failure::failed)?;
+        }
+        let mut out = std::io::stdout();
+        let _ = write!(out, "{list}{keys}");
+        Ok(Exit::Done)
+    }
+}
+
+/// Deletes the proxy's models and keys, and bootstraps it again.
+#[derive(clap::Args)]
+#[command(after_help = format!("\
+Examples:
+  patchbay reset --dry-run
+  patchbay reset
+  patchbay reset --yes --models models.yaml
+
+It does through the API what the guide does by deleting volumes. Models of the proxy's configuration file stay. The
+agent's key comes back with the secret that the env file holds: the agent goes on without a restart.
+
+{SETUP_EXIT_CODES}"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct ResetArgs {
+    #[command(flatten)]
+    tools: ToolArgs,
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Issue new secrets for the keys
+    #[arg(long)]
+    new_secrets: bool,
+    /// Say what would be deleted, and delete nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// All steps, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ResetArgs {
+    pub(super) async fn run(self) -> Result<Exit, Failure> {
+        let (tools, setup) = (self.tools.open().await?, self.setup.validate().map_err(Failure::usage)?);
+        let how = How {
+            dry_run: self.dry_run,
+            sync_keys: false,
+            new_secrets: self.new_secrets,
+            raw_secrets: false,
+            prune: false,
+            patience: Duration::from_secs(30),
+        };
+        let wishes = wishes(&setup)?;
+        if !self.dry_run && !self.yes {
+            let stock = tools.bootstrap.stock().await.map_err(Failure::failed)?;
+            confirm(&stock, &tools.proxy.address())?;
+        }
+        let teller = Teller { json: self.json, is_brief: false };
+        let tell = |step: &Step| teller.tell(step);
+        let report = tools.bootstrap.reset(&wishes, how, &actor("reset"), tell).await;
+        Ok(teller.end(&report.map_err(Failure::failed)?, self.dry_run))
+    }
+}
+
+/// Says what would be lost, and wants the proxy's address typed.
+fn confirm(stock: &Stock, address: &str) -> Result<(), Failure> {
+    let mut err = std::io::stderr();
+    let _ = writeln!(err, "This deletes at {address}:");
+    let _ = writeln!(err, "  {} models: {}", stock.models, cell(&stock.model_names.join(", ")));
+    let _ = writeln!(err, "  {} keys: {}", stock.keys, cell(&stock.key_names.join(", ")));
+    if !stock.config_models.is_empty() {
+        let names = cell(&stock.config_models.join(", "));
+        let _ = writeln!(err, "It cannot delete models of the proxy's configuration file: {names}");
+    }
+    if std::io::stdin().is_terminal() {
+        let _ = write!(err, "Type the address to go on: ");
+    }
+    let mut typed = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut typed);
+    if typed.trim() == address {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Refused, "nothing was deleted: the address was not typed (--yes does not ask)"))
+}

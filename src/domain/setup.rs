@@ -1,0 +1,50 @@
+//! What a bootstrap sees to, as it is set.
+
+use std::path::{Path, PathBuf};
+
+use crate::domain::key_changes::KeyChanges;
+
+/// Where the guide keeps its variables.
+pub const DEFAULT_ENV_FILE: &str = "volumes/env/.env";
+
+/// What the agent's key is called by default.
+pub const DEFAULT_KEY_ALIAS: &str = "task-agent";
+
+/// Validated settings of the bootstrap.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The env file.
+    pub env_file: PathBuf,
+    /// Where secrets are mirrored to.
+    pub mirror_file: PathBuf,
+    /// The list of models and keys.
+    pub models_file: Option<PathBuf>,
+    /// Models by name.
+    pub default_models: Vec<String>,
+    /// Name of the agent's key.
+    pub key_alias: String,
+    /// Variable of its secret, if it is told.
+    pub key_variable: Option<String>,
+    /// Its settings.
+    pub key_settings: KeyChanges,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            env_file: PathBuf::from(DEFAULT_ENV_FILE),
+            mirror_file: mirror_beside(Path::new(DEFAULT_ENV_FILE)),
+            models_file: None,
+            default_models: Vec::new(),
+            key_alias: DEFAULT_KEY_ALIAS.to_owned(),
+            key_variable: None,
+            key_settings: KeyChanges::default(),
+        }
+    }
+}
+
+/// Where secrets are mirrored to by default.
+#[must_use]
+pub fn mirror_beside(env_file: &Path) -> PathBuf {
+    env_file.with_file_name(".env.litellm")
+}

@@ -1,0 +1,263 @@
+//! The env file on disk. A write leaves the old file or the new one, and never a part of either.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::domain::env_file::{self, EditError};
+
+/// Largest file that is edited, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// What a new file may be read by: it holds secrets.
+const PRIVATE: u32 = 0o600;
+
+/// A file of variables. It need not exist yet.
+#[derive(Debug, Clone)]
+pub struct EnvFile {
+    path: PathBuf,
+}
+
+/// An env file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvError {
+    /// A value does not fit.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The file system said no.
+    #[error("{}: {what}: {error}{}", path.display(), hint(error))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+    /// It belongs to another user, who could not read it any more.
+    #[error("{} belongs to user {owner}, who would lose it: run this as that user", .path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner's id.
+        owner: u32,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
+            ". Where the file alone is mounted it cannot be replaced: mount its folder"
+        }
+        io::ErrorKind::PermissionDenied => ". Run this as a user who may write in its folder",
+        _ => "",
+    }
+}
+
+/// Keeps other runs on the same folder waiting.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "holding it open is its use")] Option<File>);
+
+impl EnvFile {
+    /// The file at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is there.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.path.is_file()
+    }
+
+    /// Its variables; none where it is not there.
+    pub fn variables(&self) -> Result<HashMap<String, String>, EnvError> {
+        Ok(env_file::parse(&self.read()?))
+    }
+
+    /// The same in their order.
+    pub fn pairs(&self) -> Result<Vec<(String, String)>, EnvError> {
+        Ok(env_file::pairs(&self.read()?))
+    }
+
+    fn read(&self) -> Result<Vec<u8>, EnvError> {
+        let failed = |error| self.failed("it cannot be read", error);
+        match fs::metadata(&self.path) {
+            Ok(found) if found.len() > MAX_BYTES => {
+                Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")))
+            }
+            Ok(_) => fs::read(&self.path).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// What it would be with these values; none if it is so already.
+    pub fn edited(&self, values: &[(&str, &str)]) -> Result<Option<Vec<u8>>, EnvError> {
+        let before = self.read()?;
+        let mut after = before.clone();
+        for (name, value) in values {
+            after = env_file::set(&after, name, value)?;
+        }
+        Ok((after != before).then_some(after))
+    }
+
+    /// Sets values. Whether that changed the file.
+    pub fn set(&self, values: &[(&str, &str)]) -> Result<bool, EnvError> {
+        let Some(after) = self.edited(values)? else { return Ok(false) };
+        self.write(&after)?;
+        Ok(true)
+    }
+
+    /// Writes beside the file, and then in its place. Its permissions and its owner stay, and so does a link
+    /// that leads to it.
+    fn write(&self, bytes: &[u8]) -> Result<(), EnvError> {
+        let target = self.target();
+        let folder = match target.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let partial = folder.join(format!(".{name}.partial"));
+        let failed = |what| move |error| self.failed(what, error);
+        fs::create_dir_all(folder).map_err(failed("its folder cannot be made"))?;
+        // What an earlier run left when it was killed.
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(self.failed("it cannot be written", error));
+            }
+            _ => {}
+        }
+        let written = self
+            .write_partial(&partial, &target, bytes)
+            .and_then(|()| fs::rename(&partial, &target).map_err(failed("it cannot be replaced")));
+        if written.is_err() {
+            let _ = fs::remove_file(&partial);
+        }
+        written?;
+        // The name is on the disk when its folder is.
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("its folder cannot be written"))
+    }
+
+    fn write_partial(&self, partial: &Path, target: &Path, bytes: &[u8]) -> Result<(), EnvError> {
+        let failed = |error| self.failed("it cannot be written", error);
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(partial).map_err(failed)?;
+        if let Ok(old) = fs::metadata(target) {
+            let own = file.metadata().map_err(failed)?;
+            if (own.uid(), own.gid()) != (old.uid(), old.gid())
+                && fchown(&file, Some(old.uid()), Some(old.gid())).is_err()
+                && own.uid() != old.uid()
+            {
+                return Err(EnvError::Owner { path: self.path.clone(), owner: old.uid() });
+            }
+            file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(failed)?;
+        }
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+    }
+
+    /// Lets its owner alone read it, where it is there. Whether that changed anything.
+    pub fn make_private(&self) -> Result<bool, EnvError> {
+        let failed = |error| self.failed("its permissions cannot be changed", error);
+        let Ok(found) = fs::metadata(&self.path) else { return Ok(false) };
+        if found.mode() & 0o7777 == PRIVATE {
+            return Ok(false);
+        }
+        fs::set_permissions(&self.path, Permissions::from_mode(PRIVATE)).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// Where a link leads, also where nothing is there yet.
+    fn target(&self) -> PathBuf {
+        if let Ok(target) = fs::canonicalize(&self.path) {
+            return target;
+        }
+        match fs::read_link(&self.path) {
+            Ok(link) => self.path.parent().unwrap_or(Path::new("")).join(link),
+            Err(_) => self.path.clone(),
+        }
+    }
+
+    /// Waits until no other run works on the same folder. Where the file system knows no locks, there are none.
+    #[must_use]
+    pub fn lock(&self) -> Lock {
+        let target = self.target();
+        let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let file = File::open(folder).ok().filter(|folder| folder.lock().is_ok());
+        Lock(file)
+    }
+
+    fn failed(&self, what: &'static str, error: io::Error) -> EnvError {
+        EnvError::Io { path: self.path.clone(), what, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_link_and_permissions_stay_and_a_rest_of_a_killed_run_is_harmless() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real.env"), dir.path().join("link"));
+        fs::write(&real, "A=1\n").unwrap();
+        fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("real.env", &link).unwrap();
+        fs::write(dir.path().join(".real.env.partial"), "A=half").unwrap();
+        let file = EnvFile::new(&link);
+        assert!(file.set(&[("A", "2"), ("B", "3")]).unwrap());
+        assert_eq!(fs::read_to_string(&real).unwrap(), "A=2\nB=3\n");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(mode(&real), 0o640);
+        assert!(!file.set(&[("B", "3")]).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_new_file_is_for_its_owner_alone_and_its_folder_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = EnvFile::new(dir.path().join("volumes/env/.env.litellm"));
+        assert!(file.set(&[("A", "a b")]).unwrap());
+        assert_eq!(mode(file.path()), 0o600);
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "A='a b'\n");
+        fs::set_permissions(file.path(), Permissions::from_mode(0o644)).unwrap();
+        assert!(file.make_private().unwrap());
+        assert!(!file.make_private().unwrap());
+        assert_eq!(mode(file.path()), 0o600);
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_filled_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("later.env", &link).unwrap();
+        assert!(EnvFile::new(&link).set(&[("A", "1")]).unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("later.env")).unwrap(), "A=1\n");
+    }
+
+    #[test]
+    fn a_run_waits_for_another_on_the_same_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = EnvFile::new(dir.path().join(".env"));
+        let held = file.lock();
+        let folder = File::open(dir.path()).unwrap();
+        assert!(folder.try_lock().is_err());
+        drop(held);
+        assert!(folder.try_lock().is_ok());
+    }
+}

@@ -1,0 +1,95 @@
+//! A reset in the background, for a page to look at.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::report::Step;
+use super::{Bootstrap, How, Wishes};
+use crate::domain::audit::Actor;
+use crate::domain::setup::Setup;
+
+/// How long a reset waits for the proxy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The last reset of this process. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Last(Arc<Mutex<Option<ResetJob>>>);
+
+/// A reset, as it stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResetJob {
+    /// When it began.
+    pub at: Timestamp,
+    /// Who began it.
+    pub by: String,
+    /// Whether it goes on.
+    pub is_running: bool,
+    /// What was done so far.
+    pub steps: Vec<Step>,
+    /// Why it went no further.
+    pub error: Option<String>,
+}
+
+impl Last {
+    fn job(&self) -> MutexGuard<'_, Option<ResetJob>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ResetJob {
+    /// How many steps failed, or could not be done.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.steps.iter().filter(|step| step.outcome.is_bad()).count()
+    }
+}
+
+impl Bootstrap {
+    /// The last reset that was begun here.
+    #[must_use]
+    pub fn last_reset(&self) -> Option<ResetJob> {
+        self.last.job().clone()
+    }
+
+    /// Begins a reset in the background. False while another goes on.
+    #[must_use]
+    pub fn begin_reset(&self, setup: &Setup, actor: &Actor) -> bool {
+        let mut job = self.last.job();
+        if job.as_ref().is_some_and(|job| job.is_running) {
+            return false;
+        }
+        let (at, by) = (self.keys.now(), actor.name.clone());
+        *job = Some(ResetJob { at, by, is_running: true, steps: Vec::new(), error: None });
+        drop(job);
+        let (this, setup, actor) = (self.clone(), setup.clone(), actor.clone());
+        tokio::spawn(async move { this.reset_and_keep(&setup, &actor).await });
+        true
+    }
+
+    async fn reset_and_keep(&self, setup: &Setup, actor: &Actor) {
+        let how = How {
+            dry_run: false,
+            sync_keys: false,
+            new_secrets: false,
+            raw_secrets: false,
+            prune: false,
+            patience: PATIENCE,
+        };
+        let say = |step: &Step| {
+            if let Some(job) = self.last.job().as_mut() {
+                job.steps.push(step.clone());
+            }
+        };
+        let ended = match Wishes::of(setup) {
+            Ok(wishes) => self.reset(&wishes, how, actor, say).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Some(job) = self.last.job().as_mut() {
+            job.is_running = false;
+            job.error = ended.err().map(|error| error.to_string());
+        }
+    }
+}

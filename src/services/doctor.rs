@@ -1,0 +1,253 @@
+//! Looks at everything that a swap needs, and says what is wrong and what to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::clients::litellm::{Database, LiteLlm};
+use crate::clients::{ClientError, Meaning};
+use crate::domain::agent::Scope;
+use crate::domain::key::{Access, KeyHash, KeyState};
+use crate::domain::model_detail::REFERENCE;
+use crate::services::agents::{AgentView, Agents};
+use crate::services::bootstrap::{EnvFile, Held, held};
+use crate::services::keys::Keys;
+use crate::store::Store;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Worth knowing.
+    Note,
+    /// Wrong.
+    Bad,
+}
+
+/// One check.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub what: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub found: String,
+    /// What to do.
+    pub advice: Option<String>,
+}
+
+impl Check {
+    fn good(what: &str, found: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), verdict: Verdict::Good, found: found.into(), advice: None }
+    }
+
+    fn note(what: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let advice = Some(advice.into());
+        Self { what: what.to_owned(), verdict: Verdict::Note, found: found.into(), advice }
+    }
+
+    fn bad(what: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Bad, ..Self::note(what, found, advice) }
+    }
+}
+
+/// What is looked at.
+pub struct Doctor {
+    /// The proxy.
+    pub proxy: LiteLlm,
+    /// Its keys.
+    pub keys: Keys,
+    /// The dashboard's database.
+    pub store: Store,
+    /// The agents.
+    pub agents: Agents,
+    /// The agent's key.
+    pub agent_key: Option<SecretString>,
+    /// The env file.
+    pub env: EnvFile,
+}
+
+impl Doctor {
+    /// All checks. Where the proxy does not answer, what can only be asked of it is left out.
+    pub async fn examine(&self) -> Vec<Check> {
+        let mut checks = vec![self.database().await];
+        let is_up = self.proxy_is_up(&mut checks).await;
+        if is_up && self.master_key(&mut checks).await {
+            checks.push(self.agent_key().await);
+            self.references(&mut checks).await;
+        }
+        match self.agents.views().await {
+            Ok(views) => checks.extend(views.iter().map(agent)),
+            Err(error) => {
+                checks.push(Check::bad("agents", error.to_string(), "Look at the dashboard's database."));
+            }
+        }
+        checks
+    }
+
+    async fn database(&self) -> Check {
+        match self.store.ping().await {
+            Ok(()) => Check::good("dashboard's database", "it answers"),
+            Err(error) => {
+                Check::bad("dashboard's database", error.to_string(), "Look at PATCHBAY_DATABASE_URL.")
+            }
+        }
+    }
+
+    async fn proxy_is_up(&self, checks: &mut Vec<Check>) -> bool {
+        let address = self.proxy.address();
+        if let Err(error) = self.proxy.live().await {
+            let advice = "Is it started, and is LITELLM_PROXY_URL (or FF_LLM_PROXY_BASE_URL) its address as seen \
+                          from here? Within a compose network it is another one than on the machine.";
+            checks.push(Check::bad("proxy", format!("{address}: {error}"), advice));
+            return false;
+        }
+        let health = self.proxy.health().await;
+        let version = match &health {
+            Ok(health) => health.version.as_ref().map(|version| format!(", LiteLLM {version}")),
+            Err(_) => None,
+        };
+        checks.push(Check::good("proxy", format!("{address}{}", version.unwrap_or_default())));
+        let what = "proxy's database";
+        checks.push(match health.map(|health| health.database) {
+            Ok(Database::Connected) => Check::good(what, "connected"),
+            Ok(Database::Down) => {
+                Check::bad(what, "it does not answer", "Start it; the proxy connects again by itself.")
+            }
+            Ok(Database::None) => Check::bad(what, "the proxy has none", "Set DATABASE_URL at the proxy."),
+            Err(error) => Check::bad(what, error.to_string(), "Look at the proxy's log."),
+        });
+        true
+    }
+
+    async fn master_key(&self, checks: &mut Vec<Check>) -> bool {
+        let what = "master key";
+        match self.proxy.keys(1).await {
+            Ok(page) => {
+                checks.push(Check::good(what, format!("the proxy takes it, and has {} keys", page.total)));
+                true
+            }
+            Err(error) if error.meaning() == Some(Meaning::Credentials) => {
+                let advice = "LITELLM_MASTER_KEY must be what the proxy was started with.";
+                checks.push(Check::bad(what, "the proxy refuses it", advice));
+                false
+            }
+            Err(error) => {
+                checks.push(Check::bad(what, error.to_string(), "Look at the proxy's database and log."));
+                false
+            }
+        }
+    }
+
+    async fn agent_key(&self) -> Check {
+        let what = "agent's key";
+        let Some(key) = &self.agent_key else {
+            let advice = "`patchbay bootstrap` issues one and writes it into the env file.";
+            return Check::bad(what, "neither TASK_AGENT_API_KEY nor OPENAI_API_KEY is set", advice);
+        };
+        match held(Some(secrecy::ExposeSecret::expose_secret(key))) {
+            Held::Placeholder => {
+                let advice = "`patchbay bootstrap` puts a key in its place.";
+                return Check::bad(what, "it is a placeholder", advice);
+            }
+            Held::Other(other) => return Check::bad(what, format!("it is {other}"), "Look at the env file."),
+            Held::Secret(_) => {}
+        }
+        let found = match self.keys.key(&KeyHash::of(key)).await {
+            Err(error) => return Check::bad(what, error.to_string(), "Look at the proxy's log."),
+            Ok(None) => {
+                let advice = "`patchbay bootstrap` issues it again with the same secret.";
+                return Check::bad(what, "the proxy does not know it", advice);
+            }
+            Ok(Some(found)) => found,
+        };
+        let said = format!("{} ({}), may call {}", found.label(), found.masked, found.access.describe());
+        match (found.state(self.keys.now()), &found.access) {
+            (KeyState::Active, Access::All) => Check::good(what, said),
+            (KeyState::Active, _) => {
+                Check::note(what, said, "A swap to another model is refused: relax it on its page.")
+            }
+            (state, _) => {
+                Check::bad(what, format!("{said}; it is {}", state.label()), "Change it on its page.")
+            }
+        }
+    }
+
+    /// Variables that models refer to, and that the env file does not have.
+    async fn references(&self, checks: &mut Vec<Check>) {
+        let what = "secrets of models";
+        let names = match self.referred().await {
+            Ok(names) => names,
+            Err(error) => {
+                checks.push(Check::bad(what, error.to_string(), "Look at the proxy's log."));
+                return;
+            }
+        };
+        let path = self.env.path().display().to_string();
+        if !self.env.is_there() {
+            let advice = "Set PATCHBAY_ENV_FILE to see whether it has all that models refer to.";
+            checks.push(Check::note(what, format!("there is no {path}"), advice));
+            return;
+        }
+        let variables = match self.env.variables() {
+            Ok(variables) => variables,
+            Err(error) => {
+                checks.push(Check::bad(what, error.to_string(), "Let this user read the env file."));
+                return;
+            }
+        };
+        let is_set = |name: &str| variables.get(name).is_some_and(|value| !value.trim().is_empty());
+        let missing: Vec<_> = names.iter().filter(|(name, _)| !is_set(name)).collect();
+        for (name, models) in &missing {
+            let models = models.iter().cloned().collect::<Vec<_>>().join(", ");
+            let advice = format!("Add {name} to {path}, and start the proxy anew with it.");
+            checks.push(Check::bad(what, format!("{name} is not in the env file: {models} fail"), advice));
+        }
+        if missing.is_empty() {
+            checks.push(Check::good(what, format!("{} referred to, all in {path}", names.len())));
+        }
+    }
+
+    /// The variables that models refer to, as far as the proxy shows them or they were registered from here.
+    async fn referred(&self) -> Result<BTreeMap<String, BTreeSet<String>>, ClientError> {
+        let details = self.proxy.details().await?;
+        let ids: Vec<&str> = details.iter().map(|detail| detail.id.as_str()).collect();
+        let notes = self.store.deployment_notes(&ids).await.unwrap_or_default();
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for detail in &details {
+            let given = notes.get(&detail.id).into_iter().flat_map(|note| note.references.values());
+            for name in detail.params.values().chain(given).filter_map(reference) {
+                found.entry(name.to_owned()).or_default().insert(detail.name.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn reference(value: &Value) -> Option<&str> {
+    value.as_str()?.strip_prefix(REFERENCE)
+}
+
+fn agent(view: &AgentView) -> Check {
+    let what = format!("agent {}", view.name);
+    match (&view.card.value, &view.card.problem) {
+        (Some(card), None) => {
+            let scope = match view.scope {
+                Some(Scope::Context) => "a model for each context",
+                Some(Scope::Agent) => "one model for all contexts",
+                None => "its scope is seen at the first swap",
+            };
+            Check::good(&what, format!("{}: {}, {scope}", view.address, card.name))
+        }
+        (_, problem) => {
+            let said = problem.as_ref().map_or_else(|| "no card".to_owned(), ToString::to_string);
+            let advice = "Is it started, and is its address in PATCHBAY_AGENTS that of its A2A endpoint?";
+            Check::bad(&what, format!("{}: {said}", view.address), advice)
+        }
+    }
+}

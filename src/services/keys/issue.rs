@@ -1,0 +1,127 @@
+//! Making a key whose secret is chosen here and written down before the proxy is told: whoever is killed in
+//! between finds it again, and a key that the proxy has forgotten is made again without its users' noticing.
+//! Both releases take a `key` of one's own, also one that was deleted before.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, json};
+
+use super::changes::Told;
+use super::{Inner, KeyChangeError, Keys};
+use crate::domain::audit::{Action, Actor};
+use crate::domain::key::{KeyHash, VirtualKey};
+use crate::domain::key_changes::{KeyChanges, Set};
+
+/// A key to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Issue<'a> {
+    /// Its secret.
+    pub secret: &'a SecretString,
+    /// Its name, which another key may have: that one makes place, and hands its settings on.
+    pub alias: &'a str,
+    /// Its settings.
+    pub settings: &'a KeyChanges,
+}
+
+impl Keys {
+    /// Makes a key, and ends others of its alias once it is there. Killed at any point, the same call goes on
+    /// from there.
+    pub async fn issue(&self, issue: Issue<'_>, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
+        let hash = KeyHash::of(issue.secret);
+        let mut told = Told { label: Some(issue.alias.to_owned()), ..Told::default() };
+        let result = self.inner.issue(&hash, issue, actor, &mut told).await;
+        let action = if told.before.is_some() { Action::KeyReplace } else { Action::KeyCreate };
+        self.inner.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        result
+    }
+
+    /// Other keys of an alias than the one of this hash.
+    pub async fn others(&self, alias: &str, hash: &KeyHash) -> Result<Vec<VirtualKey>, KeyChangeError> {
+        Ok(self.inner.others(alias, hash).await?)
+    }
+
+    /// Whether a key waits for its alias: its issue was cut short.
+    #[must_use]
+    pub fn is_waiting_for(key: &VirtualKey, alias: &str) -> bool {
+        key.alias.as_deref() == Some(&*waiting(alias, &key.hash))
+    }
+}
+
+/// What a key is called as long as another one has its alias.
+fn waiting(alias: &str, hash: &KeyHash) -> String {
+    format!("{alias} (new {})", &hash.as_str()[..8])
+}
+
+impl Inner {
+    async fn others(
+        &self,
+        alias: &str,
+        hash: &KeyHash,
+    ) -> Result<Vec<VirtualKey>, crate::clients::ClientError> {
+        let mut all = self.proxy.keys_by_alias(alias).await?;
+        all.retain(|key| key.hash != *hash);
+        Ok(all)
+    }
+
+    async fn issue(
+        &self,
+        hash: &KeyHash,
+        issue: Issue<'_>,
+        actor: &Actor,
+        told: &mut Told,
+    ) -> Result<VirtualKey, KeyChangeError> {
+        let others = self.others(issue.alias, hash).await?;
+        if let Some(old) = others.first() {
+            told.before = Some(old.masked.clone());
+        }
+        let key = if let Some(key) = self.proxy.key(hash).await? {
+            key
+        } else {
+            let mut body = match others.first() {
+                Some(old) => self.settings_of(old).await?,
+                None => Map::new(),
+            };
+            body.extend(issue.settings.to_json());
+            // What a new key does not have is left out.
+            body.retain(|_, value| !value.is_null());
+            if issue.settings.duration == Set::Clear {
+                body.remove("duration");
+            }
+            let waiting = waiting(issue.alias, hash);
+            let alias = if others.is_empty() { issue.alias } else { &waiting };
+            body.insert("key_alias".to_owned(), json!(alias));
+            body.insert("key".to_owned(), json!(issue.secret.expose_secret()));
+            self.generate(Some(alias), &body, actor).await?.key
+        };
+        told.after = Some(format!("{}, {}", key.masked, key.access.describe()));
+        for other in &others {
+            let mut of_other = Told::default();
+            let ended = self.delete(&other.hash, Some(other.label()), actor, &mut of_other).await;
+            let object = other.hash.as_str();
+            self.write_down(Action::KeyDelete, actor, object, &of_other, ended.as_ref().err()).await?;
+            ended?;
+        }
+        if key.alias.as_deref() == Some(issue.alias) {
+            return Ok(key);
+        }
+        let body = Map::from_iter([("key_alias".to_owned(), json!(issue.alias))]);
+        self.proxy.update_key(hash, &body, &actor.name).await?;
+        let key = self.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?;
+        self.note(hash, Some(&key));
+        if key.alias.as_deref() == Some(issue.alias) {
+            Ok(key)
+        } else {
+            Err(KeyChangeError::NotDone("the key is not called as it was sent"))
+        }
+    }
+
+    /// What the settings of a key are, for one that takes its place.
+    async fn settings_of(&self, old: &VirtualKey) -> Result<Map<String, serde_json::Value>, KeyChangeError> {
+        let record = self.proxy.key_record(&old.hash).await?;
+        let mut settings = record.map(|record| record.settings).unwrap_or_default();
+        let left = old.expires.map(|at| at.duration_since(self.clock.now()).as_secs());
+        if let Some(left) = left.filter(|left| *left > 0) {
+            settings.insert("duration".to_owned(), json!(format!("{left}s")));
+        }
+        Ok(settings)
+    }
+}

@@ -1,0 +1,133 @@
+//! The danger zone: emptying the proxy and bootstrapping it again.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Form, Json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::services::bootstrap::{Outcome, ResetJob, Stock};
+use crate::web::auth::ActorOf;
+use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
+use crate::web::pages::Trouble;
+use crate::web::paths::route;
+use crate::web::respond::Page;
+use crate::web::routes::{ADMIN, Routes};
+use crate::web::state::AppState;
+use crate::web::ui::{Ui, Wants};
+
+/// Steps of a reset that are shown, the last ones.
+const SHOWN: usize = 200;
+
+pub(in crate::web) fn routes() -> Routes {
+    Routes::new().get(ADMIN, route::DANGER, show).post(ADMIN, route::DANGER_RESET, reset)
+}
+
+#[derive(Template)]
+#[template(path = "danger.html", blocks = ["content"])]
+struct DangerPage {
+    ui: Ui,
+    data: DangerData,
+    typed: String,
+    env_file: String,
+    /// When the registry was read.
+    at: Option<jiff::Timestamp>,
+}
+
+#[derive(Serialize)]
+struct DangerData {
+    /// The proxy's address, which is typed to confirm.
+    proxy: String,
+    stock: Stock,
+    trouble: Option<Trouble>,
+    last: Option<ResetJob>,
+    errors: FieldErrors,
+}
+
+impl Page for DangerPage {
+    type Data = DangerData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &DangerData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+impl DangerPage {
+    async fn load(state: &AppState, ui: Ui, typed: String, errors: FieldErrors) -> Self {
+        let (models, keys) = tokio::join!(state.registry.deployments(), state.keys.view());
+        let live = models.value.as_deref().map_or(&[][..], Vec::as_slice);
+        let stock = Stock::of(live, keys.total, keys.keys.iter().map(|key| key.label().to_owned()));
+        let problem = models.problem.as_ref().or(keys.problem.as_ref());
+        let data = DangerData {
+            proxy: state.proxy.address().to_owned(),
+            stock,
+            trouble: problem.map(Trouble::of),
+            last: state.bootstrap.last_reset(),
+            errors,
+        };
+        Self { ui, data, typed, env_file: state.setup.env_file.display().to_string(), at: models.at }
+    }
+
+    fn is_running(&self) -> bool {
+        self.data.last.as_ref().is_some_and(|last| last.is_running)
+    }
+
+    #[expect(clippy::unused_self, reason = "templates call it")]
+    fn tone(&self, outcome: Outcome) -> &'static str {
+        match outcome {
+            Outcome::Changed | Outcome::Planned => "good",
+            Outcome::Same | Outcome::Waiting => "plain",
+            Outcome::Refused | Outcome::Failed => "bad",
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "templates call it")]
+    fn skipped(&self, last: &ResetJob) -> usize {
+        last.steps.len().saturating_sub(SHOWN)
+    }
+}
+
+async fn show(State(state): State<AppState>, ui: Ui) -> Response {
+    DangerPage::load(&state, ui, String::new(), FieldErrors::default()).await.respond(StatusCode::OK)
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct ResetForm {
+    /// The proxy's address.
+    confirm: String,
+}
+
+/// Begins it in the background, since many models take their time; the page follows it.
+async fn reset(
+    State(state): State<AppState>,
+    ui: Ui,
+    ActorOf(actor): ActorOf,
+    Form(form): Form<ResetForm>,
+) -> Result<Response, Problem> {
+    if form.confirm.trim() != state.proxy.address() {
+        let mut errors = FieldErrors::default();
+        errors.add("confirm", "Type the proxy's address exactly, to confirm.");
+        let page = DangerPage::load(&state, ui, form.confirm, errors).await;
+        return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
+    }
+    if !state.bootstrap.begin_reset(&state.setup, &actor) {
+        return Err(Problem::busy("Another reset goes on: wait until it has ended."));
+    }
+    if ui.wants == Wants::Json {
+        return Ok((StatusCode::ACCEPTED, Json(json!({ "href": ui.paths.danger() }))).into_response());
+    }
+    Ok(Redirect::to(&ui.paths.danger()).into_response())
+}

@@ -1,0 +1,65 @@
+//! A bootstrap that is killed at each of its requests, and run again: nothing is doubled, nothing is lost.
+
+use std::process::Stdio;
+
+use super::stage::{BOTH, Stage};
+
+/// Killed at a request that the proxy has carried out and not answered yet: so it is cut short between any two.
+async fn killed_at(stage: &Stage, at: usize) {
+    let mut command = stage.command(&["bootstrap"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = {
+        // The relay waits for the number of the process.
+        let mut plan = stage.relay.plan.lock().unwrap();
+        let child = command.spawn().unwrap();
+        (plan.seen, plan.at, plan.pid) = (0, Some(at), child.id());
+        child
+    };
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), None, "request {at} was made");
+    stage.relay.plan.lock().unwrap().at = None;
+    stage.run(&["bootstrap"]).await.good();
+    stage.is_whole().await;
+}
+
+/// Killed at each request of a bootstrap of an empty proxy.
+pub(crate) async fn killed_everywhere(stage: &Stage) {
+    stage.relay.plan.lock().unwrap().seen = 0;
+    stage.run(&["bootstrap"]).await.good();
+    let all = stage.relay.plan.lock().unwrap().seen;
+    assert!(all > 10, "{all} requests");
+    for at in 1..=all {
+        stage.empty_by_hand().await;
+        killed_at(stage, at).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_each_request_on_1_80() {
+    killed_everywhere(&Stage::start(BOTH[0]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_each_request_on_1_109() {
+    killed_everywhere(&Stage::start(BOTH[1]).await).await;
+}
+
+/// The same where another key has the alias, which makes place in several steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_a_key_takes_the_place_of_another() {
+    let lost =
+        serde_json::json!({ "key_alias": "task-agent", "models": ["openai/gpt-5"], "max_budget": 7.5 });
+    let stage = Stage::start(BOTH[1]).await;
+    stage.admin("/key/generate", &lost).await;
+    stage.relay.plan.lock().unwrap().seen = 0;
+    stage.run(&["bootstrap"]).await.good();
+    let all = stage.relay.plan.lock().unwrap().seen;
+    // The models come first.
+    for at in (all - 16)..=all {
+        stage.empty_by_hand().await;
+        stage.admin("/key/generate", &lost).await;
+        killed_at(&stage, at).await;
+        let key = stage.is_whole().await;
+        assert_eq!(key["max_budget"], 7.5, "killed at {at}");
+    }
+}

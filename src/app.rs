@@ -7,6 +7,7 @@ pub use server::{Limits, serve, serve_within};
 use std::time::Duration;
 
 use axum::Router;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Client;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -17,6 +18,7 @@ use url::Url;
 use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
 use crate::config::Config;
+use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::clock::Clock;
 use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
@@ -59,6 +61,8 @@ pub struct App {
     keys: Keys,
     live: Live,
     writes: TaskTracker,
+    clock: Clock,
+    audit_retention: Option<SignedDuration>,
 }
 
 /// What works on the proxy, with a dashboard or without one.
@@ -179,10 +183,12 @@ impl App {
         let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
         let bulk = Bulk::new(store.clone(), switcher.clone(), agents.clone(), clock.clone());
         let writes = TaskTracker::new();
+        let (for_app, audit_retention) = (clock.clone(), config.access.audit_retention);
         let state = AppState::new(web::Parts {
             writes: writes.clone(),
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login,
+            access: config.access,
             proxy,
             keys: keys.clone(),
             models,
@@ -198,7 +204,18 @@ impl App {
             bootstrap,
             setup: config.setup,
         });
-        Ok(Self { router: web::router(state), store, switcher, asks, bulk, keys, live, writes })
+        Ok(Self {
+            router: web::router(state),
+            store,
+            switcher,
+            asks,
+            bulk,
+            keys,
+            live,
+            writes,
+            clock: for_app,
+            audit_retention,
+        })
     }
 
     /// The switcher, with its background work: ending timed swaps, looking for drift.
@@ -221,7 +238,7 @@ impl App {
 
     /// Serves until `stop`, lets running swaps end, and closes the database.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let cleaning = tokio::spawn(clean(self.store.clone()));
+        let cleaning = tokio::spawn(clean(self.store.clone(), self.clock.clone(), self.audit_retention));
         let watching = tokio::spawn({
             let (switcher, stop) = (self.switcher.clone(), stop.clone());
             async move { switcher.watch(stop).await }
@@ -258,7 +275,7 @@ impl App {
     }
 }
 
-async fn clean(store: Store) {
+async fn clean(store: Store, clock: Clock, audit_retention: Option<SignedDuration>) {
     let mut ticks = tokio::time::interval(CLEANING);
     loop {
         ticks.tick().await;
@@ -267,5 +284,21 @@ async fn clean(store: Store) {
         {
             tracing::warn!(%error, "expired sessions were not deleted");
         }
+        if let Some(retention) = audit_retention
+            && let Err(error) = end_audit(&store, clock.now() - retention).await
+        {
+            tracing::warn!(%error, "audit entries older than the retention were not deleted");
+        }
     }
+}
+
+/// Deletes what is older than the audit's retention, and writes that down.
+async fn end_audit(store: &Store, end: Timestamp) -> Result<(), StoreError> {
+    let deleted = store.end_audit_before(end).await?;
+    if deleted > 0 {
+        let mut entry = NewEntry::new(&Actor::local("patchbay"), Action::AuditEnd, "audit", "ok");
+        entry.detail = Some(format!("{deleted} entries from before {end}, as PATCHBAY_AUDIT_RETENTION says"));
+        store.audit(&entry).await?;
+    }
+    Ok(())
 }

@@ -22,6 +22,7 @@ mod setup;
 mod swap;
 mod table;
 mod undo;
+mod user;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ pub(crate) use looks::{ContextsArgs, KeysArgs, ModelsArgs};
 pub(crate) use man::ManArgs;
 pub(crate) use setup::{ApplyArgs, BootstrapArgs, ExportArgs, ResetArgs};
 pub(crate) use swap::SwapArgs;
+pub(crate) use user::UserArgs;
 
 /// What the exit codes mean, below the help of each command.
 pub(crate) const EXIT_CODES: &str = "\
@@ -123,6 +125,8 @@ pub(crate) enum Quick {
     Reset(Box<ResetArgs>),
     /// Look at the settings, the proxy, the database and the agents, and say what is wrong
     Doctor(Box<DoctorArgs>),
+    /// Add, change, remove or list named users of the dashboard
+    User(UserArgs),
     /// Write a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual page
@@ -142,6 +146,7 @@ pub(crate) async fn run(quick: Quick, command: clap::Command) -> Exit {
         Quick::Export(args) => args.run().await,
         Quick::Reset(args) => args.run().await,
         Quick::Doctor(args) => args.run().await,
+        Quick::User(args) => args.run(),
         Quick::Completions(args) => args.run(command),
         Quick::Man(args) => args.run(command),
     };

@@ -2,8 +2,10 @@
 //!
 //! Each comes from a flag, else from the environment, else from a `.env` file, else its default.
 
+mod access;
 pub mod dotenv;
 mod setup;
+pub mod users;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+pub use self::access::{Access, AccessArgs, Network, UsersFile};
 use crate::domain::agent::AgentName;
 use crate::domain::redact;
 use crate::domain::setup::Setup;
@@ -105,6 +108,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a flattened group: its own type says what it is")]
     pub setup: SetupArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a flattened group: its own type says what it is")]
+    pub access: AccessArgs,
 }
 
 /// Validated settings of the dashboard.
@@ -128,6 +134,8 @@ pub struct Config {
     pub agent_key: Option<SecretString>,
     /// What is bootstrapped again after a reset.
     pub setup: Setup,
+    /// Who may come in, and from where.
+    pub access: Access,
 }
 
 /// The shared login.
@@ -163,7 +171,10 @@ impl ServeArgs {
         let agents = agents(&self.agents).map_err(&mut note).ok();
         let agent_key = self.agent_key.key().map_err(&mut note).ok();
         let setup = self.setup.validate().map_err(&mut note).ok();
-        let all = (login, base_path, proxy_url, master_key, agents, agent_key, setup);
+        let username = login.as_ref().map_or(DEFAULT_USERNAME, |login| &login.username);
+        let access =
+            self.access.validate(username).map_err(|problems| problems.into_iter().for_each(&mut note));
+        let all = (login, base_path, proxy_url, master_key, agents, agent_key, setup, access.ok());
         let (
             Some(login),
             Some(base_path),
@@ -172,12 +183,24 @@ impl ServeArgs {
             Some(agents),
             Some(agent_key),
             Some(setup),
+            Some(access),
         ) = all
         else {
             return Err(ConfigError(wrong));
         };
         let (bind, database_url) = (self.bind, self.database_url);
-        Ok(Config { bind, base_path, database_url, login, proxy_url, master_key, agents, agent_key, setup })
+        Ok(Config {
+            bind,
+            base_path,
+            database_url,
+            login,
+            proxy_url,
+            master_key,
+            agents,
+            agent_key,
+            setup,
+            access,
+        })
     }
 }
 

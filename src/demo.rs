@@ -14,7 +14,7 @@ use url::Url;
 use uuid::Uuid;
 
 use patchbay::app::{App, Timeouts, serve};
-use patchbay::config::{Config, Login};
+use patchbay::config::{Access, Config, Login};
 use patchbay::domain::clock::Clock;
 use patchbay::sandbox::{self, PastCall, World};
 use patchbay::{agent, clients};
@@ -81,6 +81,7 @@ pub(crate) async fn start(
         agents: vec![("task-agent".parse()?, Url::parse(&agent)?)],
         agent_key: Some(agent_key),
         setup: patchbay::domain::setup::Setup::default(),
+        access: Access::default(),
     };
     let app = App::build_demo(config, Clock::system(), Timeouts::default()).await?;
     Ok(Demo { app, dashboard, sandbox, agent, login, master_key })

@@ -4,12 +4,16 @@
 mod assets;
 mod auth;
 mod charts;
+mod csv;
 mod errors;
 mod events;
 mod format;
 mod forms;
 mod headers;
+mod lifetime;
 mod metering;
+mod next;
+mod origin;
 mod pack;
 pub mod pages;
 pub mod paths;

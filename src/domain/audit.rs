@@ -29,6 +29,8 @@ pub enum Action {
     Login,
     /// Logged out.
     Logout,
+    /// Asked for what is not for the role.
+    Access,
     /// Asked for a swap.
     Swap,
     /// Asked for a swap of many contexts, or went on with one.
@@ -81,15 +83,58 @@ pub enum Action {
     ModelTest,
     /// Emptied the proxy.
     ProxyReset,
+    /// Deleted entries that were older than the retention.
+    AuditEnd,
 }
 
 impl Action {
+    /// All.
+    pub const ALL: [Self; 30] = [
+        Self::Login,
+        Self::Logout,
+        Self::Access,
+        Self::Swap,
+        Self::Bulk,
+        Self::Ask,
+        Self::Compare,
+        Self::Drift,
+        Self::AgentScope,
+        Self::ContextDescribe,
+        Self::ContextForget,
+        Self::KeyRelax,
+        Self::KeyRestrict,
+        Self::KeyAllow,
+        Self::KeyCreate,
+        Self::KeyUpdate,
+        Self::KeyBlock,
+        Self::KeyUnblock,
+        Self::KeyDelete,
+        Self::KeyReplace,
+        Self::KeyKeep,
+        Self::KeyBulk,
+        Self::ModelRegister,
+        Self::ModelEdit,
+        Self::ModelDelete,
+        Self::ModelBlock,
+        Self::ModelUnblock,
+        Self::ModelTest,
+        Self::ProxyReset,
+        Self::AuditEnd,
+    ];
+
+    /// Whether a word is that of an action that says who came and went: for admins, and for whom it is about.
+    #[must_use]
+    pub fn is_of_logins(word: &str) -> bool {
+        [Self::Login, Self::Logout, Self::Access].iter().any(|action| action.as_str() == word)
+    }
+
     /// The word stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Login => "login",
             Self::Logout => "logout",
+            Self::Access => "access",
             Self::Swap => "swap",
             Self::Bulk => "bulk",
             Self::Ask => "ask",
@@ -116,8 +161,32 @@ impl Action {
             Self::ModelUnblock => "model.unblock",
             Self::ModelTest => "model.test",
             Self::ProxyReset => "proxy.reset",
+            Self::AuditEnd => "audit.end",
         }
     }
+}
+
+/// How entries end, as filters offer it.
+pub const OUTCOMES: [&str; 9] =
+    ["ok", "refused", "failed", "rolled-back", "accepted", "verified", "proven", "unknown", "found"];
+
+/// Which entries are wanted: all of what is given counts.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Who did it.
+    pub who: Option<String>,
+    /// What was done: an action's word, or its first part.
+    pub what: Option<String>,
+    /// On what: a part of it.
+    pub object: Option<String>,
+    /// How it ended.
+    pub outcome: Option<String>,
+    /// From when on.
+    pub from: Option<Timestamp>,
+    /// Until when.
+    pub to: Option<Timestamp>,
+    /// Of logins, logouts and refusals only those of this user.
+    pub logins_of: Option<String>,
 }
 
 /// An entry to be written. Holds no secrets: a key is named by its hash and alias.

@@ -23,7 +23,7 @@ pub use self::people::{Full, Listener, Person};
 
 use self::people::People;
 use self::told::Told;
-use crate::domain::audit::Entry;
+use crate::domain::audit::{Action, Entry};
 use crate::store::{Store, StoreError};
 
 /// How many events wait for a listener that is slow. One that is slower loses them, and is told to load anew.
@@ -317,14 +317,16 @@ impl Drop for Listening {
 }
 
 /// An entry as an event. Its id is the number up to which everything was told, which is not always its own:
-/// who comes back with it misses nothing.
+/// who comes back with it misses nothing. Of logins and refusals it is told that there was one: whose it was is
+/// for admins.
 fn change(entry: &Entry, seen: i64) -> Bytes {
+    let is_for_all = !Action::is_of_logins(&entry.action);
     let change = Change {
         id: entry.id,
         topic: entry.action.split('.').next().unwrap_or_default(),
         action: &entry.action,
-        object: &entry.object,
-        who: &entry.actor,
+        object: if is_for_all { &entry.object } else { "" },
+        who: if is_for_all { &entry.actor } else { "" },
         outcome: &entry.outcome,
     };
     format!("id: {seen}\nevent: change\ndata: {}\n\n", json(&change)).into()

@@ -242,7 +242,14 @@ impl Switcher {
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<watch::Receiver<Progress>, SwapError> {
-        self.begin(Uuid::now_v7().to_string(), request, actor, false).await
+        let object = format!("{}/{}", request.agent, request.context);
+        let begun = self.begin(Uuid::now_v7().to_string(), request, actor, false).await;
+        if let Err(error @ (SwapError::Busy { .. } | SwapError::Changed { .. })) = &begun {
+            let mut entry = NewEntry::new(actor, Action::Swap, object, "refused");
+            entry.detail = Some(error.to_string());
+            self.parts.store.audit(&entry).await?;
+        }
+        begun
     }
 
     async fn begin(

@@ -253,6 +253,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (3, "contexts", both!("0003_contexts")),
         (4, "deployments", both!("0004_deployments")),
         (5, "served", both!("0005_served")),
+        (6, "audit", both!("0006_audit")),
         (7, "replicas", both!("0007_replicas")),
         (8, "bulk", both!("0008_bulk")),
     ];

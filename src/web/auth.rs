@@ -1,64 +1,50 @@
 //! Who is there: a login session for people, HTTP Basic for scripts.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod guesses;
+mod users;
+mod verified;
 
-use argon2::Argon2;
-use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, Request, State};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, OriginalUri, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_login::{AuthUser, AuthnBackend};
 use base64::Engine as _;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq as _;
-use tokio::sync::OnceCell;
+use secrecy::SecretString;
 
-use crate::config::Login;
-use crate::domain::audit::Actor;
+pub(super) use self::users::{Account, Users};
+use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::role::Role;
+use crate::store::StoreError;
 use crate::web::errors::Problem;
+use crate::web::origin::Origin;
 use crate::web::state::AppState;
 use crate::web::ui::{RequestIdText, Wants};
 
 /// A session, and the user in it.
-pub(super) type AuthSession = axum_login::AuthSession<Backend>;
+pub(super) type AuthSession = axum_login::AuthSession<Users>;
 
-/// Checks names and passwords.
-#[derive(Clone)]
-pub(super) struct Backend(Arc<Shared>);
-
-struct Shared {
-    login: Login,
-    tag: OnceCell<Vec<u8>>,
-}
-
-/// Someone who is logged in.
-#[derive(Clone)]
-pub(super) struct User {
-    name: String,
-    tag: Vec<u8>,
-}
-
-/// What was typed into the login form.
+/// A name and a password that someone sent.
 pub(super) struct Credentials {
     pub(super) username: String,
     pub(super) password: SecretString,
 }
 
-/// The session layer writes users to the log at level debug: without what is made of the password.
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
-    }
+/// Why someone is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The name or the password is wrong; nobody is told which.
+    Wrong,
+    /// Too many were wrong: none is looked at before that time has passed.
+    TooMany(Duration),
 }
 
-impl AuthUser for User {
+impl AuthUser for Account {
     type Id = String;
 
     fn id(&self) -> String {
@@ -71,52 +57,17 @@ impl AuthUser for User {
     }
 }
 
-impl Backend {
-    pub(super) fn new(login: Login) -> Self {
-        Self(Arc::new(Shared { login, tag: OnceCell::new() }))
-    }
-
-    /// Compares hashes, in a time that does not depend on what was typed or on which of both was wrong.
-    fn knows(&self, credentials: &Credentials) -> bool {
-        let same = |typed: &str, known: &str| Sha256::digest(typed).ct_eq(&Sha256::digest(known));
-        let login = &self.0.login;
-        let name = same(&credentials.username, &login.username);
-        let password = same(credentials.password.expose_secret(), login.password.expose_secret());
-        (name & password).into()
-    }
-
-    async fn user(&self) -> User {
-        let shared = Arc::clone(&self.0);
-        // Once in the life of the process, and not before someone logs in: it takes tens of milliseconds.
-        let tag = self.0.tag.get_or_init(|| async move {
-            tokio::task::spawn_blocking(move || tag(&shared.login)).await.unwrap_or_default()
-        });
-        User { name: self.0.login.username.clone(), tag: tag.await.clone() }
-    }
-}
-
-/// A value that is stored with each session and tells whether the password is still the same. It is slow to
-/// make, so that whoever reads the database cannot try passwords against it at speed.
-fn tag(login: &Login) -> Vec<u8> {
-    let salt = Sha256::digest(format!("patchbay session of {}", login.username));
-    let mut tag = vec![0; 32];
-    let made =
-        Argon2::default().hash_password_into(login.password.expose_secret().as_bytes(), &salt, &mut tag);
-    // Only a password beyond 4 GiB or a lack of memory can fail here; then no session is kept.
-    if made.is_err() { uuid::Uuid::new_v4().as_bytes().to_vec() } else { tag }
-}
-
-impl AuthnBackend for Backend {
-    type User = User;
+impl AuthnBackend for Users {
+    type User = Account;
     type Credentials = Credentials;
     type Error = Infallible;
 
-    async fn authenticate(&self, credentials: Credentials) -> Result<Option<User>, Infallible> {
-        if self.knows(&credentials) { Ok(Some(self.user().await)) } else { Ok(None) }
+    async fn authenticate(&self, credentials: Credentials) -> Result<Option<Account>, Infallible> {
+        Ok(self.verify(&credentials.username, &credentials.password).await)
     }
 
-    async fn get_user(&self, name: &String) -> Result<Option<User>, Infallible> {
-        if *name == self.0.login.username { Ok(Some(self.user().await)) } else { Ok(None) }
+    async fn get_user(&self, name: &String) -> Result<Option<Account>, Infallible> {
+        Ok(self.account(name).await)
     }
 }
 
@@ -133,15 +84,48 @@ pub(super) async fn require_user(
     auth: AuthSession,
     mut request: Request,
     next: Next,
-) -> Response {
-    let name = match (&auth.user, basic(request.headers())) {
-        (Some(user), _) => user.name.clone(),
-        (None, Some(credentials)) if auth.backend.knows(&credentials) => credentials.username,
-        (None, Some(_)) => return unauthorized("The name or the password is wrong."),
-        (None, None) => return to_login(&state, &request),
+) -> Result<Response, Problem> {
+    let address = Origin::of(request.extensions());
+    let account = match (auth.user, basic(request.headers())) {
+        (Some(account), _) => account,
+        (None, Some(credentials)) => match state.users().by_basic(&credentials, address).await {
+            Ok(account) => account,
+            Err(denied) => {
+                let actor = actor(request.extensions());
+                note_denied(&state, actor, &credentials, denied).await?;
+                return Ok(denied_to_script(denied));
+            }
+        },
+        (None, None) => return Ok(to_login(&state, &request)),
     };
-    request.extensions_mut().insert(CurrentUser { name, role: Role::Admin });
-    next.run(request).await
+    request.extensions_mut().insert(CurrentUser { name: account.name, role: account.role });
+    let (actor, object) =
+        (actor(request.extensions()), format!("{} {}", request.method(), request.uri().path()));
+    let response = next.run(request).await;
+    if response.status() == StatusCode::FORBIDDEN {
+        let mut entry = NewEntry::new(&actor, Action::Access, object, "refused");
+        entry.detail = response.extensions().get::<Problem>().map(|problem| problem.detail.clone());
+        state.store.audit(&entry).await?;
+    }
+    Ok(response)
+}
+
+/// Writes a failed login down, with the name if it is someone's: another may be a password in the wrong field.
+/// Those that are not looked at are not written down either, or anyone could fill the database.
+pub(super) async fn note_denied(
+    state: &AppState,
+    mut actor: Actor,
+    credentials: &Credentials,
+    denied: Denied,
+) -> Result<(), StoreError> {
+    "-".clone_into(&mut actor.name);
+    if denied != Denied::Wrong {
+        tracing::warn!(address = actor.address, "a login is not looked at: too many have failed");
+        return Ok(());
+    }
+    let account = state.users().account(&credentials.username).await;
+    let object = account.map_or_else(|| "-".to_owned(), |account| account.name);
+    state.store.audit(&NewEntry::new(&actor, Action::Login, object, "refused")).await
 }
 
 fn to_login(state: &AppState, request: &Request) -> Response {
@@ -165,12 +149,33 @@ fn to_login(state: &AppState, request: &Request) -> Response {
     }
 }
 
+fn denied_to_script(denied: Denied) -> Response {
+    match denied {
+        Denied::Wrong => unauthorized(WRONG),
+        Denied::TooMany(left) => too_many(left, Problem::too_many(left).into_response()),
+    }
+}
+
+/// What is said of a wrong name and of a wrong password alike.
+pub(super) const WRONG: &str = "The name or the password is wrong.";
+
+/// Says in a header how long to wait.
+pub(super) fn too_many(left: Duration, mut response: Response) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(left).into());
+    response
+}
+
+/// Rounded up, since a moment too early is refused again.
+pub(super) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
 fn unauthorized(detail: &str) -> Response {
     let problem = Problem {
         status: StatusCode::UNAUTHORIZED,
         title: "Not logged in".to_owned(),
         detail: detail.to_owned(),
-        advice: "Use the name and password of UI_USERNAME and UI_PASSWORD.".to_owned(),
+        advice: "Use the name and password of UI_USERNAME and UI_PASSWORD, or of a named user.".to_owned(),
     };
     let mut response = problem.into_response();
     let challenge = HeaderValue::from_static("Basic realm=\"Patchbay\", charset=\"UTF-8\"");
@@ -194,68 +199,18 @@ fn basic(headers: &HeaderMap) -> Option<Credentials> {
 /// Whoever made the request, for the audit.
 pub(super) struct ActorOf(pub(super) Actor);
 
+fn actor(extensions: &Extensions) -> Actor {
+    Actor {
+        name: extensions.get::<CurrentUser>().map_or_else(String::new, |user| user.name.clone()),
+        address: Origin::of(extensions).map(|address| address.to_string()),
+        request_id: Some(RequestIdText::of(extensions).0).filter(|id| !id.is_empty()),
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for ActorOf {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let name = parts.extensions.get::<CurrentUser>().map_or_else(String::new, |user| user.name.clone());
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let request_id = RequestIdText::of(&parts.extensions).0;
-        let actor = Actor {
-            name,
-            address: address.map(|info| info.0.ip().to_string()),
-            request_id: Some(request_id).filter(|id| !id.is_empty()),
-        };
-        Ok(Self(actor))
-    }
-}
-
-/// `next`, if it is an address of this dashboard and nothing that a browser could read as another site's.
-pub(super) fn local_next<'a>(next: &'a str, base: &str) -> Option<&'a str> {
-    let below = next.strip_prefix(base)?;
-    let is_local = below.starts_with('/')
-        && !next.starts_with("//")
-        && !next.contains('\\')
-        && !next.chars().any(char::is_control)
-        && next.len() <= 2000;
-    // The parser that browsers' rules were written down for decides in the end.
-    let root: url::Url = "http://patchbay.invalid/".parse().ok()?;
-    let joined = root.join(next).ok()?;
-    let stays_below = joined.path().strip_prefix(base).is_some_and(|below| below.starts_with('/'));
-    let stays = joined.host_str() == Some("patchbay.invalid") && stays_below;
-    (is_local && stays).then_some(next)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_own_addresses_are_gone_to_after_the_login() {
-        for good in ["/", "/models?q=a%20b&page=2", "/keys/abc#x", "/switch?agent=a"] {
-            assert_eq!(local_next(good, ""), Some(good));
-        }
-        for bad in [
-            "",
-            "models",
-            "//evil.example",
-            "///evil.example",
-            "/\\evil.example",
-            "\\\\evil",
-            "http://evil.example",
-            "https:evil",
-            "javascript:alert(1)",
-            "/\tevil",
-            "/\n/evil",
-            "/%0a\r",
-            " /x",
-            "/a\\..\\b",
-        ] {
-            assert_eq!(local_next(bad, ""), None, "{bad:?}");
-        }
-        assert_eq!(local_next("/a/b/models", "/a/b"), Some("/a/b/models"));
-        for bad in ["/models", "/a/bc", "/a/b/../../x", "/a/b/../bc", "/a/b//../../../x"] {
-            assert_eq!(local_next(bad, "/a/b"), None, "{bad:?}");
-        }
+        Ok(Self(actor(&parts.extensions)))
     }
 }

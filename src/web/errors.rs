@@ -4,6 +4,7 @@
 //! status that a layer below it answered with.
 
 use std::any::Any;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Json;
@@ -24,6 +25,7 @@ use crate::services::keys::KeyChangeError;
 use crate::services::registry::ModelError;
 use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;
+use crate::web::auth::whole_seconds;
 use crate::web::paths::Paths;
 use crate::web::state::AppState;
 use crate::web::theme::Theme;
@@ -116,6 +118,17 @@ impl Problem {
             "Not for your role",
             format!("This takes {needed}, and you are logged in as {has}. Nothing was done."),
             "Ask an admin to do it, or for another role.",
+        )
+    }
+
+    /// Too many logins have failed.
+    pub(super) fn too_many(left: Duration) -> Self {
+        let seconds = whole_seconds(left);
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many attempts",
+            "Too many logins have failed, so none is looked at for now.",
+            &format!("Wait {seconds} s, then send the right name and password."),
         )
     }
 

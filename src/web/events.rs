@@ -15,9 +15,9 @@ use tower_sessions::session::Id;
 use tower_sessions::{Session, SessionStore as _};
 
 use crate::services::live::{Listener, Listening};
-use crate::store::Sessions;
-use crate::web::auth::CurrentUser;
+use crate::web::auth::{Account, CurrentUser};
 use crate::web::errors::Problem;
+use crate::web::lifetime;
 use crate::web::paths::route;
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
@@ -71,7 +71,8 @@ async fn events(
         detail: full.to_string(),
         advice: "Close some of the dashboard's windows.".to_owned(),
     })?;
-    let watched = session.map(|id| (id, state.store.sessions()));
+    let account = state.users().account(&listener.name).await;
+    let watched = Watched { session, account, state };
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         // nginx would gather the events otherwise.
@@ -80,11 +81,8 @@ async fn events(
     Ok((headers, Body::from_stream(pieces(listening, watched))).into_response())
 }
 
-/// The stream ends with the session, which may be ended elsewhere.
-fn pieces(
-    listening: Listening,
-    watched: Option<(Id, Sessions)>,
-) -> impl stream::Stream<Item = Result<Bytes, Infallible>> {
+/// The stream ends with the session, which may be ended elsewhere, and with its user.
+fn pieces(listening: Listening, watched: Watched) -> impl stream::Stream<Item = Result<Bytes, Infallible>> {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     looks.reset();
@@ -92,7 +90,7 @@ fn pieces(
         let piece = tokio::select! {
             piece = listening.next() => piece?,
             _ = looks.tick() => {
-                if !is_there(watched.as_ref()).await {
+                if !watched.is_there().await {
                     return None;
                 }
                 HEARTBEAT
@@ -102,8 +100,27 @@ fn pieces(
     })
 }
 
-async fn is_there(watched: Option<&(Id, Sessions)>) -> bool {
-    let Some((id, sessions)) = watched else { return true };
-    // A database that fails says nothing of the session.
-    !matches!(sessions.load(id).await, Ok(None))
+/// Whoever listens.
+struct Watched {
+    session: Option<Id>,
+    account: Option<Account>,
+    state: AppState,
+}
+
+impl Watched {
+    async fn is_there(&self) -> bool {
+        let Some(account) = &self.account else { return false };
+        let now = self.state.users().account(&account.name).await;
+        if now.is_none_or(|now| now.tag != account.tag) {
+            return false;
+        }
+        let Some(id) = &self.session else { return true };
+        match self.state.store.sessions().load(id).await {
+            Ok(record) => {
+                record.is_some_and(|record| lifetime::is_live(&record.data, self.state.clock.now()))
+            }
+            // A database that fails says nothing of the session.
+            Err(_) => true,
+        }
+    }
 }

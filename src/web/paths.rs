@@ -152,6 +152,10 @@ pub mod route {
     pub const DANGER: &str = "/danger";
     /// Empties the proxy, and bootstraps it again.
     pub const DANGER_RESET: &str = "/danger/reset";
+    /// The entries of a filter, for a spreadsheet.
+    pub const AUDIT_CSV: &str = "/audit.csv";
+    /// One entry.
+    pub const AUDIT_ENTRY: &str = "/audit/{id}";
     /// Whether the process runs.
     pub const HEALTHZ: &str = "/healthz";
     /// Whether it can serve.
@@ -579,6 +583,24 @@ impl Paths {
     #[must_use]
     pub fn danger_reset(&self) -> String {
         self.at(route::DANGER_RESET)
+    }
+
+    /// The audit, filtered.
+    #[must_use]
+    pub fn audit_with(&self, name: &str, value: &str) -> String {
+        with_query(self.audit(), [(name, value)])
+    }
+
+    /// The entries of a filter, for a spreadsheet.
+    #[must_use]
+    pub fn audit_csv(&self) -> String {
+        self.at(route::AUDIT_CSV)
+    }
+
+    /// One entry.
+    #[must_use]
+    pub fn audit_entry(&self, id: i64) -> String {
+        self.fill(route::AUDIT_ENTRY, &[("id", &id.to_string())])
     }
 
     /// A file below `static`, which a browser may keep for a year: its address changes with its content.

@@ -26,28 +26,23 @@ use crate::web::pack::Packed;
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{assets, auth, errors, events, headers, metering, pack, pages, theme};
+use crate::web::{assets, auth, errors, events, headers, lifetime, metering, origin, pack, pages, theme};
 
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
 const MAX_FORM: usize = 512 * 1024;
 
-/// How long a login lasts.
-const SESSION: Duration = Duration::hours(12);
-
-/// The name of the session's cookie.
-const COOKIE: &str = "patchbay_session";
-
 /// The whole dashboard.
 pub fn router(state: AppState) -> Router {
+    let is_secure = state.access.is_behind_tls;
     let sessions = SessionManagerLayer::new(state.store.sessions())
-        .with_name(COOKIE)
+        .with_name(cookie(is_secure, state.paths.base()))
         .with_path(if state.paths.base().is_empty() { "/".to_owned() } else { state.paths.base().to_owned() })
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
-        // The server cannot know whether a reverse proxy in front of it speaks TLS.
-        .with_secure(false)
-        .with_expiry(Expiry::OnInactivity(SESSION));
-    let auth = AuthManagerLayerBuilder::new(auth::Backend::new(state.login.clone()), sessions).build();
+        .with_secure(is_secure)
+        // Whether it is over is decided by what stands in it; this is when the row goes.
+        .with_expiry(Expiry::OnInactivity(Duration::seconds(lifetime::ABSOLUTE.as_secs())));
+    let auth = AuthManagerLayerBuilder::new(state.users().clone(), sessions).build();
 
     let (open, for_users) = routes().into_routers();
     let for_users = for_users
@@ -58,8 +53,18 @@ pub fn router(state: AppState) -> Router {
         .route(route::READYZ, get(readyz))
         .route(route::METRICS, get(metering::metrics))
         .nest_service(route::STATIC, assets_service());
-    let app = for_users.merge(open).layer(auth).merge(for_all);
+    let ended = from_fn_with_state(state.clone(), lifetime::end);
+    let app = for_users.merge(open).layer(ended).layer(auth).merge(for_all);
     around(below(state.paths.base(), app, state.clone()), state)
+}
+
+/// The name of the session's cookie. Behind TLS its beginning has browsers take it from this host alone.
+fn cookie(is_secure: bool, base: &str) -> &'static str {
+    match (is_secure, base.is_empty()) {
+        (true, true) => "__Host-patchbay_session",
+        (true, false) => "__Secure-patchbay_session",
+        (false, _) => "patchbay_session",
+    }
 }
 
 /// All but those that know of no login: whether the process runs, and its files.
@@ -98,8 +103,9 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), to_the_end))
         .layer(CatchPanicLayer::custom(errors::panicked))
         .layer(from_fn_with_state(state.clone(), errors::render))
-        .layer(from_fn(headers::add))
+        .layer(from_fn_with_state(state.clone(), headers::add))
         .layer(from_fn_with_state(Packed::default(), pack::add))
+        .layer(from_fn_with_state(state.clone(), origin::note))
         .layer(from_fn(metering::count))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
         .layer(PropagateRequestIdLayer::x_request_id())

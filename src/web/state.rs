@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::Login;
+use crate::config::{Access, Login};
 use crate::domain::clock::Clock;
 use crate::domain::setup::Setup;
 use crate::services::agents::Agents;
@@ -18,11 +18,12 @@ use crate::services::proxy::Proxy;
 use crate::services::registry::{Models, Registry};
 use crate::services::switcher::Switcher;
 use crate::store::Store;
+use crate::web::auth::Users;
 use crate::web::paths::Paths;
 
 /// The parts, shared by all requests.
 #[derive(Clone)]
-pub struct AppState(Arc<Parts>);
+pub struct AppState(Arc<(Parts, Users)>);
 
 /// The parts of the application that pages use.
 pub struct Parts {
@@ -30,6 +31,8 @@ pub struct Parts {
     pub paths: Paths,
     /// The shared login.
     pub login: Login,
+    /// Who else may come in, and from where.
+    pub access: Access,
     /// Whether it is the demo, which shows the style guide as well.
     pub is_demo: bool,
     /// The clock.
@@ -66,7 +69,13 @@ impl AppState {
     /// Shares `parts`.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        let users = Users::new(parts.login.clone(), parts.access.users.clone(), parts.clock.clone());
+        Self(Arc::new((parts, users)))
+    }
+
+    /// Who may log in.
+    pub(super) fn users(&self) -> &Users {
+        &self.0.1
     }
 }
 
@@ -74,6 +83,6 @@ impl Deref for AppState {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.0.0
     }
 }

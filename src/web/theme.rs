@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use url::Url;
 
-use crate::web::auth::local_next;
+use crate::web::next::local_next;
 use crate::web::paths::{Paths, route};
 use crate::web::routes::{Access, Routes};
 use crate::web::state::AppState;

@@ -151,6 +151,11 @@ impl Ui {
         self.has_role(Role::Admin)
     }
 
+    /// The user's name.
+    pub(super) fn own_name(&self) -> Option<String> {
+        self.user.as_ref().map(|user| user.name.clone())
+    }
+
     /// What the user is, within a sentence.
     pub(super) fn role_with_article(&self) -> &'static str {
         self.user.as_ref().map_or("not logged in", |user| user.role.with_article())

@@ -4,6 +4,7 @@
 mod crash;
 mod looks;
 mod swap;
+mod user;
 
 use std::process::{Command, Output};
 

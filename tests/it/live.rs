@@ -35,6 +35,7 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
         agents: vec![("task-agent".parse().unwrap(), setting("LIVE_AGENT").parse().unwrap())],
         agent_key: Some(SecretString::from(setting("LIVE_AGENT_KEY"))),
         setup: patchbay::domain::setup::Setup::default(),
+        access: patchbay::config::Access::default(),
     };
     let app = App::build(config, Clock::system(), Timeouts::default()).await.unwrap();
     let (address, guard) = spawn(app.router).await;

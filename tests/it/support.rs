@@ -8,7 +8,7 @@ use axum::Router;
 use patchbay::agent;
 use patchbay::app::{App, Timeouts, serve};
 use patchbay::clients::litellm;
-use patchbay::config::{Config, Login};
+use patchbay::config::{Access, Config, Login};
 use patchbay::domain::clock::Clock;
 use patchbay::sandbox::{self, Database, Generation, World};
 use patchbay::services::live::Live;
@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     pub(crate) is_default_password: bool,
     /// The dashboard's clock; the sandbox keeps its own.
     pub(crate) clock: Clock,
+    /// Named users, trusted proxies.
+    pub(crate) access: Access,
     /// Register the guide's models and issue the agent's key.
     pub(crate) is_furnished: bool,
 }
@@ -83,6 +85,7 @@ impl Default for Setup {
             },
             is_default_password: false,
             clock: Clock::system(),
+            access: Access::default(),
             is_furnished: true,
         }
     }
@@ -171,6 +174,7 @@ impl TestApp {
             agents: vec![("task-agent".parse().unwrap(), Url::parse(&agent).unwrap())],
             agent_key: Some(agent_key.clone()),
             setup: patchbay::domain::setup::Setup::default(),
+            access: setup.access,
         };
         let agent_key_hash = key["token"].as_str().unwrap().to_owned();
         let (clock, timeouts) = (setup.clock, setup.timeouts);
@@ -224,8 +228,13 @@ impl TestApp {
 
     /// A client that has logged in.
     pub(crate) async fn user(&self) -> Browser {
+        self.user_named(USER).await
+    }
+
+    /// A client that has logged in by another name.
+    pub(crate) async fn user_named(&self, name: &str) -> Browser {
         let browser = self.anonymous();
-        let page = browser.post("/login", &[("username", USER), ("password", PASSWORD)]).await;
+        let page = browser.post("/login", &[("username", name), ("password", PASSWORD)]).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text());
         browser
     }

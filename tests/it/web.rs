@@ -1,6 +1,7 @@
 //! The dashboard as a newcomer meets it: through HTTP, with what goes wrong.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod audit;
 mod comfort;
 mod events;
 pub(crate) mod fakes;
@@ -16,3 +17,4 @@ mod sessions;
 mod stated;
 mod switch;
 mod switch_form;
+mod users;

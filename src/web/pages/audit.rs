@@ -1,13 +1,24 @@
-//! Who did what.
+//! Who did what: the list, one entry, and the list for a spreadsheet.
+//!
+//! Everybody may see what was done to models, keys and contexts, which they may look at as well. Who logged in,
+//! from where, and who was refused is for admins; others see their own.
+
+mod csv;
+mod difference;
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 use serde::Serialize;
 
-use crate::domain::audit::Entry;
+use self::difference::Difference;
+use crate::domain::audit::{Action, Entry, Filter};
 use crate::web::errors::Problem;
+use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
 use crate::web::respond::Page;
 use crate::web::routes::{Routes, VIEWER};
@@ -15,24 +26,48 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
 
-const ENTRIES: u32 = 100;
+/// The parameters of the filter.
+const FILTERS: [&str; 6] = ["who", "what", "object", "outcome", "from", "to"];
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::AUDIT, list)
+    Routes::new().get(VIEWER, route::AUDIT, list).get(VIEWER, route::AUDIT_CSV, csv::download).get(
+        VIEWER,
+        route::AUDIT_ENTRY,
+        show,
+    )
 }
 
 #[derive(Template)]
-#[template(path = "audit/list.html", blocks = ["content"])]
+#[template(path = "audit/list.html", blocks = ["results"])]
 struct AuditPage {
     ui: Ui,
+    query: Query,
     data: AuditData,
     older: Option<String>,
-    is_first: bool,
 }
 
 #[derive(Serialize)]
 struct AuditData {
     entries: Vec<Entry>,
+    errors: FieldErrors,
+}
+
+impl AuditPage {
+    fn is_filtered(&self) -> bool {
+        self.query.has(&FILTERS)
+    }
+
+    fn is_first(&self) -> bool {
+        self.query.get("before").is_empty()
+    }
+
+    fn newest(&self) -> String {
+        self.query.link(&self.ui.paths.audit(), &[("before", "")])
+    }
+
+    fn csv(&self) -> String {
+        self.query.link(&self.ui.paths.audit_csv(), &[("before", ""), ("size", "")])
+    }
 }
 
 impl Page for AuditPage {
@@ -47,18 +82,98 @@ impl Page for AuditPage {
     }
 
     fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
+        self.as_results().render()
     }
 }
 
 /// Newest first; `before` goes on where a page ended, however many entries have come since.
 async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let (filter, errors) = filter(&query, &ui);
     let before = query.get("before").parse().ok();
-    let entries = state.store.audit_entries(before, ENTRIES).await?;
-    let last = entries.last().filter(|_| entries.len() == ENTRIES as usize).map(|entry| entry.id.to_string());
+    let entries = state.store.audit_found(&filter, before, query.size()).await?;
+    let last = entries.last().filter(|_| entries.len() == query.size()).map(|entry| entry.id.to_string());
     let older = last.map(|id| query.link(&ui.paths.audit(), &[("before", &id)]));
-    let page = AuditPage { ui, data: AuditData { entries }, older, is_first: before.is_none() };
+    let page = AuditPage { ui, query, data: AuditData { entries, errors }, older };
     Ok(page.respond(StatusCode::OK))
+}
+
+/// What the address asks for, as far as whoever asks may see it.
+fn filter(query: &Query, ui: &Ui) -> (Filter, FieldErrors) {
+    let text = |name| Some(query.get(name).trim().to_owned()).filter(|text| !text.is_empty());
+    let mut errors = FieldErrors::default();
+    let mut time = |name, is_end| {
+        let text = text(name)?;
+        let time = time_of(&text, is_end);
+        if time.is_none() {
+            errors.add(name, "Write it as 2026-11-22 or 2026-11-22T10:30, in UTC.");
+        }
+        time
+    };
+    let (from, to) = (time("from", false), time("to", true));
+    let filter = Filter {
+        who: text("who"),
+        what: text("what"),
+        object: text("object"),
+        outcome: text("outcome"),
+        from,
+        to,
+        logins_of: ui.own_name().filter(|_| !ui.may_admin()),
+    };
+    (filter, errors)
+}
+
+/// A day or a minute of UTC; as an end, the whole of it counts.
+fn time_of(text: &str, is_end: bool) -> Option<Timestamp> {
+    let (at, length) = match text.parse::<Date>() {
+        Ok(date) if text.len() == 10 => (date.at(0, 0, 0, 0), Span::new().days(1)),
+        _ => (text.trim_end_matches('Z').replace(' ', "T").parse::<DateTime>().ok()?, Span::new().minutes(1)),
+    };
+    let at = if is_end { at.checked_add(length).ok()? } else { at };
+    Some(at.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+#[derive(Template)]
+#[template(path = "audit/show.html", blocks = ["content"])]
+struct EntryPage {
+    ui: Ui,
+    data: EntryData,
+    difference: Difference,
+}
+
+#[derive(Serialize)]
+struct EntryData {
+    entry: Entry,
+}
+
+impl Page for EntryPage {
+    type Data = EntryData;
+
+    fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
+    fn data(&self) -> &EntryData {
+        &self.data
+    }
+
+    fn fragment(&self) -> askama::Result<String> {
+        self.as_content().render()
+    }
+}
+
+async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
+    let entry = match id.parse() {
+        Ok(id) => state.store.audit_entry(id).await?,
+        Err(_) => None,
+    };
+    let is_for = |entry: &Entry| {
+        ui.may_admin() || !Action::is_of_logins(&entry.action) || Some(&entry.actor) == ui.own_name().as_ref()
+    };
+    // What is not for them might as well not be there.
+    let entry = entry.filter(is_for).ok_or_else(|| Problem::not_found("The entry"))?;
+    let text = |side: &Option<String>| side.clone().unwrap_or_default();
+    let difference = Difference::of(&text(&entry.before), &text(&entry.after));
+    Ok(EntryPage { ui, data: EntryData { entry }, difference }.respond(StatusCode::OK))
 }
 
 /// The colour of an outcome's badge.
@@ -68,5 +183,23 @@ pub(crate) fn tone(outcome: &str) -> &'static str {
         "accepted" | "rolled-back" | "unknown" => "warn",
         "refused" | "failed" => "bad",
         _ => "plain",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_taken_whole_and_a_minute_too() {
+        let time = |text, is_end| time_of(text, is_end).map(|time| time.to_string());
+        assert_eq!(time("2026-11-22", false).unwrap(), "2026-11-22T00:00:00Z");
+        assert_eq!(time("2026-11-22", true).unwrap(), "2026-11-23T00:00:00Z");
+        assert_eq!(time("2026-11-22T10:30", false).unwrap(), "2026-11-22T10:30:00Z");
+        assert_eq!(time("2026-11-22 10:30", true).unwrap(), "2026-11-22T10:31:00Z");
+        assert_eq!(time("2026-11-22T10:30:05Z", false).unwrap(), "2026-11-22T10:30:05Z");
+        for wrong in ["yesterday", "2026-13-01", "", "2026-11-22T25:00", "9999-12-31"] {
+            assert_eq!(time(wrong, true), None, "{wrong}");
+        }
     }
 }

@@ -2,16 +2,22 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use axum::{Form, Json};
+use axum::{Extension, Form, Json};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::domain::audit::{Action, NewEntry};
-use crate::web::auth::{ActorOf, AuthSession, Backend, Credentials, User, local_next};
+use crate::web::auth::{
+    self, Account, ActorOf, AuthSession, Credentials, Denied, Users, note_denied, too_many, whole_seconds,
+};
 use crate::web::errors::Problem;
+use crate::web::lifetime;
+use crate::web::next::local_next;
+use crate::web::origin::Origin;
 use crate::web::paths::route;
 use crate::web::routes::{Access, Routes};
 use crate::web::state::AppState;
@@ -31,7 +37,7 @@ struct LoginPage {
     ui: Ui,
     username: String,
     next: String,
-    error: Option<&'static str>,
+    error: Option<String>,
 }
 
 impl LoginPage {
@@ -75,25 +81,20 @@ async fn login(
     mut auth: AuthSession,
     ui: Ui,
     ActorOf(mut actor): ActorOf,
+    Extension(Origin(address)): Extension<Origin>,
     Form(form): Form<LoginForm>,
 ) -> Result<Response, Problem> {
     let LoginForm { username, password, next } = form;
     let credentials = Credentials { username: username.trim().to_owned(), password };
-    // The backend's error cannot occur.
-    let Ok(Some(user)) = auth.authenticate(credentials).await else {
-        // The name that was typed is not written down: it may be a password in the wrong field.
-        "-".clone_into(&mut actor.name);
-        state.store.audit(&NewEntry::new(&actor, Action::Login, "-", "refused")).await?;
-        let error = Some("The name or the password is wrong.");
-        return Ok(match ui.wants {
-            Wants::Json => {
-                (StatusCode::UNAUTHORIZED, Json(json!({ "error": { "title": error } }))).into_response()
-            }
-            _ => LoginPage { ui, username, next, error }.respond(StatusCode::UNAUTHORIZED),
-        });
+    let account = match state.users().log_in(&credentials, address).await {
+        Ok(account) => account,
+        Err(denied) => {
+            note_denied(&state, actor, &credentials, denied).await?;
+            return Ok(refuse(ui, username, next, denied));
+        }
     };
-    actor.name.clone_from(&state.login.username);
-    if let Err(error) = begin_session(&mut auth, &user).await {
+    actor.name.clone_from(&account.name);
+    if let Err(error) = begin_session(&mut auth, &account, state.clock.now()).await {
         tracing::error!(%error, "the session was not kept");
         return Err(Problem::of_session());
     }
@@ -102,12 +103,37 @@ async fn login(
     Ok(Redirect::to(&target).into_response())
 }
 
+/// The form again, with the name and without the password.
+fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
+    let (status, error) = match denied {
+        Denied::Wrong => (StatusCode::UNAUTHORIZED, auth::WRONG.to_owned()),
+        Denied::TooMany(left) => {
+            let seconds = whole_seconds(left);
+            let unit = if seconds == 1 { "second" } else { "seconds" };
+            (StatusCode::TOO_MANY_REQUESTS, format!("Too many attempts have failed. Wait {seconds} {unit}."))
+        }
+    };
+    let response = match ui.wants {
+        Wants::Json => (status, Json(json!({ "error": { "title": error } }))).into_response(),
+        _ => LoginPage { ui, username, next, error: Some(error) }.respond(status),
+    };
+    match denied {
+        Denied::Wrong => response,
+        Denied::TooMany(left) => too_many(left, response),
+    }
+}
+
 /// The session always gets a new id, also where someone was logged in already.
-async fn begin_session(auth: &mut AuthSession, user: &User) -> Result<(), axum_login::Error<Backend>> {
+async fn begin_session(
+    auth: &mut AuthSession,
+    account: &Account,
+    now: Timestamp,
+) -> Result<(), axum_login::Error<Users>> {
     if auth.user.is_some() {
         auth.session.cycle_id().await?;
     }
-    auth.login(user).await
+    auth.login(account).await?;
+    Ok(lifetime::begin(&auth.session, now).await?)
 }
 
 async fn logout(
@@ -116,13 +142,16 @@ async fn logout(
     ui: Ui,
     ActorOf(mut actor): ActorOf,
 ) -> Result<Response, Problem> {
-    if auth.user.is_some() {
-        actor.name.clone_from(&state.login.username);
-        if let Err(error) = auth.logout().await {
+    if let Some(account) = auth.user.take() {
+        actor.name = account.name;
+        if let Err(error) = auth.session.flush().await {
             tracing::error!(%error, "the session was not ended");
             return Err(Problem::of_session());
         }
         state.store.audit(&NewEntry::new(&actor, Action::Logout, actor.name.as_str(), "ok")).await?;
     }
-    Ok(Redirect::to(&ui.paths.login(None)).into_response())
+    let mut response = Redirect::to(&ui.paths.login(None)).into_response();
+    // What a browser kept of the pages, against the word of their headers.
+    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+    Ok(response)
 }

@@ -144,6 +144,11 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
         }
     }
     attention.extend(drifted(&contexts, &ui));
+    attention.extend(state.users().problem().map(|problem| Attention {
+        title: "The users' file is not taken".to_owned(),
+        detail: format!("{problem}. The users are those of before."),
+        href: None,
+    }));
     attention.extend(state.switcher.agent_key_hash().and_then(|hash| of_key(&hash, &agent_key, &ui)));
     let names = registry
         .value

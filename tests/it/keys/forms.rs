@@ -101,6 +101,7 @@ async fn serve(app: &TestApp, database: &str) -> (String, CancellationToken, tok
         agents: Vec::new(),
         agent_key: None,
         setup: patchbay::domain::setup::Setup::default(),
+        access: patchbay::config::Access::default(),
     };
     let built = App::build(config, Clock::system(), Timeouts::default()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

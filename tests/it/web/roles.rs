@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use axum::http::{Method, StatusCode, header};
+use patchbay::config::users::{self, Editor, Hash, NamedUser};
+use patchbay::config::{Access as Settings, UsersFile};
+use patchbay::domain::role::Role;
 use patchbay::web::{Access, Route, table};
+use secrecy::SecretString;
 
-use crate::support::{Page, TestApp};
+use crate::support::{PASSWORD, Page, Setup, TestApp};
 use crate::web::login::Bare;
 
 /// An address of the route, with something in the place of each parameter.
@@ -66,4 +70,142 @@ fn routes_are_added_through_the_table_alone() {
         }
     }
     look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web"));
+}
+
+/// A user of each role in a file, with the password of the tests.
+pub(super) fn team() -> (tempfile::TempDir, Settings) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    let hash = Hash::of(&SecretString::from(PASSWORD)).unwrap();
+    let mut file = Editor::open(&path).unwrap();
+    for role in Role::ALL {
+        file.set(&NamedUser { name: role.as_str().to_owned(), hash: hash.clone(), role });
+    }
+    file.save_if_changed().unwrap();
+    let users = UsersFile { users: users::read(&path).unwrap(), path };
+    (dir, Settings { users: Some(users), ..Settings::default() })
+}
+
+/// As a browser with a session, as a script with HTTP Basic: every route, in every form.
+#[tokio::test]
+async fn every_role_may_do_what_the_table_says_and_no_more() {
+    let (_dir, access) = team();
+    let app = TestApp::with(Setup { access, ..Setup::default() }).await;
+    let bare = Bare::of(&app);
+    let (mut admitted, mut refused) = (0, 0);
+    for role in Role::ALL {
+        let cookie = bare.log_in_as(role.as_str(), PASSWORD).await;
+        for route in table() {
+            let Access::From(needed) = route.access else { continue };
+            let address = address(&app, &route);
+            for (name, value) in FORMS {
+                let request = || bare.request(method(&route), &address).header(name, value);
+                let by_session = request().header(header::COOKIE, &cookie);
+                let by_basic = request().basic_auth(role.as_str(), Some(PASSWORD));
+                for request in [by_session, by_basic] {
+                    let page = Bare::send(request).await;
+                    let what = format!("{} {address} as {} wanting {value}", route.method, role.as_str());
+                    if role >= needed {
+                        admitted += 1;
+                        assert_ne!(page.status, StatusCode::FORBIDDEN, "{what}: {}", page.text());
+                        assert_ne!(page.status, StatusCode::UNAUTHORIZED, "{what}");
+                        continue;
+                    }
+                    refused += 1;
+                    assert_eq!(page.status, StatusCode::FORBIDDEN, "{what}");
+                    let told = match value {
+                        _ if route.method == "HEAD" => continue,
+                        "application/json" => {
+                            let json: serde_json::Value = serde_json::from_str(&page.body).unwrap();
+                            json["error"]["detail"].as_str().unwrap().to_owned()
+                        }
+                        _ => page.one("[role=alert]"),
+                    };
+                    assert!(told.contains(needed.as_str()) && told.contains(role.as_str()), "{what}: {told}");
+                }
+            }
+        }
+    }
+    assert!(admitted > 300 && refused > 100, "{admitted} admitted, {refused} refused");
+    // Each refusal is written down, with who and what.
+    let (_, audit) = app.script().get("/audit?what=access&who=viewer&size=200").await;
+    let entries = audit["entries"].as_array().unwrap();
+    assert!(entries.len() > 100, "{}", entries.len());
+    assert!(entries.iter().all(|entry| entry["outcome"] == "refused" && !entry["request_id"].is_null()));
+}
+
+/// What a page offers is what its reader may do: no form or link leads to a refusal.
+#[tokio::test]
+async fn pages_offer_what_the_role_may_do() {
+    let (_dir, access) = team();
+    let app = TestApp::with(Setup { access, ..Setup::default() }).await;
+    let admin = app.user().await;
+    let form = [("agent", "task-agent"), ("context", "c1"), ("model", "openai/gpt-5-mini")];
+    assert_eq!(admin.post("/switch", &form).await.outcome(), "verified");
+    let id = admin.get("/models").await.attributes("#models tbody tr", "data-id").remove(0);
+    let pages = [
+        "/".to_owned(),
+        "/models".to_owned(),
+        format!("/models/{id}"),
+        "/keys".to_owned(),
+        "/keys/matrix".to_owned(),
+        format!("/keys/{}", app.agent_key_hash),
+        "/switch?agent=task-agent&context=c1".to_owned(),
+        "/contexts".to_owned(),
+        "/contexts/task-agent/c1".to_owned(),
+        "/agents".to_owned(),
+        "/agents/task-agent".to_owned(),
+        "/audit".to_owned(),
+        "/compare".to_owned(),
+        "/usage".to_owned(),
+    ];
+    for role in Role::ALL {
+        let browser = app.user_named(role.as_str()).await;
+        let mut offered = 0;
+        for path in &pages {
+            let page = browser.get(path).await;
+            assert_eq!(page.status, StatusCode::OK, "{path}");
+            let mut posts = page.attributes("form[method=post]", "action");
+            if page.has("fieldset[disabled]") {
+                posts.retain(|action| action != "/switch");
+            }
+            let posts = posts.iter().map(|action| ("POST", action.as_str()));
+            let links = page.attributes("main a[href^='/']", "href");
+            let gets = links.iter().map(|href| ("GET", href.as_str()));
+            for (method, target) in posts.chain(gets) {
+                let route = routed(method, target);
+                let Access::From(needed) = route.access else { continue };
+                assert!(role >= needed, "{path} offers {method} {target} to {}", role.as_str());
+                offered += usize::from(method == "POST");
+            }
+        }
+        let told = [
+            ("/models", Role::Admin),
+            ("/keys", Role::Admin),
+            ("/switch", Role::Operator),
+            ("/contexts/task-agent/c1", Role::Operator),
+        ];
+        for (path, needed) in told {
+            assert_eq!(browser.get(path).await.has(".takes"), role < needed, "{path} as {}", role.as_str());
+        }
+        assert_eq!(offered > 0, role > Role::Viewer, "{}", role.as_str());
+        let switch = browser.get("/switch").await;
+        assert_eq!(switch.has("fieldset[disabled] button[type=submit]"), role == Role::Viewer);
+    }
+}
+
+/// The route that an address belongs to.
+fn routed(method: &str, target: &str) -> Route {
+    let path = target.split(['?', '#']).next().unwrap();
+    let fits = |route: &&Route| {
+        let (mut parts, mut pattern) = (path.split('/'), route.path.split('/'));
+        route.method == method
+            && parts.clone().count() == pattern.clone().count()
+            && parts.all(|part| pattern.next().is_some_and(|name| name == part || name.starts_with('{')))
+    };
+    let table = table();
+    let mut found: Vec<&Route> = table.iter().filter(fits).collect();
+    // What is named wins over what is a parameter.
+    found.sort_by_key(|route| route.path.matches('{').count());
+    **found.first().unwrap_or_else(|| panic!("{method} {target} is no route"))
 }

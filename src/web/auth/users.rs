@@ -1,0 +1,262 @@
+//! Who may log in: the shared login of the settings, and the users of the file, which is read again when it
+//! changes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
+
+use super::guesses::Guesses;
+use super::verified::Verified;
+use super::{Credentials, Denied};
+use crate::config::users::{self, Hash, NamedUser};
+use crate::config::{Login, UsersFile};
+use crate::domain::clock::Clock;
+use crate::domain::role::Role;
+
+/// How often the file is looked at.
+const LOOK: SignedDuration = SignedDuration::from_secs(1);
+
+/// Passwords that are checked at once: each takes 19 MB and a processor.
+const AT_ONCE: usize = 2;
+
+/// Logins that wait at once because a name is being guessed.
+const PAUSING: usize = 256;
+
+/// Longest password that is checked, in bytes.
+const MAX_PASSWORD: usize = 4096;
+
+/// Everybody who may log in. Clones share them.
+#[derive(Clone)]
+pub(in crate::web) struct Users(Arc<Inner>);
+
+struct Inner {
+    login: Login,
+    /// The shared login's hash: made once, and not before someone logs in, for it takes tens of milliseconds.
+    shared: OnceCell<Account>,
+    file: Option<PathBuf>,
+    known: RwLock<Known>,
+    /// When the file was looked at, and how it looked. Whoever holds it reads the file.
+    looked: Mutex<(Timestamp, Option<Stamp>)>,
+    checking: Semaphore,
+    pausing: Semaphore,
+    turn: Mutex<()>,
+    guesses: Guesses,
+    verified: Verified,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Known {
+    accounts: HashMap<String, Account>,
+    problem: Option<String>,
+}
+
+/// How a file looks from outside.
+type Stamp = (SystemTime, u64, u64);
+
+/// A user who may log in.
+#[derive(Clone)]
+pub(in crate::web) struct Account {
+    pub(in crate::web) name: String,
+    pub(in crate::web) role: Role,
+    hash: Hash,
+    /// Is stored with each session, and tells whether the password is still the same.
+    pub(in crate::web) tag: [u8; 32],
+}
+
+/// The session layer writes users to the log at level debug: without what is made of the password.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    fn new(name: String, role: Role, hash: Hash) -> Self {
+        let tag = Sha256::digest(format!("patchbay session {}", hash.as_str())).into();
+        Self { name, role, hash, tag }
+    }
+
+    fn of(user: NamedUser) -> (String, Self) {
+        (user.name.clone(), Self::new(user.name, user.role, user.hash))
+    }
+}
+
+impl Users {
+    pub(in crate::web) fn new(login: Login, file: Option<UsersFile>, clock: Clock) -> Self {
+        let (file, users) = file.map_or((None, Vec::new()), |file| (Some(file.path), file.users));
+        let accounts = users.into_iter().map(Account::of).collect();
+        Self(Arc::new(Inner {
+            login,
+            shared: OnceCell::new(),
+            file,
+            known: RwLock::new(Known { accounts, problem: None }),
+            // Looked at for the first time soon: it may have changed since it was read.
+            looked: Mutex::new((Timestamp::UNIX_EPOCH, None)),
+            checking: Semaphore::new(AT_ONCE),
+            pausing: Semaphore::new(PAUSING),
+            turn: Mutex::new(()),
+            guesses: Guesses::default(),
+            verified: Verified::new(),
+            clock,
+        }))
+    }
+
+    /// What is wrong with the file, whose former state is in force.
+    pub(in crate::web) fn problem(&self) -> Option<String> {
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).problem.clone()
+    }
+
+    /// The user of this name, as the file is now.
+    pub(in crate::web) async fn account(&self, name: &str) -> Option<Account> {
+        self.look().await;
+        if name == self.0.login.username {
+            return Some(self.shared().await);
+        }
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).accounts.get(name).cloned()
+    }
+
+    /// The user of this name and password.
+    pub(in crate::web) async fn log_in(
+        &self,
+        credentials: &Credentials,
+        address: Option<IpAddr>,
+    ) -> Result<Account, Denied> {
+        self.pause(credentials, address).await?;
+        self.attempt(credentials, address).await
+    }
+
+    /// The same for scripts, which send both with each request: what was right is so for a while.
+    pub(in crate::web) async fn by_basic(
+        &self,
+        credentials: &Credentials,
+        address: Option<IpAddr>,
+    ) -> Result<Account, Denied> {
+        if let Some(account) = self.verified(credentials).await {
+            return Ok(account);
+        }
+        self.pause(credentials, address).await?;
+        // One after the other: of many that a script sends at once the first is checked for all.
+        let _turn = self.0.turn.lock().await;
+        if let Some(account) = self.verified(credentials).await {
+            return Ok(account);
+        }
+        let account = self.attempt(credentials, address).await?;
+        self.0.verified.note(credentials, account.tag, self.0.clock.now());
+        Ok(account)
+    }
+
+    async fn verified(&self, credentials: &Credentials) -> Option<Account> {
+        let tag = self.0.verified.tag(credentials, self.0.clock.now())?;
+        self.account(&credentials.username).await.filter(|account| account.tag == tag)
+    }
+
+    /// Waits where a name is being guessed from many places.
+    async fn pause(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<(), Denied> {
+        let pause = self.0.guesses.pause(&credentials.username, address, self.0.clock.now());
+        if !pause.is_zero() {
+            let _permit = self.0.pausing.try_acquire().map_err(|_| Denied::TooMany(pause))?;
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<Account, Denied> {
+        let name = &credentials.username;
+        self.0.guesses.admit(name, address, self.0.clock.now()).map_err(Denied::TooMany)?;
+        let account = self.verify(name, &credentials.password).await.ok_or(Denied::Wrong)?;
+        self.0.guesses.succeeded(name, address);
+        Ok(account)
+    }
+
+    /// Takes as long for a name that nobody has as for a wrong password.
+    pub(in crate::web) async fn verify(&self, name: &str, password: &SecretString) -> Option<Account> {
+        let account = self.account(name).await;
+        let hash = match &account {
+            Some(account) => account.hash.clone(),
+            None => self.shared().await.hash,
+        };
+        let is_right = self.is_right(hash, password).await;
+        account.filter(|_| is_right)
+    }
+
+    async fn is_right(&self, hash: Hash, password: &SecretString) -> bool {
+        if password.expose_secret().len() > MAX_PASSWORD {
+            return false;
+        }
+        let Ok(_permit) = self.0.checking.acquire().await else { return false };
+        let password = password.clone();
+        tokio::task::spawn_blocking(move || hash.is_of(&password)).await.unwrap_or_default()
+    }
+
+    async fn shared(&self) -> Account {
+        let account = self.0.shared.get_or_init(|| async {
+            let login = self.0.login.clone();
+            let hashed = tokio::task::spawn_blocking(move || {
+                // The same at each start, so that sessions outlive it. It is slow to make, so that whoever
+                // reads the database cannot try passwords against its tag at speed.
+                let salt = Sha256::digest(format!("patchbay session of {}", login.username));
+                Hash::salted(&login.password, &salt)
+            });
+            let hash = hashed.await.unwrap_or_else(|error| Err(error.to_string()));
+            let hash = hash.unwrap_or_else(|error| {
+                tracing::error!(%error, "the shared login is out of use");
+                Hash::nobodys()
+            });
+            Account::new(self.0.login.username.clone(), Role::Admin, hash)
+        });
+        account.await.clone()
+    }
+
+    /// Reads the file if it has changed. One that is bad leaves the former users in force.
+    async fn look(&self) {
+        let Some(path) = &self.0.file else { return };
+        let Ok(mut looked) = self.0.looked.try_lock() else { return };
+        let now = self.0.clock.now();
+        if now.duration_since(looked.0).abs() < LOOK {
+            return;
+        }
+        let stamp = stamp(path).await;
+        let is_same = stamp.is_some() && stamp == looked.1;
+        *looked = (now, stamp);
+        if is_same {
+            return;
+        }
+        let read = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || users::read(&path)).await
+        };
+        self.take(read.unwrap_or_else(|error| Err(error.to_string())));
+    }
+
+    fn take(&self, read: Result<Vec<NamedUser>, String>) {
+        let read = read.and_then(|users| users::apart_from(&self.0.login.username, users));
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(users) => {
+                let accounts = users.into_iter().map(Account::of).collect();
+                known.problem = None;
+                known.accounts = accounts;
+            }
+            Err(problem) if known.problem.as_ref() == Some(&problem) => {}
+            Err(problem) => {
+                tracing::error!(problem, "the users' file is not taken; the users are those of before");
+                known.problem = Some(problem);
+            }
+        }
+    }
+}
+
+async fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    let about = tokio::time::timeout(Duration::from_secs(1), tokio::fs::metadata(path)).await.ok()?.ok()?;
+    Some((about.modified().ok()?, about.len(), about.ino()))
+}

@@ -1,0 +1,86 @@
+//! How long a session is one: as long as it is used, and not for ever.
+
+use std::collections::HashMap;
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tower_sessions::Session;
+use tower_sessions::session::Error;
+
+use crate::web::auth::AuthSession;
+use crate::web::errors::Problem;
+use crate::web::state::AppState;
+
+/// A session that is not used ends after this time.
+const IDLE: SignedDuration = SignedDuration::from_hours(2);
+
+/// Any session ends this long after the login.
+pub(super) const ABSOLUTE: SignedDuration = SignedDuration::from_hours(12);
+
+/// Use is written down this often at most: a page that is looked at is no write.
+const NOTED: SignedDuration = SignedDuration::from_mins(1);
+
+const KEY: &str = "lifetime";
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Lifetime {
+    since: Timestamp,
+    used: Timestamp,
+}
+
+impl Lifetime {
+    fn is_over(self, now: Timestamp) -> bool {
+        now.duration_since(self.used) >= IDLE || now.duration_since(self.since) >= ABSOLUTE
+    }
+}
+
+/// Whether a session with this in it goes on.
+pub(super) fn is_live(data: &HashMap<String, Value>, now: Timestamp) -> bool {
+    let lifetime = data.get(KEY).and_then(|value| Lifetime::deserialize(value).ok());
+    lifetime.is_none_or(|lifetime| !lifetime.is_over(now))
+}
+
+/// Starts with the login.
+pub(super) async fn begin(session: &Session, now: Timestamp) -> Result<(), Error> {
+    session.insert(KEY, Lifetime { since: now, used: now }).await
+}
+
+/// Ends a session that is over, or whose user is gone.
+pub(super) async fn end(
+    State(state): State<AppState>,
+    mut auth: AuthSession,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // Without a cookie there is nothing to look up.
+    if request.headers().contains_key(header::COOKIE)
+        && let Err(error) = look(&mut auth, state.clock.now()).await
+    {
+        tracing::error!(%error, "the session could not be read");
+        return Problem::of_session().into_response();
+    }
+    request.extensions_mut().insert(auth);
+    next.run(request).await
+}
+
+async fn look(auth: &mut AuthSession, now: Timestamp) -> Result<(), Error> {
+    let lifetime: Option<Lifetime> = auth.session.get(KEY).await?;
+    match lifetime {
+        Some(lifetime) if auth.user.is_none() || lifetime.is_over(now) => {
+            auth.user = None;
+            auth.session.flush().await?;
+        }
+        Some(lifetime) if now.duration_since(lifetime.used) >= NOTED => {
+            auth.session.insert(KEY, Lifetime { used: now, ..lifetime }).await?;
+        }
+        // Of an earlier release, which did not write it down.
+        None if auth.user.is_some() => begin(&auth.session, now).await?,
+        Some(_) | None => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The audit: filters, one entry, the spreadsheet, who sees what, and what the database refuses.
+
+use axum::http::{Method, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use patchbay::domain::audit::{Action, Actor, NewEntry};
+use patchbay::domain::clock::Clock;
+use patchbay::store::Store;
+use sqlx::Connection as _;
+
+use crate::database;
+use crate::support::{PASSWORD, Setup, TestApp, USER};
+use crate::web::login::Bare;
+use crate::web::roles::team;
+
+#[tokio::test]
+async fn entries_are_found_by_who_what_object_outcome_and_time() {
+    let (_dir, access) = team();
+    let app = TestApp::with(Setup { access, ..Setup::default() }).await;
+    let operator = app.user_named("operator").await;
+    let form = [("agent", "task-agent"), ("context", "c1"), ("model", "openai/gpt-5-mini")];
+    assert_eq!(operator.post("/switch", &form).await.outcome(), "verified");
+    let script = app.script();
+    let relax = format!("/keys/{}/relax", app.agent_key_hash);
+    assert!(
+        script.post(&relax, &[]).await.0.is_redirection() || script.post(&relax, &[]).await.0.is_success()
+    );
+    let found = async |query: &str| {
+        let (status, found) = script.get(&format!("/audit?{query}")).await;
+        assert_eq!(status, StatusCode::OK);
+        let entries = found["entries"].as_array().unwrap().clone();
+        entries.into_iter().map(|entry| entry["action"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("who=operator").await, ["swap", "login"]);
+    assert_eq!(found("what=swap").await, ["swap"]);
+    assert!(found("what=key").await.iter().all(|action| action == "key.relax"));
+    assert_eq!(found("object=agent%2Fc1").await, ["swap"]);
+    assert_eq!(found("object=%25").await, [""; 0]);
+    assert_eq!(found("outcome=verified").await, ["swap"]);
+    assert_eq!(found("who=operator&what=login&from=2020-01-01&to=2999-01-01").await, ["login"]);
+    assert_eq!(found("to=2020-01-01").await, [""; 0]);
+    assert_eq!(found("from=2999-01-01").await, [""; 0]);
+    assert_eq!(found("who='%20or%201=1%20--").await, [""; 0]);
+    let page = operator.get("/audit?from=yesterday").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.one("[role=alert]").contains("yesterday"), "{}", page.text());
+
+    // From the list to the entry, and to others like it.
+    let page = operator.get("/audit?what=swap").await;
+    let href = page.attributes("#audit tbody th a", "href").remove(0);
+    let page = operator.get(&href).await;
+    assert_eq!(page.one("h1"), "swap by operator");
+    assert!(page.text().contains("task-agent/c1") && page.text().contains("127.0.0.1"), "{}", page.text());
+    assert_eq!(page.attributes(".facts dd a", "href")[1], "/audit?what=swap");
+    for missing in ["/audit/0", "/audit/x", "/audit/99999999999999999999"] {
+        assert_eq!(operator.get(missing).await.status, StatusCode::NOT_FOUND, "{missing}");
+    }
+}
+
+#[tokio::test]
+async fn logins_of_others_are_for_admins() {
+    let (_dir, access) = team();
+    let app = TestApp::with(Setup { access, ..Setup::default() }).await;
+    let (viewer, operator) = (app.user_named("viewer").await, app.user_named("operator").await);
+    assert_eq!(viewer.get("/models/new").await.status, StatusCode::FORBIDDEN);
+    let seen = |page: &crate::support::Page| {
+        let who = page.all("#audit td[data-label=Who]");
+        who.into_iter().zip(page.all("#audit tbody th")).map(|(who, what)| format!("{what} {who}")).collect()
+    };
+    let by_viewer: Vec<String> = seen(&viewer.get("/audit").await);
+    assert_eq!(by_viewer, ["access viewer 127.0.0.1", "login viewer 127.0.0.1"]);
+    let by_operator: Vec<String> = seen(&operator.get("/audit").await);
+    assert_eq!(by_operator, ["login operator 127.0.0.1"]);
+    let admin = app.user().await;
+    let page = admin.get("/audit").await;
+    assert_eq!(seen(&page).len(), 4);
+    for href in page.attributes("#audit tbody th a", "href") {
+        let is_own = admin.get(&href).await.one("h1").ends_with("by viewer");
+        let status = viewer.get(&href).await.status;
+        assert_eq!(status == StatusCode::OK, is_own, "{href}");
+    }
+    let csv = viewer.get("/audit.csv").await;
+    assert!(csv.body.contains("viewer") && !csv.body.contains("operator"), "{}", csv.body);
+}
+
+#[tokio::test]
+async fn the_spreadsheet_has_all_that_the_filter_finds() {
+    let (_dir, url) = database::file();
+    let app = TestApp::with(Setup { database_url: Some(url.clone()), ..Setup::default() }).await;
+    let store = Store::open(&url, Clock::system()).await.unwrap();
+    for number in 0..2345 {
+        let mut entry =
+            NewEntry::new(&Actor::local("=cmd()"), Action::Drift, format!("a/c{number}"), "found");
+        entry.detail = Some("one, \"two\"".to_owned());
+        store.audit(&entry).await.unwrap();
+    }
+    let page = app.user().await.get("/audit.csv?what=drift").await;
+    assert_eq!(page.headers[header::CONTENT_TYPE], "text/csv; charset=utf-8");
+    let lines: Vec<_> = page.body.split("\r\n").filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 2346);
+    assert!(lines[0].starts_with("id,at,actor,"));
+    assert!(lines[1].contains(",a/c2344,") && lines[2345].contains(",a/c0,"), "{} {}", lines[1], lines[2345]);
+    assert!(lines[1].contains(",'=cmd(),") && lines[1].contains("\"one, \"\"two\"\"\""), "{}", lines[1]);
+}
+
+#[tokio::test]
+async fn entries_are_not_changed_and_go_only_when_their_time_has_come() {
+    let (_dir, url) = database::file();
+    let store = Store::open(&url, Clock::system()).await.unwrap();
+    let old = Clock::from_fn(|| Timestamp::from_second(1_600_000_000).unwrap());
+    let before = Store::open(&url, old).await.unwrap();
+    let entry = |object: &str| NewEntry::new(&Actor::local("ada"), Action::Swap, object, "ok");
+    before.audit(&entry("old")).await.unwrap();
+    store.audit(&entry("new")).await.unwrap();
+    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    for statement in
+        ["delete from audit", "delete from audit where object = 'old'", "update audit set actor = 'eve'"]
+    {
+        let error = sqlx::query(statement).execute(&mut database).await.unwrap_err().to_string();
+        assert!(error.contains("audit entries are"), "{error}");
+    }
+    let now = Clock::system().now();
+    assert_eq!(store.end_audit_before(now - SignedDuration::from_hours(24 * 400)).await.unwrap(), 1);
+    let left = store.audit_entries(None, 10).await.unwrap();
+    assert_eq!(left.iter().map(|entry| entry.object.as_str()).collect::<Vec<_>>(), ["new"]);
+    let error = sqlx::query("delete from audit").execute(&mut database).await.unwrap_err().to_string();
+    assert!(error.contains("not deleted before their time"), "{error}");
+}
+
+#[tokio::test]
+async fn logins_and_logouts_are_written_down_with_who_and_from_where() {
+    let app = TestApp::start().await;
+    let bare = Bare::of(&app);
+    let (_, cookie) = bare.log_in(None, "").await;
+    Bare::send(bare.request(Method::POST, "/logout").header(header::COOKIE, &cookie)).await;
+    let wrong = [("username", USER), ("password", "not it")];
+    Bare::send(bare.request(Method::POST, "/login").form(&wrong)).await;
+    Bare::send(bare.request(Method::GET, "/models").basic_auth(USER, Some("not it"))).await;
+    let odd = [("username", PASSWORD), ("password", USER)];
+    Bare::send(bare.request(Method::POST, "/login").form(&odd)).await;
+    let (_, audit) = app.script().get("/audit").await;
+    let told: Vec<_> = audit["entries"].as_array().unwrap().iter().rev().collect();
+    let told: Vec<_> = told
+        .into_iter()
+        .map(|entry| {
+            assert_eq!(entry["address"], "127.0.0.1");
+            assert!(entry["request_id"].as_str().is_some_and(|id| id.len() == 36), "{entry}");
+            ["actor", "action", "object", "outcome"]
+                .map(|name| entry[name].as_str().unwrap().to_owned())
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            format!("{USER} login {USER} ok"),
+            format!("{USER} logout {USER} ok"),
+            format!("- login {USER} refused"),
+            format!("- login {USER} refused"),
+            "- login - refused".to_owned(),
+        ]
+    );
+}

@@ -41,7 +41,7 @@ impl Default for Limits {
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// How long a client may leave an answer untaken, or be gone without a word.
-const UNTAKEN: Duration = Duration::from_secs(60);
+const UNTAKEN: Duration = Duration::from_mins(1);
 
 /// A pause where no connection can be accepted, for lack of files.
 const NO_FILES: Duration = Duration::from_millis(200);

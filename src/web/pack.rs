@@ -1,8 +1,8 @@
 //! Answers made smaller: an unchanged one is not sent again, and the same bytes are compressed once.
 //!
-//! The ETag is made of the answer's bytes, so that it is never older than the page itself. Answers stay `no-store`
+//! The `ETag` is made of the answer's bytes, so that it is never older than the page itself. Answers stay `no-store`
 //! all the same: with anything less a browser's Back shows a page after the logout without asking. So browsers ask
-//! for whole pages, and whoever names an ETag of their own accord (a script that looks now and then) gets a short
+//! for whole pages, and whoever names an `ETag` of their own accord (a script that looks now and then) gets a short
 //! answer.
 
 use std::collections::VecDeque;
@@ -88,7 +88,7 @@ pub(super) fn gzip(plain: &[u8], level: Compression) -> Bytes {
     encoder.finish().unwrap_or_default().into()
 }
 
-/// Adds an ETag, and answers with less where the client takes less. Streams and downloads go out as they are.
+/// Adds an `ETag`, and answers with less where the client takes less. Streams and downloads go out as they are.
 pub(super) async fn add(State(packed): State<Packed>, request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
     let is_head = request.method() == Method::HEAD;

@@ -18,9 +18,10 @@ async fn a_page_of_a_key_shows_its_spend_and_its_calls() {
         }
         let page = stage.browser.get(&format!("/keys/{hash}")).await;
         assert_eq!(page.status.as_u16(), 200, "{}", page.text());
-        assert_eq!(page.all(".chart svg rect.bar-rect").len(), 30);
-        let heights = page.attributes(".chart svg rect.bar-rect", "height");
-        assert_eq!((heights[0].as_str(), heights[29].as_str()), ("0", "72"), "{heights:?}");
+        // A bar for the one day of thirty on which something was spent, as high as the picture lets it be.
+        let days = page.attributes(".chart svg rect.bar-rect[y]", "height");
+        assert_eq!(days.len(), 1, "{days:?}");
+        assert!(days[0].parse::<f64>().unwrap() > 50.0, "{days:?}");
         assert_eq!(page.all("#spend-by-day tbody tr").len(), 1, "{}", page.text());
         let calls = page.all("#last-calls tbody tr");
         assert!(

@@ -84,7 +84,7 @@ async fn logins_of_others_are_for_admins() {
 
 #[tokio::test]
 async fn the_spreadsheet_has_all_that_the_filter_finds() {
-    let (_dir, url) = database::file();
+    let (_dir, url) = database::lasting().await;
     let app = TestApp::with(Setup { database_url: Some(url.clone()), ..Setup::default() }).await;
     let store = Store::open(&url, Clock::system()).await.unwrap();
     for number in 0..2345 {
@@ -104,14 +104,14 @@ async fn the_spreadsheet_has_all_that_the_filter_finds() {
 
 #[tokio::test]
 async fn entries_are_not_changed_and_go_only_when_their_time_has_come() {
-    let (_dir, url) = database::file();
+    let (_dir, url) = database::lasting().await;
     let store = Store::open(&url, Clock::system()).await.unwrap();
     let old = Clock::from_fn(|| Timestamp::from_second(1_600_000_000).unwrap());
     let before = Store::open(&url, old).await.unwrap();
     let entry = |object: &str| NewEntry::new(&Actor::local("ada"), Action::Swap, object, "ok");
     before.audit(&entry("old")).await.unwrap();
     store.audit(&entry("new")).await.unwrap();
-    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
     for statement in
         ["delete from audit", "delete from audit where object = 'old'", "update audit set actor = 'eve'"]
     {

@@ -63,14 +63,12 @@ impl Dashboard {
                 kept.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        match address.await {
-            Ok(base) => Ok(Self { base, child, log }),
-            Err(_) => {
-                let _ = child.wait();
-                let said = log.lock().unwrap().clone();
-                Err(said)
-            }
+        if let Ok(base) = address.await {
+            return Ok(Self { base, child, log });
         }
+        let _ = child.wait();
+        let said = log.lock().unwrap().clone();
+        Err(said)
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -82,7 +82,6 @@ impl Mutator {
     }
 
     /// A number below `most`: xorshift, so that a run can be repeated.
-    #[expect(clippy::cast_possible_truncation, reason = "any number does")]
     fn below(&mut self, most: usize) -> usize {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;

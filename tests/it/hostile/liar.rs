@@ -316,10 +316,8 @@ fn changed(change: Change, body: Vec<u8>) -> Vec<u8> {
         Change::Nan => text.replace("\"NaN\"", "NaN").into_bytes(),
         Change::BadUtf8 => {
             let mut bytes = text.into_bytes();
-            for at in 1..bytes.len() {
-                if bytes[at] == b'~' {
-                    bytes[at] = 0xff;
-                }
+            for byte in bytes.iter_mut().skip(1).filter(|byte| **byte == b'~') {
+                *byte = 0xff;
             }
             bytes
         }

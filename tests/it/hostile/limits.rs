@@ -33,7 +33,7 @@ fn status(answer: &str) -> u16 {
 #[ignore = "not settled: which status is due where a request has both a length and chunks"]
 async fn what_is_too_large_or_no_request_is_refused_at_once() {
     let app = TestApp::start().await;
-    let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = "x-many: y\r\n".repeat(200);
     let head =
         |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{more}\r\n");
     let long = "a".repeat(200_000);
@@ -122,7 +122,8 @@ fn billion_laughs() -> String {
     let mut yaml = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
     for n in 1..12 {
         let before = vec![format!("*a{}", n - 1); 10].join(", ");
-        yaml += &format!("a{n}: &a{n} [{before}]\n");
+        let name = format!("a{n}");
+        yaml += &[&name, ": &", &name, " [", &before, "]\n"].concat();
     }
     yaml + "model_list: *a11\n"
 }

@@ -31,7 +31,7 @@ async fn client(
         let status = match round % 12 {
             0 => {
                 let model = ["openai/gpt-5", "openai/gpt-5-mini"][round % 2];
-                let message = if round % 24 == 0 { "Who are you?" } else { "" };
+                let message = if round.is_multiple_of(24) { "Who are you?" } else { "" };
                 let form =
                     [("agent", "task-agent"), ("context", &*context), ("model", model), ("message", message)];
                 script.post("/switch", &form).await.0

@@ -41,6 +41,7 @@ const CANARY: &str = "canary0secret0value";
 const PROVIDER: &str = "sk-canary1provider1key";
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one walk through everything")]
 async fn a_secret_appears_nowhere() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()

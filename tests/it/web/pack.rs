@@ -84,7 +84,7 @@ async fn the_figures_need_no_login_and_tell_nothing_of_people_or_secrets() {
         r#"method="other",route="/models""#,
         r#"patchbay_request_seconds_bucket{method="GET",route="/models""#,
         r#"patchbay_swaps_total{outcome="verified"} 1"#,
-        r#"patchbay_upstream_seconds_count{server="#,
+        "patchbay_upstream_seconds_count{server=",
         r#"patchbay_snapshot_age_seconds{of="models"}"#,
         "patchbay_sessions 1",
         "patchbay_listeners 0",

@@ -40,7 +40,7 @@ fn edit(dir: &Path, change: impl FnOnce(&mut Editor)) {
 async fn a_change_of_the_file_counts_at_once_and_a_bad_one_is_told() {
     let (dir, access) = team();
     let (clock, forward) = clock();
-    let app = TestApp::with(Setup { access, clock, ..Setup::default() }).await;
+    let app = TestApp::with(Setup { clock, access, ..Setup::default() }).await;
     let bare = Bare::of(&app);
     let status = async |cookie: &str, path: &str| bare.with_cookie(path, cookie).await.status;
     let (viewer, operator) =
@@ -100,7 +100,7 @@ async fn a_change_of_the_file_counts_at_once_and_a_bad_one_is_told() {
 async fn a_wrong_name_and_a_wrong_password_look_and_take_the_same() {
     let (_dir, access) = team();
     let (clock, forward) = clock();
-    let app = TestApp::with(Setup { access, clock, ..Setup::default() }).await;
+    let app = TestApp::with(Setup { clock, access, ..Setup::default() }).await;
     let bare = Bare::of(&app);
     bare.log_in_as("viewer", PASSWORD).await;
     let attempt = async |name: &str| {
@@ -143,7 +143,7 @@ async fn who_guesses_waits_longer_and_longer_and_nobody_else_does() {
     let (_dir, mut access) = team();
     access.trusted_proxies = vec!["127.0.0.1".parse::<Network>().unwrap()];
     let (clock, forward) = clock();
-    let app = TestApp::with(Setup { access, clock, ..Setup::default() }).await;
+    let app = TestApp::with(Setup { clock, access, ..Setup::default() }).await;
     let bare = Bare::of(&app);
     let right = async |from: &str| {
         let request = bare.request(Method::POST, "/login").header("x-forwarded-for", from);

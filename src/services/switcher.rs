@@ -226,7 +226,7 @@ impl Switcher {
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<Swap, SwapError> {
-        Self::ended(self.begin(id, request, actor, true).await?).await
+        Self::ended(self.begin(Some(id), request, actor).await?).await
     }
 
     async fn ended(mut progress: watch::Receiver<Progress>) -> Result<Swap, SwapError> {
@@ -243,7 +243,7 @@ impl Switcher {
         actor: &Actor,
     ) -> Result<watch::Receiver<Progress>, SwapError> {
         let object = format!("{}/{}", request.agent, request.context);
-        let begun = self.begin(Uuid::now_v7().to_string(), request, actor, false).await;
+        let begun = self.begin(None, request, actor).await;
         if let Err(error @ (SwapError::Busy { .. } | SwapError::Changed { .. })) = &begun {
             let mut entry = NewEntry::new(actor, Action::Swap, object, "refused");
             entry.detail = Some(error.to_string());
@@ -252,12 +252,12 @@ impl Switcher {
         begun
     }
 
+    /// `id` is that of one swap of many, which is written down before the swap is begun.
     async fn begin(
         &self,
-        id: String,
+        id: Option<String>,
         request: SwapRequest,
         actor: &Actor,
-        is_one_of_many: bool,
     ) -> Result<watch::Receiver<Progress>, SwapError> {
         let parts = &self.parts;
         let agent = parts.agents.get(&request.agent);
@@ -266,6 +266,9 @@ impl Switcher {
         let held = parts.lock(view.scope, &request.agent, &request.context, &actor.name).await?;
         parts.check_seen(&request, view.scope).await?;
 
+        let is_one_of_many = id.is_some();
+        // Made behind the lock: later swaps of a context have greater ids.
+        let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
         let swap = new_swap(id.clone(), &request, actor, parts.clock.now());
         parts.store.begin_swap(&swap).await?;
         let (sender, progress) =

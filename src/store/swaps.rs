@@ -63,7 +63,8 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Swap>, StoreError> {
         let statement = format!(
-            "select {COLUMNS} from swaps where agent = $1 and context = $2 order by id desc limit $3"
+            "select {COLUMNS} from swaps where agent = $1 and context = $2 \
+             order by started_at desc, id desc limit $3"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(agent.as_str())
@@ -82,7 +83,7 @@ impl Store {
     ) -> Result<Option<Swap>, StoreError> {
         let statement = format!(
             "select {COLUMNS} from swaps where agent = $1 and ($2 is null or context = $2) \
-             and outcome <> 'refused' order by id desc limit 1"
+             and outcome <> 'refused' order by started_at desc, id desc limit 1"
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(agent.as_str())

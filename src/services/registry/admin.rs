@@ -23,6 +23,9 @@ use crate::store::{Store, StoreError};
 const LOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(800)];
 
+/// How often a proxy takes up what its database holds, and a little more (30 s were measured).
+const SYNC: u32 = 35;
+
 /// The deployments, as an admin changes them. Clones share everything.
 #[derive(Clone)]
 pub struct Models {
@@ -173,14 +176,16 @@ impl Models {
 
     /// Registers a deployment and sees whether it is live. A lost answer counts by what is seen.
     pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
-        self.register_as(&Uuid::new_v4().to_string(), draft, actor).await
+        self.register_as(&Uuid::new_v4().to_string(), false, draft, actor).await
     }
 
     /// The same under an id of the caller's. One that the proxy has saved already, live or dead, is left as it
-    /// is: an earlier run may have been killed before it was told.
+    /// is: an earlier run may have been killed before it was told. A row that is saved and not taken up yet cannot
+    /// be seen on 1.80; an id that is taken answers 500, and where it is derived (`is_own`) it is then waited for.
     pub(super) async fn register_as(
         &self,
         id: &str,
+        is_own: bool,
         draft: &Draft,
         actor: &Actor,
     ) -> Result<Outcome, ModelError> {
@@ -188,7 +193,10 @@ impl Models {
             let (id, name) = (found.detail.id, found.detail.name);
             return Ok(Outcome { id, name, ghost: found.ghost, not_taken: Vec::new() });
         }
-        let sent = self.inner.proxy.register(id, draft, &actor.name).await;
+        let mut sent = self.inner.proxy.register(id, draft, &actor.name).await;
+        if is_own && sent.as_ref().is_err_and(is_taken) && self.inner.taken_up(id).await {
+            sent = Ok(());
+        }
         self.inner.registry.drop_copy();
         let result = self.registered(id, draft, sent).await;
         let mut entry = NewEntry::new(actor, Action::ModelRegister, id, "ok");
@@ -287,6 +295,22 @@ impl Inner {
         }
         seen
     }
+
+    /// Whether the deployment is live before the proxy's next sync has passed.
+    async fn taken_up(&self, id: &str) -> bool {
+        for _ in 0..SYNC {
+            if matches!(self.proxy.deployment(id).await, Ok(Some(_))) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        false
+    }
+}
+
+/// Whether the proxy could not save the row, as it answers where the id is taken (both releases).
+fn is_taken(error: &ClientError) -> bool {
+    matches!(error, ClientError::Status { status: 500, message, .. } if message.contains("add model to db"))
 }
 
 /// Whether 1.109 says that it has saved a row which it cannot serve (`model_new_unknown_provider`).

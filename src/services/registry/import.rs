@@ -244,7 +244,7 @@ impl Models {
                 draft.info.retain(|name, _| is_changed(name));
                 self.edit(id, &edit(draft), actor).await
             }
-            _ => self.register_as(&item.new_id, &item.draft, actor).await,
+            _ => self.register_as(&item.new_id, true, &item.draft, actor).await,
         };
         outcome(result)
     }

@@ -18,7 +18,7 @@ async fn killed_at(stage: &Stage, at: usize) {
     let ended = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), None, "request {at} was made");
     stage.relay.plan.lock().unwrap().at = None;
-    stage.run(&["bootstrap"]).await.good();
+    stage.bootstrap_until_good().await;
     stage.is_whole().await;
 }
 

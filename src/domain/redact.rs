@@ -131,7 +131,8 @@ fn credentials(text: &str, from: usize) -> Option<Found> {
             text[start..].find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\''));
         let authority = &text[start..end.map_or(text.len(), |end| start + end)];
         let end = start + authority.rfind('@')?;
-        (&text[start..end] != REDACTED).then_some(Found { start, end, put: REDACTED })
+        // Without a single character nothing would be passed, and it would be found for ever.
+        (end > start && &text[start..end] != REDACTED).then_some(Found { start, end, put: REDACTED })
     })
 }
 
@@ -159,6 +160,12 @@ mod tests {
         assert_eq!(secrets(&format!("GET /v1?key={google}&a=b")), "GET /v1?key=[redacted]&a=b");
         assert_eq!(secrets(&google), "[redacted]");
         assert_eq!(secrets("http://u:p@host/x http://a:b@c"), "http://[redacted]@host/x http://[redacted]@c");
+    }
+
+    #[test]
+    fn an_address_with_empty_credentials_comes_to_an_end() {
+        assert_eq!(secrets("http://@host and sk-abcdefgh"), "http://@host and sk-[redacted]");
+        assert_eq!(secrets("://@://@a:b@"), "://@://[redacted]@");
     }
 
     #[test]

@@ -163,7 +163,9 @@ async fn a_reset_wants_the_address_typed_and_brings_the_key_back() {
 #[tokio::test]
 async fn the_doctor_says_what_is_wrong_and_shows_no_secret() {
     let stage = Stage::start(BOTH[1]).await;
-    let ended = stage.run(&["doctor"]).await;
+    let mut command = stage.command(&["doctor"]);
+    command.env("PATCHBAY_AGENTS", format!("task-agent=http://{}", crate::support::closed_port().await));
+    let ended = run(command).await;
     assert_eq!(ended.code, Some(1), "{} {}", ended.out, ended.err);
     for line in ["BAD  agent's key", "it is a placeholder", "BAD  agent task-agent", "ok   proxy's database"]
     {

@@ -35,3 +35,25 @@ pub(super) trait Page: Template {
         }
     }
 }
+
+/// Makes a template a [`Page`]: its data, and the block (`as_NAME`) that is its fragment.
+macro_rules! page {
+    ($page:ty, $data:ty, $fragment:ident) => {
+        impl Page for $page {
+            type Data = $data;
+
+            fn ui(&self) -> &Ui {
+                &self.ui
+            }
+
+            fn data(&self) -> &$data {
+                &self.data
+            }
+
+            fn fragment(&self) -> askama::Result<String> {
+                self.$fragment().render()
+            }
+        }
+    };
+}
+pub(super) use page;

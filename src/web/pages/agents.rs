@@ -20,7 +20,7 @@ use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
@@ -101,21 +101,7 @@ struct AgentsData {
     agents: Vec<AgentRow>,
 }
 
-impl Page for AgentsPage {
-    type Data = AgentsData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &AgentsData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(AgentsPage, AgentsData, as_content);
 
 async fn list(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
     let agents = state.agents.views().await?.into_iter().map(AgentRow::of).collect();
@@ -139,21 +125,7 @@ struct AgentData {
     log: Option<Evidence>,
 }
 
-impl Page for AgentPage {
-    type Data = AgentData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &AgentData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(AgentPage, AgentData, as_content);
 
 fn named<'a>(state: &'a AppState, name: &str) -> Result<&'a KnownAgent, Problem> {
     let known = AgentName::from_str(name).ok().and_then(|name| state.agents.get(&name));

@@ -20,7 +20,7 @@ use crate::domain::audit::{Action, Entry, Filter};
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::table::Query;
@@ -70,21 +70,7 @@ impl AuditPage {
     }
 }
 
-impl Page for AuditPage {
-    type Data = AuditData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &AuditData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_results().render()
-    }
-}
+page!(AuditPage, AuditData, as_results);
 
 /// Newest first; `before` goes on where a page ended, however many entries have come since.
 async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
@@ -145,21 +131,7 @@ struct EntryData {
     entry: Entry,
 }
 
-impl Page for EntryPage {
-    type Data = EntryData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &EntryData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(EntryPage, EntryData, as_content);
 
 async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
     let entry = match id.parse() {

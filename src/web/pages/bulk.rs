@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::bulk::{Job, MAX_AT_ONCE, MAX_CONTEXTS, MAX_PACE_MS, Plan};
-use crate::domain::model::{Deployment, ModelSpec};
+use crate::domain::model::ModelSpec;
 use crate::domain::swap::PromptChange;
 use crate::services::bulk::Chosen;
 use crate::web::auth::ActorOf;
@@ -23,8 +23,9 @@ use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::contexts;
+use crate::web::pages::switch::{model_names, prompt_change};
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes};
 use crate::web::state::AppState;
 use crate::web::table::Query;
@@ -111,21 +112,7 @@ struct BulkData {
     errors: FieldErrors,
 }
 
-impl Page for BulkPage {
-    type Data = BulkData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &BulkData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(BulkPage, BulkData, as_content);
 
 impl BulkPage {
     fn agent(&self) -> Option<&AgentRow> {
@@ -201,17 +188,7 @@ async fn page(
     {
         form.agent = first.name.to_string();
     }
-    let mut models: Vec<String> = registry
-        .value
-        .as_deref()
-        .map_or(&[][..], Vec::as_slice)
-        .iter()
-        .filter(|deployment| !deployment.blocked)
-        .filter_map(Deployment::spec)
-        .map(|spec| spec.to_string())
-        .collect();
-    models.sort_unstable();
-    models.dedup();
+    let models = model_names(registry.value.as_deref().map_or(&[][..], Vec::as_slice));
     let mut data = BulkData { elsewhere, errors, ..BulkData::default() };
     if let Ok(agent) = form.agent.parse::<AgentName>() {
         let chosen = state.bulk.sort(&agent, &form.ids).await?;
@@ -269,7 +246,7 @@ impl BulkForm {
         if !self.count.is_empty() && self.count != count.to_string() {
             errors.add("ids", format!("It is {count} contexts now, not {}. Look again.", self.count));
         }
-        let prompt = self.prompt_change(errors);
+        let prompt = prompt_change(&self.prompt, &self.clear_prompt, errors);
         let model = match self.model.trim() {
             "" if prompt == PromptChange::Keep => {
                 errors.add("model", "Name a model to switch to, or a prompt.");
@@ -284,24 +261,6 @@ impl BulkForm {
         let pace_ms = self.pace_ms(errors);
         let plan = Plan { agent: name, model, prompt, canary, at_once, pace_ms, stop_after };
         Ok(Some((plan, chosen)))
-    }
-
-    fn prompt_change(&self, errors: &mut FieldErrors) -> PromptChange {
-        match (self.prompt.trim().is_empty(), self.clear_prompt.is_empty()) {
-            (true, true) => PromptChange::Keep,
-            (true, false) => PromptChange::Clear,
-            (false, true) => self.prompt.parse().map_or_else(
-                |error: crate::domain::control::PromptError| {
-                    errors.add("prompt", error.to_string());
-                    PromptChange::Keep
-                },
-                PromptChange::Set,
-            ),
-            (false, false) => {
-                errors.add("prompt", "Write a prompt or clear it, not both.");
-                PromptChange::Keep
-            }
-        }
     }
 
     /// Seconds, with a point where they are parts.

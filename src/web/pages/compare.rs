@@ -20,7 +20,7 @@ use crate::web::forms::FieldErrors;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch::model_names;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::stream::html_events;
@@ -65,21 +65,7 @@ struct CompareData {
     why_not: Option<&'static str>,
 }
 
-impl Page for ComparePage {
-    type Data = CompareData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &CompareData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(ComparePage, CompareData, as_content);
 
 impl ComparePage {
     /// The form's fields for models, filled as far as they were, and whether each has to be.

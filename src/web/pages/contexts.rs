@@ -18,7 +18,7 @@ use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::table::{Pager, Query};
@@ -53,21 +53,7 @@ struct ContextsData {
     pager: Pager,
 }
 
-impl Page for ContextsPage {
-    type Data = ContextsData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &ContextsData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_results().render()
-    }
-}
+page!(ContextsPage, ContextsData, as_results);
 
 /// The contexts that a search finds.
 pub(super) async fn find(state: &AppState, text: &str) -> Result<Vec<KnownContext>, Problem> {
@@ -115,21 +101,7 @@ struct ContextData {
     has_drifted: bool,
 }
 
-impl Page for ContextPage {
-    type Data = ContextData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &ContextData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(ContextPage, ContextData, as_content);
 
 /// Agent and context of an address; what could not be either is not found.
 fn parse(agent: &str, context: &str) -> Result<(AgentName, ContextId), Problem> {

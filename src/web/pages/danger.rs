@@ -14,7 +14,7 @@ use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::Trouble;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{ADMIN, Routes};
 use crate::web::state::AppState;
 use crate::web::ui::{Ui, Wants};
@@ -47,21 +47,7 @@ struct DangerData {
     errors: FieldErrors,
 }
 
-impl Page for DangerPage {
-    type Data = DangerData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &DangerData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(DangerPage, DangerData, as_content);
 
 impl DangerPage {
     async fn load(state: &AppState, ui: Ui, typed: String, errors: FieldErrors) -> Self {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::domain::swap::Outcome;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::ui::Ui;
 
@@ -34,21 +34,7 @@ struct Explained {
     meaning: &'static str,
 }
 
-impl Page for HelpPage {
-    type Data = HelpData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &HelpData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(HelpPage, HelpData, as_content);
 
 async fn show(ui: Ui) -> Response {
     let outcomes = [

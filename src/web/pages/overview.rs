@@ -22,7 +22,7 @@ use crate::web::errors::Problem;
 use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
@@ -95,21 +95,7 @@ struct Attention {
     href: Option<String>,
 }
 
-impl Page for OverviewPage {
-    type Data = Overview;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &Overview {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(OverviewPage, Overview, as_content);
 
 async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
     // All at once: each may have to wait for a server of its own.

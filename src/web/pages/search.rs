@@ -11,7 +11,7 @@ use crate::domain::control::AgentConfig;
 use crate::services::keys::index::{Order, Wanted};
 use crate::web::errors::Problem;
 use crate::web::paths::{Paths, route, with_query};
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::table::Query;
@@ -80,21 +80,7 @@ struct Item {
     href: String,
 }
 
-impl Page for SearchPage {
-    type Data = SearchData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &SearchData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_results().render()
-    }
-}
+page!(SearchPage, SearchData, as_results);
 
 async fn search(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let text = query.get("q").trim().to_owned();

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::web::charts::{Day, DayChart};
 use crate::web::errors::Problem;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
@@ -30,21 +30,7 @@ struct StyleguidePage {
 #[derive(Serialize)]
 struct Nothing {}
 
-impl Page for StyleguidePage {
-    type Data = Nothing;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &Nothing {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(StyleguidePage, Nothing, as_content);
 
 impl StyleguidePage {
     fn chart(&self) -> DayChart {

@@ -23,7 +23,7 @@ use crate::web::forms::FieldErrors;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::table::Query;
@@ -95,21 +95,7 @@ struct SwitchData {
     busy: Option<String>,
 }
 
-impl Page for SwitchPage {
-    type Data = SwitchData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &SwitchData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(SwitchPage, SwitchData, as_content);
 
 impl SwitchPage {
     fn agent(&self) -> Option<&AgentRow> {
@@ -234,7 +220,7 @@ impl SwitchForm {
         }
         let context =
             self.context.parse::<ContextId>().map_err(|error| errors.add("context", error.to_string())).ok();
-        let prompt = self.prompt_change(&mut errors);
+        let prompt = prompt_change(&self.prompt, &self.clear_prompt, &mut errors);
         let model = match self.model.trim() {
             "" => None,
             text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error.to_string())).ok(),
@@ -252,24 +238,6 @@ impl SwitchForm {
                 Ok(SwapRequest { agent, context, model, prompt, seen, probe, message, minutes })
             }
             _ => Err(errors),
-        }
-    }
-
-    fn prompt_change(&self, errors: &mut FieldErrors) -> PromptChange {
-        match (self.prompt.trim().is_empty(), self.clear_prompt.is_empty()) {
-            (true, true) => PromptChange::Keep,
-            (true, false) => PromptChange::Clear,
-            (false, true) => match self.prompt.parse() {
-                Ok(prompt) => PromptChange::Set(prompt),
-                Err(error) => {
-                    errors.add("prompt", error.to_string());
-                    PromptChange::Keep
-                }
-            },
-            (false, false) => {
-                errors.add("prompt", "Write a prompt or clear it, not both.");
-                PromptChange::Keep
-            }
         }
     }
 
@@ -352,6 +320,25 @@ pub(crate) fn model_names(deployments: &[Deployment]) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// What a form's prompt and its box "clear the prompt" ask for.
+pub(crate) fn prompt_change(prompt: &str, clear: &str, errors: &mut FieldErrors) -> PromptChange {
+    match (prompt.trim().is_empty(), clear.is_empty()) {
+        (true, true) => PromptChange::Keep,
+        (true, false) => PromptChange::Clear,
+        (false, true) => match prompt.parse() {
+            Ok(prompt) => PromptChange::Set(prompt),
+            Err(error) => {
+                errors.add("prompt", error.to_string());
+                PromptChange::Keep
+            }
+        },
+        (false, false) => {
+            errors.add("prompt", "Write a prompt or clear it, not both.");
+            PromptChange::Keep
+        }
+    }
 }
 
 /// What the form shows as the last swap: of the context, or of any where one changes them all.

@@ -16,7 +16,7 @@ use crate::web::charts::{self, Day, DayChart};
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
@@ -54,21 +54,7 @@ struct OnModel {
     contexts: usize,
 }
 
-impl Page for UsagePage {
-    type Data = UsageData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &UsageData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(UsagePage, UsageData, as_content);
 
 impl UsagePage {
     fn spent(&self, usage: &Usage) -> String {

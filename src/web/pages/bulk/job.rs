@@ -13,7 +13,7 @@ use crate::services::bulk::describe;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::table::Query;
@@ -55,21 +55,7 @@ struct JobData {
     items: Vec<Item>,
 }
 
-impl Page for JobPage {
-    type Data = JobData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &JobData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(JobPage, JobData, as_content);
 
 impl JobPage {
     fn is_under_way(&self) -> bool {

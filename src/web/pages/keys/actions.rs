@@ -21,7 +21,7 @@ use crate::services::keys::KeyChangeError;
 use crate::web::auth::{ActorOf, CurrentUser};
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
@@ -193,21 +193,7 @@ struct SecretData {
     duplicates: Vec<KeyHash>,
 }
 
-impl Page for SecretPage {
-    type Data = SecretData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &SecretData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(SecretPage, SecretData, as_content);
 
 impl SecretPage {
     fn exposed(&self) -> Option<&str> {

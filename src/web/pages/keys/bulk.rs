@@ -20,7 +20,7 @@ use crate::services::keys::bulk::{Change, Counts, Item, Job, Progress};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
@@ -71,21 +71,7 @@ struct BulkData {
     errors: FieldErrors,
 }
 
-impl Page for BulkPage {
-    type Data = BulkData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &BulkData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(BulkPage, BulkData, as_content);
 
 /// Actions as the form offers them: name, what it says.
 const ACTIONS: [(&str, &str); 7] = [
@@ -277,21 +263,7 @@ struct JobData {
     keys: Vec<Item>,
 }
 
-impl Page for JobPage {
-    type Data = JobData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &JobData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(JobPage, JobData, as_content);
 
 impl JobPage {
     /// Colour and word.

@@ -21,7 +21,7 @@ use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
@@ -47,21 +47,7 @@ struct FormData {
     has_changed: bool,
 }
 
-impl Page for FormPage {
-    type Data = FormData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &FormData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(FormPage, FormData, as_content);
 
 impl FormPage {
     fn action(&self) -> String {
@@ -90,21 +76,7 @@ struct ReviewData {
     differences: Vec<Difference>,
 }
 
-impl Page for ReviewPage {
-    type Data = ReviewData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &ReviewData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(ReviewPage, ReviewData, as_content);
 
 /// The form, with fields from the address.
 pub(super) async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Response {

@@ -15,7 +15,7 @@ use crate::clients::Meaning;
 use crate::domain::model::Deployment;
 use crate::services::keys::KeysView;
 use crate::web::pages::{AsOf, Trouble};
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::{Column, Pager, Query, columns};
 use crate::web::ui::Ui;
@@ -48,21 +48,7 @@ struct KeysData {
     trouble: Option<Trouble>,
 }
 
-impl Page for KeysPage {
-    type Data = KeysData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &KeysData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_results().render()
-    }
-}
+page!(KeysPage, KeysData, as_results);
 
 impl KeysPage {
     fn is_filtered(&self) -> bool {

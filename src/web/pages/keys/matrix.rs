@@ -12,7 +12,7 @@ use crate::domain::key::{Access, Permission};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::services::registry::serving;
 use crate::web::pages::{AsOf, Trouble};
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
@@ -75,21 +75,7 @@ enum Cell {
     Needed,
 }
 
-impl Page for MatrixPage {
-    type Data = MatrixData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &MatrixData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(MatrixPage, MatrixData, as_content);
 
 impl MatrixPage {
     fn is_filtered(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::services::keys::{KeyChangeError, OldKey, Replacement};
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
 
@@ -50,21 +50,7 @@ struct ReplaceData {
     errors: FieldErrors,
 }
 
-impl Page for ReplacePage {
-    type Data = ReplaceData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &ReplaceData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(ReplacePage, ReplaceData, as_content);
 
 impl ReplaceForm {
     fn read(&self) -> Result<Replacement, FieldErrors> {

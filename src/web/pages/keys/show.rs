@@ -19,7 +19,7 @@ use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::usage::spend_chart;
 use crate::web::pages::{AsOf, Trouble};
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
@@ -53,21 +53,7 @@ struct KeyData {
     trouble: Option<Trouble>,
 }
 
-impl Page for KeyPage {
-    type Data = KeyData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &KeyData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(KeyPage, KeyData, as_content);
 
 impl KeyPage {
     fn spent(&self) -> String {

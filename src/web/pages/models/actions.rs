@@ -15,7 +15,7 @@ use crate::domain::model_detail::Detail;
 use crate::services::registry::{ModelError, Radius, is_confirmed};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
 
@@ -74,21 +74,7 @@ struct DeleteData {
     error: Option<&'static str>,
 }
 
-impl Page for DeletePage {
-    type Data = DeleteData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &DeleteData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(DeletePage, DeleteData, as_content);
 
 impl DeletePage {
     async fn load(state: &AppState, ui: Ui, id: &str) -> Result<Self, Problem> {

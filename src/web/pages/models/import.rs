@@ -12,7 +12,7 @@ use crate::services::registry::{Apply, Import, Item, ItemState, JobState, PlanEr
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
@@ -29,21 +29,7 @@ struct ImportFormData {
     errors: FieldErrors,
 }
 
-impl Page for ImportPage {
-    type Data = ImportFormData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &ImportFormData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(ImportPage, ImportFormData, as_content);
 
 /// A list, pasted or uploaded.
 pub(super) struct Upload(String);
@@ -108,21 +94,7 @@ struct JobPage {
     data: Import,
 }
 
-impl Page for JobPage {
-    type Data = Import;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &Import {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(JobPage, Import, as_content);
 
 impl JobPage {
     fn is_planned(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::services::registry::KeyCount;
 use crate::store::StoreError;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::{Column, Pager, Query, columns};
 use crate::web::ui::Ui;
@@ -68,21 +68,7 @@ struct Options {
     modes: Vec<String>,
 }
 
-impl Page for ModelsPage {
-    type Data = ModelsData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &ModelsData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_results().render()
-    }
-}
+page!(ModelsPage, ModelsData, as_results);
 
 impl ModelsPage {
     fn is_filtered(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::services::registry::{Outcome, Radius};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
@@ -49,21 +49,7 @@ pub(super) struct FormData {
     pub(super) same_name: usize,
 }
 
-impl Page for FormPage {
-    type Data = FormData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &FormData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(FormPage, FormData, as_content);
 
 impl FormPage {
     /// A mode that the list does not know stays choosable.

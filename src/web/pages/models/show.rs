@@ -19,7 +19,7 @@ use crate::services::registry::{Found, ModelError, cannot_test};
 use crate::services::snapshot::View;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
-use crate::web::respond::Page;
+use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
@@ -60,21 +60,7 @@ struct ModelData {
     trouble: Option<Trouble>,
 }
 
-impl Page for ModelPage {
-    type Data = ModelData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &ModelData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(ModelPage, ModelData, as_content);
 
 #[derive(Template)]
 #[template(path = "models/ghost.html", blocks = ["content"])]
@@ -93,21 +79,7 @@ struct GhostData {
     audit: Vec<Entry>,
 }
 
-impl Page for GhostPage {
-    type Data = GhostData;
-
-    fn ui(&self) -> &Ui {
-        &self.ui
-    }
-
-    fn data(&self) -> &GhostData {
-        &self.data
-    }
-
-    fn fragment(&self) -> askama::Result<String> {
-        self.as_content().render()
-    }
-}
+page!(GhostPage, GhostData, as_content);
 
 pub(super) async fn show(
     State(state): State<AppState>,

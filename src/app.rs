@@ -180,7 +180,13 @@ impl App {
             timeouts.agents,
         )
         .telling(live.clone());
-        let asks = Asks::new(agents.clone(), store.clone(), clock.clone(), timeouts.agents.message);
+        let asks = Asks::new(
+            agents.clone(),
+            switcher.clone(),
+            store.clone(),
+            clock.clone(),
+            timeouts.agents.message,
+        );
         let bulk = Bulk::new(store.clone(), switcher.clone(), agents.clone(), clock.clone());
         let writes = TaskTracker::new();
         let (for_app, audit_retention) = (clock.clone(), config.access.audit_retention);

@@ -18,6 +18,7 @@ use crate::domain::redact;
 use crate::domain::swap::Proof;
 use crate::domain::words::sentence;
 use crate::services::agents::{Agents, KnownAgent};
+use crate::services::switcher::{ReadError, Switcher};
 use crate::store::{Store, StoreError};
 
 /// Longest answer that is kept, in characters.
@@ -57,6 +58,7 @@ pub struct Asks {
 
 struct Parts {
     agents: Agents,
+    switcher: Switcher,
     store: Store,
     clock: Clock,
     timeout: Duration,
@@ -65,11 +67,11 @@ struct Parts {
 }
 
 impl Asks {
-    /// Asks these agents, and waits `timeout` for an answer.
+    /// Asks these agents between the switcher's swaps, and waits `timeout` for an answer.
     #[must_use]
-    pub fn new(agents: Agents, store: Store, clock: Clock, timeout: Duration) -> Self {
+    pub fn new(agents: Agents, switcher: Switcher, store: Store, clock: Clock, timeout: Duration) -> Self {
         let (running, progress) = (TaskTracker::new(), Mutex::default());
-        Self { parts: Arc::new(Parts { agents, store, clock, timeout, running, progress }) }
+        Self { parts: Arc::new(Parts { agents, switcher, store, clock, timeout, running, progress }) }
     }
 
     /// Asks, and waits for the whole answer.
@@ -170,7 +172,13 @@ impl Parts {
         let Some(agent) = self.agents.get(&ask.agent) else { return };
         let told = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
         let (context, message) = (&ask.context, &ask.proof.message);
-        let answer = listen(&self.agents, agent, context, message, self.timeout, told).await;
+        let answer = match self.switcher.take_turn(&ask.agent, context, &actor.name).await {
+            Ok(_turn) => {
+                let answer = listen(&self.agents, agent, context, message, self.timeout, told).await;
+                answer.map_err(ReadError::from)
+            }
+            Err(error) => Err(error),
+        };
         ask.proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         // What came before a failure is shown as well.
         ask.proof.answer = progress.borrow().ask.proof.answer.clone();

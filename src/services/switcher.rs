@@ -144,6 +144,15 @@ pub enum ReadError {
     /// The agent failed.
     #[error(transparent)]
     Agent(#[from] AgentError),
+    /// Somebody's question is being answered there, and an agent may fail a turn whose session changes under it.
+    #[error("{holder} waits for an answer in this context right now: try again when it has come")]
+    Asked {
+        /// Who asked.
+        holder: String,
+    },
+    /// A swap runs there.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
     /// It answered something else than a configuration.
     #[error("the agent does not answer control messages: it took the question for chat")]
     NotSwitchable,
@@ -321,9 +330,32 @@ impl Switcher {
         context: &ContextId,
     ) -> Result<AgentConfig, ReadError> {
         let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
+        let _turn = if self.parts.reads_for_free(known).await {
+            None
+        } else {
+            Some(self.parts.take_turn(agent, context, "a look at the model").await?)
+        };
         let config = self.parts.config(known, context).await?;
         self.parts.store.note_config(agent, context, &config).await?;
         Ok(config)
+    }
+
+    /// Waits until nobody else asks in a context, and until no swap runs there. Nobody else asks while what it
+    /// returns is held.
+    ///
+    /// An ADK agent fails a turn whose session was changed under it ("stale session", measured), and a turn
+    /// that begins within a swap may go on with the former model, and write it back.
+    pub(super) async fn take_turn(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+        holder: &str,
+    ) -> Result<Held, ReadError> {
+        let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
+        let turn = self.parts.take_turn(agent, context, holder).await?;
+        let scope = self.parts.agents.view(known).await?.scope;
+        drop(self.parts.lock(scope, agent, context, holder).await?);
+        Ok(turn)
     }
 
     /// The agent's own key at the proxy, from a background copy; none in it where the settings do not name it or
@@ -363,6 +395,19 @@ impl Parts {
             if scope == Some(Scope::Context) { format!("{agent}/{context}") } else { agent.to_string() };
         self.locks.take(name, holder).await.map_err(|why| match why {
             NotTaken::HeldBy(holder) => SwapError::Busy { holder },
+            NotTaken::Store(error) => error.into(),
+        })
+    }
+
+    /// One question at a time in a context.
+    async fn take_turn(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+        holder: &str,
+    ) -> Result<Held, ReadError> {
+        self.locks.take(format!("ask {agent}/{context}"), holder).await.map_err(|why| match why {
+            NotTaken::HeldBy(holder) => ReadError::Asked { holder },
             NotTaken::Store(error) => error.into(),
         })
     }

@@ -284,6 +284,13 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
             ReadError::Agent(error) => Self::of_agent(&error),
+            ReadError::Swap(error) => error.into(),
+            ReadError::Asked { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "A question is being answered",
+                sentence(&error),
+                "Wait for the answer: reading an agent's state in the middle of a turn can make the turn fail.",
+            ),
             ReadError::NotSwitchable => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "The agent cannot be switched",

@@ -13,6 +13,7 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;
 use crate::domain::swap::{Swap, SwapRequest};
+use crate::services::agents::KnownAgent;
 
 /// How often the background looks whether something is to be done.
 const TICK: Duration = Duration::from_secs(5);
@@ -31,6 +32,9 @@ const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// In whose name the background acts.
 const NAME: &str = "patchbay";
+
+/// In whose name it looks at a swap again.
+const HOLDER: &str = "a look back";
 
 impl Switcher {
     /// Ends timed swaps and looks for drift, until `stop`.
@@ -109,22 +113,14 @@ impl Switcher {
         let is_old = |at: Option<jiff::Timestamp>| at.is_none_or(|at| now.duration_since(at) >= READ_AFTER);
         let mut due = Vec::new();
         for known in contexts.into_iter().filter(|known| known.selected.is_some() && is_old(known.read_at)) {
-            if self.reads_for_free(&known).await {
+            let Some(agent) = self.parts.agents.get(&known.agent) else { continue };
+            if self.parts.reads_for_free(agent).await {
                 due.push(known);
             }
         }
         stream::iter(due)
             .for_each_concurrent(AT_ONCE, |known| async move { self.look_at(&known).await })
             .await;
-    }
-
-    /// An agent that announces how it takes control messages keeps them out of the conversation.
-    async fn reads_for_free(&self, known: &KnownContext) -> bool {
-        let Some(agent) = self.parts.agents.get(&known.agent) else { return false };
-        let view = self.parts.agents.view(agent).await;
-        view.is_ok_and(|view| {
-            view.card.problem.is_none() && view.card.value.is_some_and(|card| card.scope.is_some())
-        })
     }
 
     async fn look_at(&self, known: &KnownContext) {
@@ -154,6 +150,14 @@ impl Switcher {
 }
 
 impl Parts {
+    /// An agent that announces how it takes control messages keeps them out of the conversation.
+    pub(super) async fn reads_for_free(&self, agent: &KnownAgent) -> bool {
+        let view = self.agents.view(agent).await;
+        view.is_ok_and(|view| {
+            view.card.problem.is_none() && view.card.value.is_some_and(|card| card.scope.is_some())
+        })
+    }
+
     async fn note_drift(&self, known: &KnownContext, selected: &AgentConfig, config: &AgentConfig) {
         let object = format!("{}/{}", known.agent, known.context);
         let mut entry = NewEntry::new(&Actor::local(NAME), Action::Drift, object, "found");
@@ -185,8 +189,15 @@ impl Parts {
     async fn is_as_left(&self, swap: &Swap) -> Result<bool, ReadError> {
         let agent =
             self.agents.get(&swap.agent).ok_or_else(|| ReadError::UnknownAgent(swap.agent.clone()))?;
+        // However long the answer takes, and whoever asks next: the question goes first.
+        let _turn = loop {
+            match self.take_turn(&swap.agent, &swap.context, HOLDER).await {
+                Err(ReadError::Asked { .. }) => {}
+                taken => break taken?,
+            }
+        };
         // Reading writes an ADK agent's state back as it was, so it must not meet a swap.
-        let Ok(_held) = self.lock(Some(Scope::Agent), &swap.agent, &swap.context, "a look back").await else {
+        let Ok(_held) = self.lock(Some(Scope::Agent), &swap.agent, &swap.context, HOLDER).await else {
             return Ok(false);
         };
         if self.store.last_swap(&swap.agent, None).await?.is_none_or(|last| last.id != swap.id) {

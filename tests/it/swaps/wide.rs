@@ -1,12 +1,15 @@
 //! Agents that keep one model for all contexts, and write back what a turn began with when it ends: as ADK
 //! agents do.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{audited, relax, switch};
 use crate::support::{Setup, TestApp, spawn};
@@ -14,12 +17,40 @@ use crate::support::{Setup, TestApp, spawn};
 /// Model of all contexts.
 type Shared = Arc<Mutex<String>>;
 
-async fn rpc(State(model): State<Shared>, Json(request): Json<Value>) -> Json<Value> {
+/// What a question finds: the agent answers when it is let, and fails a turn that something else met.
+#[derive(Default)]
+struct Turn {
+    begun: Notify,
+    end: Notify,
+    runs: AtomicBool,
+    is_stale: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Bed {
+    model: Shared,
+    turn: Arc<Turn>,
+}
+
+async fn rpc(State(Bed { model, turn }): State<Bed>, Json(request): Json<Value>) -> Json<Value> {
     let text = request["params"]["message"]["parts"][0]["text"].as_str().unwrap_or_default().to_owned();
+    if text.starts_with("[HOTSWAP:") {
+        turn.is_stale.fetch_or(turn.runs.load(SeqCst), SeqCst);
+    } else {
+        turn.is_stale.store(false, SeqCst);
+        turn.runs.store(true, SeqCst);
+        turn.begun.notify_one();
+        turn.end.notified().await;
+        turn.runs.store(false, SeqCst);
+        if turn.is_stale.load(SeqCst) {
+            return Json(json!({ "jsonrpc": "2.0", "id": request["id"],
+                "error": { "code": -32603, "message": "stale session" } }));
+        }
+    }
     let mut now = model.lock().unwrap();
-    let reply = if let Some(spec) =
-        text.strip_prefix("[HOTSWAP:MODEL:").and_then(|rest| rest.strip_suffix(']'))
-    {
+    let reply = if !text.starts_with("[HOTSWAP:") {
+        "Here I am.".to_owned()
+    } else if let Some(spec) = text.strip_prefix("[HOTSWAP:MODEL:").and_then(|rest| rest.strip_suffix(']')) {
         spec.split_once('/').unwrap().1.clone_into(&mut now);
         format!("✅ Model switched to: {spec}")
     } else {
@@ -36,20 +67,26 @@ async fn rpc(State(model): State<Shared>, Json(request): Json<Value>) -> Json<Va
     } }))
 }
 
-fn agent(model: Shared) -> Router {
+fn agent(bed: Bed) -> Router {
     let card = json!({ "name": "wide", "protocolVersion": "0.3.0", "url": "http://localhost:8000" });
     Router::new()
         .route("/a/.well-known/agent-card.json", get(move || async move { Json(card) }))
         .route("/a", post(rpc))
-        .with_state(model)
+        .with_state(bed)
 }
 
 async fn ready() -> (TestApp, Shared, tokio_util::sync::DropGuard) {
+    let (app, bed, guard) = ready_to_talk().await;
+    (app, bed.model, guard)
+}
+
+async fn ready_to_talk() -> (TestApp, Bed, tokio_util::sync::DropGuard) {
     let model: Shared = Arc::new(Mutex::new("gpt-5-mini".to_owned()));
-    let (address, guard) = spawn(agent(Arc::clone(&model))).await;
+    let bed = Bed { model, turn: Arc::default() };
+    let (address, guard) = spawn(agent(bed.clone())).await;
     let app = TestApp::with(Setup { agent: Some(format!("http://{address}/a")), ..Setup::default() }).await;
     relax(&app).await;
-    (app, model, guard)
+    (app, bed, guard)
 }
 
 #[tokio::test]
@@ -70,6 +107,40 @@ async fn a_swap_that_a_running_turn_undoes_is_caught() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("the revert was not seen");
+}
+
+#[tokio::test]
+async fn neither_a_look_back_nor_a_read_meets_a_question() {
+    let (app, bed, _guard) = ready_to_talk().await;
+    let browser = app.user().await;
+    assert_eq!(switch(&browser, "one", "openai/gpt-5", &[]).await.outcome(), "verified");
+    let script = app.script();
+    let ask = script.post("/contexts/task-agent/one/message", &[("message", "Are you there?")]);
+    let meanwhile = async {
+        bed.turn.begun.notified().await;
+        let read = script.post("/contexts/task-agent/one/refresh", &[]);
+        // Both looks back fall due.
+        let long = tokio::time::sleep(std::time::Duration::from_millis(800));
+        tokio::pin!(read, long);
+        tokio::select! {
+            _ = &mut read => panic!("the context was read in the middle of a turn"),
+            () = &mut long => {}
+        }
+        "gpt-5-mini".clone_into(&mut bed.model.lock().unwrap());
+        bed.turn.end.notify_one();
+        read.await
+    };
+    let ((status, asked), (_, config)) = tokio::join!(ask, meanwhile);
+    assert_eq!((status.as_u16(), asked["answer"].as_str()), (200, Some("Here I am.")), "{asked}");
+    assert_eq!(config["model"], "gpt-5-mini");
+    // Put off is not left out.
+    for _ in 0..100 {
+        if !audited(&app, "drift").await.is_empty() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the swap was not looked at again");
 }
 
 #[tokio::test]

@@ -14,8 +14,10 @@ use url::Url;
 use uuid::Uuid;
 
 use patchbay::app::{App, Timeouts, serve};
-use patchbay::config::{Access, Config, Login};
+use patchbay::config::users::{Hash, NamedUser};
+use patchbay::config::{Access, Config, Login, UsersFile};
 use patchbay::domain::clock::Clock;
+use patchbay::domain::role::Role;
 use patchbay::sandbox::{self, PastCall, World};
 use patchbay::{agent, clients};
 
@@ -31,6 +33,9 @@ const MODELS: [(&str, &str, &str, &str, &str); 3] = [
         "Anthropic Claude Sonnet 4.5",
     ),
 ];
+
+/// The roles below that of the login, each of which has a user.
+const ROLES: [Role; 2] = [Role::Viewer, Role::Operator];
 
 /// A demo that runs, but for its dashboard.
 pub(crate) struct Demo {
@@ -81,7 +86,7 @@ pub(crate) async fn start(
         agents: vec![("task-agent".parse()?, Url::parse(&agent)?)],
         agent_key: Some(agent_key),
         setup: patchbay::domain::setup::Setup::default(),
-        access: Access::default(),
+        access: Access { users: Some(team(&login.password)?), ..Access::default() },
     };
     let app = App::build_demo(config, Clock::system(), Timeouts::default()).await?;
     Ok(Demo { app, dashboard, sandbox, agent, login, master_key })
@@ -125,6 +130,13 @@ async fn furnish(
     Ok(SecretString::from(key))
 }
 
+/// A viewer and an operator, called so, with the password of the login: so that roles can be tried.
+fn team(password: &SecretString) -> anyhow::Result<UsersFile> {
+    let hash = Hash::of(password).map_err(anyhow::Error::msg)?;
+    let user = |role: Role| NamedUser { name: role.as_str().to_owned(), hash: hash.clone(), role };
+    Ok(UsersFile { path: None, users: ROLES.map(user).to_vec() })
+}
+
 /// Books calls of the last month, so that there is something to see of what was spent.
 fn remember(world: &World) {
     let now = Clock::system().now();
@@ -161,6 +173,11 @@ impl fmt::Display for Demo {
         let shown =
             if self.login.is_default { self.login.password.expose_secret() } else { "(as you set it)" };
         writeln!(f, "  login       {} / {shown}", self.login.username)?;
+        writeln!(
+            f,
+            "              {} (the same password, fewer rights)",
+            ROLES.map(Role::as_str).join(", ")
+        )?;
         writeln!(f, "  proxy       http://{} (sandbox)", self.sandbox)?;
         writeln!(f, "  master key  {}", self.master_key.expose_secret())?;
         writeln!(f, "  agent       {}", self.agent)?;

@@ -49,8 +49,8 @@ pub struct Access {
 /// The named users, and where they stand.
 #[derive(Debug, Clone)]
 pub struct UsersFile {
-    /// The file.
-    pub path: PathBuf,
+    /// The file; none where they never change.
+    pub path: Option<PathBuf>,
     /// What it held at the start.
     pub users: Vec<NamedUser>,
 }
@@ -77,7 +77,7 @@ impl AccessArgs {
         };
         let wrong = |why: String| format!("PATCHBAY_USERS_FILE: {why}");
         let users = users::read(&path).and_then(|users| users::apart_from(username, users)).map_err(wrong)?;
-        Ok(Some(UsersFile { path, users }))
+        Ok(Some(UsersFile { path: Some(path), users }))
     }
 }
 

@@ -92,7 +92,7 @@ impl Account {
 
 impl Users {
     pub(in crate::web) fn new(login: Login, file: Option<UsersFile>, clock: Clock) -> Self {
-        let (file, users) = file.map_or((None, Vec::new()), |file| (Some(file.path), file.users));
+        let (file, users) = file.map_or((None, Vec::new()), |file| (file.path, file.users));
         let accounts = users.into_iter().map(Account::of).collect();
         Self(Arc::new(Inner {
             login,

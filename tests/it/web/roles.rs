@@ -8,10 +8,11 @@ use patchbay::config::users::{self, Editor, Hash, NamedUser};
 use patchbay::config::{Access as Settings, UsersFile};
 use patchbay::domain::role::Role;
 use patchbay::web::{Access, Route, table};
+use reqwest::RequestBuilder;
 use secrecy::SecretString;
 
 use crate::support::{PASSWORD, Page, Setup, TestApp};
-use crate::web::login::Bare;
+use crate::web::login::{Bare, location};
 
 /// An address of the route, with something in the place of each parameter.
 pub(super) fn address(app: &TestApp, route: &Route) -> String {
@@ -27,9 +28,25 @@ pub(super) fn address(app: &TestApp, route: &Route) -> String {
     .fold(route.path.to_owned(), |path, (parameter, value)| path.replace(parameter, value))
 }
 
-/// The three forms of an answer, by the header that asks for each.
-pub(super) const FORMS: [(&str, &str); 3] =
-    [("accept", "text/html"), ("accept", "application/json"), ("hx-request", "true")];
+/// The forms of an answer, by the header that asks for each.
+const FORMS: [(&str, &str); 5] = [
+    ("accept", "text/html"),
+    ("accept", "application/json"),
+    ("accept", "text/event-stream"),
+    ("accept", "text/csv"),
+    ("hx-request", "true"),
+];
+
+/// Sends a request. Of a stream, which need not end, the beginning is enough.
+async fn look(request: RequestBuilder) -> Page {
+    let answer = request.send().await.unwrap();
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind == "text/event-stream") {
+        let (status, url, headers) = (answer.status(), answer.url().clone(), answer.headers().clone());
+        return Page { status, url, headers, body: String::new() };
+    }
+    Page::of(answer).await
+}
 
 pub(super) fn method(route: &Route) -> Method {
     route.method.parse().unwrap()
@@ -47,12 +64,31 @@ async fn without_a_login_the_open_routes_alone_answer() {
         assert!(!address.contains('{'), "{address}: say what stands for its parameter");
         for (name, value) in FORMS {
             let request = bare.request(method(route), &address).header(name, value);
-            let page: Page = Bare::send(request).await;
-            let wanted = if value == "text/html" { StatusCode::SEE_OTHER } else { StatusCode::UNAUTHORIZED };
+            let page = look(request).await;
+            let is_page = ["text/html", "text/csv"].contains(&value);
+            let wanted = if is_page { StatusCode::SEE_OTHER } else { StatusCode::UNAUTHORIZED };
             assert_eq!(page.status, wanted, "{} {address} as {value}", route.method);
             assert!(!page.headers.contains_key(header::SET_COOKIE));
         }
+        for other in ["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+            let page = look(bare.request(other.parse().unwrap(), &address)).await;
+            let led = page.status.is_redirection() && location(&page).starts_with("/login");
+            assert!(led || page.status.is_client_error(), "{other} {address}: {}", page.status);
+        }
     }
+}
+
+/// What has an address and stands in no table has no role: those that know of no login, and nothing else.
+#[test]
+fn every_address_is_in_the_table() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/paths.rs")).unwrap();
+    let routes = text.split_once("pub mod route {").unwrap().1.split_once("\n}").unwrap().0;
+    let paths = routes.lines().filter_map(|line| line.split_once("&str = \"")?.1.strip_suffix("\";"));
+    let table = table();
+    let (within, without): (Vec<&str>, Vec<&str>) =
+        paths.partition(|path| table.iter().any(|route| route.path == *path));
+    assert!(within.len() > 60, "{}", within.len());
+    assert_eq!(without, ["/healthz", "/readyz", "/metrics", "/static"]);
 }
 
 /// What is added to a bare router has no role.
@@ -73,7 +109,7 @@ fn routes_are_added_through_the_table_alone() {
 }
 
 /// A user of each role in a file, with the password of the tests.
-pub(super) fn team() -> (tempfile::TempDir, Settings) {
+pub(crate) fn team() -> (tempfile::TempDir, Settings) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("users");
     let hash = Hash::of(&SecretString::from(PASSWORD)).unwrap();
@@ -82,7 +118,7 @@ pub(super) fn team() -> (tempfile::TempDir, Settings) {
         file.set(&NamedUser { name: role.as_str().to_owned(), hash: hash.clone(), role });
     }
     file.save_if_changed().unwrap();
-    let users = UsersFile { users: users::read(&path).unwrap(), path };
+    let users = UsersFile { users: users::read(&path).unwrap(), path: Some(path) };
     (dir, Settings { users: Some(users), ..Settings::default() })
 }
 
@@ -92,7 +128,8 @@ async fn every_role_may_do_what_the_table_says_and_no_more() {
     let (_dir, access) = team();
     let app = TestApp::with(Setup { access, ..Setup::default() }).await;
     let bare = Bare::of(&app);
-    let (mut admitted, mut refused) = (0, 0);
+    let (mut admitted, mut refused, mut streams) = (0, 0, 0);
+    let is_stream = |kind: &header::HeaderValue| kind == "text/event-stream";
     for role in Role::ALL {
         let cookie = bare.log_in_as(role.as_str(), PASSWORD).await;
         for route in table() {
@@ -103,12 +140,15 @@ async fn every_role_may_do_what_the_table_says_and_no_more() {
                 let by_session = request().header(header::COOKIE, &cookie);
                 let by_basic = request().basic_auth(role.as_str(), Some(PASSWORD));
                 for request in [by_session, by_basic] {
-                    let page = Bare::send(request).await;
+                    let page = look(request).await;
                     let what = format!("{} {address} as {} wanting {value}", route.method, role.as_str());
                     if role >= needed {
                         admitted += 1;
                         assert_ne!(page.status, StatusCode::FORBIDDEN, "{what}: {}", page.text());
                         assert_ne!(page.status, StatusCode::UNAUTHORIZED, "{what}");
+                        let is_led = page.status.is_redirection() && location(&page).starts_with("/login");
+                        assert!(!is_led || route.path == "/logout", "{what}");
+                        streams += usize::from(page.headers.get(header::CONTENT_TYPE).is_some_and(is_stream));
                         continue;
                     }
                     refused += 1;
@@ -126,7 +166,8 @@ async fn every_role_may_do_what_the_table_says_and_no_more() {
             }
         }
     }
-    assert!(admitted > 300 && refused > 100, "{admitted} admitted, {refused} refused");
+    assert!(admitted > 500 && refused > 200, "{admitted} admitted, {refused} refused");
+    assert!(streams >= 2 * Role::ALL.len(), "{streams} streams were opened");
     // Each refusal is written down, with who and what.
     let (_, audit) = app.script().get("/audit?what=access&who=viewer&size=200").await;
     let entries = audit["entries"].as_array().unwrap();

@@ -1,8 +1,8 @@
 //! The audit: written, never changed. The schema refuses updates and deletions.
 
 use jiff::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio::sync::watch;
 
 use super::{Store, StoreError, plain, time};
@@ -58,23 +58,28 @@ impl Store {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let found = conditions(filter);
-        // The text is made of what stands in this file; what people type is bound.
-        let mut sql = "select * from audit where id < $1".to_owned();
-        for (place, (condition, _)) in found.iter().enumerate() {
-            sql.push_str(" and ");
-            sql.push_str(&condition.replace('?', &format!("${}", place + 3)));
-        }
-        sql.push_str(" order by id desc limit $2");
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(before.unwrap_or(i64::MAX)).bind(limit);
-        for (_, value) in found {
-            query = match value {
-                Value::Text(text) => query.bind(text),
-                Value::Time(at) => query.bind(at.as_millisecond()),
-            };
-        }
-        query.fetch_all(self.pool()?).await?.iter().map(read).collect()
+        let (conditions, values) = conditions(filter);
+        let sql = format!("select * from audit where id < $1{conditions} order by id desc limit $2");
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(before.unwrap_or(i64::MAX)).bind(limit);
+        bind(query, values).fetch_all(self.pool()?).await?.iter().map(read).collect()
+    }
+
+    /// How many entries fit from entry `from` on (all with none). Counted up to `most`: a million are not waited
+    /// for.
+    pub async fn audit_count(
+        &self,
+        filter: &Filter,
+        from: Option<i64>,
+        most: u32,
+    ) -> Result<u64, StoreError> {
+        let (conditions, values) = conditions(filter);
+        let sql = format!(
+            "select count(*) from (select 1 from audit where id >= $1{conditions} limit $2) as found"
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(from.unwrap_or(i64::MIN)).bind(i64::from(most));
+        let count: i64 = bind(query, values).fetch_one(self.pool()?).await?.try_get(0)?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// One entry.
@@ -108,13 +113,16 @@ impl Store {
     }
 }
 
+type Query<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
+
 enum Value {
     Text(String),
     Time(Timestamp),
 }
 
-/// Conditions with a `?` for the value of each.
-fn conditions(filter: &Filter) -> Vec<(&'static str, Value)> {
+/// The conditions of a filter, to stand after others that take `$1` and `$2`, and their values. The text is made of
+/// what stands in this file; what people type is bound.
+fn conditions(filter: &Filter) -> (String, Vec<Value>) {
     let text = |condition, text: &Option<String>| Some((condition, Value::Text(plain(text.as_ref()?))));
     let time = |condition, at: Option<Timestamp>| Some((condition, Value::Time(at?)));
     let all = [
@@ -126,7 +134,19 @@ fn conditions(filter: &Filter) -> Vec<(&'static str, Value)> {
         time("at < ?", filter.to),
         text("(action not in ('login', 'logout', 'access') or actor = ?)", &filter.logins_of),
     ];
-    all.into_iter().flatten().collect()
+    let (conditions, values): (Vec<_>, Vec<_>) = all.into_iter().flatten().unzip();
+    let numbered = conditions.iter().zip(3..).map(|(condition, n): (&&str, u32)| {
+        let condition = condition.replace('?', &format!("${n}"));
+        format!(" and {condition}")
+    });
+    (numbered.collect(), values)
+}
+
+fn bind(query: Query<'_>, values: Vec<Value>) -> Query<'_> {
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::Time(at) => query.bind(at.as_millisecond()),
+    })
 }
 
 /// A text that stands for itself in a `like`.

@@ -29,6 +29,9 @@ use crate::web::ui::Ui;
 /// The parameters of the filter.
 const FILTERS: [&str; 6] = ["who", "what", "object", "outcome", "from", "to"];
 
+/// So many entries are counted; more are "more than" these.
+const COUNTED: u32 = 10_000;
+
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::AUDIT, list).get(VIEWER, route::AUDIT_CSV, csv::download).get(
         VIEWER,
@@ -49,6 +52,11 @@ struct AuditPage {
 #[derive(Serialize)]
 struct AuditData {
     entries: Vec<Entry>,
+    /// Those that fit, or 10,000 where there are more.
+    total: u64,
+    is_total_exact: bool,
+    /// How many of them are newer than those of this page; none where they are too many to count.
+    newer: Option<u64>,
     errors: FieldErrors,
 }
 
@@ -59,6 +67,17 @@ impl AuditPage {
 
     fn is_first(&self) -> bool {
         self.query.get("before").is_empty()
+    }
+
+    /// `51–100 of 1,234`; without the first two far down in a long list.
+    fn place(&self) -> String {
+        let AuditData { entries, total, is_total_exact, newer, .. } = &self.data;
+        let count = |number: u64| self.ui.count(&number);
+        let total = if *is_total_exact { count(*total) } else { format!("more than {}", count(*total)) };
+        match newer {
+            Some(newer) => format!("{}–{} of {total}", count(newer + 1), count(newer + entries.len() as u64)),
+            None => format!("{} of {total}", count(entries.len() as u64)),
+        }
     }
 
     fn newest(&self) -> String {
@@ -77,9 +96,22 @@ async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Res
     let (filter, errors) = filter(&query, &ui);
     let before = query.get("before").parse().ok();
     let entries = state.store.audit_found(&filter, before, query.size()).await?;
+    let total = state.store.audit_count(&filter, None, COUNTED + 1).await?;
+    let newer = match before {
+        Some(before) => state.store.audit_count(&filter, Some(before), COUNTED + 1).await?,
+        None => 0,
+    };
+    let counted = u64::from(COUNTED);
     let last = entries.last().filter(|_| entries.len() == query.size()).map(|entry| entry.id.to_string());
     let older = last.map(|id| query.link(&ui.paths.audit(), &[("before", &id)]));
-    let page = AuditPage { ui, query, data: AuditData { entries, errors }, older };
+    let data = AuditData {
+        entries,
+        total: total.min(counted),
+        is_total_exact: total <= counted,
+        newer: Some(newer).filter(|newer| *newer <= counted),
+        errors,
+    };
+    let page = AuditPage { ui, query, data, older };
     Ok(page.respond(StatusCode::OK))
 }
 

@@ -57,6 +57,46 @@ async fn entries_are_found_by_who_what_object_outcome_and_time() {
 }
 
 #[tokio::test]
+async fn the_list_says_how_many_there_are_and_where_in_them_a_page_is() {
+    let (_dir, url) = database::lasting().await;
+    let app = TestApp::with(Setup { database_url: Some(url.clone()), ..Setup::default() }).await;
+    let store = Store::open(&url, Clock::system()).await.unwrap();
+    let fill = async |who: &str, count: u32| {
+        for n in 0..count {
+            let entry = NewEntry::new(&Actor::local(who), Action::Ask, format!("a/{n}"), "ok");
+            store.audit(&entry).await.unwrap();
+        }
+    };
+    fill("many", 130).await;
+    let browser = app.user().await;
+    let place = async |path: &str| {
+        let page = browser.get(path).await;
+        (page.one("nav.pager span"), page.attributes("nav.pager a[rel=next]", "href").pop())
+    };
+    let (first, older) = place("/audit?who=many").await;
+    assert_eq!(first, "1–50 of 130");
+    let (second, older) = place(&older.unwrap()).await;
+    assert_eq!(second, "51–100 of 130");
+    // Whatever comes meanwhile.
+    fill("many", 2).await;
+    assert_eq!(place(&older.unwrap()).await, ("103–132 of 132".to_owned(), None));
+    assert!(!browser.get("/audit?who=nobody").await.has("nav.pager"));
+    assert_eq!(app.script().get("/audit?who=many").await.1["total"], 132);
+
+    // A million are not counted each time.
+    let statement = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 10500) \
+                     insert into audit (at, actor, action, object, outcome) select 0, 'crowd', 'ask', 'a/b', 'ok' from n";
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    sqlx::query(statement).execute(&mut database).await.unwrap();
+    let (crowd, older) = place("/audit?who=crowd&size=200").await;
+    assert_eq!(crowd, "1–200 of more than 10,000");
+    let (crowd, _) = place(&older.unwrap()).await;
+    assert_eq!(crowd, "201–400 of more than 10,000");
+    let (last, _) = place("/audit?who=many").await;
+    assert_eq!(last, "1–50 of 132");
+}
+
+#[tokio::test]
 async fn logins_of_others_are_for_admins() {
     let (_dir, access) = team();
     let app = TestApp::with(Setup { access, ..Setup::default() }).await;

@@ -187,7 +187,7 @@ impl App {
             clock.clone(),
             timeouts.agents.message,
         );
-        let bulk = Bulk::new(store.clone(), switcher.clone(), agents.clone(), clock.clone());
+        let bulk = Bulk::new(store.clone(), switcher.clone(), agents.clone(), live.clone(), clock.clone());
         let writes = TaskTracker::new();
         let (for_app, audit_retention) = (clock.clone(), config.access.audit_retention);
         let state = AppState::new(web::Parts {

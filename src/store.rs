@@ -24,6 +24,7 @@ use sqlx::any::AnyRow;
 pub use bulk::job_lock;
 pub use charts::SwapDay;
 pub use keys::Retirement;
+pub use replicas::Said;
 pub use sessions::Sessions;
 pub use swaps::Ended;
 

@@ -280,7 +280,7 @@ if (document.body.dataset.events) {
   const RESTS = { swap: 'is switching' }
   const STEP = 2000
   const GAP = 700
-  let last = seen, source, patience = STEP, me = {}, due, renewed = 0, unseen = []
+  let last = seen, source, patience = STEP, me = {}, due, renewed = 0, unseen = [], calmUntil = 0
   const told = new Set()
 
   const strip = document.createElement('div')
@@ -298,7 +298,7 @@ if (document.body.dataset.events) {
   people.hidden = true
   document.querySelector('form.user')?.before(people)
 
-  const say = (text, offers) => { words.textContent = text; button.hidden = !offers; strip.hidden = !text }
+  const say = (text, offers) => { if (words.textContent !== text) words.textContent = text; button.hidden = !offers; strip.hidden = !text }
   const list = (names) => names.length > 4 ? names.slice(0, 3).join(', ') + ' and ' + (names.length - 3) + ' more' : names.join(', ')
 
   // What a page shows is one of these; it says by `data-live` of what kinds of changes it wants to know.
@@ -359,14 +359,16 @@ if (document.body.dataset.events) {
   const soon = () => {
     if (due) return
     // A little later, and not all at the same moment: the server answers every page that is open.
-    const pause = Math.max(100 + Math.random() * 300, GAP - (performance.now() - renewed))
+    const gap = performance.now() < calmUntil ? 5 * GAP : GAP
+    const pause = Math.max(100 + Math.random() * 300, gap - (performance.now() - renewed))
     due = setTimeout(async () => {
       if (await look(false)) { unseen = []; say('') } else if (unseen.length) tellWaiting()
     }, pause)
   }
   const tellWaiting = () => {
     const who = list([...new Set(unseen.map((change) => change.who))])
-    say(unseen.length === 1 ? '1 change by ' + who : unseen.length + ' changes by ' + who, true)
+    const count = unseen.reduce((sum, change) => sum + change.count, 0)
+    say(count === 1 ? '1 change by ' + who : count.toLocaleString('en') + ' changes by ' + who, true)
   }
   button.addEventListener('click', async () => {
     unseen = []
@@ -389,7 +391,14 @@ if (document.body.dataset.events) {
       say(who + ' ' + RESTS[topic] + ' ' + object + ' …')
       setTimeout(() => { if (!unseen.length && button.hidden) say('') }, 5 * STEP)
     },
-    progress: () => { if (concerns('bulk')) soon() },
+    // A job makes many changes: pages follow it more slowly, and the words change a few times in all.
+    progress: ({ agent, who, runs, done, failed, total }) => {
+      calmUntil = runs ? performance.now() + STEP : 0
+      if (concerns('bulk')) return soon()
+      if (!concerns('swap') || unseen.length) return
+      const tenths = Math.floor(10 * (done + failed) / total)
+      say(runs ? who + ' is switching ' + total.toLocaleString('en') + ' contexts of ' + agent + ', ' + tenths + '0 % …' : '')
+    },
     people: ({ people: all }) => {
       const others = all.filter((other) => other.key !== me.key)
       const names = (some) => list([...new Set(some.map(({ name }) => name === me.name ? name + ' (another browser)' : name))])

@@ -9,7 +9,7 @@ use crate::domain::agent::AgentName;
 use crate::domain::audit::Actor;
 use crate::domain::context::ContextId;
 use crate::domain::model::ModelSpec;
-use crate::domain::swap::PromptChange;
+use crate::domain::swap::{PromptChange, Swap};
 
 /// Most contexts of a job.
 pub const MAX_CONTEXTS: usize = 10_000;
@@ -150,6 +150,27 @@ pub struct Item {
     pub swap: Option<String>,
     /// Why it failed or was left alone.
     pub why: Option<String>,
+}
+
+/// Where the end of a swap is noted that is one of a job's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The job.
+    pub job: String,
+    /// The item.
+    pub n: u32,
+    /// The id that the swap is to have.
+    pub swap: String,
+}
+
+/// What a swap that has ended makes of its item, and why.
+#[must_use]
+pub fn judge(swap: &Swap) -> (ItemState, Option<&str>) {
+    if swap.outcome.is_success() {
+        return (ItemState::Done, None);
+    }
+    let why = swap.failed_step().map_or(swap.outcome.as_str(), |step| &step.detail);
+    (ItemState::Failed, Some(why))
 }
 
 /// How far a job is.

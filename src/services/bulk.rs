@@ -2,31 +2,37 @@
 //!
 //! A job and its items are rows. One replica at a time works on a job, the one that holds its lock; another takes
 //! over where it is gone. Every item goes the way of any other swap, with a receipt and an audit entry. What a
-//! replica that is gone had begun is read back before anything is sent again.
+//! replica that is gone had begun is read back before anything is sent again, and a replica that lives gives up no
+//! job while one of its swaps runs.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState, Plan};
+use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState, Place, Plan, judge};
 use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
-use crate::domain::swap::{Outcome, PromptChange, Swap, SwapRequest};
+use crate::domain::swap::{Outcome, PromptChange, SwapRequest};
 use crate::domain::words::sentence;
-use crate::services::agents::Agents;
+use crate::services::agents::{AgentView, Agents};
+use crate::services::live::{Live, Message};
 use crate::services::switcher::{SwapError, Switcher};
 use crate::store::{Store, StoreError, job_lock};
 
 /// How often each replica looks for jobs that nobody works on.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often those who look are told how far a job is.
+const TELL: Duration = Duration::from_millis(500);
 
 /// Bulk swaps. Clones share them.
 #[derive(Clone)]
@@ -38,6 +44,7 @@ struct Inner {
     store: Store,
     switcher: Switcher,
     agents: Agents,
+    live: Live,
     clock: Clock,
     /// Rings when a job was begun or told to go on.
     poked: Notify,
@@ -64,9 +71,9 @@ pub struct Chosen {
 impl Bulk {
     /// Bulk swaps by this switcher.
     #[must_use]
-    pub fn new(store: Store, switcher: Switcher, agents: Agents, clock: Clock) -> Self {
+    pub fn new(store: Store, switcher: Switcher, agents: Agents, live: Live, clock: Clock) -> Self {
         let (poked, mine, running) = (Notify::new(), Mutex::default(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { store, switcher, agents, clock, poked, mine, running }) }
+        Self { inner: Arc::new(Inner { store, switcher, agents, live, clock, poked, mine, running }) }
     }
 
     /// Sorts what was chosen: ids, one a line or with commas or blanks between.
@@ -250,56 +257,89 @@ impl Inner {
         self.switcher.forget_key();
         self.settle(&job).await?;
         let mut tasks = JoinSet::new();
-        let mut claimed = Vec::<Item>::new().into_iter();
-        let mut begin_at = tokio::time::Instant::now();
-        loop {
-            while tasks.len() < job.at_once as usize && !stop.is_cancelled() {
-                let item = if let Some(item) = claimed.next() {
-                    item
-                } else {
-                    if let Some(why) = self.reason_to_stop(&job).await? {
-                        self.store.set_bulk(id, &[JobState::Running], JobState::Stopped, Some(&why)).await?;
-                    }
-                    // With a pause between them few are begun ahead, so that a stop is heeded soon.
-                    let ahead = if job.pace_ms > 0 { 1 } else { job.at_once };
-                    claimed = self.store.claim_bulk_items(&job, ahead).await?.into_iter();
-                    let Some(item) = claimed.next() else { break };
-                    item
-                };
-                tokio::time::sleep_until(begin_at).await;
-                begin_at = tokio::time::Instant::now() + Duration::from_millis(job.pace_ms.into());
-                let (inner, job) = (Arc::clone(self), job.clone());
-                tasks.spawn(async move { inner.do_item(&job, &item).await });
-            }
-            match tasks.join_next().await {
-                Some(Ok(result)) => result?,
-                Some(Err(error)) => tracing::error!(%error, "an item of a job fell over"),
-                None => break,
-            }
+        let mut worked = self.begin_items(&job, &mut tasks, stop).await;
+        // Whatever went wrong, what runs comes to its end here: whoever takes the job up must find none under way.
+        while let Some(ended) = tasks.join_next().await {
+            worked = worked.and(ended_well(ended));
         }
+        worked?;
         if !stop.is_cancelled() {
             self.end_round(&job).await?;
         }
+        let counts = self.store.bulk_counts(id).await?;
+        self.tell(&job, counts, false);
         Ok(())
     }
 
-    /// One item, by the one path that all swaps take.
-    async fn do_item(&self, job: &Job, item: &Item) -> Result<(), StoreError> {
-        let (state, why) = match self.swap(job, item).await? {
-            Ok(swap) => judge(&swap),
-            Err(why) => (ItemState::Failed, Some(why)),
-        };
-        self.store.set_bulk_item(&job.id, item.n, state, why.as_deref()).await
+    /// Begins items, and waits for them, until there are none to begin.
+    async fn begin_items(
+        self: &Arc<Self>,
+        job: &Job,
+        tasks: &mut JoinSet<Result<(), StoreError>>,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let mut claimed = Vec::<Item>::new().into_iter();
+        let (mut begin_at, mut tell_at) = (Instant::now(), Instant::now());
+        let mut view = None;
+        loop {
+            while tasks.len() < job.at_once as usize && !stop.is_cancelled() {
+                let (Some(item), Some(view)) = (claimed.next(), &view) else {
+                    let counts = self.store.bulk_counts(&job.id).await?;
+                    if Instant::now() >= tell_at {
+                        tell_at = Instant::now() + TELL;
+                        self.tell(job, counts, true);
+                    }
+                    view = self.look_before(job, counts).await?;
+                    // With a pause between them few are begun ahead, so that a stop is heeded soon.
+                    let ahead = if job.pace_ms > 0 { 1 } else { job.at_once };
+                    claimed = self.store.claim_bulk_items(job, ahead).await?.into_iter();
+                    if claimed.len() == 0 {
+                        break;
+                    }
+                    continue;
+                };
+                tokio::time::sleep_until(begin_at).await;
+                begin_at = Instant::now() + Duration::from_millis(job.pace_ms.into());
+                let (inner, job, view) = (Arc::clone(self), job.clone(), view.clone());
+                tasks.spawn(async move { inner.do_item(&job, &item, view).await });
+            }
+            match tasks.join_next().await {
+                Some(ended) => ended_well(ended)?,
+                None => return Ok(()),
+            }
+        }
     }
 
-    async fn swap(&self, job: &Job, item: &Item) -> Result<Result<Swap, String>, StoreError> {
-        let Some(id) = item.swap.clone() else { return Ok(Err("It has no id.".to_owned())) };
+    /// Tells those who look how far a job is.
+    fn tell(&self, job: &Job, counts: Counts, runs: bool) {
+        self.live.tell(Message::Progress {
+            job: job.id.clone(),
+            agent: job.agent.to_string(),
+            who: job.actor.name.clone(),
+            runs,
+            done: counts.done,
+            failed: counts.failed,
+            total: counts.total(),
+        });
+    }
+
+    /// One item, by the one path that all swaps take, which notes how it ended as well.
+    async fn do_item(&self, job: &Job, item: &Item, view: AgentView) -> Result<(), StoreError> {
+        match self.swap(job, item, view).await? {
+            Ok(()) => Ok(()),
+            Err(why) => self.store.set_bulk_item(&job.id, item.n, ItemState::Failed, Some(&why)).await,
+        }
+    }
+
+    async fn swap(&self, job: &Job, item: &Item, view: AgentView) -> Result<Result<(), String>, StoreError> {
+        let Some(swap) = item.swap.clone() else { return Ok(Err("It has no id.".to_owned())) };
         let Some(request) = self.request(job, item).await? else {
             return Ok(Err("What it was on before cannot be sent to the agent.".to_owned()));
         };
-        match self.switcher.swap_of_many(id, request, &job.actor).await {
-            Ok(swap) => Ok(Ok(swap)),
-            Err(SwapError::NotWritten(swap)) => Ok(Ok(*swap)),
+        let place = Place { job: job.id.clone(), n: item.n, swap };
+        match self.switcher.swap_of_many(place, view, request, &job.actor).await {
+            // Where it could not be written down for very long, it is looked at as if the replica were gone.
+            Ok(_) | Err(SwapError::NotWritten(_)) => Ok(Ok(())),
             Err(SwapError::Store(error)) => Err(error),
             Err(error) => Ok(Err(sentence(&error))),
         }
@@ -325,7 +365,7 @@ impl Inner {
         Ok(request.map(|request| SwapRequest { seen: Some(undone.id.clone()), ..request }))
     }
 
-    /// What a replica that is gone had begun: looked up, read back, and where it was not done, done again.
+    /// What was begun and is not known to have ended: looked up, read back, and where it was not done, done again.
     async fn settle(&self, job: &Job) -> Result<(), StoreError> {
         let begun = self.store.bulk_items(&job.id, Some(ItemState::Running), 0, u32::MAX).await?;
         if begun.is_empty() {
@@ -334,12 +374,19 @@ impl Inner {
         self.store.close_unfinished_swaps().await?;
         for item in begun {
             let swap = match &item.swap {
-                Some(id) => self.store.swap(id).await?,
+                Some(id) => {
+                    self.switcher.wait_for(id).await;
+                    self.store.close_unfinished_swap(id).await?;
+                    self.store.swap(id).await?
+                }
                 None => None,
             };
-            let (state, why) = match swap {
+            let (state, why) = match &swap {
                 None => (ItemState::Waiting, None),
-                Some(swap) if swap.outcome != Outcome::Unknown => judge(&swap),
+                Some(swap) if swap.outcome != Outcome::Unknown => {
+                    let (state, why) = judge(swap);
+                    (state, why.map(str::to_owned))
+                }
                 Some(_) => self.look(job, &item).await?,
             };
             self.store.set_bulk_item(&job.id, item.n, state, why.as_deref()).await?;
@@ -367,26 +414,37 @@ impl Inner {
         }
     }
 
-    async fn reason_to_stop(&self, job: &Job) -> Result<Option<String>, StoreError> {
-        let Some(agent) = self.agents.get(&job.agent) else {
-            return Ok(Some("The agent is no longer in the settings.".to_owned()));
+    /// Looks at the agent before more is begun, and stops the job where there is a reason to. None where there is no
+    /// such agent any more.
+    async fn look_before(&self, job: &Job, counts: Counts) -> Result<Option<AgentView>, StoreError> {
+        let view = match self.agents.get(&job.agent) {
+            Some(agent) => Some(self.agents.view(agent).await?),
+            None => None,
         };
-        if self.agents.view(agent).await?.scope == Some(Scope::Agent) {
-            return Ok(Some(
-                "The agent has one model for all its contexts: one swap changes them all.".to_owned(),
-            ));
+        let since = counts.failed.saturating_sub(job.forgiven.into());
+        let why = match &view {
+            None => Some("The agent is no longer in the settings.".to_owned()),
+            Some(view) if view.scope == Some(Scope::Agent) => {
+                Some("The agent has one model for all its contexts: one swap changes them all.".to_owned())
+            }
+            Some(_) if job.stop_after > 0 && since >= job.stop_after.into() => {
+                Some(format!("{since} failed."))
+            }
+            Some(_) => None,
+        };
+        if let Some(why) = why {
+            self.store.set_bulk(&job.id, &[JobState::Running], JobState::Stopped, Some(&why)).await?;
         }
-        if job.stop_after == 0 {
-            return Ok(None);
-        }
-        let failed = self.store.bulk_counts(&job.id).await?.failed;
-        let since = failed.saturating_sub(job.forgiven.into());
-        Ok((since >= job.stop_after.into()).then(|| format!("{since} failed.")))
+        Ok(view)
     }
 
     /// Nothing is left that could be begun.
     async fn end_round(&self, job: &Job) -> Result<(), StoreError> {
         let counts = self.store.bulk_counts(&job.id).await?;
+        if counts.running > 0 {
+            // They are settled when the job is taken up again, in a moment.
+            return Ok(());
+        }
         let to = if counts.waiting == 0 { JobState::Done } else { JobState::Asking };
         let from: &[JobState] = match to {
             JobState::Done => &[JobState::Running, JobState::Stopped, JobState::Cancelled],
@@ -403,13 +461,12 @@ impl Inner {
     }
 }
 
-/// What a swap that has ended makes of its item.
-fn judge(swap: &Swap) -> (ItemState, Option<String>) {
-    if swap.outcome.is_success() {
-        return (ItemState::Done, None);
-    }
-    let why = swap.failed_step().map_or_else(|| swap.outcome.as_str().to_owned(), |step| step.detail.clone());
-    (ItemState::Failed, Some(why))
+/// An item that fell over is looked at again with those of a replica that is gone.
+fn ended_well(ended: Result<Result<(), StoreError>, JoinError>) -> Result<(), StoreError> {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(%error, "an item of a job fell over");
+        Ok(())
+    })
 }
 
 /// What a job does, in a few words.

@@ -5,8 +5,9 @@
 //! here) is told to those who listen at that moment, without an id.
 //!
 //! With several replicas, each reads the entries of all from the database, which tells when there are new ones,
-//! and hears the rest from the others: [`Live::relayed`], [`Live::heard`].
+//! and the rest they say to each other ([`Store::say`]), at that moment to whoever listens there.
 
+mod event;
 mod people;
 mod told;
 
@@ -15,16 +16,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::event::Message;
 pub use self::people::{Full, Listener, Person};
 
+use self::event::{are_alike, change, frame, json};
 use self::people::People;
 use self::told::Told;
-use crate::domain::audit::{Action, Entry};
-use crate::store::{Store, StoreError};
+use crate::store::{Said, Store, StoreError};
 
 /// How many events wait for a listener that is slow. One that is slower loses them, and is told to load anew.
 const BACKLOG: usize = 256;
@@ -40,7 +42,16 @@ const BATCH: u32 = 256;
 const LOOK: Duration = Duration::from_secs(20);
 
 /// People who come and go at the same time are told of once.
-const GATHER: Duration = Duration::from_millis(300);
+const GATHER: Duration = Duration::from_millis(200);
+
+/// After entries were told, more are told together so much later: a job makes hundreds a second.
+const REST: Duration = Duration::from_millis(100);
+
+/// Entries that are alike but for their object, one after the other, are told as one where there are more.
+const FEW: usize = 8;
+
+/// What is to be said to other replicas, and waits for the database. More is not said.
+const UNSAID: usize = 64;
 
 /// How long to wait when the entries could not be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -55,7 +66,8 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     /// Each event as it goes over the wire: made once, shared by all.
     frames: broadcast::Sender<Bytes>,
-    relayed: broadcast::Sender<Message>,
+    /// For the other replicas, where there may be some.
+    relayed: Option<mpsc::Sender<Message>>,
     state: Mutex<State>,
     /// Rings when someone came or went.
     stirred: Arc<Notify>,
@@ -71,49 +83,6 @@ struct State {
     people: People,
 }
 
-/// What leaves no audit entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub enum Message {
-    /// Someone began something that takes a while: a swap.
-    Begun {
-        /// What it is, as the first word of an audit action.
-        topic: String,
-        /// On what.
-        object: String,
-        /// Who.
-        who: String,
-    },
-    /// How far a job is.
-    Progress {
-        /// The job.
-        job: String,
-        /// Its parts that ended well.
-        done: u64,
-        /// Its parts that failed.
-        failed: u64,
-        /// All its parts.
-        total: u64,
-    },
-    /// Who is here.
-    People {
-        /// Each session at each page once, at most some dozens.
-        people: Vec<Person>,
-    },
-}
-
-/// An audit entry as it is told: what a page needs to know whether it is about it.
-#[derive(Serialize)]
-struct Change<'a> {
-    id: i64,
-    /// The first word of the action: `swap`, `key`, `model`.
-    topic: &'a str,
-    action: &'a str,
-    object: &'a str,
-    who: &'a str,
-    outcome: &'a str,
-}
-
 impl Live {
     /// Begins to tell of the audit entries in `store`.
     pub async fn start(store: Store) -> Result<Self, StoreError> {
@@ -121,42 +90,30 @@ impl Live {
         newest.reverse();
         let state = State {
             told: Told::up_to(newest.last().map_or(0, |entry| entry.id)),
-            kept: newest.iter().map(|entry| (entry.id, change(entry, entry.id))).collect(),
+            kept: newest.iter().map(|entry| (entry.id, change(entry, 1, entry.id))).collect(),
             floor: newest.first().map_or(0, |entry| entry.id - 1),
             people: People::default(),
         };
+        let (relayed, unsaid) = store.is_shared().then(|| mpsc::channel(UNSAID)).unzip();
         let live = Self(Arc::new(Inner {
             frames: broadcast::Sender::new(BACKLOG),
-            relayed: broadcast::Sender::new(BACKLOG),
+            relayed,
             state: Mutex::new(state),
             stirred: Arc::default(),
             closing: CancellationToken::new(),
         }));
+        if let Some(unsaid) = unsaid {
+            tokio::spawn(say(unsaid, store.clone()));
+            tokio::spawn(hear(Arc::downgrade(&live.0), store.said()));
+        }
         tokio::spawn(tell(Arc::downgrade(&live.0), store, Arc::clone(&live.0.stirred)));
         Ok(live)
     }
 
-    /// Tells those who listen here, and by [`Live::relayed`] those at other replicas.
+    /// Tells those who listen, here and at other replicas.
     pub fn tell(&self, message: Message) {
         self.0.send(frame(&message));
-        let _ = self.0.relayed.send(message);
-    }
-
-    /// What is told here and leaves no audit entry, for the other replicas.
-    #[must_use]
-    pub fn relayed(&self) -> broadcast::Receiver<Message> {
-        self.0.relayed.subscribe()
-    }
-
-    /// Tells those who listen here what was told at another replica.
-    pub fn heard(&self, replica: &str, message: Message) {
-        if let Message::People { people } = message {
-            if self.0.state().people.heard(replica, &people) {
-                self.0.stirred.notify_one();
-            }
-        } else {
-            self.0.send(frame(&message));
-        }
+        self.0.relay(message);
     }
 
     /// The number up to which everything was told: what a page that is made now shows, and maybe more.
@@ -210,26 +167,47 @@ impl Inner {
         let _ = self.frames.send(frame);
     }
 
-    /// Tells of the entries that were not told yet.
-    async fn read(&self, store: &Store) -> Result<(), StoreError> {
+    fn relay(&self, message: Message) {
+        // What does not get through is told again by the next of its kind.
+        let _ = self.relayed.as_ref().map(|relayed| relayed.try_send(message));
+    }
+
+    /// Tells those who listen here what was told at another replica.
+    fn heard(&self, said: &Said) {
+        match serde_json::from_str(&said.text) {
+            Ok(Message::People { people }) => {
+                if self.state().people.heard(&said.replica, &people) {
+                    self.stirred.notify_one();
+                }
+            }
+            Ok(message) => self.send(frame(&message)),
+            Err(error) => tracing::debug!(%error, "another replica says what is not known here"),
+        }
+    }
+
+    /// Tells of the entries that were not told yet. Returns whether there were some.
+    async fn read(&self, store: &Store) -> Result<bool, StoreError> {
+        let mut is_news = false;
         loop {
             let after = self.state().told.up_to;
             let entries = store.audit_after(after, BATCH).await?;
             let is_full = entries.len() == BATCH as usize;
             let mut state = self.state();
-            for entry in &entries {
-                if !state.told.take(entry.id) {
-                    continue;
+            for alike in entries.chunk_by(are_alike) {
+                let at_once = if alike.len() > FEW { alike.len() } else { 1 };
+                for together in alike.chunks(at_once) {
+                    let new = together.iter().filter(|entry| state.told.take(entry.id));
+                    let count = new.count();
+                    if let (Some(last), 1..) = (together.last(), count) {
+                        let frame = change(last, count, state.told.up_to);
+                        state.keep(last.id, frame.clone());
+                        self.send(frame);
+                        is_news = true;
+                    }
                 }
-                let frame = change(entry, state.told.up_to);
-                if state.kept.len() == KEPT as usize {
-                    state.floor = state.kept.pop_front().map_or(0, |(id, _)| id);
-                }
-                state.kept.push_back((entry.id, frame.clone()));
-                self.send(frame);
             }
             if !is_full {
-                return Ok(());
+                return Ok(is_news);
             }
             state.told.give_up_gaps();
         }
@@ -241,7 +219,38 @@ impl Inner {
             (state.people.here(), state.people.all())
         };
         self.send(frame(&Message::People { people: all }));
-        let _ = self.relayed.send(Message::People { people: here });
+        self.relay(Message::People { people: here });
+    }
+}
+
+impl State {
+    fn keep(&mut self, id: i64, frame: Bytes) {
+        if self.kept.len() == KEPT as usize {
+            self.floor = self.kept.pop_front().map_or(0, |(id, _)| id);
+        }
+        self.kept.push_back((id, frame));
+    }
+}
+
+/// Says to the other replicas what was told here.
+async fn say(mut unsaid: mpsc::Receiver<Message>, store: Store) {
+    while let Some(message) = unsaid.recv().await {
+        if let Err(error) = store.say(&json(&message)).await {
+            tracing::debug!(%error, "other replicas were not told");
+        }
+    }
+}
+
+/// Runs for as long as anybody holds the [`Live`] and the other replicas say something now and then.
+async fn hear(inner: Weak<Inner>, mut said: broadcast::Receiver<Said>) {
+    loop {
+        let said = said.recv().await;
+        let Some(inner) = inner.upgrade() else { return };
+        match said {
+            Ok(said) => inner.heard(&said),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 
@@ -249,19 +258,22 @@ impl Inner {
 async fn tell(inner: Weak<Inner>, store: Store, stirred: Arc<Notify>) {
     let mut audited = store.audited();
     let mut look = tokio::time::interval(LOOK);
-    let mut gathered = Box::pin(tokio::time::sleep(GATHER));
-    let mut is_gathering = false;
+    // When those who came and went are told of, and when entries are again.
+    let (mut gathered, mut rested) = (None, None);
     loop {
         let mut is_time_to_look = false;
         tokio::select! {
-            changed = audited.changed() => if changed.is_err() { return },
-            () = stirred.notified(), if !is_gathering => {
-                is_gathering = true;
-                gathered.as_mut().reset(tokio::time::Instant::now() + GATHER);
+            changed = audited.changed(), if rested.is_none() => if changed.is_err() { return },
+            () = at(rested), if rested.is_some() => {
+                rested = None;
                 continue;
             }
-            () = &mut gathered, if is_gathering => {
-                is_gathering = false;
+            () = stirred.notified(), if gathered.is_none() => {
+                gathered = Some(Instant::now() + GATHER);
+                continue;
+            }
+            () = at(gathered), if gathered.is_some() => {
+                gathered = None;
                 if let Some(inner) = inner.upgrade() { inner.tell_people() }
                 continue;
             }
@@ -271,11 +283,21 @@ async fn tell(inner: Weak<Inner>, store: Store, stirred: Arc<Notify>) {
         if is_time_to_look {
             inner.tell_people();
         }
-        if let Err(error) = inner.read(&store).await {
-            tracing::warn!(%error, "what happened could not be told");
-            tokio::time::sleep(RETRY).await;
-            audited.mark_changed();
+        match inner.read(&store).await {
+            Ok(is_news) => rested = is_news.then(|| Instant::now() + REST),
+            Err(error) => {
+                tracing::warn!(%error, "what happened could not be told");
+                rested = Some(Instant::now() + RETRY);
+                audited.mark_changed();
+            }
         }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -314,34 +336,4 @@ impl Drop for Listening {
         self.inner.state().people.leave(self.number);
         self.inner.stirred.notify_one();
     }
-}
-
-/// An entry as an event. Its id is the number up to which everything was told, which is not always its own:
-/// who comes back with it misses nothing. Of logins and refusals it is told that there was one: whose it was is
-/// for admins.
-fn change(entry: &Entry, seen: i64) -> Bytes {
-    let is_for_all = !Action::is_of_logins(&entry.action);
-    let change = Change {
-        id: entry.id,
-        topic: entry.action.split('.').next().unwrap_or_default(),
-        action: &entry.action,
-        object: if is_for_all { &entry.object } else { "" },
-        who: if is_for_all { &entry.actor } else { "" },
-        outcome: &entry.outcome,
-    };
-    format!("id: {seen}\nevent: change\ndata: {}\n\n", json(&change)).into()
-}
-
-fn frame(message: &Message) -> Bytes {
-    let event = match message {
-        Message::Begun { .. } => "begun",
-        Message::Progress { .. } => "progress",
-        Message::People { .. } => "people",
-    };
-    format!("event: {event}\ndata: {}\n\n", json(message)).into()
-}
-
-/// On one line: JSON has its line breaks escaped.
-fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

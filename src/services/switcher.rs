@@ -27,6 +27,7 @@ use crate::clients::a2a::AgentError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::bulk::Place;
 use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Reply};
@@ -48,6 +49,10 @@ const KEY_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How often a swap that runs in another replica is looked at.
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(300);
+
+/// How often it is tried to write down how a swap ended, and the pause between: ten minutes.
+const WRITE_AGAIN: u32 = 600;
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Time limits of a swap.
 #[derive(Debug, Clone, Copy)]
@@ -228,19 +233,34 @@ impl Switcher {
         self.parts.agent_key_copy.drop_copy();
     }
 
-    /// Does one swap of a job to its end. Its receipt has the id that the job gave it.
+    /// Does one swap of a job to its end, which is noted at its place in the job as well. What could not be written
+    /// down is waited for.
     pub async fn swap_of_many(
         &self,
-        id: String,
+        place: Place,
+        view: AgentView,
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<Swap, SwapError> {
-        Self::ended(self.begin(Some(id), request, actor).await?).await
+        let mut progress = self.begin(Some((place, view)), request, actor).await?;
+        let _ = progress.wait_for(|progress| progress.is_done && !progress.is_lost).await;
+        Self::told(&progress)
+    }
+
+    /// Waits for a swap that runs here, until its end is written down.
+    pub async fn wait_for(&self, id: &str) {
+        if let Some(mut progress) = self.progress(id) {
+            let _ = progress.wait_for(|progress| progress.is_done && !progress.is_lost).await;
+        }
     }
 
     async fn ended(mut progress: watch::Receiver<Progress>) -> Result<Swap, SwapError> {
         // The sender says so before it goes.
         let _ = progress.wait_for(|progress| progress.is_done).await;
+        Self::told(&progress)
+    }
+
+    fn told(progress: &watch::Receiver<Progress>) -> Result<Swap, SwapError> {
         let Progress { swap, is_lost, .. } = progress.borrow().clone();
         if is_lost { Err(SwapError::NotWritten(Box::new(swap))) } else { Ok(swap) }
     }
@@ -261,35 +281,38 @@ impl Switcher {
         begun
     }
 
-    /// `id` is that of one swap of many, which is written down before the swap is begun.
+    /// One of many has a place, and the agent was looked at a moment ago for all of them.
     async fn begin(
         &self,
-        id: Option<String>,
+        one_of_many: Option<(Place, AgentView)>,
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<watch::Receiver<Progress>, SwapError> {
         let parts = &self.parts;
         let agent = parts.agents.get(&request.agent);
         let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
-        let view = parts.agents.view(agent).await?;
+        let (place, view) = match one_of_many {
+            Some((place, view)) => (Some(place), view),
+            None => (None, parts.agents.view(agent).await?),
+        };
         let held = parts.lock(view.scope, &request.agent, &request.context, &actor.name).await?;
         parts.check_seen(&request, view.scope).await?;
 
-        let is_one_of_many = id.is_some();
         // Made behind the lock: later swaps of a context have greater ids.
-        let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        let id = place.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |place| place.swap.clone());
         let swap = new_swap(id.clone(), &request, actor, parts.clock.now());
         parts.store.begin_swap(&swap).await?;
         let (sender, progress) =
             watch::channel(Progress { swap, doing: None, is_done: false, is_lost: false });
         parts.progress().insert(id, progress.clone());
-        if let Some(live) = parts.live.get() {
+        // Of many the job tells how far it is.
+        if let (Some(live), None) = (parts.live.get(), &place) {
             let object = format!("{}/{}", request.agent, request.context);
             live.tell(Message::Begun { topic: "swap".to_owned(), object, who: actor.name.clone() });
         }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
         self.parts.running.spawn(async move {
-            parts.carry_out(request, &view, &actor, &sender, held, is_one_of_many).await;
+            parts.carry_out(request, &view, &actor, &sender, held, place).await;
         });
         Ok(progress)
     }
@@ -429,33 +452,52 @@ impl Parts {
         actor: &Actor,
         progress: &watch::Sender<Progress>,
         held: Held,
-        is_one_of_many: bool,
+        place: Option<Place>,
     ) {
         // The agent was there when the swap began, and the settings do not change.
         let Some(agent) = self.agents.get(&request.agent) else { return };
-        let mut swap = Run::new(&self, agent, view, &request, progress, is_one_of_many).finish().await;
+        let mut swap = Run::new(&self, agent, view, &request, progress, place.is_some()).finish().await;
         metrics::counter!(telemetry::SWAPS, "outcome" => swap.outcome.as_str()).increment(1);
         let now = self.clock.now();
         swap.finished_at = Some(now);
-        let scope = self.agents.view(agent).await.ok().and_then(|view| view.scope);
+        // The swap itself may have shown it; a job is not begun where one swap is for all contexts.
+        let scope = match &place {
+            Some(_) => view.scope,
+            None => self.agents.view(agent).await.ok().and_then(|view| view.scope),
+        };
         let minutes = request.minutes.filter(|_| swap.before.is_some());
         let ended = Ended {
             swap: &swap,
             is_agent_wide: scope == Some(Scope::Agent),
             revert_at: minutes.map(|minutes| now + SignedDuration::from_mins(minutes.into())),
+            place: place.as_ref(),
             entry: &audit_entry(&swap, actor),
         };
-        let written = self.store.finish_swap(&ended).await;
-        if let Err(error) = &written {
-            tracing::error!(%error, swap = swap.id, "the end of a swap was not written down");
-        }
+        let is_written = self.write_down(&ended, progress).await;
         drop(held);
         self.progress().remove(&swap.id);
         if scope == Some(Scope::Agent) && swap.outcome.is_success() {
             tokio::spawn(Arc::clone(&self).look_again(swap.clone()));
         }
-        let is_lost = written.is_err();
-        progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost });
+        progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost: !is_written });
+    }
+
+    /// Writes down how a swap ended. Where that fails, whoever waits for it is told so, and it is tried again: the
+    /// context is locked meanwhile, so that nobody finds it free and does not know what was done to it.
+    async fn write_down(&self, ended: &Ended<'_>, progress: &watch::Sender<Progress>) -> bool {
+        for again in 0..WRITE_AGAIN {
+            // The database may have done it and not have come to say so; or another replica took this one for gone.
+            let is_ended = |swap: Option<Swap>| swap.is_some_and(|swap| swap.finished_at.is_some());
+            if again > 0 && self.store.swap(&ended.swap.id).await.is_ok_and(is_ended) {
+                return true;
+            }
+            let Err(error) = self.store.finish_swap(ended).await else { return true };
+            let swap = ended.swap.clone();
+            tracing::error!(%error, swap = swap.id, "the end of a swap was not written down; trying again");
+            progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost: true });
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
+        false
     }
 
     /// Sends a control message and reads the reply.

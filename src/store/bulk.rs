@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 use uuid::Uuid;
 
 use super::{Store, StoreError, flag, json, time, word};
@@ -203,14 +203,7 @@ impl Store {
         state: ItemState,
         why: Option<&str>,
     ) -> Result<(), StoreError> {
-        sqlx::query("update bulk_items set state = $3, why = $4 where job = $1 and n = $2")
-            .bind(job)
-            .bind(i64::from(n))
-            .bind(state.as_str())
-            .bind(why)
-            .execute(self.pool()?)
-            .await?;
-        Ok(())
+        set_item(&mut *self.pool()?.acquire().await?, job, n, state, why).await
     }
 
     /// How many items stand how.
@@ -249,6 +242,23 @@ impl Store {
             .await?;
         rows.iter().map(read_item).collect()
     }
+}
+
+pub(super) async fn set_item(
+    tx: &mut AnyConnection,
+    job: &str,
+    n: u32,
+    state: ItemState,
+    why: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query("update bulk_items set state = $3, why = $4 where job = $1 and n = $2")
+        .bind(job)
+        .bind(i64::from(n))
+        .bind(state.as_str())
+        .bind(why)
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 /// `($1, $2), ($3, $4)`

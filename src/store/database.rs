@@ -12,17 +12,23 @@ use sqlx::{
     AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _,
     SqlSafeStr as _,
 };
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::replicas::GONE_AFTER;
+use super::replicas::{GONE_AFTER, Said};
 
 /// How often Postgres is told that this replica lives, which also shows whether it answers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How long Postgres may take to answer that.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where Postgres tells of audit entries (the schema does), and of what replicas say to each other.
+const CHANNELS: [&str; 2] = ["patchbay_audit", "patchbay_live"];
+
+/// What other replicas said, and nobody here has heard yet.
+const UNHEARD: usize = 256;
 
 /// The time by Postgres' own clock.
 const NOW: &str = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)";
@@ -41,6 +47,7 @@ struct Inner {
     /// When the database last heard from this replica.
     heard: Mutex<Instant>,
     audited: watch::Sender<()>,
+    said: broadcast::Sender<Said>,
 }
 
 impl Database {
@@ -59,12 +66,13 @@ impl Database {
             is_down: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
             audited: watch::Sender::new(()),
+            said: broadcast::Sender::new(UNHEARD),
         }));
         if is_postgres {
             let mut connection = database.0.pool.acquire().await?;
             database.0.beat(&mut connection).await?;
             tokio::spawn(live(Arc::downgrade(&database.0)));
-            tokio::spawn(listen(url.to_owned(), database.0.pool.clone(), database.audited().clone()));
+            tokio::spawn(listen(url.to_owned(), database.clone()));
         }
         Ok(database)
     }
@@ -101,6 +109,11 @@ impl Database {
     /// Changes whenever an audit entry may have been written, here or by another replica.
     pub(super) fn audited(&self) -> &watch::Sender<()> {
         &self.0.audited
+    }
+
+    /// What other replicas say.
+    pub(super) fn said(&self) -> &broadcast::Sender<Said> {
+        &self.0.said
     }
 
     pub(super) async fn close(&self) {
@@ -213,24 +226,39 @@ async fn postgres(url: &str) -> Result<AnyPool, sqlx::Error> {
         .await
 }
 
-/// Passes on what other replicas tell of the audit, until the database is closed.
-async fn listen(url: String, pool: AnyPool, audited: watch::Sender<()>) {
+/// Passes on what other replicas tell, until the database is closed.
+async fn listen(url: String, database: Database) {
+    let pool = database.0.pool.clone();
     while !pool.is_closed() {
         tokio::select! {
             () = pool.close_event() => return,
-            Err(error) = pass_on(&url, &audited) => tracing::debug!(%error, "other replicas are not heard"),
+            Err(error) = pass_on(&url, &database) => tracing::debug!(%error, "other replicas are not heard"),
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
 }
 
-async fn pass_on(url: &str, audited: &watch::Sender<()>) -> Result<(), sqlx::Error> {
+async fn pass_on(url: &str, database: &Database) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect(url).await?;
-    listener.listen("patchbay_audit").await?;
+    listener.listen_all(CHANNELS).await?;
+    // A channel is the whole database's: in another schema there may be another dashboard.
+    let schema: String =
+        sqlx::query_scalar("select coalesce(current_schema(), '')::text").fetch_one(&mut listener).await?;
+    // Nobody knows what was missed, here and after a break.
+    database.audited().send_replace(());
     loop {
-        // Also at the start and after a break: nobody knows what was missed.
-        audited.send_replace(());
-        listener.try_recv().await?;
+        match listener.try_recv().await? {
+            Some(told) if told.channel() != CHANNELS[0] => {
+                let said = Said::read(told.payload(), &schema);
+                if let Some(said) = said.filter(|said| said.replica != database.replica()) {
+                    // Nobody may listen.
+                    let _ = database.said().send(said);
+                }
+            }
+            _ => {
+                database.audited().send_replace(());
+            }
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
+use tokio::sync::broadcast;
+
 use super::{Store, StoreError};
 
 /// A replica that has not been heard of for so long is gone.
@@ -15,7 +17,48 @@ pub(super) const GONE_AFTER: Duration = Duration::from_secs(8);
 /// A replica that could not say for so long that it lives begins nothing: soon the others will think it gone.
 const UNSURE_AFTER: Duration = Duration::from_secs(5);
 
+/// Longest text that a replica says to the others, in bytes. Postgres takes 8,000, with who says it.
+const LONGEST: usize = 7800;
+
+/// What another replica said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Which one.
+    pub replica: String,
+    /// What.
+    pub text: String,
+}
+
+impl Said {
+    /// From the payload of a notification; none where it is of another schema.
+    pub(super) fn read(payload: &str, schema: &str) -> Option<Self> {
+        let (replica, text) = payload.strip_prefix(schema)?.strip_prefix(' ')?.split_once(' ')?;
+        Some(Self { replica: replica.to_owned(), text: text.to_owned() })
+    }
+}
+
 impl Store {
+    /// Says something to the other replicas that run at this moment. What is too long is not said.
+    pub async fn say(&self, text: &str) -> Result<(), StoreError> {
+        if !self.is_shared() || text.len() > LONGEST {
+            return Ok(());
+        }
+        sqlx::query(
+            "select cast(pg_notify('patchbay_live', coalesce(current_schema(), '') || ' ' || $1 || ' ' || $2) as text)",
+        )
+        .bind(self.database.replica())
+        .bind(text)
+        .execute(self.pool()?)
+        .await?;
+        Ok(())
+    }
+
+    /// What other replicas say from now on.
+    #[must_use]
+    pub fn said(&self) -> broadcast::Receiver<Said> {
+        self.database.said().subscribe()
+    }
+
     /// Takes the lock `name` in the name of `holder`. Says who holds it where another replica does; one lock
     /// within a replica is for its services to keep apart.
     pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Result<(), String>, StoreError> {
@@ -65,5 +108,19 @@ impl Store {
     #[must_use]
     pub fn is_sure(&self) -> bool {
         !self.is_shared() || self.database.heard().elapsed() < UNSURE_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_in_another_schema_is_not_heard() {
+        let said = Said { replica: "r1".to_owned(), text: "{\"a b\": 1}".to_owned() };
+        assert_eq!(Said::read("public r1 {\"a b\": 1}", "public"), Some(said));
+        for payload in ["public2 r1 x", "other r1 x", "public", "public r1", ""] {
+            assert_eq!(Said::read(payload, "public"), None, "{payload}");
+        }
     }
 }

@@ -6,9 +6,10 @@ use sqlx::AnyConnection;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, audit, contexts, json, time, word};
+use super::{Store, StoreError, audit, bulk, contexts, json, time, word};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::bulk::{Place, judge};
 use crate::domain::context::ContextId;
 use crate::domain::swap::{Outcome, Swap};
 
@@ -21,16 +22,20 @@ impl Store {
         write(&mut *self.pool()?.acquire().await?, swap, self.database.replica()).await
     }
 
-    /// Writes, as one: a swap that has ended, what it says of its context, when it is to be undone, and its
-    /// audit entry.
+    /// Writes, as one: a swap that has ended, what it says of its context, when it is to be undone, what it makes
+    /// of a job's item, and its audit entry.
     pub async fn finish_swap(&self, ended: &Ended<'_>) -> Result<(), StoreError> {
-        let Ended { swap, is_agent_wide, revert_at, entry } = ended;
+        let Ended { swap, is_agent_wide, revert_at, place, entry } = ended;
         let mut tx = self.pool()?.begin().await?;
         write(&mut tx, swap, self.database.replica()).await?;
         contexts::note_swap(&mut tx, self.now(), swap, *is_agent_wide).await?;
         if swap.outcome.is_success() {
             // Whatever was to end a former swap is over with this one.
             set_revert(&mut tx, swap, *revert_at).await?;
+        }
+        if let Some(place) = place {
+            let (state, why) = judge(swap);
+            bulk::set_item(&mut tx, &place.job, place.n, state, why).await?;
         }
         audit::write(&mut tx, self.now(), entry).await?;
         tx.commit().await?;
@@ -96,14 +101,29 @@ impl Store {
     /// Marks swaps whose replica is gone as ended with an unknown outcome, notes them at their contexts and in the
     /// audit. Returns how many there were.
     pub async fn close_unfinished_swaps(&self) -> Result<usize, StoreError> {
+        self.close_swaps(
+            &format!("(replica is null or not ({}))", self.database.lives("swaps.replica")),
+            None,
+        )
+        .await
+    }
+
+    /// The same for one swap, which does not run, though its replica lives.
+    pub async fn close_unfinished_swap(&self, id: &str) -> Result<(), StoreError> {
+        self.close_swaps("id = $2", Some(id)).await.map(drop)
+    }
+
+    async fn close_swaps(&self, which: &str, id: Option<&str>) -> Result<usize, StoreError> {
         let mut tx = self.pool()?.begin().await?;
         let statement = format!(
-            "update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null \
-             and (replica is null or not ({})) returning id, agent, context, actor, \
-             coalesce(model, 'same model')",
-            self.database.lives("swaps.replica")
+            "update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null and {which} \
+             returning id, agent, context, actor, coalesce(model, 'same model')"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(self.now()).fetch_all(&mut *tx).await?;
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(self.now());
+        if let Some(id) = id {
+            query = query.bind(id);
+        }
+        let rows = query.fetch_all(&mut *tx).await?;
         for row in &rows {
             let (id, agent, context): (String, String, String) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
@@ -141,6 +161,8 @@ pub struct Ended<'a> {
     pub is_agent_wide: bool,
     /// When it is to be undone.
     pub revert_at: Option<Timestamp>,
+    /// Where its end is noted as well, if it is one of a job's.
+    pub place: Option<&'a Place>,
     /// Its audit entry.
     pub entry: &'a NewEntry,
 }

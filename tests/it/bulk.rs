@@ -9,6 +9,7 @@ use sqlx::Connection as _;
 
 use crate::database;
 use crate::support::{Setup, TestApp};
+use crate::web::fakes::{FakeAgent, Manner};
 
 const MODEL: &str = "openai/gpt-5";
 const MINI: &str = "openai/gpt-5-mini";
@@ -188,6 +189,104 @@ async fn what_was_cut_off_is_not_done_twice() {
         .map(|entry| &entry["outcome"])
         .collect();
     assert_eq!(of_sent, ["verified", "unknown", "verified"]);
+}
+
+/// The database fails once while a swap is under way: the job is taken up again, and that swap is not sent twice.
+#[tokio::test]
+async fn a_swap_that_still_runs_is_waited_for_when_a_job_is_taken_up_again() {
+    let (_dir, database_url) = database::lasting().await;
+    let agent = FakeAgent::per_context(Manner::Good).await;
+    let mut setup = Setup {
+        database_url: Some(database_url.clone()),
+        agent: Some(agent.url.clone()),
+        ..Setup::default()
+    };
+    setup.timeouts.agents.control = Duration::from_secs(30);
+    let app = TestApp::with(setup).await;
+    relax(&app).await;
+    let mut database = sqlx::AnyConnection::connect(&database_url).await.unwrap();
+    let (fail, mend) = if database_url.starts_with("sqlite") {
+        (
+            "create trigger fails before update on bulk_items when new.context = 'c' and new.state = 'running' \
+             begin select raise(abort, 'no'); end",
+            "drop trigger fails",
+        )
+    } else {
+        (
+            "alter table bulk_items add constraint fails check (context <> 'c' or state <> 'running')",
+            "alter table bulk_items drop constraint fails",
+        )
+    };
+    for statement in ["insert into agents (name, scope, seen_at) values ('task-agent', 'context', 0)", fail] {
+        sqlx::query(statement).execute(&mut database).await.unwrap();
+    }
+    let held = agent.hold("[HOTSWAP:MODEL");
+    let id = begin(&app, "a b c", &[("at_once", "2")]).await;
+    let until = async |what: &str, is_so: &dyn Fn(&Value) -> bool| {
+        for _ in 0..1000 {
+            let (_, job) = app.script().get(&format!("/bulk/{id}")).await;
+            if is_so(&job) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("in vain: {what}");
+    };
+    until("one of two is through", &|job| job["counts"]["done"] == 1).await;
+    // Longer than a job that nobody works on waits for being taken up.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    sqlx::query(mend).execute(&mut database).await.unwrap();
+    drop(held);
+    let job = settled(&app, &id).await;
+    assert_eq!((job["state"].as_str(), counts(&job)), (Some("done"), [3, 0, 0, 0]), "{job}");
+    let sent = agent.take().into_iter().filter(|text| text.starts_with("[HOTSWAP:MODEL"));
+    assert_eq!(sent.count(), 3, "one was sent again");
+    for context in ["a", "b", "c"] {
+        assert_eq!(swaps_of(&app, context).await.len(), 1, "{context}");
+    }
+}
+
+/// What could not be written down is written down once that can be done, and nothing is done again for it.
+#[tokio::test]
+async fn the_end_of_a_swap_is_written_down_later_where_the_database_fails() {
+    let (_dir, database_url) = database::lasting().await;
+    let app = TestApp::with(Setup { database_url: Some(database_url.clone()), ..Setup::default() }).await;
+    relax(&app).await;
+    let mut database = sqlx::AnyConnection::connect(&database_url).await.unwrap();
+    let (fail, mend) = if database_url.starts_with("sqlite") {
+        (
+            "create trigger fails before insert on audit when new.action = 'swap' \
+             begin select raise(abort, 'no'); end",
+            "drop trigger fails",
+        )
+    } else {
+        (
+            "alter table audit add constraint fails check (action <> 'swap') not valid",
+            "alter table audit drop constraint fails",
+        )
+    };
+    sqlx::query(fail).execute(&mut database).await.unwrap();
+    let id = begin(&app, "a b", &[]).await;
+    let form = [("agent", "task-agent"), ("context", "alone"), ("model", MODEL)];
+    let (status, told) = app.script().post("/switch", &form).await;
+    assert!(status.is_server_error(), "{status}: {told}");
+    assert_eq!(app.script().get(&format!("/bulk/{id}")).await.1["counts"]["done"], 0);
+    sqlx::query(mend).execute(&mut database).await.unwrap();
+    assert_eq!(counts(&settled(&app, &id).await), [2, 0, 0, 0]);
+    for context in ["a", "b", "alone"] {
+        for _ in 0..500 {
+            let swaps = swaps_of(&app, context).await;
+            assert_eq!(swaps.len(), 1, "{context}");
+            if swaps[0]["outcome"] == "verified" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (_, audit) = app.script().get(&format!("/audit?what=swap&object=task-agent/{context}")).await;
+        let outcomes: Vec<_> =
+            audit["entries"].as_array().unwrap().iter().map(|entry| &entry["outcome"]).collect();
+        assert_eq!(outcomes, ["verified"], "{context}");
+    }
 }
 
 #[tokio::test]

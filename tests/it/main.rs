@@ -11,6 +11,7 @@ mod layers;
 mod live;
 mod main_job;
 mod models;
+mod replicas;
 mod sandbox;
 mod scenario;
 mod setup;

@@ -122,6 +122,10 @@ impl TestApp {
         self.live.as_ref().unwrap()
     }
 
+    pub(crate) fn database_url(&self) -> &str {
+        &self.config.database_url
+    }
+
     /// Where the agent is, for a control message from elsewhere.
     pub(crate) fn agent_url(&self) -> &Url {
         &self.config.agents[0].1
@@ -214,6 +218,27 @@ impl TestApp {
         self.guards.pop();
         change(&mut self.config);
         self.start_dashboard().await;
+    }
+
+    /// Another dashboard with the same settings, at the same database, proxy and agent.
+    pub(crate) async fn replica(&self) -> Self {
+        let mut replica = Self {
+            base: String::new(),
+            world: self.world.clone(),
+            sandbox: self.sandbox.clone(),
+            agent: self.agent.clone(),
+            agent_key: self.agent_key.clone(),
+            agent_key_hash: self.agent_key_hash.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            timeouts: self.timeouts,
+            guards: Vec::new(),
+            switcher: None,
+            live: None,
+            jobs: None,
+        };
+        replica.start_dashboard().await;
+        replica
     }
 
     /// Stops the first `count` servers: the sandbox, then the built-in agent where there is one.

@@ -44,7 +44,7 @@ impl Ahead {
 }
 
 /// Someone else's control message.
-async fn from_elsewhere(app: &TestApp, context: &str, text: &str) -> String {
+pub(crate) async fn from_elsewhere(app: &TestApp, context: &str, text: &str) -> String {
     let agent = Agent::new(build_http().unwrap(), app.agent_url().clone());
     agent.send(&context.parse().unwrap(), text, Duration::from_secs(5)).await.unwrap().text
 }

@@ -3,7 +3,7 @@
 
 mod audit;
 mod comfort;
-mod events;
+pub(crate) mod events;
 pub(crate) mod fakes;
 mod faults;
 mod history;
@@ -12,7 +12,7 @@ mod login;
 mod models;
 mod pack;
 mod pages;
-mod roles;
+pub(crate) mod roles;
 mod sessions;
 mod stated;
 mod switch;

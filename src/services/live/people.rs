@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::event::json;
 use crate::domain::key::hex;
 
 /// Most listeners in all.
@@ -67,7 +68,7 @@ impl Listener {
     }
 
     pub(super) fn person_json(&self) -> String {
-        super::json(&self.person())
+        json(&self.person())
     }
 }
 
@@ -164,6 +165,6 @@ mod tests {
         for number in 0..TOLD {
             people.join(&listener(&name, &number.to_string(), "/")).unwrap();
         }
-        assert!(super::super::json(&people.here()).len() < 7500);
+        assert!(json(&people.here()).len() < 7500);
     }
 }

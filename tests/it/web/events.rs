@@ -12,16 +12,16 @@ use crate::support::{Browser, PASSWORD, Setup, TestApp, USER};
 /// What an event may take on a loaded machine; most come in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-struct Stream {
+pub(crate) struct Stream {
     answer: Response,
     rest: String,
 }
 
 #[derive(Debug)]
-struct Event {
-    name: String,
+pub(crate) struct Event {
+    pub(crate) name: String,
     id: Option<i64>,
-    data: Value,
+    pub(crate) data: Value,
 }
 
 impl Stream {
@@ -33,14 +33,14 @@ impl Stream {
         Self { answer, rest: String::new() }
     }
 
-    async fn open(browser: &Browser, page: &str) -> Self {
+    pub(crate) async fn open(browser: &Browser, page: &str) -> Self {
         let mut stream = Self::of(browser.http.get(browser.url("/events")).query(&[("page", page)])).await;
         assert_eq!(stream.next().await.unwrap().name, "hello");
         stream
     }
 
     /// The next event; none at the end of the stream.
-    async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.rest.clone().split_once("\n\n") {
                 rest.clone_into(&mut self.rest);
@@ -58,7 +58,7 @@ impl Stream {
     }
 
     /// The next event of this name.
-    async fn find(&mut self, name: &str) -> Event {
+    pub(crate) async fn find(&mut self, name: &str) -> Event {
         loop {
             let event = self.next().await.expect("the stream goes on");
             if event.name == name {
@@ -88,9 +88,11 @@ async fn what_one_does_others_are_told_and_who_comes_back_misses_nothing() {
     drop(stream);
 
     // Away for a while.
+    let mut witness = Stream::open(&bob, "/keys").await;
     block(&app, &ada, "unblock").await;
     let form = [("agent", "task-agent"), ("context", "live"), ("model", "openai/gpt-5-mini")];
     ada.post("/switch", &form).await;
+    while witness.find("change").await.data["action"] != "swap" {}
     let last = told.id.unwrap().to_string();
     let mut again =
         Stream::of(bob.http.get(bob.url("/events")).header("last-event-id", &last).query(&[("last", "0")]))
@@ -188,7 +190,8 @@ async fn a_session_listens_with_a_few_windows_and_a_slow_one_is_told_to_load_ane
     assert_eq!(ada.get("/events").await.status, StatusCode::NOT_ACCEPTABLE, "it is no page");
     // More than the connection's buffers and the backlog hold.
     for done in 0..10_000 {
-        app.live().tell(Message::Progress { job: "x".repeat(4000), done, failed: 0, total: 10_000 });
+        let (job, agent, who) = ("x".repeat(4000), String::new(), String::new());
+        app.live().tell(Message::Progress { job, agent, who, runs: true, done, failed: 0, total: 10_000 });
         tokio::task::yield_now().await;
     }
     slow.find("reset").await;
@@ -198,26 +201,53 @@ async fn a_session_listens_with_a_few_windows_and_a_slow_one_is_told_to_load_ane
 }
 
 #[tokio::test]
-async fn what_another_replica_says_is_told_here_and_not_sent_round_again() {
+async fn a_swap_is_told_when_it_begins_and_when_it_ends() {
     let app = TestApp::start().await;
-    let ada = app.user().await;
-    let mut stream = Stream::open(&ada, "/").await;
-    let mut relayed = app.live().relayed();
-    let begun = |who: &str| Message::Begun { topic: "swap".into(), object: "a/c".into(), who: who.into() };
-    app.live().heard("b", begun("bob"));
-    assert_eq!(stream.find("begun").await.data["who"], "bob");
-    app.live().tell(begun("eve"));
-    assert_eq!(stream.find("begun").await.data["who"], "eve");
+    let (ada, bob) = (app.user().await, app.user().await);
+    let mut stream = Stream::open(&bob, "/").await;
     let form = [("agent", "task-agent"), ("context", "live"), ("model", "openai/gpt-5-mini")];
     ada.post("/switch", &form).await;
-    let swap = stream.find("begun").await.data;
-    assert_eq!((&swap["object"], &swap["who"]), (&json!("task-agent/live"), &json!(USER)));
+    let begun = stream.find("begun").await.data;
+    assert_eq!((&begun["object"], &begun["who"]), (&json!("task-agent/live"), &json!(USER)));
     assert_eq!(stream.find("change").await.data["action"], "swap", "it ends after it began");
-    let sent = loop {
-        match relayed.recv().await.unwrap() {
-            Message::People { .. } => {}
-            sent => break sent,
+}
+
+/// How far it is, and its swaps some at a time: not each of hundreds.
+#[tokio::test]
+async fn a_job_is_told_as_it_goes_on() {
+    const CONTEXTS: u64 = 100;
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.user().await, app.user().await);
+    app.script().post(&format!("/keys/{}/relax", app.agent_key_hash), &[]).await;
+    let mut stream = Stream::open(&bob, "/contexts").await;
+    let ids = (0..CONTEXTS).map(|n| format!("c{n}")).collect::<Vec<_>>().join(" ");
+    let form = [("agent", "task-agent"), ("ids", ids.as_str()), ("model", "openai/gpt-5")];
+    assert_eq!(ada.post("/bulk", &form).await.status, StatusCode::OK);
+    let (mut swaps, mut changes, mut steps, mut outcomes) = (0, 0, Vec::new(), Vec::new());
+    while outcomes.last() != Some(&json!("ok"))
+        || steps.last() != Some(&(false, CONTEXTS))
+        || swaps < CONTEXTS
+    {
+        let Event { name, data, .. } = stream.next().await.unwrap();
+        match (name.as_str(), data["topic"].as_str()) {
+            ("progress", _) => {
+                let expected = json!({ "agent": "task-agent", "who": USER, "failed": 0, "total": CONTEXTS });
+                for (name, value) in expected.as_object().unwrap() {
+                    assert_eq!(data[name], *value, "{name}");
+                }
+                steps.push((data["runs"].as_bool().unwrap(), data["done"].as_u64().unwrap()));
+            }
+            ("change", Some("bulk")) => outcomes.push(data["outcome"].clone()),
+            ("change", Some("swap")) => {
+                let count = data["count"].as_u64().unwrap();
+                (swaps, changes) = (swaps + count, changes + 1);
+                assert_eq!(data["object"] == "", count > 1, "{data}");
+            }
+            ("begun", _) => panic!("one of many is told alone: {data}"),
+            _ => {}
         }
-    };
-    assert_eq!(sent, begun("eve"));
+    }
+    assert_eq!(outcomes, ["begun", "ok"]);
+    assert!(steps[0].0 && steps.is_sorted_by_key(|(_, done)| *done), "{steps:?}");
+    assert!(swaps == CONTEXTS && changes < CONTEXTS, "{swaps} swaps in {changes} events");
 }

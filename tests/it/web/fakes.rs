@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use futures_util::stream;
 use reqwest::{Client, redirect};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
 use crate::support::{client, spawn};
@@ -166,6 +167,8 @@ struct AgentInner {
     settings: Mutex<HashMap<String, Settings>>,
     /// What happens when a text comes that begins so, before it is answered.
     hook: Mutex<Option<(&'static str, Hook)>>,
+    /// A text that begins so is answered only when something comes, or its sender goes.
+    held: Mutex<Option<(&'static str, oneshot::Receiver<()>)>>,
     texts: Mutex<Vec<String>>,
     guard: Mutex<Option<DropGuard>>,
 }
@@ -211,6 +214,7 @@ impl FakeAgent {
             is_wide,
             settings: Mutex::default(),
             hook: Mutex::default(),
+            held: Mutex::default(),
             texts: Mutex::default(),
             guard: Mutex::default(),
         });
@@ -268,6 +272,13 @@ impl FakeAgent {
     /// Does something when a text comes that begins so, before it is answered; once.
     pub(crate) fn when(&self, start: &'static str, hook: impl FnOnce() + Send + 'static) {
         *self.inner.hook.lock().unwrap() = Some((start, Box::new(hook)));
+    }
+
+    /// Holds the next message that begins so back, before it is obeyed, until what is returned is dropped.
+    pub(crate) fn hold(&self, start: &'static str) -> oneshot::Sender<()> {
+        let (release, held) = oneshot::channel();
+        *self.inner.held.lock().unwrap() = Some((start, held));
+        release
     }
 
     /// Answers what is under way, and takes no more connections.
@@ -364,6 +375,10 @@ async fn message(State(agent): State<Arc<AgentInner>>, Json(request): Json<Value
     let hook = agent.hook.lock().unwrap().take_if(is_due);
     if let Some((_, hook)) = hook {
         hook();
+    }
+    let held = agent.held.lock().unwrap().take_if(|(start, _)| text.starts_with(*start));
+    if let Some((_, held)) = held {
+        let _ = held.await;
     }
     let task = |state: &str, said: &str, usage: bool| {
         let metadata = if usage {

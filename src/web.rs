@@ -17,6 +17,7 @@ mod origin;
 mod pack;
 pub mod pages;
 pub mod paths;
+mod recipes;
 mod respond;
 mod router;
 mod routes;

@@ -171,12 +171,8 @@ pub(super) fn whole_seconds(time: Duration) -> u64 {
 }
 
 fn unauthorized(detail: &str) -> Response {
-    let problem = Problem {
-        status: StatusCode::UNAUTHORIZED,
-        title: "Not logged in".to_owned(),
-        detail: detail.to_owned(),
-        advice: "Use the name and password of UI_USERNAME and UI_PASSWORD, or of a named user.".to_owned(),
-    };
+    let advice = "Use the name and password of UI_USERNAME and UI_PASSWORD, or of a named user.";
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "Not logged in", detail, advice);
     let mut response = problem.into_response();
     let challenge = HeaderValue::from_static("Basic realm=\"Patchbay\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

@@ -27,6 +27,7 @@ use crate::services::switcher::{ReadError, SwapError};
 use crate::store::StoreError;
 use crate::web::auth::whole_seconds;
 use crate::web::paths::Paths;
+use crate::web::recipes::Recipe;
 use crate::web::state::AppState;
 use crate::web::theme::Theme;
 use crate::web::ui::{RequestIdText, Wants};
@@ -38,11 +39,23 @@ pub(super) struct Problem {
     pub(super) title: String,
     pub(super) detail: String,
     pub(super) advice: String,
+    /// What to read about it.
+    pub(super) recipe: Option<Recipe>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, title: &str, detail: impl Into<String>, advice: &str) -> Self {
-        Self { status, title: title.to_owned(), detail: detail.into(), advice: advice.to_owned() }
+    pub(super) fn new(status: StatusCode, title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self {
+            status,
+            title: title.to_owned(),
+            detail: detail.into(),
+            advice: advice.to_owned(),
+            recipe: None,
+        }
+    }
+
+    fn see(self, recipe: Recipe) -> Self {
+        Self { recipe: Some(recipe), ..self }
     }
 
     pub(super) fn not_found(what: &str) -> Self {
@@ -56,8 +69,8 @@ impl Problem {
             ClientError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         };
-        let (title, advice) = explain(error);
-        Self::new(status, title, sentence(error), advice)
+        let (title, advice, recipe) = explain(error);
+        Self { recipe, ..Self::new(status, title, sentence(error), advice) }
     }
 
     fn of_agent(error: &AgentError) -> Self {
@@ -68,7 +81,8 @@ impl Problem {
                 "The agent failed",
                 sentence(other),
                 "Look at the agent's log.",
-            ),
+            )
+            .see(Recipe::Agent),
         }
     }
 
@@ -79,6 +93,7 @@ impl Problem {
             Some(before) => format!("The former model {} or its prompt cannot be sent.", before.spec_text()),
         };
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This swap cannot be undone", detail, "Switch by hand.")
+            .see(Recipe::Undo)
     }
 
     /// An agent on which a swap is one for all conversations, or may be.
@@ -119,6 +134,7 @@ impl Problem {
             format!("This takes {needed}, and you are logged in as {has}. Nothing was done."),
             "Ask an admin to do it, or for another role.",
         )
+        .see(Recipe::Role)
     }
 
     /// Too many logins have failed.
@@ -140,6 +156,7 @@ impl Problem {
             "The session could not be written.",
             "Try again in a moment. The log has the cause.",
         )
+        .see(Recipe::Database)
     }
 
     /// Nothing was begun.
@@ -150,6 +167,7 @@ impl Problem {
             "Nothing was changed: what cannot be written down is not done.",
             "Try again in a moment. The log has the cause.",
         )
+        .see(Recipe::Database)
     }
 
     fn of_store(error: &StoreError) -> Self {
@@ -160,11 +178,12 @@ impl Problem {
             "What you asked for may not have been written down.",
             "Try again in a moment. The log has the cause.",
         )
+        .see(Recipe::Database)
     }
 }
 
-/// Title and advice.
-fn explain(error: &ClientError) -> (&'static str, &'static str) {
+/// Title, advice, and what to read about it.
+fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) {
     let is_proxy = match error {
         ClientError::Unreachable { server, .. }
         | ClientError::Timeout { server, .. }
@@ -172,40 +191,51 @@ fn explain(error: &ClientError) -> (&'static str, &'static str) {
         | ClientError::NotUnderstood { server, .. }
         | ClientError::Status { server, .. } => *server == "the proxy",
     };
-    match (error, is_proxy) {
+    let (title, advice, recipe) = match (error, is_proxy) {
         (ClientError::Unreachable { .. }, true) => {
-            ("The proxy is down", "Start the LiteLLM proxy, or correct LITELLM_PROXY_URL.")
+            ("The proxy is down", "Start the LiteLLM proxy, or correct LITELLM_PROXY_URL.", Recipe::Proxy)
         }
-        (ClientError::Unreachable { .. }, false) => {
-            ("The agent is down", "Start the agent, or correct its address in PATCHBAY_AGENTS.")
-        }
+        (ClientError::Unreachable { .. }, false) => (
+            "The agent is down",
+            "Start the agent, or correct its address in PATCHBAY_AGENTS.",
+            Recipe::Agent,
+        ),
         (ClientError::Timeout { .. }, true) => {
-            ("The proxy is too slow", "Try again, or look at the proxy's log.")
+            ("The proxy is too slow", "Try again, or look at the proxy's log.", Recipe::Proxy)
         }
         (ClientError::Timeout { .. }, false) => {
-            ("The agent is too slow", "Try again, or look at the agent's log.")
+            ("The agent is too slow", "Try again, or look at the agent's log.", Recipe::Agent)
         }
         (ClientError::Status { meaning: Meaning::Credentials, .. }, true) => (
             "The proxy refuses the master key",
             "Set LITELLM_MASTER_KEY to the proxy's own, and restart Patchbay.",
+            Recipe::MasterKey,
         ),
         (ClientError::Status { meaning: Meaning::DatabaseDown, .. }, _) => (
             "The proxy's database is down",
             "Start the proxy's Postgres. Models that are loaded go on answering.",
+            Recipe::ProxyDatabase,
         ),
         (ClientError::Status { meaning: Meaning::NoDatabase, .. }, _) => (
             "The proxy has no database",
             "Virtual keys need one: start the proxy with DATABASE_URL. If it has one, check LITELLM_MASTER_KEY.",
+            Recipe::ProxyDatabase,
         ),
-        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, true) => {
-            ("The proxy's answer is not understood", "Is LITELLM_PROXY_URL the address of a LiteLLM proxy?")
-        }
-        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, false) => {
-            ("The agent's answer is not understood", "Is the address in PATCHBAY_AGENTS an A2A endpoint?")
-        }
-        (_, true) => ("The proxy failed", "Look at the proxy's log."),
-        (_, false) => ("The agent failed", "Look at the agent's log."),
-    }
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, true) => (
+            "The proxy's answer is not understood",
+            "Is LITELLM_PROXY_URL the address of a LiteLLM proxy?",
+            Recipe::Proxy,
+        ),
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, false) => (
+            "The agent's answer is not understood",
+            "Is the address in PATCHBAY_AGENTS an A2A endpoint?",
+            Recipe::Agent,
+        ),
+        // It says itself what it did not like.
+        (_, true) => return ("The proxy failed", "Look at the proxy's log.", None),
+        (_, false) => ("The agent failed", "Look at the agent's log.", Recipe::Agent),
+    };
+    (title, advice, Some(recipe))
 }
 
 impl From<StoreError> for Problem {
@@ -254,7 +284,8 @@ impl From<ModelError> for Problem {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This deployment is read-only",
                 "Ask whoever owns the proxy's configuration file, or register a deployment of the same name.",
-            ),
+            )
+            .see(Recipe::Register),
             ModelError::Changed => refused(
                 StatusCode::CONFLICT,
                 "The deployment has changed",
@@ -296,7 +327,8 @@ impl From<ReadError> for Problem {
                 "The agent cannot be switched",
                 sentence(&error),
                 "Use an agent that understands [HOTSWAP:…] control messages.",
-            ),
+            )
+            .see(Recipe::Agent),
             ReadError::NotPutBack => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "Not put back",
@@ -331,7 +363,8 @@ impl From<SwapError> for Problem {
                 "The swap was not written down",
                 detail,
                 "Look at the context, and at the log: the database failed.",
-            ),
+            )
+            .see(Recipe::Database),
         }
     }
 }
@@ -428,16 +461,19 @@ fn bare(status: StatusCode) -> Problem {
             "Try again. The log has the cause, under the request id.",
         ),
     };
-    Problem::new(status, title, detail, advice)
+    let recipe = (status == StatusCode::FORBIDDEN).then_some(Recipe::ReverseProxy);
+    Problem { recipe, ..Problem::new(status, title, detail, advice) }
 }
 
 fn answer(wants: Wants, page: &ErrorPage<'_>) -> Response {
-    let ErrorPage { problem, request_id, .. } = page;
+    let ErrorPage { problem, request_id, paths, .. } = page;
     let html = match wants {
         Wants::Json => {
-            let Problem { title, detail, advice, .. } = problem;
-            let error =
-                json!({ "title": title, "detail": detail, "advice": advice, "request_id": request_id });
+            let Problem { title, detail, advice, recipe, .. } = problem;
+            let help = recipe.map(|recipe| paths.help_on(recipe.anchor()));
+            let error = json!({
+                "title": title, "detail": detail, "advice": advice, "help": help, "request_id": request_id
+            });
             return Json(json!({ "error": error })).into_response();
         }
         Wants::Fragment => page.as_content().render(),

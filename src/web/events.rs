@@ -50,12 +50,9 @@ async fn events(
 ) -> Result<Response, Problem> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     if !["text/event-stream", "*/*"].contains(&accept) || headers.contains_key("hx-request") {
-        return Err(Problem {
-            status: StatusCode::NOT_ACCEPTABLE,
-            title: "A stream, no page".to_owned(),
-            detail: "This address answers with events for as long as someone listens.".to_owned(),
-            advice: "Ask for text/event-stream.".to_owned(),
-        });
+        let detail = "This address answers with events for as long as someone listens.";
+        let advice = "Ask for text/event-stream.";
+        return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "A stream, no page", detail, advice));
     }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let session = session.and_then(|session| session.id());
@@ -65,11 +62,9 @@ async fn events(
         page: asked.page,
         last: last.or(asked.last),
     };
-    let listening = state.live.listen(&listener).map_err(|full| Problem {
-        status: StatusCode::TOO_MANY_REQUESTS,
-        title: "Too many listeners".to_owned(),
-        detail: full.to_string(),
-        advice: "Close some of the dashboard's windows.".to_owned(),
+    let listening = state.live.listen(&listener).map_err(|full| {
+        let advice = "Close some of the dashboard's windows.";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many listeners", full.to_string(), advice)
     })?;
     let account = state.users().account(&listener.name).await;
     let watched = Watched { session, account, state };

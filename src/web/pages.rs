@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::clients::ClientError;
 use crate::web::errors::Problem;
+use crate::web::recipes::Recipe;
 
 /// What was wrong with a server when a page was made, beside what is shown all the same.
 #[derive(Debug, Clone, Serialize)]
@@ -31,14 +32,17 @@ pub(super) struct Trouble {
     pub(super) detail: String,
     /// What to do.
     pub(super) advice: String,
+    /// What to read about it.
+    #[serde(skip)]
+    pub(super) recipe: Option<Recipe>,
     #[serde(skip)]
     status: axum::http::StatusCode,
 }
 
 impl Trouble {
     pub(super) fn of(error: &ClientError) -> Self {
-        let Problem { status, title, detail, advice } = Problem::of_client(error);
-        Self { title, detail, advice, status }
+        let Problem { status, title, detail, advice, recipe } = Problem::of_client(error);
+        Self { title, detail, advice, recipe, status }
     }
 
     /// The status of a page that has nothing to show for it; with an older copy to show it is 200.

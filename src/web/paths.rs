@@ -567,6 +567,12 @@ impl Paths {
         self.at(route::HELP)
     }
 
+    /// One recipe of the help page.
+    #[must_use]
+    pub fn help_on(&self, anchor: &str) -> String {
+        format!("{}#{anchor}", self.help())
+    }
+
     /// Chooses light or dark.
     #[must_use]
     pub fn theme(&self) -> String {

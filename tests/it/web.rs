@@ -13,6 +13,8 @@ mod models;
 mod pack;
 mod pages;
 pub(crate) mod roles;
+mod recipes;
+mod roles;
 mod sessions;
 mod stated;
 mod switch;

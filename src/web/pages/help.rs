@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::domain::swap::Outcome;
 use crate::web::paths::route;
+use crate::web::recipes::Recipe;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::ui::Ui;

@@ -22,6 +22,7 @@ use crate::web::errors::Problem;
 use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
 use crate::web::paths::route;
+use crate::web::recipes::Recipe;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
@@ -93,6 +94,16 @@ struct Attention {
     title: String,
     detail: String,
     href: Option<String>,
+    /// What to read about it.
+    #[serde(skip)]
+    recipe: Option<Recipe>,
+}
+
+impl Attention {
+    fn of(trouble: &Trouble) -> Self {
+        let detail = format!("{} {}", trouble.detail, trouble.advice);
+        Self { title: trouble.title.clone(), detail, href: None, recipe: trouble.recipe }
+    }
 }
 
 page!(OverviewPage, Overview, as_content);
@@ -134,6 +145,7 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
         title: "The users' file is not taken".to_owned(),
         detail: format!("{problem}. The users are those of before."),
         href: None,
+        recipe: None,
     }));
     attention.extend(state.switcher.agent_key_hash().and_then(|hash| of_key(&hash, &agent_key, &ui)));
     let names = registry
@@ -180,41 +192,41 @@ fn drifted(contexts: &[KnownContext], ui: &Ui) -> Vec<Attention> {
             title: format!("{} is not on what was selected here", known.context),
             detail: "Someone else changed it.".to_owned(),
             href: Some(ui.paths.context(&known.agent, &known.context)),
+            recipe: Some(Recipe::Drift),
         })
         .collect()
 }
 
 fn of_trouble(problem: &ClientError) -> Attention {
-    let Trouble { title, detail, advice, .. } = Trouble::of(problem);
-    Attention { title, detail: format!("{detail} {advice}"), href: None }
+    Attention::of(&Trouble::of(problem))
 }
 
 fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> {
     let mut all = Vec::new();
     if let Some(trouble) = &proxy.trouble {
-        let detail = format!("{} {}", trouble.detail, trouble.advice);
-        all.push(Attention { title: trouble.title.clone(), detail, href: None });
+        all.push(Attention::of(trouble));
     }
     match proxy.health.as_ref().filter(|_| proxy.trouble.is_none()).map(|health| health.database) {
         Some(Database::Down) => all.push(Attention {
             title: "The proxy's database is down".to_owned(),
             detail: "Keys and registry cannot be changed, and new keys are refused.".to_owned(),
             href: None,
+            recipe: Some(Recipe::ProxyDatabase),
         }),
         Some(Database::None) => all.push(Attention {
             title: "The proxy has no database".to_owned(),
             detail: "It knows the models of its configuration file only, and no virtual keys.".to_owned(),
             href: None,
+            recipe: Some(Recipe::ProxyDatabase),
         }),
         _ => {}
     }
     all.extend(agents.iter().filter_map(|agent| {
         let trouble = agent.trouble.as_ref()?;
-        let detail = format!("{} {}", trouble.detail, trouble.advice);
         Some(Attention {
             title: format!("{}: {}", agent.name, trouble.title),
-            detail,
             href: Some(ui.paths.agent(&agent.name)),
+            ..Attention::of(trouble)
         })
     }));
     all
@@ -227,6 +239,7 @@ fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui)
             title: "The proxy does not know the agent's key".to_owned(),
             detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY to it.".to_owned(),
             href: Some(ui.paths.keys()),
+            recipe: Some(Recipe::AgentKey),
         });
     };
     let state = key.state(ui.now);
@@ -234,6 +247,7 @@ fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui)
         title: format!("The agent's key {} is {}", key.label(), state.label()),
         detail: "The agent's calls are refused by the proxy.".to_owned(),
         href: Some(ui.paths.key(hash)),
+        recipe: Some(Recipe::AgentKey),
     })
 }
 

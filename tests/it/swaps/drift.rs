@@ -34,6 +34,9 @@ async fn a_change_from_elsewhere_is_found_and_put_back_with_a_click() {
     let notice = page.one(".notice.warn[role=alert]");
     assert!(notice.contains("Drift") && notice.contains("openai/gpt-5"), "{notice}");
     assert!(notice.contains("anthropic/claude-sonnet-4-5"), "{notice}");
+    for path in [HERE, "/"] {
+        assert!(browser.get(path).await.has("[role=alert] a[href='/help#drift']"), "{path}");
+    }
     assert!(browser.get("/contexts").await.one("tr[data-context=one] th").contains("drift"));
     // Once for each drift, however often it is looked at.
     ahead.by(61);

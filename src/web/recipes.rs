@@ -1,0 +1,110 @@
+//! What the help page tells how to do, and where errors point.
+
+use crate::domain::swap::Outcome;
+
+/// A recipe of the help page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recipe {
+    Swap,
+    Undo,
+    Register,
+    Key,
+    Refused,
+    Failed,
+    Drift,
+    Prompt,
+    Outcomes,
+    Script,
+    Proxy,
+    MasterKey,
+    ProxyDatabase,
+    NotLive,
+    Agent,
+    AgentKey,
+    Role,
+    Database,
+    ReverseProxy,
+}
+
+impl Recipe {
+    /// Where it stands on the help page.
+    pub(super) fn anchor(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it tells how to do.
+    pub(super) fn title(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Swap => ("swap", "Switch a running context to another model"),
+            Self::Undo => ("undo", "Undo a swap"),
+            Self::Register => ("register", "Register a model"),
+            Self::Key => ("key", "Make a virtual key, or lift a key's limits"),
+            Self::Refused => ("refused", "Find out why a swap was refused"),
+            Self::Failed => ("failed", "Find out why a swap failed"),
+            Self::Drift => ("drift", "Deal with a drift"),
+            Self::Prompt => ("prompt", "Give an agent a prompt of several lines"),
+            Self::Outcomes => ("words", "Read an outcome"),
+            Self::Script => ("script", "Do it from a script"),
+            Self::Proxy => ("proxy", "Bring the proxy back"),
+            Self::MasterKey => ("master-key", "Set the right master key"),
+            Self::ProxyDatabase => ("proxy-database", "Bring the proxy's database back"),
+            Self::NotLive => ("not-live", "Bring a saved model to life"),
+            Self::Agent => ("agent", "Reach an agent that is down or has no card"),
+            Self::AgentKey => ("agent-key", "Give the agent a key that works"),
+            Self::Role => ("role", "Get another role"),
+            Self::Database => ("database", "Bring Patchbay's own database back"),
+            Self::ReverseProxy => ("reverse-proxy", "Run it behind a reverse proxy"),
+        }
+    }
+
+    /// What to read where a swap did not end well.
+    pub(super) fn of_outcome(outcome: &Outcome) -> Option<Self> {
+        match *outcome {
+            Outcome::Refused => Some(Self::Refused),
+            Outcome::Failed | Outcome::RolledBack => Some(Self::Failed),
+            Outcome::Unknown => Some(Self::Outcomes),
+            Outcome::Accepted | Outcome::Verified | Outcome::Proven => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_anchor_is_on_the_page_once() {
+        use Recipe::*;
+        let all = [
+            Swap,
+            Undo,
+            Register,
+            Key,
+            Refused,
+            Failed,
+            Drift,
+            Prompt,
+            Outcomes,
+            Script,
+            Proxy,
+            MasterKey,
+            ProxyDatabase,
+            NotLive,
+            Agent,
+            AgentKey,
+            Role,
+            Database,
+            ReverseProxy,
+        ];
+        let page = include_str!("../../templates/help.html");
+        assert_eq!(page.matches("{{ title(Recipe::").count(), all.len());
+        for recipe in all {
+            let head = format!("aria-labelledby=\"{}\">{{{{ title(Recipe::{recipe:?}) }}}}", recipe.anchor());
+            assert_eq!(page.matches(&head).count(), 1, "{head}");
+        }
+    }
+}

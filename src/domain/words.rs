@@ -7,6 +7,12 @@ pub fn capitalised(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
+/// A number of things: `1 key`, `3 keys`.
+#[must_use]
+pub fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// An error, or anything else that tells itself in a few words, as a sentence.
 #[must_use]
 pub fn sentence(of: &impl ToString) -> String {
@@ -18,6 +24,11 @@ pub fn sentence(of: &impl ToString) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_no_things() {
+        assert_eq!((counted(1, "key"), counted(0, "key")), ("1 key".into(), "0 keys".into()));
+    }
 
     #[test]
     fn a_sentence_begins_large_and_ends_once() {

@@ -22,7 +22,7 @@ use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState, Place, Plan, j
 use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
 use crate::domain::swap::{Outcome, PromptChange, SwapRequest};
-use crate::domain::words::sentence;
+use crate::domain::words::{counted, sentence};
 use crate::services::agents::{AgentView, Agents};
 use crate::services::live::{Live, Message};
 use crate::services::switcher::{SwapError, Switcher};
@@ -166,7 +166,7 @@ impl Bulk {
         };
         let items: Vec<Item> = (1..).zip(items).map(item).collect();
         self.inner.store.add_bulk(&job, &items).await?;
-        let detail = format!("{} contexts: {}", items.len(), describe(&job));
+        let detail = format!("{}: {}", counted(items.len(), "context"), describe(&job));
         self.inner.note(&job, &job.actor, "begun", Some(detail)).await?;
         self.inner.poked.notify_one();
         Ok(job.id)

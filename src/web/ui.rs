@@ -137,7 +137,8 @@ pub(super) struct NavEntry {
 }
 
 impl Ui {
-    fn has_role(&self, role: Role) -> bool {
+    /// Whether the user may do what takes this role.
+    pub(super) fn has_role(&self, role: Role) -> bool {
         self.user.as_ref().is_some_and(|user| user.role >= role)
     }
 
@@ -179,9 +180,18 @@ impl Ui {
                 letter: letter_of(label),
                 href: self.paths.at(route),
                 icon,
-                is_current: self.section == route[1..],
+                is_current: route[1..] == *part_of(&self.section),
             })
             .collect()
+    }
+}
+
+/// The section that a page without an entry of its own belongs to.
+fn part_of(section: &str) -> &str {
+    match section {
+        "compare" => "switch",
+        "bulk" => "contexts",
+        other => other,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::clients::ClientError;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, Source};
+use crate::domain::words::counted;
 
 /// Most pages of keys that are read, a hundred each.
 const PAGES: u32 = 1_000;
@@ -128,5 +129,5 @@ impl Bootstrap {
 fn before_text(report: &Report) -> String {
     let count =
         |part| report.steps.iter().filter(|s| s.part == part && s.outcome == Outcome::Changed).count();
-    format!("{} models and {} keys deleted", count(Part::Model), count(Part::Key))
+    format!("{} and {} deleted", counted(count(Part::Model), "model"), counted(count(Part::Key), "key"))
 }

@@ -16,6 +16,7 @@ use super::{KeyChangeError, Keys};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{Access, KeyHash};
 use crate::domain::key_changes::{KeyChanges, Set};
+use crate::domain::words::counted;
 
 /// Keys that are changed at a time.
 const AT_ONCE: usize = 4;
@@ -275,7 +276,8 @@ impl Keys {
         let outcome = if failed + waiting == 0 { "ok" } else { "failed" };
         let mut entry = NewEntry::new(actor, Action::KeyBulk, format!("bulk/{}", job.id), outcome);
         entry.after = Some(job.change.describe());
-        entry.detail = Some(format!("{total} keys: {done} done, {failed} failed, {waiting} not begun"));
+        entry.detail =
+            Some(format!("{}: {done} done, {failed} failed, {waiting} not begun", counted(total, "key")));
         if let Err(error) = self.inner.store.audit(&entry).await {
             tracing::error!(%error, "the end of a bulk change could not be written down");
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;
+use crate::domain::role::Role;
 use crate::services::keys::index::{Order, Wanted};
 use crate::web::errors::Problem;
 use crate::web::paths::{Paths, route, with_query};
@@ -23,27 +24,27 @@ const OF_EACH: usize = 8;
 /// Most contexts that are looked through.
 const CONTEXTS: u32 = 5_000;
 
-/// Pages, and the words by which they are looked for.
-const PAGES: [(&str, &str, &str); 15] = [
-    ("Overview", route::HOME, "home start health status attention"),
-    ("Switch a model", route::SWITCH, "swap hot-swap change prompt"),
-    ("Contexts", route::CONTEXTS, "conversations sessions"),
-    ("Models", route::MODELS, "registry deployments"),
-    ("Register a model", route::MODEL_NEW, "add new deployment"),
-    ("Import models", route::MODELS_IMPORT, "yaml model_list upload"),
-    ("Export models", route::MODELS_EXPORT, "yaml model_list download"),
-    ("Virtual keys", route::KEYS, "tokens api"),
-    ("New key", route::KEYS_NEW, "make create generate issue"),
-    ("Models by key", route::KEYS_MATRIX, "matrix access allow permissions"),
-    ("Usage", route::USAGE, "spend cost charts money tokens"),
-    ("Agents", route::AGENTS, "a2a servers cards"),
-    ("Audit", route::AUDIT, "log history who changed"),
-    ("Help", route::HELP, "how do i recipes shortcuts keyboard documentation"),
-    ("Search", route::SEARCH, "find"),
+/// Pages, who may open them, and the words by which they are looked for.
+const PAGES: [(&str, &str, Role, &str); 18] = [
+    ("Overview", route::HOME, Role::Viewer, "home start health status attention"),
+    ("Switch a model", route::SWITCH, Role::Viewer, "swap hot-swap change prompt"),
+    ("Compare models", route::COMPARE, Role::Viewer, "side by side winner test"),
+    ("Contexts", route::CONTEXTS, Role::Viewer, "conversations sessions"),
+    ("Switch many contexts", route::BULK_NEW, Role::Operator, "bulk swap mass jobs"),
+    ("Models", route::MODELS, Role::Viewer, "registry deployments"),
+    ("Register a model", route::MODEL_NEW, Role::Admin, "add new deployment"),
+    ("Import models", route::MODELS_IMPORT, Role::Admin, "yaml model_list upload"),
+    ("Export models", route::MODELS_EXPORT, Role::Viewer, "yaml model_list download"),
+    ("Virtual keys", route::KEYS, Role::Viewer, "tokens api"),
+    ("New key", route::KEYS_NEW, Role::Admin, "make create generate issue"),
+    ("Models by key", route::KEYS_MATRIX, Role::Viewer, "matrix access allow permissions"),
+    ("Usage", route::USAGE, Role::Viewer, "spend cost charts money tokens"),
+    ("Agents", route::AGENTS, Role::Viewer, "a2a servers cards"),
+    ("Audit", route::AUDIT, Role::Viewer, "log history who changed"),
+    ("Danger zone", route::DANGER, Role::Admin, "reset proxy delete everything wipe bootstrap"),
+    ("Help", route::HELP, Role::Viewer, "how do i recipes shortcuts keyboard documentation"),
+    ("Search", route::SEARCH, Role::Viewer, "find"),
 ];
-
-/// Those of them that only admins may open.
-const FOR_ADMINS: [&str; 3] = [route::MODEL_NEW, route::MODELS_IMPORT, route::KEYS_NEW];
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::SEARCH, search)
@@ -84,7 +85,8 @@ page!(SearchPage, SearchData, as_results);
 
 async fn search(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let text = query.get("q").trim().to_owned();
-    let mut found = vec![pages(&ui.paths, &text, ui.may_admin()), contexts(&state, &ui, &text).await?];
+    let mut found =
+        vec![pages(&ui.paths, &text, |role| ui.has_role(role)), contexts(&state, &ui, &text).await?];
     if !text.is_empty() {
         found.push(models(&state, &ui, &text).await);
         found.push(keys(&state, &ui, &text).await);
@@ -110,10 +112,9 @@ fn group(kind: &'static str, icon: &'static str, items: impl Iterator<Item = Ite
     Group { kind, icon, items, more }
 }
 
-fn pages(paths: &Paths, text: &str, may_admin: bool) -> Group {
-    let may = |route| may_admin || !FOR_ADMINS.contains(route);
-    let fitting = PAGES.iter().filter(|(label, route, words)| may(route) && fits(text, &[label, words]));
-    let items = fitting.map(|(label, route, _)| Item {
+fn pages(paths: &Paths, text: &str, has: impl Fn(Role) -> bool) -> Group {
+    let fitting = PAGES.iter().filter(|(label, _, role, words)| has(*role) && fits(text, &[label, words]));
+    let items = fitting.map(|(label, route, ..)| Item {
         label: (*label).to_owned(),
         detail: String::new(),
         href: paths.at(route),
@@ -187,11 +188,20 @@ mod tests {
 
     #[test]
     fn pages_are_found_by_what_people_call_them() {
-        let found = |text| {
-            pages(&Paths::new("", ""), text, true).items.into_iter().map(|item| item.href).collect::<Vec<_>>()
+        let found_by = |own, text| {
+            let found = pages(&Paths::new("", ""), text, |role| own >= role);
+            found.items.into_iter().map(|item| item.href).collect::<Vec<_>>()
         };
+        let found = |text| found_by(Role::Admin, text);
         assert_eq!(found("hot-swap"), ["/switch"]);
         assert_eq!(found("cost"), ["/usage"]);
         assert_eq!(found("").len(), PAGES.len());
+        for (text, route) in [("side by side", "/compare"), ("bulk", "/bulk/new"), ("reset", "/danger")] {
+            assert_eq!(found(text), [route]);
+        }
+        let [viewer, operator] = [Role::Viewer, Role::Operator].map(|role| found_by(role, ""));
+        assert!(!viewer.contains(&"/bulk/new".to_owned()), "{viewer:?}");
+        assert!(operator.contains(&"/bulk/new".to_owned()), "{operator:?}");
+        assert!(!operator.contains(&"/danger".to_owned()), "{operator:?}");
     }
 }

@@ -164,3 +164,27 @@ async fn the_stand_in_adds_up_as_the_proxy_does() {
     assert_eq!(keys[0]["api_key"], app.agent_key_hash.as_str());
     assert_eq!(get("/global/spend/models?limit=5").await[0]["model"], "openai/gpt-5-mini");
 }
+
+#[tokio::test]
+async fn the_overview_tells_of_jobs_and_looks_at_agents_in_words() {
+    let app = TestApp::start().await;
+    let browser = app.user().await;
+    browser.post("/agents/task-agent/scope", &[]).await;
+    let key = app.agent_key_hash.as_str();
+    let form =
+        [("scope", "selected"), ("key", key), ("count", "1"), ("action", "budget"), ("max_budget", "7")];
+    let page = browser.post("/keys/bulk/run", &form).await;
+    assert!(page.url.path().starts_with("/keys/bulk/"), "{}", page.text());
+    assert!(page.one(".page-head p").starts_with("1 key, asked for by"), "{}", page.text());
+    let job = page.url.path().to_owned();
+    while browser.get(&job).await.attributes("#progress", "data-running") == ["true"] {
+        tokio::task::yield_now().await;
+    }
+    let told = browser.get("/").await;
+    let changes = told.one("section[aria-labelledby=changes]");
+    assert!(changes.contains("checked the scope of task-agent"), "{changes}");
+    assert!(changes.contains("changed many keys: Set the budget to $7"), "{changes}");
+    assert!(told.has(&format!("section[aria-labelledby=changes] a[href='{job}']")), "{}", told.body);
+    let (_, audit) = app.script().get("/audit?what=key.bulk").await;
+    assert!(audit["entries"][0]["detail"].as_str().unwrap().starts_with("1 key: 1 done"), "{audit}");
+}

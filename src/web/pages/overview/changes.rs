@@ -43,7 +43,10 @@ pub(super) async fn last(
 
 fn done(action: &str) -> Option<&'static str> {
     Some(match action {
+        "bulk" => "switched many contexts:",
+        "compare" => "compared models on",
         "drift" => "found a drift in",
+        "agent.scope" => "checked the scope of",
         "context.describe" => "described",
         "context.forget" => "forgot",
         "key.relax" => "relaxed the key",
@@ -62,6 +65,7 @@ fn done(action: &str) -> Option<&'static str> {
         "model.delete" => "deleted",
         "model.block" => "blocked",
         "model.unblock" => "unblocked",
+        "proxy.reset" => "reset the proxy",
         _ => return None,
     })
 }
@@ -73,6 +77,18 @@ fn named(
     deployments: Option<&Vec<Deployment>>,
 ) -> (String, Option<String>) {
     let object = entry.object.as_str();
+    if let Some(id) = object.strip_prefix("bulk/") {
+        // The end of a job of keys tells in its `after` what was changed.
+        let (told, href) = if entry.action == "bulk" {
+            (&entry.detail, paths.bulk(id))
+        } else {
+            (&entry.after, paths.keys_job(id))
+        };
+        return (told.clone().unwrap_or_else(|| "the job".to_owned()), Some(href));
+    }
+    if matches!(entry.action.as_str(), "compare" | "agent.scope") {
+        return (object.to_owned(), object.parse().ok().map(|agent| paths.agent(&agent)));
+    }
     if let Ok(hash) = object.parse::<KeyHash>() {
         let href = Some(paths.key(&hash)).filter(|_| entry.action != "key.delete");
         let name = state.keys.copy_of(&hash).map(|(key, _)| key.label().to_owned());
@@ -87,8 +103,31 @@ fn named(
     }
     let context =
         object.split_once('/').and_then(|(agent, id)| Some((agent.parse().ok()?, id.parse().ok()?)));
-    match context.filter(|_| !object.starts_with("bulk/")) {
+    match context {
         Some((agent, context)) => (object.to_owned(), Some(paths.context(&agent, &context))),
         None => (object.to_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::Action;
+
+    #[test]
+    fn every_change_has_its_words() {
+        // No changes, or told in a list of their own.
+        let others = [
+            Action::Login,
+            Action::Logout,
+            Action::Access,
+            Action::Swap,
+            Action::Ask,
+            Action::ModelTest,
+            Action::AuditEnd,
+        ];
+        for action in Action::ALL {
+            assert_eq!(done(action.as_str()).is_none(), others.contains(&action), "{}", action.as_str());
+        }
     }
 }

@@ -43,12 +43,15 @@ addEventListener('pageshow', (event) => {
 
 // --- What was typed into a long form is not lost by a wrong click.
 
-const isChanged = () => document.querySelector('form[data-guard][data-changed]:not([data-sent])')
+const isChanged = () => [...all('[data-guard][data-changed]')].some((part) => !part.closest('form[data-sent]'))
 document.addEventListener('input', (event) => {
-  const form = event.target.closest('form[data-guard]')
-  if (form) form.dataset.changed = '1'
+  const part = event.target.closest('[data-guard]')
+  if (part) part.dataset.changed = '1'
 })
-document.addEventListener('submit', (event) => { if (!event.defaultPrevented) delete event.target.dataset.changed })
+document.addEventListener('submit', (event) => {
+  if (event.defaultPrevented) return
+  for (const part of [event.target, ...all('[data-changed]', event.target)]) delete part.dataset.changed
+})
 addEventListener('beforeunload', (event) => { if (isChanged()) event.preventDefault() })
 
 // --- The first field that is wrong gets the focus.
@@ -83,7 +86,11 @@ const follow = () => {
     piece.dataset.followed = '1'
     const source = new EventSource(piece.dataset.stream)
     source.addEventListener('html', (event) => { piece.innerHTML = event.data; settle() })
-    source.addEventListener('end', () => source.close())
+    source.addEventListener('end', () => {
+      source.close()
+      delete piece.dataset.stream
+      document.dispatchEvent(new Event('streamed'))
+    })
   }
 }
 
@@ -324,22 +331,28 @@ if (document.body.dataset.events) {
     if (old.nodeName === 'FORM') return old.isEqualNode(fresh) || !isBusy(old)
     return haveSameParts(old, fresh) && [...old.childNodes].every((part, n) => fits(part, fresh.childNodes[n]))
   }
+  const takeAttributes = (old, fresh) => {
+    for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value)
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name)
+  }
   const take = (old, fresh) => {
     if (old.isEqualNode(fresh)) return
     if (old.nodeName === 'FORM') return old.replaceWith(fresh.cloneNode(true))
     if (old.nodeType !== 1) { if (old.data !== fresh.data) old.data = fresh.data; return }
     if (old.matches(FIELDS) || (old.nodeName === 'TIME' && old.dateTime === fresh.dateTime)) return
-    for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value)
-    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name)
+    takeAttributes(old, fresh)
     for (const [n, part] of [...old.childNodes].entries()) take(part, fresh.childNodes[n])
   }
   // Makes the one like the other, as far as that is polite; false where something waits.
   const renew = (old, fresh, isAsked) => {
     if (old.isEqualNode(fresh)) return true
     if (fits(old, fresh)) { take(old, fresh); return true }
+    if (isSame(old, fresh) && old.nodeType === 1 && old.nodeName !== 'FORM' && haveSameParts(old, fresh)) {
+      if (isAsked) takeAttributes(old, fresh)
+      return [...old.childNodes].map((part, n) => renew(part, fresh.childNodes[n], isAsked)).every(Boolean)
+    }
     if (isAsked && !isBusy(old)) { old.replaceWith(fresh.cloneNode(true)); return true }
-    if (!isSame(old, fresh) || old.nodeType !== 1 || old.nodeName === 'FORM' || !haveSameParts(old, fresh)) return false
-    return [...old.childNodes].map((part, n) => renew(part, fresh.childNodes[n], isAsked)).every(Boolean)
+    return false
   }
 
   const look = async (isAsked) => {
@@ -375,6 +388,13 @@ if (document.body.dataset.events) {
     say('')
     // What is being typed stays, with the part of the page that it is in.
     if (!await look(true) && !isBusy(target())) location.reload()
+  })
+
+  // What someone asked for here has ended: what goes with it is theirs to see, without a strip.
+  document.addEventListener('streamed', async () => {
+    unseen = []
+    say('')
+    await look(true)
   })
 
   const on = {

@@ -1,7 +1,10 @@
 //! How values are written for people.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::key::KeyHash;
 use crate::web::ui::Ui;
 
 #[expect(
@@ -54,15 +57,15 @@ impl Ui {
 
     /// A whole number with thousands separated: `10,015`.
     pub(super) fn count(&self, number: &u64) -> String {
-        let digits = number.to_string();
-        let mut text = String::new();
-        for (place, digit) in digits.chars().enumerate() {
-            if place > 0 && (digits.len() - place).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
+        with_commas(&number.to_string())
+    }
+
+    /// A text; of a key's hash the beginning alone, by which people tell it from others.
+    pub(super) fn short<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match text.parse::<KeyHash>() {
+            Ok(_) => format!("{}…", &text[..12]).into(),
+            Err(_) => text.into(),
         }
-        text
     }
 
     /// Milliseconds: `4.2 ms`, `350 ms`, `1.2 s`.
@@ -87,15 +90,32 @@ fn span(duration: SignedDuration) -> String {
     }
 }
 
+fn with_commas(digits: &str) -> String {
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) && !text.ends_with('-') {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn money(dollars: f64) -> String {
     let size = dollars.abs();
     if size == 0.0 || size >= 0.1 {
-        format!("${dollars:.2}")
+        let text = format!("{dollars:.2}");
+        let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
+        format!("${}.{cents}", with_commas(whole))
     } else if size >= 0.0001 {
         let text = format!("${dollars:.4}");
         text.trim_end_matches('0').to_owned()
+    } else if size >= 1e-9 {
+        // Two digits that say something, however small.
+        let places = (1..).find(|places| size * 10_f64.powi(*places) >= 10.0).unwrap_or(12);
+        format!("${dollars:.*}", usize::try_from(places).unwrap_or(12)).trim_end_matches('0').to_owned()
     } else {
-        format!("${dollars:.1e}")
+        "under $0.000000001".to_owned()
     }
 }
 
@@ -134,9 +154,10 @@ mod tests {
         for (dollars, text) in [
             (0.0, "$0.00"),
             (1.25, "$1.25"),
-            (1001.168, "$1001.17"),
+            (1001.168, "$1,001.17"),
             (0.0031, "$0.0031"),
-            (0.000_002_5, "$2.5e-6"),
+            (0.000_002_5, "$0.0000025"),
+            (0.000_02, "$0.00002"),
         ] {
             assert_eq!(ui.money(&dollars), text);
         }

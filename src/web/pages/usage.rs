@@ -62,7 +62,8 @@ impl UsagePage {
     }
 
     fn calls(&self, usage: &Usage) -> String {
-        self.ui.count(&usage.days.iter().map(|day| day.requests).sum())
+        let calls = usage.days.iter().map(|day| day.requests).sum();
+        format!("{} call{}", self.ui.count(&calls), if calls == 1 { "" } else { "s" })
     }
 
     fn spend_chart(&self, usage: &Usage) -> DayChart {

@@ -1,6 +1,7 @@
 //! Pages, addresses, login, errors for people. Each address answers as a page, as a fragment of it (for
 //! htmx) and as JSON, from one loader.
 
+mod again;
 mod assets;
 mod auth;
 mod charts;

@@ -4,7 +4,7 @@
 //! the file could log in with it. This one keeps the id's SHA-256.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use super::database::Database;
 use crate::domain::clock::Clock;
 use crate::domain::key::hex;
 
-/// For how long a session that was looked up is good while the database is away.
+/// For how long a session that was looked up is good without a look at the database.
 const KEPT: Duration = Duration::from_mins(5);
 
 /// Most sessions that are kept for that.
@@ -30,9 +30,31 @@ const MOST_KEPT: usize = 10_000;
 pub struct Sessions {
     database: Database,
     clock: Clock,
-    /// Those that were looked up last, with their time, by the hash of their id: pages that need no database are
-    /// still there for who is logged in when it is away.
-    copies: Arc<Mutex<HashMap<String, (Instant, Record)>>>,
+    copies: Arc<Mutex<Copies>>,
+}
+
+/// Those that were looked up last, with their time, by the hash of their id.
+///
+/// `SQLite` has no other process that writes sessions, so there a copy is as good as the row, and a page asks the
+/// database for none. On Postgres, where another replica may have ended the session, it is for a database that
+/// is away: pages that need none are still there for who is logged in.
+#[derive(Debug, Default)]
+struct Copies {
+    by_hash: HashMap<String, (Instant, Record)>,
+    /// Counts the writes: what was read before one is not kept after it.
+    writes: u64,
+}
+
+impl Copies {
+    fn get(&self, hash: &str, now: i64) -> Option<Record> {
+        let (at, record) = self.by_hash.get(hash)?;
+        (at.elapsed() < KEPT && milliseconds(record.expiry_date) > now).then(|| record.clone())
+    }
+
+    fn forget(&mut self, hash: &str) {
+        self.writes += 1;
+        self.by_hash.remove(hash);
+    }
 }
 
 impl Sessions {
@@ -86,52 +108,63 @@ impl SessionStore for Sessions {
     }
 
     async fn save(&self, record: &Record) -> Result<()> {
+        let hash = id_hash(&record.id);
         // An update alone: a request that began before a logout must not bring the session back.
         let update = "update sessions set data = $2, expires_at = $3 where id_hash = $1";
-        self.insert(record, update).await?;
-        Ok(())
+        self.copies().forget(&hash);
+        let saved = self.insert(record, update).await;
+        // Once more: somebody may have read the former row meanwhile.
+        self.copies().forget(&hash);
+        saved.map(|_| ())
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let hash = id_hash(id);
+        let (hash, now) = (id_hash(id), self.clock.now().as_millisecond());
+        let (copy, writes) = {
+            let copies = self.copies();
+            (copies.get(&hash, now), copies.writes)
+        };
+        if copy.is_some() && !self.database.is_postgres() {
+            return Ok(copy);
+        }
         match self.look_up(id, &hash).await {
             Ok(record) => {
-                self.keep(hash, record.clone());
+                self.keep(hash, record.clone(), writes);
                 Ok(record)
             }
-            Err(error) => {
-                let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-                let kept = copies.get(&hash).filter(|(at, _)| at.elapsed() < KEPT);
-                let now = self.clock.now().as_millisecond();
-                match kept {
-                    Some((_, record)) if milliseconds(record.expiry_date) > now => Ok(Some(record.clone())),
-                    _ => Err(error),
-                }
-            }
+            Err(error) => copy.map(Some).ok_or(error),
         }
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
         let hash = id_hash(id);
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
-        let statement = sqlx::query("delete from sessions where id_hash = $1").bind(hash);
-        statement.execute(self.pool()?).await.map_err(|error| failed(&error))?;
-        Ok(())
+        self.copies().forget(&hash);
+        let statement = sqlx::query("delete from sessions where id_hash = $1").bind(&hash);
+        let deleted = statement.execute(self.pool()?).await.map_err(|error| failed(&error));
+        self.copies().forget(&hash);
+        deleted.map(|_| ())
     }
 }
 
 impl Sessions {
-    fn keep(&self, hash: String, record: Option<Record>) {
-        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+    fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, hash: String, record: Option<Record>, writes: u64) {
+        let mut copies = self.copies();
         let Some(record) = record else {
-            copies.remove(&hash);
+            copies.by_hash.remove(&hash);
             return;
         };
-        if copies.len() >= MOST_KEPT {
-            copies.retain(|_, (at, _)| at.elapsed() < KEPT);
+        if copies.writes != writes {
+            return;
         }
-        if copies.len() < MOST_KEPT {
-            copies.insert(hash, (Instant::now(), record));
+        if copies.by_hash.len() >= MOST_KEPT {
+            copies.by_hash.retain(|_, (at, _)| at.elapsed() < KEPT);
+        }
+        if copies.by_hash.len() < MOST_KEPT {
+            copies.by_hash.insert(hash, (Instant::now(), record));
         }
     }
 

@@ -72,7 +72,7 @@ impl AuthnBackend for Users {
 }
 
 /// Whoever made the request, behind [`require_user`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CurrentUser {
     pub(super) name: String,
     pub(super) role: Role,

@@ -120,7 +120,10 @@ async fn to_the_end(State(state): State<AppState>, request: Request, next: Next)
         return next.run(request).await;
     }
     match state.writes.spawn(next.run(request).in_current_span()).await {
-        Ok(response) => response,
+        Ok(response) => {
+            state.again().written();
+            response
+        }
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),

@@ -18,12 +18,13 @@ use crate::services::proxy::Proxy;
 use crate::services::registry::{Models, Registry};
 use crate::services::switcher::Switcher;
 use crate::store::Store;
+use crate::web::again::Again;
 use crate::web::auth::Users;
 use crate::web::paths::Paths;
 
 /// The parts, shared by all requests.
 #[derive(Clone)]
-pub struct AppState(Arc<(Parts, Users)>);
+pub struct AppState(Arc<(Parts, Users, Again)>);
 
 /// The parts of the application that pages use.
 pub struct Parts {
@@ -70,12 +71,17 @@ impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let users = Users::new(parts.login.clone(), parts.access.users.clone(), parts.clock.clone());
-        Self(Arc::new((parts, users)))
+        Self(Arc::new((parts, users, Again::default())))
     }
 
     /// Who may log in.
     pub(super) fn users(&self) -> &Users {
         &self.0.1
+    }
+
+    /// The pages made last.
+    pub(super) fn again(&self) -> &Again {
+        &self.0.2
     }
 }
 

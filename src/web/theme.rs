@@ -16,7 +16,7 @@ use crate::web::ui::Wants;
 const COOKIE: &str = "patchbay_theme";
 
 /// What was chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Theme {
     #[default]

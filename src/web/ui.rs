@@ -19,7 +19,7 @@ use crate::web::theme::Theme;
 const FLASH: &str = "flash";
 
 /// Which of its three forms an answer has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Wants {
     Page,
     Fragment,

@@ -1,6 +1,7 @@
 //! The table.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
@@ -114,7 +115,7 @@ pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) ->
 
 /// Keys and registry. A page that only lists keys waits for one answer of the proxy, the first page of keys: the
 /// registry, of which it takes the choices of a filter, is asked at the same time and must be quick.
-pub(super) async fn load(state: &AppState, query: &Query) -> (KeysView, Vec<Deployment>) {
+pub(super) async fn load(state: &AppState, query: &Query) -> (KeysView, Arc<Vec<Deployment>>) {
     let keys = pin!(state.keys.view_for(query.get("q")));
     let registry = pin!(state.registry.deployments());
     let (view, registry) = match select(keys, registry).await {
@@ -122,8 +123,7 @@ pub(super) async fn load(state: &AppState, query: &Query) -> (KeysView, Vec<Depl
         Either::Left((view, registry)) if query.has(&["q", "model"]) => (view, Some(registry.await)),
         Either::Left((view, registry)) => (view, tokio::time::timeout(FOR_CHOICES, registry).await.ok()),
     };
-    let deployments = registry.and_then(|registry| registry.value).map(|all| (*all).clone());
-    (view, deployments.unwrap_or_default())
+    (view, registry.and_then(|registry| registry.value).unwrap_or_default())
 }
 
 /// The names of the registered models, each once.

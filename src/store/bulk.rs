@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Store, StoreError, flag, json, time, word};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::Actor;
-use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState};
+use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState, Place};
 use crate::domain::context::ContextId;
 
 /// Items that are written with one statement.
@@ -203,7 +203,14 @@ impl Store {
         state: ItemState,
         why: Option<&str>,
     ) -> Result<(), StoreError> {
-        set_item(&mut *self.pool()?.acquire().await?, job, n, state, why).await
+        sqlx::query("update bulk_items set state = $3, why = $4 where job = $1 and n = $2")
+            .bind(job)
+            .bind(i64::from(n))
+            .bind(state.as_str())
+            .bind(why)
+            .execute(self.pool()?)
+            .await?;
+        Ok(())
     }
 
     /// How many items stand how.
@@ -244,16 +251,17 @@ impl Store {
     }
 }
 
-pub(super) async fn set_item(
+/// Notes how an item's swap ended, unless the item has got another one since.
+pub(super) async fn end_item(
     tx: &mut AnyConnection,
-    job: &str,
-    n: u32,
+    place: &Place,
     state: ItemState,
     why: Option<&str>,
 ) -> Result<(), StoreError> {
-    sqlx::query("update bulk_items set state = $3, why = $4 where job = $1 and n = $2")
-        .bind(job)
-        .bind(i64::from(n))
+    sqlx::query("update bulk_items set state = $4, why = $5 where job = $1 and n = $2 and swap = $3")
+        .bind(&place.job)
+        .bind(i64::from(place.n))
+        .bind(&place.swap)
         .bind(state.as_str())
         .bind(why)
         .execute(tx)

@@ -35,7 +35,7 @@ impl Store {
         }
         if let Some(place) = place {
             let (state, why) = judge(swap);
-            bulk::set_item(&mut tx, &place.job, place.n, state, why).await?;
+            bulk::end_item(&mut tx, place, state, why).await?;
         }
         audit::write(&mut tx, self.now(), entry).await?;
         tx.commit().await?;

@@ -64,16 +64,22 @@ class Bed:
         self.proxy = self.start("sandbox", "/health/liveliness", LITELLM_MASTER_KEY=MASTER)
         common = {"FF_LLM_PROXY_BASE_URL": self.proxy, "TASK_AGENT_API_KEY": self.furnish()}
         self.agent = self.start("agent", "/health", **common) + "/a2a/litellm_agent"
-        self.dashboard = self.start(
-            "serve",
-            "/readyz",
-            LITELLM_MASTER_KEY=MASTER,
-            UI_USERNAME=USER,
-            UI_PASSWORD=PASSWORD,
-            PATCHBAY_AGENTS=f"task-agent={self.agent}",
+        self.settings = {
+            "LITELLM_MASTER_KEY": MASTER,
+            "UI_USERNAME": USER,
+            "UI_PASSWORD": PASSWORD,
+            "PATCHBAY_AGENTS": f"task-agent={self.agent}",
             **({"PATCHBAY_DATABASE_URL": self.database} if self.database else {}),
             **common,
-        )
+        }
+        self.dashboard = self.start("serve", "/readyz", **self.settings)
+
+    def restart(self):
+        """A new process of the dashboard on the same database, where sessions go on."""
+        old = self.processes.pop()
+        old.terminate()
+        old.wait(30)
+        self.dashboard = self.start("serve", "/readyz", **self.settings)
 
     def start(self, command, health, **environment):
         port = free_port()

@@ -12,6 +12,7 @@ use crate::database;
 use crate::support::{Browser, Setup, TestApp, USER};
 use crate::swaps::{Ahead, from_elsewhere};
 use crate::web::events::{Event, Stream};
+use crate::web::fakes::{FakeAgent, Manner};
 use crate::web::roles::team;
 
 /// Nothing but a notification is as fast: what is looked for now and then takes up to twenty seconds.
@@ -80,11 +81,6 @@ async fn what_one_does_those_at_another_replica_see() {
     soon(&mut stream, "progress", |data| data["runs"] == false && data["done"] == 30).await;
 }
 
-/// A swap that takes as long as its message says.
-fn slow(message: &str) -> Vec<(&str, &str)> {
-    vec![("agent", "task-agent"), ("context", "one"), ("model", "openai/gpt-5"), ("message", message)]
-}
-
 async fn swaps(browser: &Browser) -> Vec<Value> {
     let request = browser.http.get(browser.url("/contexts/task-agent/one"));
     let answer = request.header("accept", "application/json").send().await.unwrap();
@@ -98,50 +94,55 @@ async fn swaps(browser: &Browser) -> Vec<Value> {
 #[tokio::test]
 async fn a_swap_waits_for_one_at_another_replica_and_is_told_in_whose_name_that_runs() {
     let (_dir, access) = team();
-    let mut setup = Setup { access, ..Setup::default() };
-    setup.timeouts.agents.message = Duration::from_secs(40);
+    let agent = FakeAgent::per_context(Manner::Good).await;
+    let mut setup = Setup { access, agent: Some(agent.url.clone()), ..Setup::default() };
+    setup.timeouts.agents.control = Duration::from_secs(40);
     let Some([here, there]) = two(setup).await else { return };
     let (operator, admin) = (here.user_named("operator").await, there.user().await);
-    let mini = [("agent", "task-agent"), ("context", "one"), ("model", "openai/gpt-5-mini")];
-    assert_eq!(admin.post("/switch", &mini).await.outcome(), "verified");
-
-    // Short enough to be waited for.
-    let form = slow("Which model? SLEEP=2");
-    let first = operator.post("/switch", &form);
-    let second = async {
-        while here.world.chat_calls().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        admin.post("/switch", &mini).await
+    let form = |model| [("agent", "task-agent"), ("context", "one"), ("model", model)];
+    // The second one begins while the first is at the agent, which obeys it after so long at least.
+    let race = async |least: Duration| {
+        agent.take();
+        let held = agent.hold("[HOTSWAP:MODEL");
+        let big = form("openai/gpt-5");
+        let first = operator.post("/switch", &big);
+        let second = async {
+            while !agent.seen("[HOTSWAP:MODEL") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let begun = Instant::now();
+            let mini = form("openai/gpt-5-mini");
+            let wait = async {
+                tokio::time::sleep(least).await;
+                drop(held);
+            };
+            let (page, ()) =
+                tokio::join!(async { (admin.post("/switch", &mini).await, begun.elapsed()) }, wait);
+            page
+        };
+        tokio::join!(first, second)
     };
-    let (first, second) = tokio::join!(first, second);
-    assert_eq!((first.outcome().as_str(), second.outcome().as_str()), ("proven", "verified"));
+
+    let (first, (second, waited)) = race(Duration::from_secs(2)).await;
+    assert_eq!((first.outcome().as_str(), second.outcome().as_str()), ("verified", "verified"));
+    assert!(waited >= Duration::from_secs(2), "it did not wait");
     let told = swaps(&admin).await;
-    assert_eq!(told.len(), 3);
-    assert!(told[0]["started_at"].as_str() >= told[1]["finished_at"].as_str(), "they ran at the same time");
+    assert_eq!(told.len(), 2);
+    assert!(told[0]["started_at"].as_str() >= told[1]["finished_at"].as_str(), "{told:?}");
 
-    // Too long.
-    let form = slow("Which model? SLEEP=20");
-    let calls = here.world.chat_calls().len();
-    let first = operator.post("/switch", &form);
-    let second = async {
-        while here.world.chat_calls().len() == calls {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let begun = Instant::now();
-        (admin.post("/switch", &mini).await, begun.elapsed())
-    };
-    let (first, (second, waited)) = tokio::join!(first, second);
-    assert_eq!((first.outcome().as_str(), second.status), ("proven", StatusCode::CONFLICT));
+    let (first, (second, waited)) = race(Duration::from_secs(12)).await;
+    assert_eq!((first.outcome().as_str(), second.status), ("verified", StatusCode::CONFLICT));
     assert!(second.text().contains("operator"), "{}", second.text());
-    assert!((9..16).contains(&waited.as_secs()), "{waited:?}");
+    assert!(waited >= Duration::from_secs(10), "{waited:?}");
+    assert_eq!(swaps(&admin).await.len(), 3);
 }
 
 #[tokio::test]
 async fn a_receipt_is_followed_from_another_replica() {
     let Some([here, there]) = two(Setup::default()).await else { return };
     let (ada, bob) = (here.user().await, there.user().await);
-    let form = slow("Which model? SLEEP=3");
+    let message = "Which model? SLEEP=3";
+    let form = [("agent", "task-agent"), ("context", "one"), ("model", "openai/gpt-5"), ("message", message)];
     let run = ada.post("/switch", &form);
     let follow = async {
         let id = loop {

@@ -152,6 +152,8 @@ impl Machine {
         let mut command = if let Some(chroot) = &self.chroot {
             let mut command = Command::new("chroot");
             command.arg("--userspec=65532:65532").arg(chroot).args(&words).env_clear();
+            // Without it, chroot itself would not be found.
+            command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
             command
         } else {
             let rest: Vec<&str> = words[1..].iter().map(String::as_str).collect();
@@ -228,6 +230,14 @@ fn furnish(dir: &Path, master_key: &str) -> Option<PathBuf> {
     std::fs::create_dir_all(dir.join("etc/ssl/certs")).unwrap();
     std::fs::copy("/etc/ssl/certs/ca-certificates.crt", dir.join("etc/ssl/certs/ca-certificates.crt"))
         .unwrap();
+    // What a container engine puts into every container.
+    std::fs::create_dir_all(dir.join("dev")).unwrap();
+    std::fs::write(dir.join("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+    for (device, minor) in [("null", "3"), ("random", "8"), ("urandom", "9")] {
+        let node = dir.join("dev").join(device);
+        let made = Command::new("mknod").args(["-m", "666"]).arg(node).args(["c", "1", minor]).status();
+        assert!(made.unwrap().success(), "{device}");
+    }
     // The files belong to who runs the services, as volumes/env does.
     for own in ["env", "env/.env", "data"] {
         std::os::unix::fs::chown(dir.join(own), Some(65532), Some(65532)).unwrap();
@@ -238,7 +248,8 @@ fn furnish(dir: &Path, master_key: &str) -> Option<PathBuf> {
 #[tokio::test]
 async fn the_stack_comes_up_as_its_files_word_it() {
     let stage = Stage::start(BOTH[0]).await;
-    up(&stage.proxy, MASTER_KEY, stage.dir.path()).await;
+    // The stage's folder has an env file of its own, which would be read in the file system's root.
+    up(&stage.proxy, MASTER_KEY, &stage.dir.path().join("image")).await;
 }
 
 /// Bootstrap, agent, dashboard, in the order of the file, on a proxy; then the main job.

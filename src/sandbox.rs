@@ -8,7 +8,7 @@
 //! failure is not retried, and the environment is never read.
 //!
 //! The upstream answers "I am" and its model's name. Words in the last user message steer it:
-//! `SLEEP=<s>`, `FAIL=<status>`, `BIG=<n>`, `TOKENS=<n>`; a stored `api_key` of `bad-key` is refused.
+//! `SLEEP=<s>`, `FAIL=<status>`, `BIG=<n>`, `WORDS=<n>`, `TOKENS=<n>`; a stored `api_key` of `bad-key` is refused.
 
 mod activity;
 mod auth;

@@ -96,6 +96,11 @@ impl ContextsArgs {
             say!("{:#}", Value::from(contexts));
             return Ok(Exit::Done);
         }
+        if contexts.is_empty() && self.text.is_none() {
+            eprintln!(
+                "The dashboard knows none yet: a swap through it (patchbay swap --dashboard URL) is remembered."
+            );
+        }
         let rows: Vec<_> = contexts.iter().map(context_row).collect();
         table::print(["AGENT", "CONTEXT", "MODEL", "LAST SWAP", "BY", "AT"], &rows);
         Ok(Exit::Done)

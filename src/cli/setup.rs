@@ -10,6 +10,7 @@ use patchbay::config::{ProxyArgs, SetupArgs};
 use patchbay::domain::audit::Actor;
 use patchbay::domain::clock::Clock;
 use patchbay::domain::setup::Setup;
+use patchbay::domain::words::counted;
 use patchbay::services::bootstrap::{How, Outcome, Part, Report, Step, Stock, Wishes, read_list, write_keys};
 use patchbay::services::registry::write_document;
 use patchbay::store::Store;
@@ -357,8 +358,9 @@ impl ResetArgs {
 fn confirm(stock: &Stock, address: &str) -> Result<(), Failure> {
     let mut err = std::io::stderr();
     let _ = writeln!(err, "This deletes at {address}:");
-    let _ = writeln!(err, "  {} models: {}", stock.models, cell(&stock.model_names.join(", ")));
-    let _ = writeln!(err, "  {} keys: {}", stock.keys, cell(&stock.key_names.join(", ")));
+    let _ = writeln!(err, "  {}: {}", counted(stock.models, "model"), cell(&stock.model_names.join(", ")));
+    let keys = counted(usize::try_from(stock.keys).unwrap_or(usize::MAX), "key");
+    let _ = writeln!(err, "  {keys}: {}", cell(&stock.key_names.join(", ")));
     if !stock.config_models.is_empty() {
         let names = cell(&stock.config_models.join(", "));
         let _ = writeln!(err, "It cannot delete models of the proxy's configuration file: {names}");

@@ -12,6 +12,9 @@ use super::spend::Usage;
 
 /// The most characters `BIG=` adds, and the longest `SLEEP=` waits.
 const MOST_BIG: usize = 1_000_000;
+
+/// The most that `WORDS=` adds: they come one after the other.
+const MOST_WORDS: usize = 1_000;
 const LONGEST_SLEEP: f64 = 600.0;
 
 /// How long the proxy waits for a deployment that sets no `timeout`.
@@ -88,6 +91,9 @@ fn answer(model: &str, said: &str) -> Outcome {
     if let Some(count) = magic_count(said, "BIG=") {
         text.push(' ');
         text.push_str(&"x".repeat(usize::try_from(count).unwrap_or(MOST_BIG).min(MOST_BIG)));
+    }
+    if let Some(count) = magic_count(said, "WORDS=") {
+        text.push_str(&" and so on".repeat(usize::try_from(count).unwrap_or(0).min(MOST_WORDS)));
     }
     let tokens = magic_count(said, "TOKENS=").unwrap_or(5);
     Outcome::Text(text, tokens)
@@ -235,6 +241,7 @@ mod tests {
         assert_eq!(says("hi"), Outcome::Text("I am gpt-5".to_owned(), 5));
         assert_eq!(says("TOKENS=7 please"), Outcome::Text("I am gpt-5".to_owned(), 7));
         assert_eq!(says("BIG=3"), Outcome::Text("I am gpt-5 xxx".to_owned(), 5));
+        assert_eq!(says("WORDS=2"), Outcome::Text("I am gpt-5 and so on and so on".to_owned(), 5));
         assert_eq!(says("FAIL=429"), Outcome::Refused(429, "fake upstream failure 429".to_owned()));
         assert_eq!(magic_seconds("SLEEP=0.5s", "SLEEP="), Some(0.5));
     }

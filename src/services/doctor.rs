@@ -11,6 +11,7 @@ use crate::clients::{ClientError, Meaning};
 use crate::domain::agent::Scope;
 use crate::domain::key::{Access, KeyHash, KeyState};
 use crate::domain::model_detail::REFERENCE;
+use crate::domain::words::counted;
 use crate::services::agents::{AgentView, Agents};
 use crate::services::bootstrap::{EnvFile, Held, held};
 use crate::services::keys::Keys;
@@ -129,7 +130,8 @@ impl Doctor {
         let what = "master key";
         match self.proxy.keys(1).await {
             Ok(page) => {
-                checks.push(Check::good(what, format!("the proxy takes it, and has {} keys", page.total)));
+                let keys = counted(usize::try_from(page.total).unwrap_or(usize::MAX), "key");
+                checks.push(Check::good(what, format!("the proxy takes it, and has {keys}")));
                 true
             }
             Err(error) if error.meaning() == Some(Meaning::Credentials) => {

@@ -75,24 +75,34 @@ module.exports = {
     await end()
   },
 
-  async 'a frequent swap takes two keys from opening, and no time' ({ browser, base }) {
+  async 'a frequent swap takes two keys from opening, and less than five seconds' ({ browser, base }) {
     await swap(base, 'browser-quick', 'openai/gpt-5')
     const { page, end } = await open(browser, base)
-    const began = Date.now()
-    await page.goto('/switch')
-    await page.waitForSelector('.pairs button')
-    const at = await page.locator('.pairs button').evaluateAll((all) => all.findIndex((b) => b.textContent.includes('browser-quick')))
-    await page.keyboard.press(String(at + 1))
-    await page.keyboard.press('Enter')
-    await page.waitForSelector('#receipt[data-outcome=verified]')
-    const took = Date.now() - began
-    console.log(`# from opening to done: ${took} ms, 2 keys`)
-    // Less than a second on a machine that does nothing else; five are allowed, and more where it is busy.
-    assert.ok(took < 20000, `${took} ms`)
-    assert.match(await page.textContent('#receipt .before-after'), /gpt-5-mini/)
-    await page.keyboard.press('u')
-    await page.keyboard.press('Enter')
-    await page.waitForSelector('#receipt[data-outcome=verified] .before-after div:last-child >> text=/openai.gpt-5$/')
+    let keys
+    const press = (key) => { keys += 1; return page.keyboard.press(key) }
+    // The best of three, since other things may run on the machine.
+    const took = []
+    while (took.length < 3 && !(Math.min(...took) < 5000)) {
+      const began = Date.now()
+      keys = 0
+      await page.goto('/switch')
+      await page.waitForSelector('.pairs button')
+      const at = await page.locator('.pairs button').evaluateAll((all) => all.findIndex((b) => b.textContent.includes('browser-quick')))
+      await press(String(at + 1))
+      await press('Enter')
+      await page.waitForSelector('#receipt[data-outcome=verified]')
+      took.push(Date.now() - began)
+    }
+    console.log(`# from opening to done: ${took} ms, ${keys} keys`)
+    assert.ok(Math.min(...took) < 5000 && keys <= 3, `${took} ms, ${keys} keys`)
+    const [before, after] = await page.locator('#receipt .before-after code').allTextContents()
+    await press('u')
+    await press('Enter')
+    await page.waitForFunction((former) => {
+      const shown = [...document.querySelectorAll('#receipt[data-outcome=verified] .before-after code')]
+      return shown.length === 2 && shown[1].textContent === former
+    }, before)
+    assert.notEqual(before, after)
     await end()
   },
 
@@ -117,24 +127,76 @@ module.exports = {
   },
 
   async 'what was typed into a form is not lost by a wrong click' ({ browser, base }) {
+    await swap(base, 'browser-typed', 'openai/gpt-5')
     const { page, end } = await open(browser, base)
-    await page.goto('/models/new')
-    await page.fill('#name', 'openai/half-typed')
-    const asked = new Promise((resolve) => page.once('dialog', (dialog) => dialog.dismiss().then(() => resolve(dialog.type()))))
-    await page.click('nav[aria-label=Main] >> text=Keys', { noWaitAfter: true })
-    assert.equal(await asked, 'beforeunload')
-    assert.equal(await page.inputValue('#name'), 'openai/half-typed')
-    page.once('dialog', (dialog) => dialog.accept())
+    const first = async (address, selector) => { await page.goto(address); return page.getAttribute(selector, 'href') }
+    const model = await first('/models', '#models tbody a')
+    const key = await first('/keys', '#keys tbody a')
+    const forms = [
+      ['/models/new', '#name'], ['/models/import', '#yaml'], [`${model}/edit`, '#description'],
+      ['/keys/new', '#alias'], [`${key}/edit`, '#alias'], ['/compare', '#message'], ['/bulk/new', '#ids'],
+      ['/switch', '#prompt'], ['/contexts/task-agent/browser-typed', '#message'], ['/contexts/task-agent/browser-typed', '#label']
+    ]
+    for (const [address, field] of forms) {
+      await page.goto(address)
+      await page.evaluate(() => document.querySelectorAll('main details').forEach((part) => { part.open = true }))
+      await page.fill(field, 'half-typed')
+      const asked = new Promise((resolve) => page.once('dialog', (dialog) => dialog.dismiss().then(() => resolve(dialog.type()))))
+      await page.click('nav[aria-label=Main] >> text=Usage', { noWaitAfter: true })
+      assert.equal(await asked, 'beforeunload', address)
+      assert.equal(await page.inputValue(field), 'half-typed', address)
+      page.once('dialog', (dialog) => dialog.accept())
+      await page.click('nav[aria-label=Main] >> text=Usage')
+      await page.waitForURL('**/usage')
+    }
     await end()
   },
 
-  async 'with forced colours and at 200 % the main job is in sight' ({ browser, base }) {
+  async 'a button that is pressed twice sends once' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    const sent = []
+    page.on('request', (request) => { if (request.method() === 'POST') sent.push(new URL(request.url()).pathname) })
+    await page.goto('/keys/new')
+    await page.fill('#alias', 'browser-twice')
+    await page.dblclick('main form.form button.primary')
+    await page.waitForSelector('#secret')
+    await page.goto('/switch')
+    await page.fill('#context', 'browser-twice')
+    await page.fill('#model', 'openai/gpt-5')
+    await page.dblclick('main form.form button[type=submit]')
+    await page.waitForSelector('#receipt[data-outcome=verified]')
+    assert.deepEqual(sent, ['/keys', '/switch'])
+    await end()
+  },
+
+  async 'what has no value says why' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    let seen = 0
+    for (const address of ['/', '/keys', '/models', '/contexts']) {
+      await page.goto(address)
+      for (const [dash, why, said] of await page.locator('.none').evaluateAll((all) => all.map((e) => [e.firstChild.data, e.title, e.querySelector('.sr').textContent.trim()]))) {
+        assert.equal(dash, '—')
+        assert.ok(why && why === said, address)
+        seen += 1
+      }
+      const bare = await page.locator('td:has-text("null"), td:has-text("undefined"), td:has-text("NaN")').count()
+      assert.equal(bare, 0, address)
+    }
+    assert.ok(seen > 0)
+    await end()
+  },
+
+  async 'with forced colours, without motion and at 200 % every page is in sight' ({ browser, base }) {
+    await swap(base, 'browser-zoom', 'openai/gpt-5')
     const { page, end } = await open(browser, base, { forcedColors: 'active', reducedMotion: 'reduce', viewport: { width: 720, height: 450 } })
-    for (const address of ['/', '/switch', '/usage', '/keys']) {
+    for (const address of ['/', '/switch', '/compare', '/contexts', '/contexts/task-agent/browser-zoom', '/bulk/new', '/models', '/models/new', '/keys', '/keys/new', '/usage', '/agents', '/agents/task-agent', '/audit', '/help', '/danger']) {
       await page.goto(address)
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth + 1), address)
+      assert.equal(await page.evaluate(() => document.getAnimations().length), 0, address)
       assert.deepEqual(await axe(page), [])
     }
+    await page.keyboard.press('/')
+    await page.waitForSelector('#palette[open] [role=option]')
     await shot(page, 'forced-colours')
     await end()
   }

@@ -29,7 +29,7 @@ module.exports = {
     const model = await first('/models', '#models tbody a')
     const key = await first('/keys', '#keys tbody a')
     const addresses = [
-      '/', '/models', '/models/new', '/models/import', model, `${model}/edit`, `${model}/delete`,
+      '/', '/compare', '/bulk/new', '/danger', '/models', '/models/new', '/models/import', model, `${model}/edit`, `${model}/delete`,
       '/keys', '/keys/new', '/keys/matrix', key, `${key}/edit`, `${key}/replace`,
       '/switch', `/switch?agent=task-agent&context=browser-pages&swap=${done.id}`,
       '/contexts', '/contexts/task-agent/browser-pages', '/agents', '/agents/task-agent', '/audit', '/usage', '/search', '/search?q=gpt', '/search?q=zzzz', '/help', '/styleguide', '/no-such-page'

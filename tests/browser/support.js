@@ -100,4 +100,4 @@ async function admin (demo, address, body) {
   return answer.json()
 }
 
-module.exports = { startDemo, startBrowser, open, lastLooks, logIn, axe, shot, swap, admin, LOGIN }
+module.exports = { startDemo, startBrowser, open, lastLooks, logIn, axe, shot, swap, admin, ARGS, LOGIN }

@@ -7,6 +7,7 @@ pub mod a2a;
 mod http;
 mod lenient;
 pub mod litellm;
+mod room;
 
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ pub enum ClientError {
         server: &'static str,
         /// The limit, in bytes.
         limit: usize,
+    },
+    /// Too many large answers at once.
+    #[error("{server} sent a large answer while other large answers of its kind were read")]
+    Crowded {
+        /// `the proxy` or `the agent`.
+        server: &'static str,
     },
     /// An answer with a good status that is not what it should be.
     #[error("{server} answered something that is not understood: {detail}")]

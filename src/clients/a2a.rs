@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::clients::http::{self, Limits};
 use crate::clients::lenient::{object, scalar};
-use crate::clients::{ClientError, Meaning};
+use crate::clients::{ClientError, Meaning, room};
 use crate::domain::agent::{AgentCard, Dialect};
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -31,7 +31,7 @@ use self::task::{Progress, TaskState};
 const SERVER: &str = "the agent";
 
 /// Largest answer that is taken: agents echo the prompt and a history.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// Longest wait for an agent card.
 const CARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,7 +131,7 @@ impl Agent {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{CARD_PATH}", self.url.path().trim_end_matches('/')));
         let limits = Limits { time: CARD_TIMEOUT, size: 1024 * 1024 };
-        let answer = http::send(SERVER, self.http.get(url), limits).await?;
+        let answer = http::send(&room::AGENTS, self.http.get(url), limits).await?;
         if !answer.status.is_success() {
             return Err(status_error(answer.status.as_u16(), &answer.body));
         }
@@ -197,6 +197,8 @@ impl Agent {
                 Progress::Done(answer) => return Ok(answer),
                 Progress::Running { task_id } => task_id,
             };
+            // It may be large, and is not needed while the agent works.
+            drop(result);
             tokio::time::sleep(pause).await;
             pause = POLL_MAX.min(pause * 2);
             result = self.look_up(dialect, &task_id).await?;
@@ -219,7 +221,7 @@ impl Agent {
         let request = self.request(dialect, method, params);
         // The time of the whole exchange, polling included, is bounded by `send`.
         let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
-        let answer = http::send(SERVER, request, limits).await?;
+        let answer = http::send(&room::AGENTS, request, limits).await?;
         read_answer(&answer)
     }
 
@@ -250,7 +252,7 @@ fn message(dialect: Dialect, context: &ContextId, text: &str) -> Value {
 
 /// The result in an answer, or the error.
 fn read_answer(answer: &http::Answer) -> Result<Value, AgentError> {
-    let rpc: RpcAnswer = match http::json(&answer.body) {
+    let rpc: RpcAnswer = match http::tree(&answer.body) {
         Ok(rpc) => rpc,
         Err(_) if !answer.status.is_success() => {
             return Err(status_error(answer.status.as_u16(), &answer.body).into());

@@ -7,7 +7,9 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::SemaphorePermit;
 
+use crate::clients::room::{ROOM_BYTES, Room, SMALL};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::redact;
 use crate::telemetry;
@@ -17,6 +19,15 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Most values of an answer, nulls left out: 1,000 deployments have 60,000.
 const MAX_VALUES: usize = 400_000;
+
+/// Largest weight of an answer that becomes a tree of values: 1,000 deployments weigh 160,000.
+const MAX_WEIGHT: usize = 300_000;
+
+/// Up to this weight an answer is small: 50 bytes for each become 2.5 MB.
+const SMALL_WEIGHT: usize = 50_000;
+
+/// So many values an object takes the room of.
+const OBJECT_WEIGHT: usize = 12;
 
 /// Largest error body that is read.
 const ERROR_BYTES: usize = 256 * 1024;
@@ -44,11 +55,13 @@ pub fn build() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-/// A status, headers and a whole body.
+/// A status, headers and a whole body: of an error status as much as an error text is made of.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// Of a large one, until it is read and dropped.
+    _room: Option<SemaphorePermit<'static>>,
 }
 
 /// Limits of one request.
@@ -60,13 +73,14 @@ pub(super) struct Limits {
     pub(super) size: usize,
 }
 
-/// Sends `request` to `server` (a name for errors) and takes the whole answer within `limits`.
+/// Sends `request` and takes the whole answer within `limits`.
 pub(super) async fn send(
-    server: &'static str,
+    room: &'static Room,
     request: RequestBuilder,
     limits: Limits,
 ) -> Result<Answer, ClientError> {
-    let exchange = async { close(server, open(server, request).await?, limits.size).await };
+    let server = room.server;
+    let exchange = async { close(room, open(room, request).await?, limits.size).await };
     let begun = Instant::now();
     let answer = match tokio::time::timeout(limits.time, exchange).await {
         Ok(answer) => answer,
@@ -79,39 +93,47 @@ pub(super) async fn send(
 }
 
 /// Sends `request`, and leaves the body to come. The caller bounds time and size.
-pub(super) async fn open(server: &'static str, request: RequestBuilder) -> Result<Response, ClientError> {
-    let response = request.send().await.map_err(|error| broken(server, &error))?;
+pub(super) async fn open(room: &'static Room, request: RequestBuilder) -> Result<Response, ClientError> {
+    let response = request.send().await.map_err(|error| broken(room.server, &error))?;
     if response.status().is_redirection() {
-        return Err(redirected(server, &response));
+        return Err(redirected(room.server, &response));
     }
     Ok(response)
 }
 
-/// Takes the rest of an answer that was opened.
+/// Takes the rest of an answer that was opened. A large one waits until no other is held.
 pub(super) async fn close(
-    server: &'static str,
-    response: Response,
+    room: &'static Room,
+    mut response: Response,
     limit: usize,
 ) -> Result<Answer, ClientError> {
     let (status, headers) = (response.status(), response.headers().clone());
-    let body = take(server, response, limit).await?;
-    Ok(Answer { status, headers, body })
-}
-
-async fn take(server: &'static str, mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {
-    let announced = response.content_length().unwrap_or(0);
-    if announced > limit as u64 {
-        return Err(ClientError::TooLarge { server, limit });
+    let is_error = !status.is_success();
+    let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if announced > limit && !is_error {
+        return Err(ClientError::TooLarge { server: room.server, limit });
     }
     // What is announced need not come.
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(1024 * 1024));
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(server, &error))? {
-        if body.len() + chunk.len() > limit {
-            return Err(ClientError::TooLarge { server, limit });
+    let (mut body, mut permit) = (Vec::with_capacity(announced.min(SMALL)), None);
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(room.server, &error))? {
+        let size = body.len() + chunk.len();
+        if is_error && size > ERROR_BYTES {
+            // Too much to be a message: its beginning says what it is.
+            break;
+        }
+        if size > limit {
+            return Err(ClientError::TooLarge { server: room.server, limit });
+        }
+        if size > SMALL && permit.is_none() {
+            permit = Some(room.enter().await?);
+            body.reserve_exact(ROOM_BYTES - body.len());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    if permit.is_none() && weight(&body) > SMALL_WEIGHT {
+        permit = Some(room.enter().await?);
+    }
+    Ok(Answer { status, headers, body, _room: permit })
 }
 
 /// To follow it would carry the credentials to wherever it points.
@@ -143,17 +165,34 @@ fn broken(server: &'static str, error: &reqwest::Error) -> ClientError {
     ClientError::Unreachable { server, reason: redact::error_text(&cause.to_string()) }
 }
 
-/// Reads an answer that is not made of more values than there is room for.
+/// Reads an answer whose form is known, if it is not made of more values than there is room for.
 ///
 /// A text of two bytes may become a value of a hundred, so that the size alone bounds nothing.
 pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    let values = memchr::memchr3_iter(b',', b'[', b'{', body).count();
-    // The proxy adds some two hundred to each of its deployments.
-    let nulls = memchr::memmem::find_iter(body, "null").count();
-    if values.saturating_sub(nulls / 4 * 3) > MAX_VALUES {
+    if values(body) > MAX_VALUES {
         return Err(format!("more than {MAX_VALUES} values"));
     }
     serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+/// Reads an answer of which whatever is in it is kept.
+pub(super) fn tree<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    if weight(body) > MAX_WEIGHT {
+        return Err("more values than there is room for".to_owned());
+    }
+    json(body)
+}
+
+fn values(body: &[u8]) -> usize {
+    let values = memchr::memchr3_iter(b',', b'[', b'{', body).count();
+    // The proxy adds some two hundred to each of its deployments.
+    let nulls = memchr::memmem::find_iter(body, "null").count();
+    values.saturating_sub(nulls / 4 * 3)
+}
+
+/// How much memory a body takes as a tree of values, in values.
+fn weight(body: &[u8]) -> usize {
+    values(body) + memchr::memchr_iter(b'{', body).count() * (OBJECT_WEIGHT - 1)
 }
 
 /// Reads an error body; nothing, if it is no JSON or too much to be a message.

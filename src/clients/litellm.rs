@@ -13,12 +13,12 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::json;
 
 pub use self::keys::{KeyRecord, NewKey};
 use crate::clients::http::{self, Limits};
-use crate::clients::{ClientError, Meaning};
+use crate::clients::{ClientError, Meaning, room};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::redact;
@@ -109,7 +109,7 @@ impl LiteLlm {
 
     /// `GET /health/liveliness`: whether it answers at all.
     pub async fn live(&self) -> Result<(), ClientError> {
-        self.get::<Value>("health/liveliness", &[]).await.map(drop)
+        self.get::<IgnoredAny>("health/liveliness", &[]).await.map(drop)
     }
 
     /// `GET /model/info`: every live deployment. Rows without an id are left out.
@@ -148,7 +148,8 @@ impl LiteLlm {
     pub async fn relax_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
         let body = json!({ "key": hash, "models": [] });
         let request = self.request(Method::POST, "key/update").json(&body);
-        let _: Value = self.answer(changed_by(request, actor), &self.master_key, self.timeouts.admin).await?;
+        let _: IgnoredAny =
+            self.answer(changed_by(request, actor), &self.master_key, self.timeouts.admin).await?;
         Ok(())
     }
 
@@ -198,6 +199,16 @@ impl LiteLlm {
         self.answer(request, &self.master_key, self.timeouts.admin).await
     }
 
+    /// The same, where whatever is in the answer is kept.
+    async fn get_tree<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, ClientError> {
+        let request = self.request(Method::GET, path).query(query);
+        self.read(request, &self.master_key, self.timeouts.admin, http::tree).await
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, self.url(path)).bearer_auth(self.master_key.expose_secret())
     }
@@ -216,11 +227,21 @@ impl LiteLlm {
         key: &SecretString,
         time: Duration,
     ) -> Result<T, ClientError> {
-        let answer = http::send(SERVER, request, Limits { time, size: MAX_ANSWER }).await?;
+        self.read(request, key, time, http::json).await
+    }
+
+    async fn read<T>(
+        &self,
+        request: RequestBuilder,
+        key: &SecretString,
+        time: Duration,
+        read: fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, ClientError> {
+        let answer = http::send(&room::PROXY, request, Limits { time, size: MAX_ANSWER }).await?;
         if !answer.status.is_success() {
             return Err(errors::read(answer.status.as_u16(), &answer.body, key));
         }
-        http::json(&answer.body).map_err(|error| {
+        read(&answer.body).map_err(|error| {
             let detail = format!("{error}, in {}", http::excerpt(&answer.body));
             not_understood(redact::error_text(&redact::known(&detail, key.expose_secret())))
         })

@@ -188,6 +188,7 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
         ClientError::Unreachable { server, .. }
         | ClientError::Timeout { server, .. }
         | ClientError::TooLarge { server, .. }
+        | ClientError::Crowded { server }
         | ClientError::NotUnderstood { server, .. }
         | ClientError::Status { server, .. } => *server == "the proxy",
     };
@@ -231,6 +232,8 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
             "Is the address in PATCHBAY_AGENTS an A2A endpoint?",
             Recipe::Agent,
         ),
+        (ClientError::Crowded { .. }, true) => return ("The proxy sends too much at once", LATER, None),
+        (ClientError::Crowded { .. }, false) => return ("The agents send too much at once", LATER, None),
         // It says itself what it did not like.
         (_, true) => return ("The proxy failed", "Look at the proxy's log.", None),
         (_, false) => ("The agent failed", "Look at the agent's log.", Recipe::Agent),

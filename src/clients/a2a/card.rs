@@ -66,7 +66,7 @@ struct Skill {
 }
 
 pub(super) fn parse(body: &[u8]) -> Option<AgentCard> {
-    let mut card: Card = http::json(body).ok()?;
+    let mut card: Card = http::tree(body).ok()?;
     let capabilities = card.capabilities.take().unwrap_or_default();
     let hotswap = capabilities.extensions.iter().find(|e| e.uri.as_deref() == Some(HOTSWAP_EXTENSION));
     let param = |name: &str| hotswap.and_then(|extension| extension.params.get(name));

@@ -3,19 +3,22 @@
 //! A connection that is lost does not stop the agent's work (measured on ADK 1 and 2), so the answer is then
 //! asked for by its task. An agent that does not stream is asked the plain way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::{Response, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::task::{self, MAX_TEXT, Progress, TaskState};
 use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, SERVER, garbled, message, read_answer, rpc_error};
-use crate::clients::ClientError;
-use crate::clients::http;
+use crate::clients::lenient::{memory_of, text};
+use crate::clients::room::{self, SMALL};
+use crate::clients::{ClientError, http};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -23,8 +26,18 @@ use crate::domain::control::Answer;
 /// Shortest time between two looks at an answer that grows: its text is put together anew for each.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Largest event, and most bytes of a stream. An answer that does not fit is asked for by its task.
+const MAX_EVENT: usize = 4 * 1024 * 1024;
+const MAX_STREAM: usize = 16 * 1024 * 1024;
+
 /// Most artifacts and most pieces of metadata of an answer.
 const MAX_PARTS: usize = 100;
+
+/// Longest name of a task, an artifact or a piece of metadata that is kept.
+const MAX_ID: usize = 1024;
+
+/// Most memory that metadata takes, in bytes.
+const MAX_METADATA: usize = 1024 * 1024;
 
 impl Agent {
     /// Sends `text` in `context` and waits at most `time` for the answer. What has come of it so far is told
@@ -52,10 +65,10 @@ impl Agent {
         let method = if dialect == Dialect::V03 { "message/stream" } else { "SendStreamingMessage" };
         let params = json!({ "message": message(dialect, context, text) });
         let request = self.request(dialect, method, &params).header(header::ACCEPT, "text/event-stream");
-        let response = http::open(SERVER, request).await?;
+        let response = http::open(&room::AGENTS, request).await?;
         let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
         if !kind.unwrap_or_default().starts_with(b"text/event-stream") {
-            let answer = http::close(SERVER, response, MAX_ANSWER).await?;
+            let answer = http::close(&room::AGENTS, response, MAX_ANSWER).await?;
             return match read_answer(&answer) {
                 // Refused before anything was done with it, so it can be sent again.
                 Err(refusal) if refusal.is_wrong_dialect() || refusal.is_unsupported() => {
@@ -92,7 +105,8 @@ async fn collect(
     seen: &mut Collector,
     progress: &watch::Sender<String>,
 ) -> Result<(), AgentError> {
-    let mut events = sseer::EventStream::new(Box::pin(bounded(response)));
+    let event = Arc::new(tokio::sync::Mutex::new(Pending::default()));
+    let mut events = sseer::EventStream::new(Box::pin(bounded(response, Arc::clone(&event))));
     let (mut told_at, mut is_news) = (None::<Instant>, false);
     loop {
         let due = told_at.map_or_else(Instant::now, |at| at + PAUSE);
@@ -100,16 +114,16 @@ async fn collect(
             tell(seen, progress);
             (told_at, is_news) = (Some(Instant::now()), false);
         }
-        let event = if is_news {
-            let Ok(event) = timeout_at(due, events.next()).await else { continue };
-            event
+        let told = if is_news {
+            let Ok(told) = timeout_at(due, events.next()).await else { continue };
+            told
         } else {
             events.next().await
         };
-        let Some(event) = event else { break };
-        let event = event.map_err(|error| garbled(&format!("a stream that broke: {error}")))?;
-        let rpc: RpcAnswer = http::json(event.data.as_bytes())
-            .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(event.data.as_bytes()))))?;
+        let Some(told) = told else { break };
+        let told = told.map_err(|error| garbled(&format!("a stream that broke: {error}")))?;
+        let rpc: RpcAnswer = http::tree(told.data.as_bytes())
+            .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(told.data.as_bytes()))))?;
         if let Some(error) = rpc.error {
             return Err(rpc_error(error));
         }
@@ -117,6 +131,8 @@ async fn collect(
             seen.take(result);
             is_news = true;
         }
+        drop(told);
+        *event.lock().await = Pending::default();
         if seen.is_ended {
             break;
         }
@@ -134,13 +150,35 @@ fn tell(seen: &Collector, progress: &watch::Sender<String>) {
     });
 }
 
-/// The body, until it is larger than an answer may be.
-fn bounded(response: Response) -> impl Stream<Item = Result<Vec<u8>, String>> {
+/// What has come of an event that is not whole yet.
+#[derive(Default)]
+struct Pending {
+    size: usize,
+    /// Once it is large.
+    room: Option<SemaphorePermit<'static>>,
+}
+
+/// The body, until it or an event is larger than it may be. A large event waits until no other large answer is held.
+fn bounded(
+    response: Response,
+    event: Arc<tokio::sync::Mutex<Pending>>,
+) -> impl Stream<Item = Result<Bytes, String>> {
     let mut total = 0;
-    response.bytes_stream().map_err(|error| error.to_string()).map(move |chunk| {
-        let chunk = chunk?;
-        total += chunk.len();
-        if total > MAX_ANSWER { Err("larger than 16 MiB".to_owned()) } else { Ok(chunk.to_vec()) }
+    response.bytes_stream().map_err(|error| error.to_string()).then(move |chunk| {
+        total += chunk.as_ref().map_or(0, Bytes::len);
+        let (is_too_large, event) = (total > MAX_STREAM, Arc::clone(&event));
+        async move {
+            let chunk = chunk?;
+            let mut event = event.lock().await;
+            event.size += chunk.len();
+            if is_too_large || event.size > MAX_EVENT {
+                return Err("larger than it may be".to_owned());
+            }
+            if event.size > SMALL && event.room.is_none() {
+                event.room = Some(room::AGENTS.enter().await.map_err(|error| error.to_string())?);
+            }
+            Ok(chunk)
+        }
     })
 }
 
@@ -150,10 +188,12 @@ struct Collector {
     task_id: Option<String>,
     state: Option<String>,
     /// What the agent says beside its artifacts: an error, or an answer that is still being written.
-    said: Option<Value>,
+    said: Option<String>,
     /// Id and text of each artifact.
     artifacts: Vec<(String, String)>,
     metadata: Map<String, Value>,
+    /// About what the metadata takes in memory, in bytes.
+    metadata_size: usize,
     /// A whole task or message that ended the stream at once.
     whole: Option<Value>,
     is_ended: bool,
@@ -162,7 +202,7 @@ struct Collector {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Update {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     task_id: Option<String>,
     #[serde(default)]
     status: Option<Value>,
@@ -190,7 +230,7 @@ impl Collector {
             return;
         }
         let task = result.get("task").unwrap_or(&result);
-        if let Some(id) = task.get("id").and_then(Value::as_str) {
+        if let Some(id) = task.get("id").and_then(Value::as_str).filter(|id| id.len() <= MAX_ID) {
             self.task_id = Some(id.to_owned());
         }
         let is_message = kind == "message" || result.get("message").is_some();
@@ -207,14 +247,18 @@ impl Collector {
             let delta = value.get("stateDelta").and_then(Value::as_object);
             let is_empty = name == "adk_actions" && delta.is_none_or(Map::is_empty);
             let is_known = self.metadata.contains_key(&name);
-            if !(is_empty && is_known) && (is_known || self.metadata.len() < MAX_PARTS) {
+            let before = self.metadata.get(&name).map_or(0, memory_of);
+            let size = self.metadata_size - before + memory_of(&value);
+            let has_room = (is_known || self.metadata.len() < MAX_PARTS) && size <= MAX_METADATA;
+            if !(is_empty && is_known) && has_room && name.len() <= MAX_ID {
                 self.metadata.insert(name, value);
+                self.metadata_size = size;
             }
         }
         if let Some(status) = update.status {
             let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
             self.is_ended = TaskState::parse(state).is_some_and(|state| state != TaskState::Running);
-            self.state = Some(state.to_owned());
+            self.state = Some(state.chars().take(MAX_ID).collect());
             // The first update of an ADK agent repeats the user's own words.
             let is_agents = |message: &&Value| {
                 message
@@ -222,28 +266,34 @@ impl Collector {
                     .and_then(Value::as_str)
                     .is_some_and(|role| role.ends_with("agent") || role.ends_with("AGENT"))
             };
-            self.said = status.get("message").filter(is_agents).cloned().or(self.said.take());
+            let said = status.get("message").filter(is_agents).map(task::text_in);
+            self.said = said.or(self.said.take());
         }
         if let Some(artifact) = update.artifact {
             let id = artifact.get("artifactId").and_then(Value::as_str).unwrap_or_default();
             let text = task::text_in(&artifact);
-            let has_room = self.artifacts.len() < MAX_PARTS;
-            match self.artifacts.iter_mut().find(|(known, _)| known == id) {
-                Some((_, known)) if update.append => {
-                    let room = MAX_TEXT.saturating_sub(known.len());
-                    known.push_str(&text[..text.floor_char_boundary(room)]);
-                }
-                Some((_, known)) => *known = text,
-                None if has_room => self.artifacts.push((id.to_owned(), text)),
-                None => {}
+            let place = self.artifacts.iter().position(|(known, _)| known == id);
+            let is_new = place.is_none();
+            if is_new && (self.artifacts.len() == MAX_PARTS || id.len() > MAX_ID) {
+                return;
             }
+            let place = place.unwrap_or_else(|| {
+                self.artifacts.push((id.to_owned(), String::new()));
+                self.artifacts.len() - 1
+            });
+            if !update.append {
+                self.artifacts[place].1.clear();
+            }
+            let taken: usize = self.artifacts.iter().map(|(_, text)| text.len()).sum();
+            let room = MAX_TEXT.saturating_sub(taken).min(text.len());
+            self.artifacts[place].1.push_str(&text[..text.floor_char_boundary(room)]);
         }
     }
 
     /// What there is of the answer.
     fn text(&self) -> String {
         if self.artifacts.is_empty() {
-            return self.said.as_ref().map(task::text_in).unwrap_or_default();
+            return self.said.clone().unwrap_or_default();
         }
         self.artifacts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n")
     }
@@ -260,7 +310,7 @@ impl Collector {
             self.artifacts.iter().map(|(_, text)| json!({ "parts": [{ "text": text }] })).collect();
         Some(json!({
             "id": self.task_id, "artifacts": artifacts, "metadata": self.metadata,
-            "status": { "state": self.state, "message": self.said },
+            "status": { "state": self.state, "message": { "parts": [{ "text": self.said }] } },
         }))
     }
 }

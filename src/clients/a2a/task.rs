@@ -133,9 +133,9 @@ pub(super) fn text_in(holder: &Value) -> String {
 }
 
 fn text_of(parts: &[Part]) -> String {
-    let mut text: String = parts.iter().filter_map(|part| part.text.as_deref()).collect();
-    if text.len() > MAX_TEXT {
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
+    let mut text = String::new();
+    for part in parts.iter().filter_map(|part| part.text.as_deref()) {
+        text.push_str(&part[..part.floor_char_boundary(MAX_TEXT - text.len())]);
     }
     text
 }

@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use reqwest::Method;
 use secrecy::SecretString;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{KEY_PAGE, KeyPage, LiteLlm, changed_by, not_understood, usable, usage, wire};
+use crate::clients::lenient::memory_of;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
@@ -41,6 +43,9 @@ const SETTINGS: [&str; 20] = [
     "project_id",
 ];
 
+/// Most memory that a key with all that is set in it takes, in bytes.
+const MAX_RECORD: usize = 1024 * 1024;
+
 /// A key with its settings as the proxy holds them. The metadata may hold credentials of others: it must be
 /// masked before it is shown.
 #[derive(Debug, Clone)]
@@ -64,12 +69,15 @@ pub struct NewKey {
 impl LiteLlm {
     /// `GET /key/info` with metadata and settings; none if the proxy does not know it, or has deleted it.
     pub async fn key_record(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
-        let answer: Result<Value, _> = self.get("key/info", &[("key", hash.as_str())]).await;
+        let answer: Result<Value, _> = self.get_tree("key/info", &[("key", hash.as_str())]).await;
         let info = match answer {
             Ok(mut answer) => answer.get_mut("info").map(Value::take).unwrap_or_default(),
             Err(error) if error.meaning() == Some(Meaning::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
+        if memory_of(&info) > MAX_RECORD {
+            return Err(not_understood("a key with more in it than a key has".to_owned()));
+        }
         let row: wire::KeyRow = serde_json::from_value(info.clone())
             .map_err(|_| not_understood("a key without `info`".to_owned()))?;
         if row.is_deleted() {
@@ -128,7 +136,7 @@ impl LiteLlm {
     ) -> Result<(), ClientError> {
         let mut body = changes.clone();
         body.insert("key".to_owned(), json!(hash));
-        self.post::<Value>("key/update", &Value::Object(body), actor).await.map(drop)
+        self.post::<IgnoredAny>("key/update", &Value::Object(body), actor).await.map(drop)
     }
 
     /// `POST /key/block` or `/key/unblock`.
@@ -139,12 +147,12 @@ impl LiteLlm {
         actor: &str,
     ) -> Result<(), ClientError> {
         let path = if blocked { "key/block" } else { "key/unblock" };
-        self.post::<Value>(path, &json!({ "key": hash }), actor).await.map(drop)
+        self.post::<IgnoredAny>(path, &json!({ "key": hash }), actor).await.map(drop)
     }
 
     /// `POST /key/delete` of one hash. Never by alias: that would delete every key of that alias.
     pub async fn delete_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
-        self.post::<Value>("key/delete", &json!({ "keys": [hash] }), actor).await.map(drop)
+        self.post::<IgnoredAny>("key/delete", &json!({ "keys": [hash] }), actor).await.map(drop)
     }
 
     /// `GET /user/daily/activity` of one key, or of all: what was spent, by day, the oldest first.

@@ -6,10 +6,10 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{LiteLlm, SERVER, changed_by, errors, not_understood, usable};
+use super::{LiteLlm, changed_by, errors, not_understood, usable};
 use crate::clients::http::{self, Limits};
-use crate::clients::lenient::{object, rows, scalar, text};
-use crate::clients::{ClientError, Meaning};
+use crate::clients::lenient::{memory_of, object, rows, scalar, text};
+use crate::clients::{ClientError, Meaning, room};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft};
 use crate::domain::redact;
@@ -22,6 +22,9 @@ const MODEL_NAME: &str = "x-litellm-model-name";
 
 /// Longest part of a model's answer that is kept, in characters.
 const MAX_SAID: usize = 200;
+
+/// Most memory that what is set in one deployment takes, in bytes: 20,000 is normal.
+const MAX_DETAIL: usize = 256 * 1024;
 
 /// What a tiny chat completion by one deployment brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +88,10 @@ impl Row {
         info.retain(|_, value| !value.is_null());
         let mut params = self.litellm_params.unwrap_or_default();
         params.retain(|_, value| !value.is_null());
+        let memory: usize = params.values().chain(info.values()).map(memory_of).sum();
+        if memory > MAX_DETAIL {
+            return None;
+        }
         let name = self.model_name.unwrap_or_default();
         Some(Detail { id, name, source, blocked, params, info })
     }
@@ -93,7 +100,7 @@ impl Row {
 impl LiteLlm {
     /// `GET /model/info?litellm_model_id=`: one live deployment, whole; none if the proxy serves no such one.
     pub async fn deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
-        let answer: Result<Rows, _> = self.get("model/info", &[("litellm_model_id", id)]).await;
+        let answer: Result<Rows, _> = self.get_tree("model/info", &[("litellm_model_id", id)]).await;
         match answer {
             Ok(answer) => Ok(usable(answer.data, Row::into_detail)?.into_iter().find(|found| found.id == id)),
             // `model_info_one_unknown`: 400 on both releases.
@@ -105,14 +112,14 @@ impl LiteLlm {
     /// `GET /v2/model/info?modelId=`: the one place where 1.106 and later show a deployment that is saved
     /// and not live. 1.80 ignores the parameter and lists what is live.
     pub async fn stored_deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
-        let answer: Rows = self.get("v2/model/info", &[("modelId", id), ("size", "1")]).await?;
+        let answer: Rows = self.get_tree("v2/model/info", &[("modelId", id), ("size", "1")]).await?;
         let found = answer.data.unwrap_or_default().into_iter().flatten().filter_map(Row::into_detail);
         Ok(found.into_iter().find(|found| found.id == id))
     }
 
     /// `GET /model/info`: every live deployment, whole.
     pub async fn details(&self) -> Result<Vec<Detail>, ClientError> {
-        let answer: Rows = self.get("model/info", &[]).await?;
+        let answer: Rows = self.get_tree("model/info", &[]).await?;
         usable(answer.data, Row::into_detail)
     }
 
@@ -178,7 +185,7 @@ impl LiteLlm {
         let request = self.request(Method::POST, "v1/chat/completions").json(&body);
         let begun = Instant::now();
         let limits = Limits { time: self.timeouts.chat, size: 1024 * 1024 };
-        let answer = http::send(SERVER, request, limits).await?;
+        let answer = http::send(&room::PROXY, request, limits).await?;
         let took = begun.elapsed();
         if !answer.status.is_success() {
             return Err(errors::read(answer.status.as_u16(), &answer.body, &self.master_key));
@@ -208,7 +215,7 @@ impl LiteLlm {
     ) -> Result<(), ClientError> {
         let request = changed_by(self.request(method, path).json(body), actor);
         let limits = Limits { time: self.timeouts.admin, size: super::MAX_ANSWER };
-        let answer = http::send(SERVER, request, limits).await?;
+        let answer = http::send(&room::PROXY, request, limits).await?;
         if answer.status.is_success() {
             return Ok(());
         }

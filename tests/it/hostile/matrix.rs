@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
 
@@ -191,16 +191,19 @@ async fn meet(who: Who, told: &str, lie: &Lie, was_well: bool) {
     }
     assert!(liar.asked() > 3, "{told}: the liar was asked {} times", liar.asked());
     assert_eq!(liar.cookies(), 0, "{told}: a cookie went back");
-    // It comes back, and nothing has to be started again.
+    // It comes back, and nothing has to be started again. What was asked before may fail after that.
     liar.tell(Lie::None);
-    ahead.by(600);
     for path in ["/models", "/agents/task-agent"] {
-        let page = browser.get(path).await;
-        assert!(
-            page.status == 200 && !page.text().contains("the last copy"),
-            "{told}: {path}: {}",
-            page.text()
-        );
+        let begun = Instant::now();
+        loop {
+            ahead.by(600);
+            let page = browser.get(path).await;
+            if page.status == 200 && !page.text().contains("the last copy") {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{told}: {path}: {}", page.text());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -159,6 +159,10 @@ impl App {
         if unfinished > 0 {
             tracing::warn!(unfinished, "swaps that an earlier run left unfinished are marked as unknown");
         }
+        let unfinished = store.close_unfinished_writes().await?;
+        if unfinished > 0 {
+            tracing::warn!(unfinished, "changes that an earlier run left unfinished are marked as unknown");
+        }
         let live = Live::start(store.clone()).await?;
         let http = clients::build_http()?;
         let access = Access {

@@ -12,6 +12,7 @@ mod models;
 mod replicas;
 mod sessions;
 mod swaps;
+mod writes;
 
 use std::str::FromStr;
 
@@ -27,6 +28,7 @@ pub use keys::Retirement;
 pub use replicas::Said;
 pub use sessions::Sessions;
 pub use swaps::Ended;
+pub use writes::Begun;
 
 use self::database::Database;
 use crate::domain::clock::Clock;

@@ -284,6 +284,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (6, "audit", both!("0006_audit")),
         (7, "replicas", both!("0007_replicas")),
         (8, "bulk", both!("0008_bulk")),
+        (9, "writes", both!("0009_writes")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

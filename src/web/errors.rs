@@ -182,6 +182,8 @@ impl Problem {
     }
 }
 
+const LATER: &str = "Try again in a moment: large answers are read one at a time.";
+
 /// Title, advice, and what to read about it.
 fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) {
     let is_proxy = match error {

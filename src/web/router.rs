@@ -101,6 +101,7 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(CsrfLayer::new())
         .layer(from_fn_with_state(state.clone(), to_the_end))
+        .layer(from_fn(refuse_large))
         .layer(CatchPanicLayer::custom(errors::panicked))
         .layer(from_fn_with_state(state.clone(), errors::render))
         .layer(from_fn_with_state(state.clone(), headers::add))
@@ -111,6 +112,18 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(state)
+}
+
+/// What says itself that it is larger than any form is refused before it comes.
+async fn refuse_large(request: Request, next: Next) -> Response {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if announced
+        .and_then(|length| length.parse().ok())
+        .is_some_and(|length: usize| length > pages::models::MAX_IMPORT)
+    {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    next.run(request).await
 }
 
 /// Carries a write to its end though its sender has gone away: what the proxy was told to change must not be

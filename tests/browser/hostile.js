@@ -11,7 +11,7 @@ const BASIC = 'Basic ' + Buffer.from(`${LOGIN.username}:${LOGIN.password}`).toSt
 
 // What a page of ours never holds, and what a page is wherever it comes from.
 const look = () => {
-  const strange = 'iframe, object, embed, base, xss, plaintext, xmp, frameset, math, dialog:not(main dialog), [onload], [onerror], [onfocus], [ontoggle], [onbegin], [onmouseover], [hx-on\\:load], [data-stream^="//"], [href^="javascript"], [href^="//"], [src^="//"], [action^="//"], [href*="://evil"], [src*="://evil"], [srcdoc]'
+  const strange = 'iframe, object, embed, base, xss, plaintext, xmp, frameset, math, dialog:not(main dialog, #palette, #help), [onload], [onerror], [onfocus], [ontoggle], [onbegin], [onmouseover], [hx-on\\:load], [data-stream^="//"], [href^="javascript"], [href^="//"], [src^="//"], [action^="//"], [href*="://evil"], [src*="://evil"], [srcdoc]'
   return {
     strange: [...document.querySelectorAll(strange)].map((e) => e.outerHTML.slice(0, 200)),
     scripts: [...document.scripts].filter((s) => !new URL(s.src || 'x:').pathname.includes('/static/')).length,

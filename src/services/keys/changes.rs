@@ -9,6 +9,7 @@ use crate::clients::{ClientError, Meaning};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::key_changes::{Difference, KeyChanges, Set};
+use crate::store::Begun;
 
 /// A key that was made.
 pub struct Created {
@@ -69,14 +70,16 @@ impl Keys {
             Set::To(alias) => Some(alias.clone()),
             Set::Keep | Set::Clear => None,
         };
+        let name = alias.as_deref().unwrap_or("new key");
+        let begun = self.inner.begin(Action::KeyCreate, actor, name).await?;
         let result = self.inner.generate(alias.as_deref(), &body, actor).await;
         let (object, mut told) = match &result {
             Ok(created) => (created.key.hash.to_string(), Told::default()),
-            Err(_) => (alias.clone().unwrap_or_else(|| "new key".to_owned()), Told::default()),
+            Err(_) => (name.to_owned(), Told::default()),
         };
         told.label = alias;
         told.after = Some(changes.access.as_ref().unwrap_or(&Access::All).describe());
-        self.inner.write_down(Action::KeyCreate, actor, &object, &told, result.as_ref().err()).await?;
+        self.inner.write_down(begun, Action::KeyCreate, actor, &object, &told, result.as_ref().err()).await?;
         result
     }
 
@@ -90,8 +93,11 @@ impl Keys {
         actor: &Actor,
     ) -> Result<(VirtualKey, Vec<Difference>), KeyChangeError> {
         let mut told = Told::default();
+        let begun = self.inner.begin(Action::KeyUpdate, actor, hash.as_str()).await?;
         let result = self.inner.update(hash, &mut changes, seen, actor, &mut told).await;
-        self.inner.write_down(Action::KeyUpdate, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        self.inner
+            .write_down(begun, Action::KeyUpdate, actor, hash.as_str(), &told, result.as_ref().err())
+            .await?;
         result
     }
 
@@ -147,8 +153,9 @@ impl Keys {
         actor: &Actor,
     ) -> Result<VirtualKey, KeyChangeError> {
         let mut told = Told::default();
+        let begun = self.inner.begin(action, actor, hash.as_str()).await?;
         let result = self.inner.set_access(hash, &access, actor, &mut told).await;
-        self.inner.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        self.inner.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
         result
     }
 
@@ -160,9 +167,10 @@ impl Keys {
         actor: &Actor,
     ) -> Result<VirtualKey, KeyChangeError> {
         let mut told = Told::default();
-        let result = self.inner.set_blocked(hash, blocked, actor, &mut told).await;
         let action = if blocked { Action::KeyBlock } else { Action::KeyUnblock };
-        self.inner.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        let begun = self.inner.begin(action, actor, hash.as_str()).await?;
+        let result = self.inner.set_blocked(hash, blocked, actor, &mut told).await;
+        self.inner.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
         result
     }
 
@@ -174,16 +182,30 @@ impl Keys {
         actor: &Actor,
     ) -> Result<VirtualKey, KeyChangeError> {
         let mut told = Told::default();
+        let begun = self.inner.begin(Action::KeyDelete, actor, hash.as_str()).await?;
         let result = self.inner.delete(hash, confirm, actor, &mut told).await;
-        self.inner.write_down(Action::KeyDelete, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        self.inner
+            .write_down(begun, Action::KeyDelete, actor, hash.as_str(), &told, result.as_ref().err())
+            .await?;
         result
     }
 }
 
 impl Inner {
+    /// Notes that a write begins, so that it is told of even where nobody lives to see how it ends.
+    pub(super) async fn begin(
+        &self,
+        action: Action,
+        actor: &Actor,
+        object: &str,
+    ) -> Result<Begun, KeyChangeError> {
+        Ok(self.store.begin_write(&NewEntry::new(actor, action, object, "unknown")).await?)
+    }
+
     /// Writes down how a write ended.
     pub(super) async fn write_down(
         &self,
+        begun: Begun,
         action: Action,
         actor: &Actor,
         object: &str,
@@ -208,7 +230,7 @@ impl Inner {
             (label, error) => label.or(error),
         };
         (entry.before, entry.after) = (told.before.clone(), told.after.clone());
-        self.store.audit(&entry).await?;
+        self.store.end_write(begun, &entry).await?;
         Ok(())
     }
 

@@ -28,9 +28,10 @@ impl Keys {
     pub async fn issue(&self, issue: Issue<'_>, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
         let hash = KeyHash::of(issue.secret);
         let mut told = Told { label: Some(issue.alias.to_owned()), ..Told::default() };
+        let begun = self.inner.begin(Action::KeyCreate, actor, hash.as_str()).await?;
         let result = self.inner.issue(&hash, issue, actor, &mut told).await;
         let action = if told.before.is_some() { Action::KeyReplace } else { Action::KeyCreate };
-        self.inner.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        self.inner.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
         result
     }
 
@@ -95,9 +96,10 @@ impl Inner {
         told.after = Some(format!("{}, {}", key.masked, key.access.describe()));
         for other in &others {
             let mut of_other = Told::default();
+            let begun = self.begin(Action::KeyDelete, actor, other.hash.as_str()).await?;
             let ended = self.delete(&other.hash, Some(other.label()), actor, &mut of_other).await;
             let object = other.hash.as_str();
-            self.write_down(Action::KeyDelete, actor, object, &of_other, ended.as_ref().err()).await?;
+            self.write_down(begun, Action::KeyDelete, actor, object, &of_other, ended.as_ref().err()).await?;
             ended?;
         }
         if key.alias.as_deref() == Some(issue.alias) {

@@ -44,8 +44,11 @@ impl Keys {
         actor: &Actor,
     ) -> Result<Created, KeyChangeError> {
         let mut told = Told::default();
+        let begun = self.inner.begin(Action::KeyReplace, actor, hash.as_str()).await?;
         let result = self.inner.replace(hash, how, actor, &mut told).await;
-        self.inner.write_down(Action::KeyReplace, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        self.inner
+            .write_down(begun, Action::KeyReplace, actor, hash.as_str(), &told, result.as_ref().err())
+            .await?;
         let created = result?;
         if how.grace.is_none() {
             self.inner.end(hash, how.old, actor).await?;
@@ -143,18 +146,17 @@ impl Inner {
     /// Deletes or blocks a key that was replaced; whoever asked for that has confirmed it.
     async fn end(&self, hash: &KeyHash, how: OldKey, actor: &Actor) -> Result<(), KeyChangeError> {
         let mut told = Told::default();
-        let (action, result) = match how {
-            OldKey::Block => {
-                let blocked = self.set_blocked(hash, true, actor, &mut told).await;
-                (Action::KeyBlock, blocked)
-            }
-            OldKey::Delete => {
-                let label = self.proxy.key(hash).await?.map(|key| key.label().to_owned());
-                let deleted = self.delete(hash, label.as_deref(), actor, &mut told).await;
-                (Action::KeyDelete, deleted)
-            }
+        let label = self.proxy.key(hash).await?.map(|key| key.label().to_owned());
+        let action = match how {
+            OldKey::Block => Action::KeyBlock,
+            OldKey::Delete => Action::KeyDelete,
         };
-        self.write_down(action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
+        let begun = self.begin(action, actor, hash.as_str()).await?;
+        let result = match how {
+            OldKey::Block => self.set_blocked(hash, true, actor, &mut told).await,
+            OldKey::Delete => self.delete(hash, label.as_deref(), actor, &mut told).await,
+        };
+        self.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
         result.map(drop)
     }
 

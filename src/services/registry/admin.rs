@@ -16,7 +16,7 @@ use crate::domain::model_note::{Ghost, Note};
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
-use crate::store::{Store, StoreError};
+use crate::store::{Begun, Store, StoreError};
 
 /// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
 /// busy proxy may take longer.
@@ -193,16 +193,17 @@ impl Models {
             let (id, name) = (found.detail.id, found.detail.name);
             return Ok(Outcome { id, name, ghost: found.ghost, not_taken: Vec::new() });
         }
+        let mut entry = NewEntry::new(actor, Action::ModelRegister, id, "ok");
+        entry.after = Some(describe(draft));
+        entry.detail = Some(draft.name.clone());
+        let begun = self.inner.store.begin_write(&entry).await?;
         let mut sent = self.inner.proxy.register(id, draft, &actor.name).await;
         if is_own && sent.as_ref().is_err_and(is_taken) && self.inner.taken_up(id).await {
             sent = Ok(());
         }
         self.inner.registry.drop_copy();
         let result = self.registered(id, draft, sent).await;
-        let mut entry = NewEntry::new(actor, Action::ModelRegister, id, "ok");
-        entry.after = Some(describe(draft));
-        entry.detail = Some(draft.name.clone());
-        self.written_down(entry, &result).await?;
+        self.written_down(begun, entry, &result).await?;
         result
     }
 
@@ -246,6 +247,7 @@ impl Models {
     /// Completes an audit entry with how it ended, and writes it.
     pub(super) async fn written_down(
         &self,
+        begun: Begun,
         mut entry: NewEntry,
         result: &Result<Outcome, ModelError>,
     ) -> Result<(), StoreError> {
@@ -270,7 +272,7 @@ impl Models {
                 None => more,
             });
         }
-        self.inner.store.audit(&entry).await
+        self.inner.store.end_write(begun, &entry).await
     }
 }
 

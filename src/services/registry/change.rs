@@ -26,6 +26,7 @@ impl Models {
         let found = self.find(id).await;
         let mut entry = NewEntry::new(actor, Action::ModelEdit, id, "ok");
         entry.after = Some(describe_edit(edit));
+        let begun = self.inner.store.begin_write(&entry).await?;
         let result = match found {
             Err(error) => Err(error),
             Ok(None) => Err(ModelError::Unknown),
@@ -35,7 +36,7 @@ impl Models {
                 self.edit_found(&found, edit, actor).await
             }
         };
-        self.written_down(entry, &result).await?;
+        self.written_down(begun, entry, &result).await?;
         result
     }
 
@@ -109,9 +110,10 @@ impl Models {
     pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome, ModelError> {
         let action = if blocked { Action::ModelBlock } else { Action::ModelUnblock };
         let mut entry = NewEntry::new(actor, action, id, "ok");
+        let begun = self.inner.store.begin_write(&entry).await?;
         let result = self.block_and_see(id, blocked, actor).await;
         entry.detail = result.as_ref().ok().map(|outcome| outcome.name.clone());
-        self.written_down(entry, &result).await?;
+        self.written_down(begun, entry, &result).await?;
         result
     }
 

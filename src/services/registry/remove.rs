@@ -82,11 +82,12 @@ impl Models {
     }
 
     pub(super) async fn delete_now(&self, detail: &Detail, actor: &Actor) -> Result<Outcome, ModelError> {
-        let result = self.delete_and_see(detail, actor).await;
         let mut entry = NewEntry::new(actor, Action::ModelDelete, &detail.id, "ok");
         entry.detail = Some(detail.name.clone());
         entry.before = Some(detail.param("model"));
-        self.written_down(entry, &result).await?;
+        let begun = self.inner.store.begin_write(&entry).await?;
+        let result = self.delete_and_see(detail, actor).await;
+        self.written_down(begun, entry, &result).await?;
         result
     }
 

@@ -55,12 +55,17 @@ impl Switcher {
         }
     }
 
-    /// Marks swaps of replicas that are gone.
+    /// Marks swaps and changes of replicas that are gone.
     async fn close_unfinished(&self) {
         match self.parts.store.close_unfinished_swaps().await {
             Ok(0) => {}
             Ok(swaps) => tracing::warn!(swaps, "swaps of a replica that is gone are marked as unknown"),
             Err(error) => tracing::warn!(%error, "unfinished swaps could not be looked up"),
+        }
+        match self.parts.store.close_unfinished_writes().await {
+            Ok(0) => {}
+            Ok(writes) => tracing::warn!(writes, "changes of a replica that is gone are marked as unknown"),
+            Err(error) => tracing::warn!(%error, "unfinished changes could not be looked up"),
         }
     }
 

@@ -13,8 +13,8 @@ use crate::domain::model::{Deployment, Source};
 use crate::web::paths::route;
 use crate::web::routes::{ADMIN, OPERATOR, Routes, VIEWER};
 
-/// Largest list that is imported, in bytes as it is sent.
-const MAX_IMPORT: usize = 8 * 1024 * 1024;
+/// Largest list that is imported, in bytes as it is sent: no other body is larger.
+pub(in crate::web) const MAX_IMPORT: usize = 8 * 1024 * 1024;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new()

@@ -48,13 +48,19 @@ async fn more_than_the_limit_is_not_taken() {
     assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == 32 * MIB), "{error:?}");
     assert_eq!(error.to_string(), "the proxy answered with more than 32 MiB");
 
-    let replay = play([no_card(), said().with(Body::Mebibytes(17))]).await;
+    let replay = play([no_card(), said().with(Body::Mebibytes(9))]).await;
     let error = transport(agent(&replay).send(&context("c"), "hi", PATIENCE).await.unwrap_err());
-    assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == 16 * MIB), "{error:?}");
+    assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == 8 * MIB), "{error:?}");
 
-    let replay = play([no_card().with(Body::Mebibytes(2))]).await;
+    let card = Exchange::new("GET", CARD, 200, "");
+    let replay = play([card.with(Body::Mebibytes(2))]).await;
     let error = agent(&replay).card().await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { limit, .. } if limit == MIB), "{error:?}");
+
+    // Of an error as much is taken as a message has, and the rest is left.
+    let replay = play([no_card().with(Body::Mebibytes(2))]).await;
+    let error = agent(&replay).card().await.unwrap_err();
+    assert!(matches!(error, ClientError::Status { status: 404, .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -1,14 +1,15 @@
 //! Killed at any moment, on a full disk, on one that cannot be written, with a clock that jumps: the database
 //! opens, and audit and swaps tell the same story.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use patchbay::agent;
 use patchbay::domain::clock::Clock;
 use patchbay::sandbox::{self, Database, Generation, World};
 use secrecy::SecretString;
-use serde_json::json;
-use sqlx::{Connection as _, Row as _};
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 use tokio::task::JoinSet;
 
 use super::dashboard::{AGENT_KEY, Dashboard};
@@ -21,6 +22,27 @@ pub(super) struct Servers {
     pub(super) agent: String,
     _world: World,
     _guards: [tokio_util::sync::DropGuard; 2],
+}
+
+impl Servers {
+    /// Hash and alias of each key that the proxy has, without the agent's.
+    async fn keys(&self) -> Vec<(String, String)> {
+        let http = client(reqwest::redirect::Policy::none());
+        let mut keys = Vec::new();
+        for page in 1.. {
+            let url = format!("{}/key/list?return_full_object=true&size=100&page={page}", self.proxy);
+            let answer: Value =
+                http.get(url).bearer_auth(MASTER_KEY).send().await.unwrap().json().await.unwrap();
+            let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
+            let rows = answer["keys"].as_array().unwrap();
+            keys.extend(rows.iter().map(|key| (text(key, "token"), text(key, "key_alias"))));
+            if rows.is_empty() || page >= answer["total_pages"].as_i64().unwrap() {
+                break;
+            }
+        }
+        keys.retain(|(_, alias)| alias != "task-agent");
+        keys
+    }
 }
 
 pub(super) async fn servers() -> Servers {
@@ -68,30 +90,45 @@ async fn work(script: crate::support::Script, worker: usize) {
     }
 }
 
-/// What must hold of a database that was left in the middle of anything, after the next start.
-pub(super) async fn check(file: &std::path::Path) -> (i64, i64) {
-    let url = format!("sqlite://{}", file.display());
-    let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let whole: String = sqlx::query("pragma integrity_check").fetch_one(&mut db).await.unwrap().get(0);
-    assert_eq!(whole, "ok");
-    let mut count = async |statement: &'static str| -> i64 {
-        sqlx::query(statement).fetch_one(&mut db).await.unwrap().get(0)
-    };
-    assert_eq!(count("select count(*) from swaps where finished_at is null").await, 0, "swaps under way");
-    let swaps = count("select count(*) from swaps").await;
-    let audited = count("select count(*) from audit where action = 'swap'").await;
+async fn open(url: &str) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    AnyConnection::connect(url).await.unwrap()
+}
+
+async fn count(db: &mut AnyConnection, statement: &'static str) -> i64 {
+    sqlx::query(statement).fetch_one(db).await.unwrap().get(0)
+}
+
+/// What must hold of a database that was left in the middle of anything, once a dashboard runs on it again: how
+/// many swaps there are, and how many of them are unknown.
+pub(super) async fn check(url: &str) -> (i64, i64) {
+    let mut db = open(url).await;
+    if url.starts_with("sqlite") {
+        let whole: String = sqlx::query("pragma integrity_check").fetch_one(&mut db).await.unwrap().get(0);
+        assert_eq!(whole, "ok");
+    }
+    let begun =
+        "select (select count(*) from swaps where finished_at is null) + (select count(*) from writes)";
+    let since = Instant::now();
+    // With Postgres the killed one has to be unheard of for a while.
+    while count(&mut db, begun).await > 0 {
+        assert!(since.elapsed() < Duration::from_secs(40), "something counts as under way");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let swaps = count(&mut db, "select count(*) from swaps").await;
+    let audited = count(&mut db, "select count(*) from audit where action = 'swap'").await;
     assert_eq!(swaps, audited, "each swap has its audit entry, and each entry its swap");
-    let unknown = count("select count(*) from swaps where outcome = 'unknown'").await;
-    let told = count("select count(*) from audit where action = 'swap' and outcome = 'unknown'").await;
+    let unknown = count(&mut db, "select count(*) from swaps where outcome = 'unknown'").await;
+    let told =
+        count(&mut db, "select count(*) from audit where action = 'swap' and outcome = 'unknown'").await;
     assert_eq!(unknown, told);
     (swaps, unknown)
 }
 
-/// How often the audit tells of an action.
-pub(super) async fn audited(file: &std::path::Path, action: &str) -> i64 {
-    let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-    let count = sqlx::query("select count(*) from audit where action = $1").bind(action);
-    count.fetch_one(&mut db).await.unwrap().get(0)
+/// Of each key that was made: its hash, or of one whose making was cut short its alias.
+pub(super) async fn audited(url: &str) -> Vec<String> {
+    let rows = sqlx::query("select object from audit where action = 'key.create'");
+    rows.fetch_all(&mut open(url).await).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 /// A number below `most`, from the system's random source by way of a UUID.
@@ -102,13 +139,10 @@ pub(super) fn below(most: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dashboard_that_is_killed_anywhere_opens_its_database_and_tells_what_it_does_not_know() {
     let servers = servers().await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("patchbay.db");
-    let database = format!("sqlite://{}", file.display());
-    let (mut swaps, mut unknown) = (0, 0);
-    for _ in 0..if is_long() { 200 } else { 12 } {
+    let (_dir, database) = crate::database::lasting().await;
+    let rounds = if is_long() { 200 } else { 12 };
+    for _ in 0..rounds {
         let dashboard = Dashboard::start(&servers.proxy, &servers.agent, &database, &[]).await.unwrap();
-        (swaps, unknown) = check(&file).await;
         let mut workers = JoinSet::new();
         for worker in 0..6 {
             workers.spawn(work(dashboard.script(), worker));
@@ -118,16 +152,26 @@ async fn a_dashboard_that_is_killed_anywhere_opens_its_database_and_tells_what_i
         drop(dashboard);
         workers.join_all().await;
     }
-    eprintln!("{swaps} swaps, {unknown} of them cut short");
+    let dashboard = Dashboard::start(&servers.proxy, &servers.agent, &database, &[]).await.unwrap();
+    let (swaps, unknown) = check(&database).await;
     assert!(swaps > 0);
+    let told: HashSet<String> = audited(&database).await.into_iter().collect();
+    let keys = servers.keys().await;
+    for (hash, alias) in &keys {
+        assert!(told.contains(hash) || told.contains(alias), "the key {alias} is missing in the audit");
+    }
+    let cut = keys.iter().filter(|(hash, _)| !told.contains(hash)).count();
+    eprintln!(
+        "killed {rounds} times: {swaps} swaps, {unknown} cut short; {} keys, {cut} cut short",
+        keys.len()
+    );
+    drop(dashboard);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn told_to_stop_it_finishes_the_swap_that_runs() {
     let servers = servers().await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("patchbay.db");
-    let database = format!("sqlite://{}", file.display());
+    let (_dir, database) = crate::database::lasting().await;
     let mut dashboard = Dashboard::start(&servers.proxy, &servers.agent, &database, &[]).await.unwrap();
     let script = dashboard.script();
     let form = [
@@ -138,11 +182,9 @@ async fn told_to_stop_it_finishes_the_swap_that_runs() {
     ];
     let swap = tokio::spawn(async move { script.try_post("/switch", &form).await });
     // The question is under way once the swap is in the database.
-    let url = format!("sqlite://{}", file.display());
-    let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let mut db = open(&database).await;
     for _ in 0..500 {
-        let begun: i64 = sqlx::query("select count(*) from swaps").fetch_one(&mut db).await.unwrap().get(0);
-        if begun > 0 {
+        if count(&mut db, "select count(*) from swaps").await > 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -150,7 +192,7 @@ async fn told_to_stop_it_finishes_the_swap_that_runs() {
     db.close().await.unwrap();
     let status = dashboard.stop(Duration::from_secs(40)).await.unwrap();
     assert!(status.success(), "{status}: {}", dashboard.log());
-    assert_eq!(check(&file).await, (1, 0), "{}", dashboard.log());
+    assert_eq!(check(&database).await, (1, 0), "{}", dashboard.log());
     let (status, receipt) = swap.await.unwrap().expect("the receipt is still delivered");
     assert_eq!((status.as_u16(), receipt["outcome"].as_str()), (200, Some("proven")), "{receipt}");
 }
@@ -201,7 +243,7 @@ async fn a_disk_that_is_full_or_cannot_be_written_is_said() {
     let log = dashboard.log();
     drop(dashboard);
     drop(Dashboard::start(&servers.proxy, &servers.agent, &database, &[]).await.unwrap());
-    check(&disk.join("patchbay.db")).await;
+    check(&database).await;
     assert!(log.contains("full"), "the cause is in the log: {log}");
 }
 

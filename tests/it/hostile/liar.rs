@@ -1,5 +1,6 @@
 //! A server of bytes: it can lie at any level, from the connection to the last field of a JSON answer.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,6 +93,8 @@ struct Inner {
     /// Requests that came with a cookie.
     cookies: AtomicUsize,
     asked: AtomicUsize,
+    /// The addresses of the last requests.
+    paths: Mutex<VecDeque<String>>,
 }
 
 impl Liar {
@@ -104,6 +107,7 @@ impl Liar {
             http: client(redirect::Policy::none()),
             cookies: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
+            paths: Mutex::default(),
         });
         let stop = CancellationToken::new();
         let (token, serving) = (stop.clone(), Arc::clone(&inner));
@@ -138,6 +142,11 @@ impl Liar {
 
     pub(super) fn cookies(&self) -> usize {
         self.inner.cookies.load(Ordering::SeqCst)
+    }
+
+    /// Whether one of the last requests has this in its address.
+    pub(super) fn was_asked(&self, what: &str) -> bool {
+        self.inner.paths.lock().unwrap().iter().any(|path| path.contains(what))
     }
 
     pub(super) fn asked(&self) -> usize {
@@ -186,6 +195,13 @@ async fn talk(mut stream: TcpStream, inner: &Inner) -> std::io::Result<()> {
         inner.asked.fetch_add(1, Ordering::SeqCst);
         if asked.headers.iter().any(|(name, _)| name == "cookie") {
             inner.cookies.fetch_add(1, Ordering::SeqCst);
+        }
+        {
+            let mut paths = inner.paths.lock().unwrap();
+            paths.push_back(asked.path.clone());
+            if paths.len() > 1000 {
+                paths.pop_front();
+            }
         }
         let lie = inner.lie.lock().unwrap().clone();
         answer(&mut stream, inner, lie, asked).await?;

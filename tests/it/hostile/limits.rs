@@ -54,11 +54,6 @@ async fn what_is_too_large_or_no_request_is_refused_at_once() {
             .unwrap_or_else(|| panic!("{what}"));
         assert!(expected.contains(&status(&answer)), "{what}: {answer}");
     }
-    // Chunks count and the length does not (RFC 9112, 6.3), and nothing that follows passes for another request.
-    let both = "POST /login HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n\
-                0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
-    let answer = raw(&app.base, both.as_bytes(), Duration::from_secs(10)).await.unwrap();
-    assert_eq!((status(&answer), answer.matches("HTTP/1.1 ").count()), (415, 1), "{answer}");
     // Whoever is not logged in cannot have more than a form's size read, whatever it announces.
     let bomb = head(
         "POST /login",
@@ -66,6 +61,18 @@ async fn what_is_too_large_or_no_request_is_refused_at_once() {
     );
     let answer = raw(&app.base, bomb.as_bytes(), Duration::from_secs(10)).await.unwrap();
     assert_eq!(status(&answer), 413, "{answer}");
+}
+
+/// Chunks count where there is a length as well (RFC 9112, 6.3), and what follows never passes for a request.
+#[tokio::test]
+async fn a_request_of_two_lengths_has_no_second_one_in_it() {
+    let database = crate::database::file();
+    let nowhere = "http://127.0.0.1:9";
+    let dashboard = Dashboard::start(nowhere, nowhere, &database.1, &[]).await.unwrap();
+    let both = "POST /login HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n\
+                0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let answer = raw(&dashboard.base, both.as_bytes(), Duration::from_secs(10)).await.unwrap();
+    assert_eq!((status(&answer), answer.matches("HTTP/1.1 ").count()), (415, 1), "{answer}");
 }
 
 #[tokio::test]
@@ -221,7 +228,6 @@ async fn two_hundred_requests_at_once_are_answered() {
 
 /// Closed before the answer: what was begun is done, and stands in the audit.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not settled: 7 of 10 writes were found in the audit, and it is not known whether the others had begun"]
 async fn a_write_whose_sender_goes_away_is_carried_to_its_end() {
     let liar = Liar::start(Lie::None).await;
     let app = TestApp::with(Setup { proxy: Some(liar.url()), ..Setup::default() }).await;
@@ -234,11 +240,11 @@ async fn a_write_whose_sender_goes_away_is_carried_to_its_end() {
              content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
             form.len()
         );
-        let asked = liar.asked();
         let mut stream = TcpStream::connect(app.base.trim_start_matches("http://")).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        // As soon as the proxy is asked, nobody waits for the answer any more.
-        while liar.asked() == asked {
+        // As soon as the proxy is asked for this one, nobody waits for the answer any more.
+        let alias = format!("gone-{n}");
+        while !liar.was_asked(&alias) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         drop(stream);

@@ -185,7 +185,7 @@ faults! {
     garbage: |stage| { stage.agent.set_once("[HOTSWAP:MODEL", Manner::Garbage); }
         => Row(502, "rolled-back", "not understood", BEFORE);
     huge_answer: |stage| { stage.agent.set_once("[HOTSWAP:MODEL", Manner::Huge); }
-        => Row(502, "rolled-back", "more than 16 MiB", BEFORE);
+        => Row(502, "rolled-back", "more than 8 MiB", BEFORE);
     wrong_content_type: |stage| { stage.agent.set_once("[HOTSWAP:MODEL", Manner::Image); }
         => Row(502, "rolled-back", "not understood", BEFORE);
     neither_result_nor_error: |stage| { stage.agent.set_once("[HOTSWAP:MODEL", Manner::Neither); }

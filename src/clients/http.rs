@@ -23,6 +23,9 @@ const MAX_VALUES: usize = 400_000;
 /// Largest weight of an answer that becomes a tree of values: 1,000 deployments weigh 160,000.
 const MAX_WEIGHT: usize = 300_000;
 
+/// Longest text of an answer, in bytes as it is sent. Whoever frees a larger block has the C library keep as much.
+const MAX_TEXT: usize = 2 * 1024 * 1024;
+
 /// Up to this weight an answer is small: 50 bytes for each become 2.5 MB.
 const SMALL_WEIGHT: usize = 50_000;
 
@@ -172,6 +175,9 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     if values(body) > MAX_VALUES {
         return Err(format!("more than {MAX_VALUES} values"));
     }
+    if longest_text(body) > MAX_TEXT {
+        return Err(format!("a text of more than {} MiB", MAX_TEXT / 1024 / 1024));
+    }
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
@@ -188,6 +194,16 @@ fn values(body: &[u8]) -> usize {
     // The proxy adds some two hundred to each of its deployments.
     let nulls = memchr::memmem::find_iter(body, "null").count();
     values.saturating_sub(nulls / 4 * 3)
+}
+
+/// At most how long the texts of a body are: what stands between two quotes.
+fn longest_text(body: &[u8]) -> usize {
+    let (mut longest, mut before) = (0, 0);
+    for quote in memchr::memchr_iter(b'"', body) {
+        longest = longest.max(quote - before);
+        before = quote;
+    }
+    longest
 }
 
 /// How much memory a body takes as a tree of values, in values.

@@ -75,8 +75,10 @@ module.exports = {
     await page.goto('/models')
     for (const text of CORPUS.filter((_, n) => n % 20 === 0)) {
       await page.fill('#q', text)
+      const answer = page.waitForResponse((answer) => new URL(answer.url()).searchParams.get('q') === text.trim())
       await page.press('#q', 'Enter')
-      await page.waitForLoadState('networkidle')
+      await answer
+      await page.waitForFunction(() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling'))
       assert.deepEqual((await page.evaluate(look)).strange, [])
     }
 

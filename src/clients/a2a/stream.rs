@@ -27,7 +27,7 @@ use crate::domain::control::Answer;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Largest event, and most bytes of a stream. An answer that does not fit is asked for by its task.
-const MAX_EVENT: usize = 4 * 1024 * 1024;
+const MAX_EVENT: usize = 2 * 1024 * 1024;
 const MAX_STREAM: usize = 16 * 1024 * 1024;
 
 /// Most artifacts and most pieces of metadata of an answer.

@@ -140,15 +140,17 @@ const since = (milliseconds) => {
   const text = seconds < 5 ? '' : seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : days === 1 ? '1 day' : `${days} days`
   return !text ? 'just now' : milliseconds < 0 ? `in ${text}` : `${text} ago`
 }
+// Made once, since each takes longer than what it formats.
+const dates = { stamp: new Intl.DateTimeFormat([], { dateStyle: 'medium', timeStyle: 'short' }), exact: new Intl.DateTimeFormat([], { dateStyle: 'short', timeStyle: 'medium' }) }
 const times = () => {
   for (const time of all('time:not([data-local])')) {
     const at = new Date(time.dateTime)
     time.dataset.local = '1'
     if ('stamp' in time.dataset) {
       time.title = `${time.textContent.trim()} (${time.title})`
-      time.textContent = at.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })
+      time.textContent = dates.stamp.format(at)
     } else {
-      time.title = `${at.toLocaleString()} (${time.title})`
+      time.title = `${dates.exact.format(at)} (${time.title})`
     }
   }
 }

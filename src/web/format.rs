@@ -112,8 +112,8 @@ fn money(dollars: f64) -> String {
         text.trim_end_matches('0').to_owned()
     } else if size >= 1e-9 {
         // Two digits that say something, however small.
-        let places = (1..).find(|places| size * 10_f64.powi(*places) >= 10.0).unwrap_or(12);
-        format!("${dollars:.*}", usize::try_from(places).unwrap_or(12)).trim_end_matches('0').to_owned()
+        let places = (1..=11).find(|places| size * 10_f64.powi(*places) >= 10.0).unwrap_or(11);
+        format!("${dollars:.*}", usize::try_from(places).unwrap_or(11)).trim_end_matches('0').to_owned()
     } else {
         "under $0.000000001".to_owned()
     }

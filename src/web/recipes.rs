@@ -62,6 +62,10 @@ impl Recipe {
     }
 
     /// What to read where a swap did not end well.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates call it, with the reference that a macro's parameter is"
+    )]
     pub(super) fn of_outcome(outcome: &Outcome) -> Option<Self> {
         match *outcome {
             Outcome::Refused => Some(Self::Refused),
@@ -78,27 +82,26 @@ mod tests {
 
     #[test]
     fn every_anchor_is_on_the_page_once() {
-        use Recipe::*;
         let all = [
-            Swap,
-            Undo,
-            Register,
-            Key,
-            Refused,
-            Failed,
-            Drift,
-            Prompt,
-            Outcomes,
-            Script,
-            Proxy,
-            MasterKey,
-            ProxyDatabase,
-            NotLive,
-            Agent,
-            AgentKey,
-            Role,
-            Database,
-            ReverseProxy,
+            Recipe::Swap,
+            Recipe::Undo,
+            Recipe::Register,
+            Recipe::Key,
+            Recipe::Refused,
+            Recipe::Failed,
+            Recipe::Drift,
+            Recipe::Prompt,
+            Recipe::Outcomes,
+            Recipe::Script,
+            Recipe::Proxy,
+            Recipe::MasterKey,
+            Recipe::ProxyDatabase,
+            Recipe::NotLive,
+            Recipe::Agent,
+            Recipe::AgentKey,
+            Recipe::Role,
+            Recipe::Database,
+            Recipe::ReverseProxy,
         ];
         let page = include_str!("../../templates/help.html");
         assert_eq!(page.matches("{{ title(Recipe::").count(), all.len());

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 
 use crate::web::auth::CurrentUser;
 use crate::web::errors::Problem;
+use crate::web::pack::Tag;
 use crate::web::state::AppState;
 use crate::web::theme::Theme;
 use crate::web::ui::{Ui, Wants};
@@ -35,9 +36,27 @@ struct Inner {
 
 #[derive(Default)]
 struct Pages {
-    by_key: HashMap<Key, (StatusCode, HeaderMap, Bytes)>,
+    by_key: HashMap<Key, Made>,
     second: i64,
     bytes: usize,
+}
+
+/// A page, ready to be sent.
+#[derive(Clone)]
+struct Made {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    tag: Tag,
+}
+
+impl From<Made> for Response {
+    fn from(made: Made) -> Self {
+        let mut response = Self::new(Body::from(made.body));
+        (*response.status_mut(), *response.headers_mut()) = (made.status, made.headers);
+        response.extensions_mut().insert(made.tag);
+        response
+    }
 }
 
 /// All that such a page is made of.
@@ -90,10 +109,9 @@ impl Again {
         make: impl Future<Output = Result<Response, Problem>>,
     ) -> Result<Response, Problem> {
         let Some(key) = key else { return make.await };
-        if let Some((status, headers, body)) = self.pages().by_key.get(&key).cloned() {
-            let mut response = Response::new(Body::from(body));
-            (*response.status_mut(), *response.headers_mut()) = (status, headers);
-            return Ok(response);
+        let kept = self.pages().by_key.get(&key).cloned();
+        if let Some(kept) = kept {
+            return Ok(kept.into());
         }
         let (parts, body) = make.await?.into_parts();
         if body.size_hint().exact().is_none() {
@@ -101,8 +119,9 @@ impl Again {
         }
         // It is in memory already, as one piece.
         let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-        self.pages().keep(key, (parts.status, parts.headers.clone(), body.clone()));
-        Ok(Response::from_parts(parts, body.into()))
+        let made = Made { status: parts.status, headers: parts.headers, tag: Tag::of(&body), body };
+        self.pages().keep(key, made.clone());
+        Ok(made.into())
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -111,12 +130,12 @@ impl Again {
 }
 
 impl Pages {
-    fn keep(&mut self, key: Key, page: (StatusCode, HeaderMap, Bytes)) {
+    fn keep(&mut self, key: Key, page: Made) {
         if self.second != key.second {
             *self = Self { second: key.second, ..Self::default() };
         }
-        if self.bytes + page.2.len() <= MAX_BYTES {
-            self.bytes += page.2.len();
+        if self.bytes + page.body.len() <= MAX_BYTES {
+            self.bytes += page.body.len();
             self.by_key.insert(key, page);
         }
     }

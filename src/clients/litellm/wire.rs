@@ -256,3 +256,58 @@ pub(super) struct Completion {
     #[serde(default)]
     pub(super) choices: Vec<serde::de::IgnoredAny>,
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::hint::black_box;
+    use std::time::{Duration, Instant};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An answer of 1,000 deployments, as a genuine proxy gives it.
+    fn large() -> Vec<u8> {
+        let recording = include_str!("../../../tests/wire/litellm/1.109/model_info.json");
+        let recording: Value = serde_json::from_str(recording).unwrap();
+        let row = recording["response"]["body"]["data"][0].clone();
+        let rows: Vec<Value> = (0..1_000)
+            .map(|n| {
+                let mut row = row.clone();
+                row["model_info"]["id"] = json!(n.to_string());
+                row
+            })
+            .collect();
+        serde_json::to_vec(&json!({ "data": rows })).unwrap()
+    }
+
+    fn shortest(mut run: impl FnMut()) -> Duration {
+        let once = |_| {
+            let begun = Instant::now();
+            run();
+            begun.elapsed()
+        };
+        (0..15).map(once).min().unwrap()
+    }
+
+    #[test]
+    #[ignore = "a measurement of a release build, for tests/bench/run"]
+    fn parse_speed() {
+        let answer = large();
+        let (mut ours, mut bare) = (Duration::MAX, Duration::MAX);
+        for _ in 0..3 {
+            ours = ours.min(shortest(|| {
+                let read: ModelInfo = serde_json::from_slice(black_box(&answer)).unwrap();
+                let rows = read.data.unwrap().into_iter().flatten();
+                assert_eq!(rows.filter_map(ModelRow::into_deployment).count(), 1_000);
+            }));
+            bare = bare.min(shortest(|| {
+                black_box(serde_json::from_slice::<IgnoredAny>(black_box(&answer)).unwrap());
+            }));
+        }
+        let (ours, bare) = (ours.as_secs_f64() * 1e3, bare.as_secs_f64() * 1e3);
+        println!("parse_speed: {ours:.2} of {bare:.2} ms, {} MB", answer.len() / 1_000_000);
+    }
+}

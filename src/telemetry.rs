@@ -4,17 +4,25 @@ use std::io::IsTerminal as _;
 use std::sync::LazyLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// What is logged where nothing else is asked for.
+const BY_DEFAULT: &str = "warn,patchbay=info";
 
 /// Starts logging to standard error: for people on a terminal, as JSON lines elsewhere. `RUST_LOG` chooses
 /// what is logged; by default Patchbay's own words and the warnings of its parts.
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,patchbay=info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.or_else(|| BY_DEFAULT.parse().ok()).unwrap_or_default();
+    let (log, lines) =
+        (tracing_subscriber::registry().with(filter), fmt::layer().with_writer(std::io::stderr));
     if std::io::stderr().is_terminal() {
-        log.with_target(false).init();
+        log.with(lines.with_target(false)).init();
     } else {
-        log.json().flatten_event(true).init();
+        log.with(lines.json().flatten_event(true)).init();
     }
 }
 

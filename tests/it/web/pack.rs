@@ -3,9 +3,12 @@
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
-use reqwest::{Response, StatusCode, header};
+use patchbay::domain::role::Role;
+use reqwest::{Method, Response, StatusCode, header};
 
-use crate::support::{Browser, MASTER_KEY, PASSWORD, TestApp, USER};
+use crate::support::{Browser, MASTER_KEY, PASSWORD, Page, Setup, TestApp, USER};
+use crate::web::login::Bare;
+use crate::web::roles::team;
 
 async fn get(browser: &Browser, path: &str, headers: &[(header::HeaderName, &str)]) -> Response {
     let request = browser.http.get(browser.url(path)).header(header::ACCEPT, "text/html");
@@ -94,5 +97,31 @@ async fn the_figures_need_no_login_and_tell_nothing_of_people_or_secrets() {
     for secret in [MASTER_KEY, PASSWORD, USER, "private", "PRIVATE", app.agent_key_hash.as_str(), "c-private"]
     {
         assert!(!figures.body.contains(secret), "{secret} in\n{}", figures.body);
+    }
+}
+
+/// Looks within the same second may be answered with the page that was made for the first.
+#[tokio::test]
+async fn a_page_made_for_one_reader_is_shown_to_no_other() {
+    let (_dir, access) = team();
+    let app = TestApp::with(Setup { access, ..Setup::default() }).await;
+    let bare = Bare::of(&app);
+    let mut cookies = Vec::new();
+    for role in Role::ALL {
+        cookies.push((role, bare.log_in_as(role.as_str(), PASSWORD).await));
+    }
+    for (role, cookie) in cookies.iter().chain(&cookies) {
+        let look = |kind| {
+            let request = bare.request(Method::GET, "/models").header(header::ACCEPT, kind);
+            request.header(header::COOKIE, cookie)
+        };
+        let page = Page::of(look("text/html").send().await.unwrap()).await;
+        assert_eq!(page.has("a[href='/models/new']"), *role == Role::Admin, "{}", role.as_str());
+        let json = look("application/json").send().await.unwrap();
+        assert_eq!(value(&json, "content-type"), "application/json");
+        let dark = bare.request(Method::GET, "/models").header(header::ACCEPT, "text/html");
+        let dark = dark.header(header::COOKIE, format!("{cookie}; patchbay_theme=dark"));
+        let dark = Page::of(dark.send().await.unwrap()).await;
+        assert!(dark.has("html[data-theme=dark]") && !page.has("html[data-theme=dark]"));
     }
 }

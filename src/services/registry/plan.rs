@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::admin::{Found, ModelError, Models};
 use super::change::{Edit, changes};
-use super::yaml::{Entry, YamlError, read_model_list};
+use super::yaml::{Entry, YamlError, count_keys, read_model_list};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name};
 
@@ -18,6 +18,8 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// Deployments that the proxy has and the list has not. They stay, unless they are pruned.
     pub only_at_proxy: Vec<Extra>,
+    /// Virtual keys that the list has as well. They are no part of this plan: their secrets belong into an env file.
+    pub keys: usize,
 }
 
 /// A deployment that the list does not have. Shown by its name.
@@ -133,7 +135,8 @@ impl Step {
 impl Models {
     /// Compares a `model_list` with what is live.
     pub(super) async fn plan(&self, text: &str) -> Result<Plan, PlanError> {
-        self.compare(read_model_list(text)?).await
+        let plan = self.compare(read_model_list(text)?).await?;
+        Ok(Plan { keys: count_keys(text), ..plan })
     }
 
     async fn compare(&self, entries: Vec<Entry>) -> Result<Plan, PlanError> {
@@ -162,7 +165,7 @@ fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
         let Detail { id, name, source, .. } = found.detail.clone();
         Extra { id, name, source }
     };
-    Plan { items, only_at_proxy: live.iter().enumerate().filter(is_only).map(extra).collect() }
+    Plan { items, only_at_proxy: live.iter().enumerate().filter(is_only).map(extra).collect(), keys: 0 }
 }
 
 /// An id for an entry: its own, or one that follows from what it says. Never one that is taken.

@@ -61,10 +61,16 @@ pub fn read_mapping(text: &str) -> Result<Map<String, Value>, YamlError> {
 /// Reads a `model_list`, alone or in a whole configuration file, or a bare list of entries.
 pub(super) fn read_model_list(text: &str) -> Result<Vec<Entry>, YamlError> {
     let no_list = || YamlError("There is no “model_list:” with entries in it.".to_owned());
+    let keys_alone = || {
+        let text = "These are keys alone. Their secrets belong into an env file: apply the list where that is, by \
+                    patchbay apply -f FILE.";
+        YamlError(text.to_owned())
+    };
     let list = match read(text)? {
         Value::Array(list) => list,
         Value::Object(mut map) => match map.remove("model_list") {
             Some(Value::Array(list)) => list,
+            None if map.contains_key("keys") => return Err(keys_alone()),
             _ => return Err(no_list()),
         },
         _ => return Err(no_list()),
@@ -79,6 +85,14 @@ pub(super) fn read_model_list(text: &str) -> Result<Vec<Entry>, YamlError> {
         )));
     }
     Ok(list.into_iter().map(entry).collect())
+}
+
+/// How many virtual keys stand beside a `model_list`.
+pub(super) fn count_keys(text: &str) -> usize {
+    match read(text) {
+        Ok(Value::Object(map)) => map.get("keys").and_then(Value::as_array).map_or(0, Vec::len),
+        _ => 0,
+    }
 }
 
 fn entry(entry: Value) -> Entry {

@@ -95,6 +95,16 @@ async fn the_plan_works_as_pages_without_a_script() {
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(page.one("#yaml-error").contains("line"), "{}", page.one("#yaml-error"));
     assert_eq!(page.one("#yaml"), "");
+    // Keys are applied where their env file is; the page says so, and nothing of them is sent.
+    assert!(!page.has("#keys-left-out"));
+    let keys = "keys:\n- {key_alias: from-a-list, env: SOME_KEY}\n- {key_alias: another}\n";
+    let page = user.post("/models/import", &[("yaml", format!("{LIST}\n{keys}").as_str())]).await;
+    assert!(page.one("#keys-left-out").contains("2 virtual keys are left out"), "{}", page.text());
+    assert!(page.one("#keys-left-out").contains("patchbay apply"), "{}", page.text());
+    let page = user.post("/models/import", &[("yaml", keys)]).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.text().contains("These are keys alone"), "{}", page.text());
+    assert!(!user.get("/keys").await.text().contains("from-a-list"));
     assert_eq!(user.get("/models/import/none").await.status, StatusCode::NOT_FOUND);
 }
 

@@ -115,9 +115,23 @@ impl Store {
         self.database.pool()
     }
 
+    /// For what is written often, and what belongs to it.
+    fn writes(&self) -> Result<&AnyPool, StoreError> {
+        self.database.writes()
+    }
+
     fn now(&self) -> i64 {
         self.clock.now().as_millisecond()
     }
+}
+
+/// `($1, $2), ($3, $4)`
+fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=columns).map(|n| format!("${}", row * columns + n)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {

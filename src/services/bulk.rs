@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::domain::swap::{Outcome, PromptChange, SwapRequest};
 use crate::domain::words::{counted, sentence};
 use crate::services::agents::{AgentView, Agents};
 use crate::services::live::{Live, Message};
-use crate::services::switcher::{SwapError, Switcher};
+use crate::services::switcher::{OneOfMany, SwapError, Switcher};
 use crate::store::{Store, StoreError, job_lock};
 
 /// How often each replica looks for jobs that nobody works on.
@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often those who look are told how far a job is.
 const TELL: Duration = Duration::from_millis(500);
+
+/// For each swap that the agent may have at a time, so many may wait for their end to be written down, with those.
+const UNWRITTEN: usize = 4;
 
 /// Bulk swaps. Clones share them.
 #[derive(Clone)]
@@ -278,36 +281,44 @@ impl Inner {
         tasks: &mut JoinSet<Result<(), StoreError>>,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
+        let turns = Arc::new(Semaphore::new(job.at_once as usize));
         let mut claimed = Vec::<Item>::new().into_iter();
         let (mut begin_at, mut tell_at) = (Instant::now(), Instant::now());
         let mut view = None;
-        loop {
-            while tasks.len() < job.at_once as usize && !stop.is_cancelled() {
-                let (Some(item), Some(view)) = (claimed.next(), &view) else {
-                    let counts = self.store.bulk_counts(&job.id).await?;
-                    if Instant::now() >= tell_at {
-                        tell_at = Instant::now() + TELL;
-                        self.tell(job, counts, true);
-                    }
-                    view = self.look_before(job, counts).await?;
-                    // With a pause between them few are begun ahead, so that a stop is heeded soon.
-                    let ahead = if job.pace_ms > 0 { 1 } else { job.at_once };
-                    claimed = self.store.claim_bulk_items(job, ahead).await?.into_iter();
-                    if claimed.len() == 0 {
-                        break;
-                    }
+        while !stop.is_cancelled() {
+            let turn = tokio::select! {
+                biased;
+                Some(ended) = tasks.join_next() => {
+                    ended_well(ended)?;
                     continue;
-                };
-                tokio::time::sleep_until(begin_at).await;
-                begin_at = Instant::now() + Duration::from_millis(job.pace_ms.into());
-                let (inner, job, view) = (Arc::clone(self), job.clone(), view.clone());
-                tasks.spawn(async move { inner.do_item(&job, &item, view).await });
-            }
-            match tasks.join_next().await {
-                Some(ended) => ended_well(ended)?,
-                None => return Ok(()),
-            }
+                }
+                turn = Arc::clone(&turns).acquire_owned(), if tasks.len() < UNWRITTEN * job.at_once as usize => turn,
+            };
+            let Ok(turn) = turn else { break };
+            let (Some(item), Some(seen)) = (claimed.next(), &view) else {
+                let counts = self.store.bulk_counts(&job.id).await?;
+                if Instant::now() >= tell_at {
+                    tell_at = Instant::now() + TELL;
+                    self.tell(job, counts, true);
+                }
+                view = self.look_before(job, counts).await?;
+                // With a pause between them few are begun ahead, so that a stop is heeded soon.
+                let ahead = if job.pace_ms > 0 { 1 } else { job.at_once };
+                claimed = self.store.claim_bulk_items(job, ahead).await?.into_iter();
+                if claimed.len() == 0 {
+                    match tasks.join_next().await {
+                        Some(ended) => ended_well(ended)?,
+                        None => break,
+                    }
+                }
+                continue;
+            };
+            tokio::time::sleep_until(begin_at).await;
+            begin_at = Instant::now() + Duration::from_millis(job.pace_ms.into());
+            let (inner, job, view) = (Arc::clone(self), job.clone(), seen.clone());
+            tasks.spawn(async move { inner.do_item(&job, &item, view, turn).await });
         }
+        Ok(())
     }
 
     /// Tells those who look how far a job is.
@@ -324,20 +335,32 @@ impl Inner {
     }
 
     /// One item, by the one path that all swaps take, which notes how it ended as well.
-    async fn do_item(&self, job: &Job, item: &Item, view: AgentView) -> Result<(), StoreError> {
-        match self.swap(job, item, view).await? {
+    async fn do_item(
+        &self,
+        job: &Job,
+        item: &Item,
+        view: AgentView,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<(), StoreError> {
+        match self.swap(job, item, view, turn).await? {
             Ok(()) => Ok(()),
             Err(why) => self.store.set_bulk_item(&job.id, item.n, ItemState::Failed, Some(&why)).await,
         }
     }
 
-    async fn swap(&self, job: &Job, item: &Item, view: AgentView) -> Result<Result<(), String>, StoreError> {
+    async fn swap(
+        &self,
+        job: &Job,
+        item: &Item,
+        view: AgentView,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Result<(), String>, StoreError> {
         let Some(swap) = item.swap.clone() else { return Ok(Err("It has no id.".to_owned())) };
         let Some(request) = self.request(job, item).await? else {
             return Ok(Err("What it was on before cannot be sent to the agent.".to_owned()));
         };
         let place = Place { job: job.id.clone(), n: item.n, swap };
-        match self.switcher.swap_of_many(place, view, request, &job.actor).await {
+        match self.switcher.swap_of_many(OneOfMany { place, view, turn }, request, &job.actor).await {
             // Where it could not be written down for very long, it is looked at as if the replica were gone.
             Ok(_) | Err(SwapError::NotWritten(_)) => Ok(Ok(())),
             Err(SwapError::Store(error)) => Err(error),

@@ -2,6 +2,7 @@
 
 mod compare;
 mod drift;
+mod ends;
 mod run;
 mod scope;
 mod served;
@@ -12,12 +13,13 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use secrecy::SecretString;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::compare::Comparisons;
 pub use self::compare::{Column, CompareError, CompareRequest, Comparison, MODELS, why_not};
+use self::ends::Ends;
 use self::run::Run;
 pub use self::scope::ScopeFound;
 use self::served::Log;
@@ -92,6 +94,7 @@ struct Parts {
     /// The answered calls of that key, the newest first.
     log: Log,
     comparisons: Comparisons,
+    ends: Ends,
     store: Store,
     clock: Clock,
     timeouts: Timeouts,
@@ -99,6 +102,16 @@ struct Parts {
     running: TaskTracker,
     progress: Mutex<HashMap<String, watch::Receiver<Progress>>>,
     live: OnceLock<Live>,
+}
+
+/// What a swap has where it is one of a job's.
+pub struct OneOfMany {
+    /// Where its end is noted.
+    pub place: Place,
+    /// The agent, as it was seen a moment ago for all of them.
+    pub view: AgentView,
+    /// Is given back when the agent has done its part; what is to be written comes after.
+    pub turn: OwnedSemaphorePermit,
 }
 
 /// How far a swap has come.
@@ -198,6 +211,7 @@ impl Switcher {
         let parts = Parts {
             log,
             comparisons: Comparisons::default(),
+            ends: Ends::default(),
             agents,
             registry,
             proxy,
@@ -237,12 +251,11 @@ impl Switcher {
     /// down is waited for.
     pub async fn swap_of_many(
         &self,
-        place: Place,
-        view: AgentView,
+        one: OneOfMany,
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<Swap, SwapError> {
-        let mut progress = self.begin(Some((place, view)), request, actor).await?;
+        let mut progress = self.begin(Some(one), request, actor).await?;
         let _ = progress.wait_for(|progress| progress.is_done && !progress.is_lost).await;
         Self::told(&progress)
     }
@@ -281,38 +294,37 @@ impl Switcher {
         begun
     }
 
-    /// One of many has a place, and the agent was looked at a moment ago for all of them.
     async fn begin(
         &self,
-        one_of_many: Option<(Place, AgentView)>,
+        one_of_many: Option<OneOfMany>,
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<watch::Receiver<Progress>, SwapError> {
         let parts = &self.parts;
         let agent = parts.agents.get(&request.agent);
         let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
-        let (place, view) = match one_of_many {
-            Some((place, view)) => (Some(place), view),
+        let (one, view) = match one_of_many {
+            Some(OneOfMany { place, view, turn }) => (Some((place, turn)), view),
             None => (None, parts.agents.view(agent).await?),
         };
         let held = parts.lock(view.scope, &request.agent, &request.context, &actor.name).await?;
         parts.check_seen(&request, view.scope).await?;
 
         // Made behind the lock: later swaps of a context have greater ids.
-        let id = place.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |place| place.swap.clone());
+        let id = one.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |(place, _)| place.swap.clone());
         let swap = new_swap(id.clone(), &request, actor, parts.clock.now());
         parts.store.begin_swap(&swap).await?;
         let (sender, progress) =
             watch::channel(Progress { swap, doing: None, is_done: false, is_lost: false });
         parts.progress().insert(id, progress.clone());
         // Of many the job tells how far it is.
-        if let (Some(live), None) = (parts.live.get(), &place) {
+        if let (Some(live), None) = (parts.live.get(), &one) {
             let object = format!("{}/{}", request.agent, request.context);
             live.tell(Message::Begun { topic: "swap".to_owned(), object, who: actor.name.clone() });
         }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
         self.parts.running.spawn(async move {
-            parts.carry_out(request, &view, &actor, &sender, held, place).await;
+            parts.carry_out(request, &view, &actor, &sender, held, one).await;
         });
         Ok(progress)
     }
@@ -452,27 +464,30 @@ impl Parts {
         actor: &Actor,
         progress: &watch::Sender<Progress>,
         held: Held,
-        place: Option<Place>,
+        one: Option<(Place, OwnedSemaphorePermit)>,
     ) {
         // The agent was there when the swap began, and the settings do not change.
         let Some(agent) = self.agents.get(&request.agent) else { return };
-        let mut swap = Run::new(&self, agent, view, &request, progress, place.is_some()).finish().await;
+        let mut swap = Run::new(&self, agent, view, &request, progress, one.is_some()).finish().await;
         metrics::counter!(telemetry::SWAPS, "outcome" => swap.outcome.as_str()).increment(1);
         let now = self.clock.now();
         swap.finished_at = Some(now);
         // The swap itself may have shown it; a job is not begun where one swap is for all contexts.
-        let scope = match &place {
+        let scope = match &one {
             Some(_) => view.scope,
             None => self.agents.view(agent).await.ok().and_then(|view| view.scope),
         };
+        // The agent is free for the next one; where this one failed, the job may stop because of it.
+        let (place, turn) = one.unzip();
+        let _turn = turn.filter(|_| !swap.outcome.is_success());
         let minutes = request.minutes.filter(|_| swap.before.is_some());
-        let ended = Ended {
-            swap: &swap,
+        let ended = Arc::new(Ended {
             is_agent_wide: scope == Some(Scope::Agent),
             revert_at: minutes.map(|minutes| now + SignedDuration::from_mins(minutes.into())),
-            place: place.as_ref(),
-            entry: &audit_entry(&swap, actor),
-        };
+            place,
+            entry: audit_entry(&swap, actor),
+            swap: swap.clone(),
+        });
         let is_written = self.write_down(&ended, progress).await;
         drop(held);
         self.progress().remove(&swap.id);
@@ -484,14 +499,18 @@ impl Parts {
 
     /// Writes down how a swap ended. Where that fails, whoever waits for it is told so, and it is tried again: the
     /// context is locked meanwhile, so that nobody finds it free and does not know what was done to it.
-    async fn write_down(&self, ended: &Ended<'_>, progress: &watch::Sender<Progress>) -> bool {
+    async fn write_down(&self, ended: &Arc<Ended>, progress: &watch::Sender<Progress>) -> bool {
         for again in 0..WRITE_AGAIN {
             // The database may have done it and not have come to say so; or another replica took this one for gone.
             let is_ended = |swap: Option<Swap>| swap.is_some_and(|swap| swap.finished_at.is_some());
             if again > 0 && self.store.swap(&ended.swap.id).await.is_ok_and(is_ended) {
                 return true;
             }
-            let Err(error) = self.store.finish_swap(ended).await else { return true };
+            let written = match &ended.place {
+                Some(_) => self.ends.write(&self.store, Arc::clone(ended)).await,
+                None => self.store.finish_swaps(&[ended]).await,
+            };
+            let Err(error) = written else { return true };
             let swap = ended.swap.clone();
             tracing::error!(%error, swap = swap.id, "the end of a swap was not written down; trying again");
             progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost: true });

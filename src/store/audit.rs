@@ -5,13 +5,13 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row};
 use tokio::sync::watch;
 
-use super::{Store, StoreError, plain, time};
+use super::{Store, StoreError, places, plain, time};
 use crate::domain::audit::{Entry, Filter, NewEntry};
 
 impl Store {
     /// Writes an entry.
     pub async fn audit(&self, entry: &NewEntry) -> Result<(), StoreError> {
-        write(&mut *self.pool()?.acquire().await?, self.now(), entry).await?;
+        write(&mut *self.writes()?.acquire().await?, self.now(), &[entry]).await?;
         self.tell_of_audit();
         Ok(())
     }
@@ -154,23 +154,27 @@ fn literally(text: &str) -> String {
     text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_")
 }
 
-pub(super) async fn write(tx: &mut AnyConnection, now: i64, entry: &NewEntry) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn write(tx: &mut AnyConnection, now: i64, entries: &[&NewEntry]) -> Result<(), StoreError> {
+    let statement = format!(
         "insert into audit (at, actor, address, action, object, outcome, before, after, detail, request_id) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(now)
-    .bind(plain(&entry.actor.name))
-    .bind(&entry.actor.address)
-    .bind(entry.action.as_str())
-    .bind(plain(&entry.object))
-    .bind(&entry.outcome)
-    .bind(entry.before.as_deref().map(plain))
-    .bind(entry.after.as_deref().map(plain))
-    .bind(entry.detail.as_deref().map(plain))
-    .bind(&entry.actor.request_id)
-    .execute(tx)
-    .await?;
+         values {}",
+        places(entries.len(), 10)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(statement));
+    for entry in entries {
+        query = query
+            .bind(now)
+            .bind(plain(&entry.actor.name))
+            .bind(&entry.actor.address)
+            .bind(entry.action.as_str())
+            .bind(plain(&entry.object))
+            .bind(&entry.outcome)
+            .bind(entry.before.as_deref().map(plain))
+            .bind(entry.after.as_deref().map(plain))
+            .bind(entry.detail.as_deref().map(plain))
+            .bind(&entry.actor.request_id);
+    }
+    query.execute(tx).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use uuid::Uuid;
 
-use super::{Store, StoreError, flag, json, time, word};
+use super::{Store, StoreError, flag, json, places, time, word};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::Actor;
 use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState, Place};
@@ -150,7 +150,7 @@ impl Store {
     /// Begins the next items: each gets the id that its swap will have. None where there are none to begin, or
     /// where another replica took the job over.
     pub async fn claim_bulk_items(&self, job: &Job, limit: u32) -> Result<Vec<Item>, StoreError> {
-        let mut tx = self.pool()?.begin().await?;
+        let mut tx = self.writes()?.begin().await?;
         // Someone may have pinned some since the job began.
         sqlx::query(
             "update bulk_items set state = 'skipped', why = 'pinned' where job = $1 and state = 'waiting' \
@@ -208,7 +208,7 @@ impl Store {
             .bind(i64::from(n))
             .bind(state.as_str())
             .bind(why)
-            .execute(self.pool()?)
+            .execute(self.writes()?)
             .await?;
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Store {
     pub async fn bulk_counts(&self, job: &str) -> Result<Counts, StoreError> {
         let statement = "select state, count(*) from bulk_items where job = $1 group by state";
         let mut counts = Counts::default();
-        for row in sqlx::query(statement).bind(job).fetch_all(self.pool()?).await? {
+        for row in sqlx::query(statement).bind(job).fetch_all(self.writes()?).await? {
             let count = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0);
             match word("state", &row.try_get::<String, _>(0)?)? {
                 ItemState::Waiting => counts.waiting = count,
@@ -251,31 +251,26 @@ impl Store {
     }
 }
 
-/// Notes how an item's swap ended, unless the item has got another one since.
-pub(super) async fn end_item(
+/// Notes how swaps of items ended, unless an item has got another one since.
+pub(super) async fn end_items(
     tx: &mut AnyConnection,
-    place: &Place,
-    state: ItemState,
-    why: Option<&str>,
+    ended: &[(&Place, ItemState, Option<&str>)],
 ) -> Result<(), StoreError> {
-    sqlx::query("update bulk_items set state = $4, why = $5 where job = $1 and n = $2 and swap = $3")
-        .bind(&place.job)
-        .bind(i64::from(place.n))
-        .bind(&place.swap)
-        .bind(state.as_str())
-        .bind(why)
-        .execute(tx)
-        .await?;
+    let row =
+        |n: usize| format!("(${}, cast(${} as bigint), ${}, ${}, ${})", n + 1, n + 2, n + 3, n + 4, n + 5);
+    let rows: Vec<String> = (0..ended.len()).map(|n| row(5 * n)).collect();
+    let statement = format!(
+        "update bulk_items set state = v.column4, why = v.column5 from (values {}) as v \
+         where bulk_items.job = v.column1 and bulk_items.n = v.column2 and bulk_items.swap = v.column3",
+        rows.join(", ")
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    for (place, state, why) in ended {
+        let Place { job, n, swap } = place;
+        query = query.bind(job).bind(i64::from(*n)).bind(swap).bind(state.as_str()).bind(*why);
+    }
+    query.execute(tx).await?;
     Ok(())
-}
-
-/// `($1, $2), ($3, $4)`
-fn places(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let places: Vec<String> = (1..=columns).map(|n| format!("${}", row * columns + n)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 fn number(row: &AnyRow, column: &str) -> Result<u32, StoreError> {

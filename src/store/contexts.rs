@@ -5,7 +5,7 @@ use sqlx::AnyConnection;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, flag, json, plain, time, word};
+use super::{Store, StoreError, flag, json, places, plain, time, word};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::{ContextId, KnownContext, Served};
 use crate::domain::control::AgentConfig;
@@ -158,49 +158,53 @@ impl Store {
     }
 }
 
-/// Notes a swap that has ended. A refused one does not make a context known: nothing was sent to it.
-pub(super) async fn note_swap(
-    tx: &mut AnyConnection,
-    now: i64,
-    swap: &Swap,
-    is_agent_wide: bool,
-) -> Result<(), StoreError> {
-    if swap.outcome == Outcome::Refused {
+/// Notes swaps of different contexts that have ended. A refused one does not make a context known: nothing was sent
+/// to it.
+pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]) -> Result<(), StoreError> {
+    let swaps: Vec<&&Swap> = swaps.iter().filter(|swap| swap.outcome != Outcome::Refused).collect();
+    if swaps.is_empty() {
         return Ok(());
     }
-    let after = swap.after.as_ref().map(text);
-    let selected = after.clone().filter(|_| swap.outcome.is_success());
-    sqlx::query(
-        "insert into contexts (agent, context, last_swap, config, read_at, selected) \
-         values ($1, $2, $3, $4, case when $4 is null then null else $5 end, $6) \
+    let statement = format!(
+        "insert into contexts (agent, context, last_swap, config, read_at, selected) values {} \
          on conflict (agent, context) do update set last_swap = excluded.last_swap, \
          config = coalesce(excluded.config, contexts.config), \
          read_at = coalesce(excluded.read_at, contexts.read_at), \
          selected = coalesce(excluded.selected, contexts.selected)",
+        places(swaps.len(), 6)
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    for swap in &swaps {
+        let after = swap.after.as_ref().map(text);
+        query = query
+            .bind(swap.agent.as_str())
+            .bind(swap.context.as_str())
+            .bind(&swap.id)
+            .bind(after.clone())
+            .bind(after.as_ref().map(|_| now))
+            .bind(after.filter(|_| swap.outcome.is_success()));
+    }
+    query.execute(&mut *tx).await?;
+    for swap in swaps {
+        if let Some(model) = swap.proof.as_ref().and_then(|proof| proof.served.as_deref()) {
+            note_served(tx, &swap.agent, &swap.context, model, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes what a swap has made of all other contexts of its agent: one model for all, which nobody selected for them.
+pub(super) async fn note_wide_swap(tx: &mut AnyConnection, now: i64, swap: &Swap) -> Result<(), StoreError> {
+    let Some(after) = swap.after.as_ref().filter(|_| swap.outcome.is_success()) else { return Ok(()) };
+    sqlx::query(
+        "update contexts set config = $3, read_at = $4, selected = null where agent = $1 and context <> $2",
     )
     .bind(swap.agent.as_str())
     .bind(swap.context.as_str())
-    .bind(&swap.id)
-    .bind(&after)
+    .bind(text(after))
     .bind(now)
-    .bind(&selected)
     .execute(&mut *tx)
     .await?;
-    if let Some(model) = swap.proof.as_ref().and_then(|proof| proof.served.as_deref()) {
-        note_served(tx, &swap.agent, &swap.context, model, now).await?;
-    }
-    if let (true, Some(after)) = (is_agent_wide, &selected) {
-        // One model for all: the others are where this one is, and nobody selected that for them.
-        sqlx::query(
-            "update contexts set config = $3, read_at = $4, selected = null where agent = $1 and context <> $2",
-        )
-        .bind(swap.agent.as_str())
-        .bind(swap.context.as_str())
-        .bind(after)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-    }
     Ok(())
 }
 

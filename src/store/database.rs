@@ -40,6 +40,9 @@ pub(super) struct Database(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     pool: AnyPool,
+    /// For what is written often. With SQLite in a file this is one connection: writers would wait for each other
+    /// all the same, and each finds what it holds in memory out of date where another has written.
+    writes: AnyPool,
     is_postgres: bool,
     /// This process, for as long as it lives.
     replica: String,
@@ -53,14 +56,23 @@ struct Inner {
 impl Database {
     pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let (is_postgres, pool) = match url.split_once(':') {
-            Some(("sqlite", path)) => (false, sqlite(path).await?),
-            Some(("postgres" | "postgresql", _)) => (true, postgres(url).await?),
+        let (is_postgres, pool, writes) = match url.split_once(':') {
+            Some(("sqlite", path)) if path.contains(":memory:") => {
+                // In memory each connection would be a database of its own, and would end with it.
+                let pool = sqlite(path, 1).await?;
+                (false, pool.clone(), pool)
+            }
+            Some(("sqlite", path)) => (false, sqlite(path, 4).await?, sqlite(path, 1).await?),
+            Some(("postgres" | "postgresql", _)) => {
+                let pool = postgres(url).await?;
+                (true, pool.clone(), pool)
+            }
             _ => return Err(StoreError::UnknownUrl),
         };
         migrations(is_postgres).run(&pool).await?;
         let database = Self(Arc::new(Inner {
             pool,
+            writes,
             is_postgres,
             replica: Uuid::now_v7().to_string(),
             is_down: AtomicBool::new(false),
@@ -80,6 +92,11 @@ impl Database {
     /// The connections, unless the database is known not to answer.
     pub(super) fn pool(&self) -> Result<&AnyPool, StoreError> {
         if self.0.is_down.load(Ordering::Relaxed) { Err(StoreError::Down) } else { Ok(&self.0.pool) }
+    }
+
+    /// The connections for what is written often.
+    pub(super) fn writes(&self) -> Result<&AnyPool, StoreError> {
+        self.pool().map(|_| &self.0.writes)
     }
 
     pub(super) fn is_postgres(&self) -> bool {
@@ -122,6 +139,7 @@ impl Database {
             let gone = sqlx::query("delete from replicas where id = $1").bind(&self.0.replica);
             let _ = tokio::time::timeout(PATIENCE, gone.execute(&self.0.pool)).await;
         }
+        self.0.writes.close().await;
         self.0.pool.close().await;
     }
 }
@@ -175,7 +193,7 @@ async fn live(database: Weak<Inner>) {
 }
 
 /// `path` is what comes after the scheme: `//patchbay.db`, `:memory:`.
-async fn sqlite(path: &str) -> Result<AnyPool, sqlx::Error> {
+async fn sqlite(path: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
     // As an authority a file's name could not hold a blank.
     let path = path.strip_prefix("//").unwrap_or(path);
     let in_memory = path.contains(":memory:");
@@ -185,8 +203,7 @@ async fn sqlite(path: &str) -> Result<AnyPool, sqlx::Error> {
         _ => format!("sqlite:{path}?mode=rwc"),
     };
     AnyPoolOptions::new()
-        // In memory each connection would be a database of its own, and would end with it.
-        .max_connections(if in_memory { 1 } else { 4 })
+        .max_connections(connections)
         .min_connections(1)
         .idle_timeout((!in_memory).then_some(Duration::from_mins(5)))
         .max_lifetime(None)

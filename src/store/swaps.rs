@@ -6,7 +6,7 @@ use sqlx::AnyConnection;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Store, StoreError, audit, bulk, contexts, json, time, word};
+use super::{Store, StoreError, audit, bulk, contexts, json, places, time, word};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::bulk::{Place, judge};
@@ -19,25 +19,32 @@ const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, 
 impl Store {
     /// Writes a swap that begins. If Patchbay ends before it does, its outcome stays `unknown`.
     pub async fn begin_swap(&self, swap: &Swap) -> Result<(), StoreError> {
-        write(&mut *self.pool()?.acquire().await?, swap, self.database.replica()).await
+        write(&mut *self.writes()?.acquire().await?, &[swap], self.database.replica()).await
     }
 
-    /// Writes, as one: a swap that has ended, what it says of its context, when it is to be undone, what it makes
-    /// of a job's item, and its audit entry.
-    pub async fn finish_swap(&self, ended: &Ended<'_>) -> Result<(), StoreError> {
-        let Ended { swap, is_agent_wide, revert_at, place, entry } = ended;
-        let mut tx = self.pool()?.begin().await?;
-        write(&mut tx, swap, self.database.replica()).await?;
-        contexts::note_swap(&mut tx, self.now(), swap, *is_agent_wide).await?;
-        if swap.outcome.is_success() {
-            // Whatever was to end a former swap is over with this one.
-            set_revert(&mut tx, swap, *revert_at).await?;
+    /// Writes, as one: swaps of different contexts that have ended, what they say of their contexts, when they are to
+    /// be undone, what they make of a job's items, and their audit entries.
+    pub async fn finish_swaps(&self, ended: &[&Ended]) -> Result<(), StoreError> {
+        let swaps: Vec<&Swap> = ended.iter().map(|ended| &ended.swap).collect();
+        let entries: Vec<&NewEntry> = ended.iter().map(|ended| &ended.entry).collect();
+        let items: Vec<_> = ended
+            .iter()
+            .filter_map(|ended| {
+                let (state, why) = judge(&ended.swap);
+                Some((ended.place.as_ref()?, state, why))
+            })
+            .collect();
+        let mut tx = self.writes()?.begin().await?;
+        write(&mut tx, &swaps, self.database.replica()).await?;
+        contexts::note_swaps(&mut tx, self.now(), &swaps).await?;
+        for Ended { swap, .. } in ended.iter().filter(|ended| ended.is_agent_wide) {
+            contexts::note_wide_swap(&mut tx, self.now(), swap).await?;
         }
-        if let Some(place) = place {
-            let (state, why) = judge(swap);
-            bulk::end_item(&mut tx, place, state, why).await?;
+        set_reverts(&mut tx, ended).await?;
+        if !items.is_empty() {
+            bulk::end_items(&mut tx, &items).await?;
         }
-        audit::write(&mut tx, self.now(), entry).await?;
+        audit::write(&mut tx, self.now(), &entries).await?;
         tx.commit().await?;
         self.tell_of_audit();
         Ok(())
@@ -114,7 +121,7 @@ impl Store {
     }
 
     async fn close_swaps(&self, which: &str, id: Option<&str>) -> Result<usize, StoreError> {
-        let mut tx = self.pool()?.begin().await?;
+        let mut tx = self.writes()?.begin().await?;
         let statement = format!(
             "update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null and {which} \
              returning id, agent, context, actor, coalesce(model, 'same model')"
@@ -142,7 +149,7 @@ impl Store {
                 NewEntry::new(&actor, Action::Swap, format!("{agent}/{context}"), Outcome::Unknown.as_str());
             let asked: String = row.try_get(4)?;
             entry.detail = Some(format!("asked for {asked}: Patchbay was stopped before the swap had ended"));
-            audit::write(&mut tx, self.now(), &entry).await?;
+            audit::write(&mut tx, self.now(), &[&entry]).await?;
         }
         tx.commit().await?;
         if !rows.is_empty() {
@@ -154,62 +161,74 @@ impl Store {
 
 /// A swap that has ended, and what is written with it.
 #[derive(Debug)]
-pub struct Ended<'a> {
+pub struct Ended {
     /// The swap.
-    pub swap: &'a Swap,
+    pub swap: Swap,
     /// It changed all contexts of the agent.
     pub is_agent_wide: bool,
     /// When it is to be undone.
     pub revert_at: Option<Timestamp>,
     /// Where its end is noted as well, if it is one of a job's.
-    pub place: Option<&'a Place>,
+    pub place: Option<Place>,
     /// Its audit entry.
-    pub entry: &'a NewEntry,
+    pub entry: NewEntry,
 }
 
-async fn write(tx: &mut AnyConnection, swap: &Swap, replica: &str) -> Result<(), StoreError> {
-    sqlx::query(
+async fn write(tx: &mut AnyConnection, swaps: &[&Swap], replica: &str) -> Result<(), StoreError> {
+    let statement = format!(
         "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
-         proof, outcome, fault, started_at, finished_at, replica) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         proof, outcome, fault, started_at, finished_at, replica) values {} \
          on conflict (id) do update set config_before = excluded.config_before, \
          config_after = excluded.config_after, steps = excluded.steps, proof = excluded.proof, \
          outcome = excluded.outcome, fault = excluded.fault, finished_at = excluded.finished_at",
-    )
-    .bind(&swap.id)
-    .bind(swap.agent.as_str())
-    .bind(swap.context.as_str())
-    .bind(&swap.actor)
-    .bind(swap.model.as_ref().map(ToString::to_string))
-    .bind(text(&swap.prompt))
-    .bind(swap.before.as_ref().map(text))
-    .bind(swap.after.as_ref().map(text))
-    .bind(text(&swap.steps))
-    .bind(swap.proof.as_ref().map(text))
-    .bind(swap.outcome.as_str())
-    .bind(swap.fault.as_ref().map(text))
-    .bind(swap.started_at.as_millisecond())
-    .bind(swap.finished_at.map(jiff::Timestamp::as_millisecond))
-    .bind(replica)
-    .execute(&mut *tx)
-    .await?;
+        places(swaps.len(), 15)
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    for swap in swaps {
+        query = query
+            .bind(&swap.id)
+            .bind(swap.agent.as_str())
+            .bind(swap.context.as_str())
+            .bind(&swap.actor)
+            .bind(swap.model.as_ref().map(ToString::to_string))
+            .bind(text(&swap.prompt))
+            .bind(swap.before.as_ref().map(text))
+            .bind(swap.after.as_ref().map(text))
+            .bind(text(&swap.steps))
+            .bind(swap.proof.as_ref().map(text))
+            .bind(swap.outcome.as_str())
+            .bind(swap.fault.as_ref().map(text))
+            .bind(swap.started_at.as_millisecond())
+            .bind(swap.finished_at.map(jiff::Timestamp::as_millisecond))
+            .bind(replica);
+    }
+    query.execute(&mut *tx).await?;
     Ok(())
 }
 
-async fn set_revert(tx: &mut AnyConnection, swap: &Swap, at: Option<Timestamp>) -> Result<(), StoreError> {
-    sqlx::query("delete from reverts where agent = $1 and context = $2")
-        .bind(swap.agent.as_str())
-        .bind(swap.context.as_str())
-        .execute(&mut *tx)
-        .await?;
-    let Some(at) = at else { return Ok(()) };
-    sqlx::query("insert into reverts (agent, context, swap, due_at) values ($1, $2, $3, $4)")
-        .bind(swap.agent.as_str())
-        .bind(swap.context.as_str())
-        .bind(&swap.id)
-        .bind(at.as_millisecond())
-        .execute(tx)
-        .await?;
+/// Whatever was to end a former swap is over with one that has succeeded.
+async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<(), StoreError> {
+    let done: Vec<&&Ended> = ended.iter().filter(|ended| ended.swap.outcome.is_success()).collect();
+    if done.is_empty() {
+        return Ok(());
+    }
+    let statement =
+        format!("delete from reverts where (agent, context) in (values {})", places(done.len(), 2));
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    for Ended { swap, .. } in &done {
+        query = query.bind(swap.agent.as_str()).bind(swap.context.as_str());
+    }
+    query.execute(&mut *tx).await?;
+    for Ended { swap, revert_at, .. } in done {
+        let Some(at) = revert_at else { continue };
+        sqlx::query("insert into reverts (agent, context, swap, due_at) values ($1, $2, $3, $4)")
+            .bind(swap.agent.as_str())
+            .bind(swap.context.as_str())
+            .bind(&swap.id)
+            .bind(at.as_millisecond())
+            .execute(&mut *tx)
+            .await?;
+    }
     Ok(())
 }
 

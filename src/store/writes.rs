@@ -37,7 +37,7 @@ impl Store {
     /// Writes into the audit how a change ended.
     pub async fn end_write(&self, begun: Begun, entry: &NewEntry) -> Result<(), StoreError> {
         let mut tx = self.pool()?.begin().await?;
-        audit::write(&mut tx, self.now(), entry).await?;
+        audit::write(&mut tx, self.now(), &[entry]).await?;
         sqlx::query("delete from writes where id = $1").bind(begun.0).execute(&mut *tx).await?;
         tx.commit().await?;
         self.tell_of_audit();

@@ -1,8 +1,8 @@
 //! A page that is asked for again within the same second, as by everybody who looks at it when something has
 //! changed, is made once for each reader, as long as nothing was written.
 //!
-//! Only for pages that are made of the proxy's copies and of what leaves an audit entry when it changes. It brought
-//! the models page from a third of a static file's rate to nearly all of it (`tests/bench/run page`).
+//! Only for pages that are made of the proxy's copies and of what leaves an audit entry when it changes. To
+//! make the models page takes ten times as long as to send it (`tests/bench/run etag`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -316,8 +316,14 @@ pub struct Wanted<'a> {
     pub reaches: &'a dyn Fn(&Access) -> bool,
     /// Whether an access will do at all; none where any will. To build them all takes most of a search's time.
     pub access: Option<&'a dyn Fn(&Access) -> bool>,
-    /// Whether the rest will do.
-    pub glance: &'a dyn Fn(&Glance) -> bool,
+    /// Whether the rest will do; none where any will.
+    pub glance: Option<&'a dyn Fn(&Glance) -> bool>,
+}
+
+impl Wanted<'_> {
+    fn is_all(&self) -> bool {
+        self.text.is_empty() && self.access.is_none() && self.glance.is_none()
+    }
 }
 
 impl Index {
@@ -371,7 +377,7 @@ impl Index {
     /// How many keys have an access that will do, and the first of them.
     #[must_use]
     pub fn callers(&self, may: &dyn Fn(&Access) -> bool, first: usize) -> (usize, Vec<VirtualKey>) {
-        let wanted = Wanted { text: "", reaches: &|_| false, access: Some(may), glance: &|_| true };
+        let wanted = Wanted { text: "", reaches: &|_| false, access: Some(may), glance: None };
         let places = self.find(&wanted, Order::Created, true);
         (places.len(), places.into_iter().take(first).filter_map(|place| self.at(place)).collect())
     }
@@ -385,6 +391,9 @@ impl Index {
     /// The places of the keys that fit, in order.
     #[must_use]
     pub fn find(&self, wanted: &Wanted<'_>, order: Order, downwards: bool) -> Vec<Place> {
+        if wanted.is_all() && order == Order::Created && downwards {
+            return self.all_places().collect();
+        }
         let fits: Vec<Vec<bool>> = self.segments.iter().map(|segment| fits(segment, wanted)).collect();
         let fit = |place: &Place| fits[place.0 as usize][place.1 as usize];
         if order == Order::Created && downwards {
@@ -512,7 +521,7 @@ fn fits(segment: &Segment, wanted: &Wanted<'_>) -> Vec<bool> {
             spend: row.spend,
             max_budget: row.max_budget,
         };
-        *fits = (*fits || named) && allowed && (wanted.glance)(&glance);
+        *fits = (*fits || named) && allowed && wanted.glance.is_none_or(|may| may(&glance));
     }
     found
 }
@@ -557,7 +566,7 @@ mod tests {
     }
 
     fn found(index: &Index, text: &str, order: Order, downwards: bool) -> Vec<u64> {
-        let wanted = Wanted { text, reaches: &|_| false, access: None, glance: &|_| true };
+        let wanted = Wanted { text, reaches: &|_| false, access: None, glance: None };
         let places = index.find(&wanted, order, downwards);
         places.into_iter().map(|place| index.at(place).unwrap().rpm_limit.unwrap()).collect()
     }

@@ -153,7 +153,7 @@ async fn models(state: &AppState, ui: &Ui, text: &str) -> Group {
 
 async fn keys(state: &AppState, ui: &Ui, text: &str) -> Group {
     let view = state.keys.view_for(text).await;
-    let wanted = Wanted { text, reaches: &|_| false, access: None, glance: &|_| true };
+    let wanted = Wanted { text, reaches: &|_| false, access: None, glance: None };
     let places = view.keys.find(&wanted, Order::Alias, false);
     let items = places.into_iter().filter_map(|place| view.keys.at(place)).map(|key| Item {
         label: key.label().to_owned(),

@@ -59,7 +59,9 @@ pub(super) fn find(
         "used" => Order::Used,
         _ => Order::Created,
     };
-    let wanted = Wanted { text, reaches: &reaches, access, glance: &glance };
+    let glance: Option<&dyn Fn(&Glance) -> bool> =
+        if wanted.is_none() && !soon && !spent { None } else { Some(&glance) };
+    let wanted = Wanted { text, reaches: &reaches, access, glance };
     view.keys.find(&wanted, order, downwards)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::response::Response;
 use futures_util::future::{Either, select};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use super::filter::{self, DEFAULT_SORT, FILTERS, SORTS};
 use crate::clients::Meaning;
 use crate::domain::model::Deployment;
 use crate::services::keys::KeysView;
+use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
@@ -91,15 +93,25 @@ const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("used", "Last used", "", true),
 ];
 
-pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Response {
-    let (view, deployments) = load(&state, &query).await;
+pub(super) async fn list(
+    State(state): State<AppState>,
+    ui: Ui,
+    query: Query,
+    address: Uri,
+) -> Result<Response, Problem> {
+    let key = state.again().key(&state, &ui, &address);
+    state.again().page(key, make(&state, ui, query)).await
+}
+
+async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let (view, deployments) = load(state, &query).await;
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
     let path = ui.paths.keys();
     let (pager, places) = Pager::cut(&query, &path, filter::find(&query, &view, &deployments, ui.now));
     let shown = places.into_iter().filter_map(|place| view.keys.at(place));
     let data = KeysData {
-        keys: shown.map(|key| KeyRow::of(key, &ui, &state)).collect(),
+        keys: shown.map(|key| KeyRow::of(key, &ui, state)).collect(),
         pager,
         issued: view.total,
         read: view.keys.len(),
@@ -110,7 +122,7 @@ pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) ->
     let has_no_database = view.problem.and_then(|problem| problem.meaning()) == Some(Meaning::NoDatabase);
     let columns = columns(&query, &path, query.sort(&SORTS, DEFAULT_SORT), &COLUMNS);
     let models = names(&deployments);
-    KeysPage { ui, query, columns, data, models, has_no_database }.respond(status)
+    Ok(KeysPage { ui, query, columns, data, models, has_no_database }.respond(status))
 }
 
 /// Keys and registry. A page that only lists keys waits for one answer of the proxy, the first page of keys: the

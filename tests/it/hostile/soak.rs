@@ -12,17 +12,18 @@ use tokio_util::sync::CancellationToken;
 use super::crash::{below, check, servers};
 use super::dashboard::Dashboard;
 use super::liar::{Liar, Lie};
+use crate::support::{Browser, Script};
 
 const CLIENTS: usize = 32;
 
 /// Looks at pages, swaps and makes keys until told to stop; counts what was answered how.
 async fn client(
-    dashboard: Arc<Dashboard>,
+    (browser, script): (Browser, Script),
     n: usize,
     keys: Arc<AtomicUsize>,
     stop: CancellationToken,
 ) -> BTreeMap<u16, usize> {
-    let (browser, script, mut answers) = (dashboard.user().await, dashboard.script(), BTreeMap::new());
+    let mut answers = BTreeMap::new();
     let pages = ["/", "/models", "/keys", "/switch", "/contexts", "/agents", "/agents/task-agent", "/audit"];
     let context = format!("soak-{n}");
     let mut round = n;
@@ -82,12 +83,14 @@ async fn many_who_work_while_servers_come_and_go() {
     agent.lead_to(address);
     let (_dir, database) = crate::database::file();
     let own = format!("{}/a2a{path}", agent.url());
-    let dashboard = Arc::new(Dashboard::start(&proxy.url(), &own, &database, &[]).await.unwrap());
+    let dashboard = Dashboard::start(&proxy.url(), &own, &database, &[]).await.unwrap();
 
     let (stop, keys) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
     for n in 0..CLIENTS {
-        clients.spawn(client(Arc::clone(&dashboard), n, Arc::clone(&keys), stop.clone()));
+        // One after the other: of many logins at once some have to wait.
+        let user = (dashboard.user().await, dashboard.script());
+        clients.spawn(client(user, n, Arc::clone(&keys), stop.clone()));
     }
     let flaps = [proxy, agent].map(|server| tokio::spawn(flap(server, stop.clone())));
     let (begun, mut memory) = (Instant::now(), Vec::new());

@@ -8,8 +8,9 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::SemaphorePermit;
+use tokio::time::timeout_at;
 
-use crate::clients::room::{ROOM_BYTES, Room, SMALL};
+use crate::clients::room::{PATIENCE, ROOM_BYTES, Room, SMALL};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::redact;
 use crate::telemetry;
@@ -117,8 +118,15 @@ pub(super) async fn close(
         return Err(ClientError::TooLarge { server: room.server, limit });
     }
     // What is announced need not come.
-    let (mut body, mut permit) = (Vec::with_capacity(announced.min(SMALL)), None);
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(room.server, &error))? {
+    let (mut body, mut permit, mut until) = (Vec::with_capacity(announced.min(SMALL)), None, None);
+    loop {
+        let next = match until {
+            None => response.chunk().await,
+            Some(until) => timeout_at(until, response.chunk())
+                .await
+                .map_err(|_| ClientError::Timeout { server: room.server, after: PATIENCE })?,
+        };
+        let Some(chunk) = next.map_err(|error| broken(room.server, &error))? else { break };
         let size = body.len() + chunk.len();
         if is_error && size > ERROR_BYTES {
             // Too much to be a message: its beginning says what it is.
@@ -129,6 +137,8 @@ pub(super) async fn close(
         }
         if size > SMALL && permit.is_none() {
             permit = Some(room.enter().await?);
+            // Whoever is slow must not keep others waiting.
+            until = Some(tokio::time::Instant::now() + PATIENCE);
             body.reserve_exact(ROOM_BYTES - body.len());
         }
         body.extend_from_slice(&chunk);
@@ -183,7 +193,16 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 
 /// Reads an answer of which whatever is in it is kept.
 pub(super) fn tree<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    if weight(body) > MAX_WEIGHT {
+    tree_up_to(MAX_WEIGHT, body)
+}
+
+/// Reads a part of an answer of which whatever is in it is kept. It has no room of its own, and so is small.
+pub(super) fn small_tree<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    tree_up_to(SMALL_WEIGHT, body)
+}
+
+fn tree_up_to<T: DeserializeOwned>(most: usize, body: &[u8]) -> Result<T, String> {
+    if weight(body) > most {
         return Err("more values than there is room for".to_owned());
     }
     json(body)

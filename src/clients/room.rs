@@ -14,8 +14,8 @@ pub(super) const SMALL: usize = 256 * 1024;
 /// moved as it grows, and blocks beyond 32 MiB go back to the system at once: the C library keeps smaller ones.
 pub(super) const ROOM_BYTES: usize = 33 * 1024 * 1024;
 
-/// Longest wait for others' large answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for others' large answers, and longest time that one may take to come once it has room.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where one large answer has room.
 pub(super) struct Room {

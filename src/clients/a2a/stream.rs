@@ -4,6 +4,7 @@
 //! asked for by its task. An agent that does not stream is asked the plain way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,14 +12,13 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::{Response, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::{SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::task::{self, MAX_TEXT, Progress, TaskState};
 use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, SERVER, garbled, message, read_answer, rpc_error};
 use crate::clients::lenient::{memory_of, text};
-use crate::clients::room::{self, SMALL};
-use crate::clients::{ClientError, http};
+use crate::clients::{ClientError, http, room};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -27,7 +27,7 @@ use crate::domain::control::Answer;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Largest event, and most bytes of a stream. An answer that does not fit is asked for by its task.
-const MAX_EVENT: usize = 2 * 1024 * 1024;
+const MAX_EVENT: usize = 1024 * 1024;
 const MAX_STREAM: usize = 16 * 1024 * 1024;
 
 /// Most artifacts and most pieces of metadata of an answer.
@@ -105,8 +105,8 @@ async fn collect(
     seen: &mut Collector,
     progress: &watch::Sender<String>,
 ) -> Result<(), AgentError> {
-    let event = Arc::new(tokio::sync::Mutex::new(Pending::default()));
-    let mut events = sseer::EventStream::new(Box::pin(bounded(response, Arc::clone(&event))));
+    let pending = Arc::new(AtomicUsize::new(0));
+    let mut events = sseer::EventStream::new(Box::pin(bounded(response, Arc::clone(&pending))));
     let (mut told_at, mut is_news) = (None::<Instant>, false);
     loop {
         let due = told_at.map_or_else(Instant::now, |at| at + PAUSE);
@@ -114,16 +114,17 @@ async fn collect(
             tell(seen, progress);
             (told_at, is_news) = (Some(Instant::now()), false);
         }
-        let told = if is_news {
-            let Ok(told) = timeout_at(due, events.next()).await else { continue };
-            told
+        let event = if is_news {
+            let Ok(event) = timeout_at(due, events.next()).await else { continue };
+            event
         } else {
             events.next().await
         };
-        let Some(told) = told else { break };
-        let told = told.map_err(|error| garbled(&format!("a stream that broke: {error}")))?;
-        let rpc: RpcAnswer = http::tree(told.data.as_bytes())
-            .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(told.data.as_bytes()))))?;
+        let Some(event) = event else { break };
+        let event = event.map_err(|error| garbled(&format!("a stream that broke: {error}")))?;
+        pending.store(0, Ordering::Relaxed);
+        let rpc: RpcAnswer = http::small_tree(event.data.as_bytes())
+            .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(event.data.as_bytes()))))?;
         if let Some(error) = rpc.error {
             return Err(rpc_error(error));
         }
@@ -131,8 +132,6 @@ async fn collect(
             seen.take(result);
             is_news = true;
         }
-        drop(told);
-        *event.lock().await = Pending::default();
         if seen.is_ended {
             break;
         }
@@ -150,33 +149,16 @@ fn tell(seen: &Collector, progress: &watch::Sender<String>) {
     });
 }
 
-/// What has come of an event that is not whole yet.
-#[derive(Default)]
-struct Pending {
-    size: usize,
-    /// Once it is large.
-    room: Option<SemaphorePermit<'static>>,
-}
-
-/// The body, until it or an event is larger than it may be. A large event waits until no other large answer is held.
-fn bounded(
-    response: Response,
-    event: Arc<tokio::sync::Mutex<Pending>>,
-) -> impl Stream<Item = Result<Bytes, String>> {
+/// The body, until it or an event is larger than it may be. `event` counts the bytes since the last one.
+fn bounded(response: Response, event: Arc<AtomicUsize>) -> impl Stream<Item = Result<Bytes, String>> {
     let mut total = 0;
-    response.bytes_stream().map_err(|error| error.to_string()).then(move |chunk| {
-        total += chunk.as_ref().map_or(0, Bytes::len);
-        let (is_too_large, event) = (total > MAX_STREAM, Arc::clone(&event));
-        async move {
-            let chunk = chunk?;
-            let mut event = event.lock().await;
-            event.size += chunk.len();
-            if is_too_large || event.size > MAX_EVENT {
-                return Err("larger than it may be".to_owned());
-            }
-            if event.size > SMALL && event.room.is_none() {
-                event.room = Some(room::AGENTS.enter().await.map_err(|error| error.to_string())?);
-            }
+    response.bytes_stream().map_err(|error| error.to_string()).map(move |chunk| {
+        let chunk = chunk?;
+        total += chunk.len();
+        let pending = event.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+        if total > MAX_STREAM || pending > MAX_EVENT {
+            Err("larger than it may be".to_owned())
+        } else {
             Ok(chunk)
         }
     })

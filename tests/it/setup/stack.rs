@@ -1,7 +1,8 @@
 //! `Dockerfile` and `compose.yaml`: their structure, and their commands and health checks, run as they are worded,
-//! on one machine with one env file. `tests/stack/run` has the same done by a static binary in a bare chroot.
+//! on one machine with one env file. `tests/stack/run` has the same done in a bare chroot.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -216,6 +217,13 @@ fn env_file(master_key: &str) -> String {
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
+/// What a binary needs beside itself; nothing where it is static, as in the image.
+fn libraries(binary: &OsStr) -> Vec<PathBuf> {
+    let told = Command::new("ldd").arg(binary).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    told.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}
+
 /// `/env`, `/data`, and for a chroot the image's other files.
 fn furnish(dir: &Path, master_key: &str) -> Option<PathBuf> {
     for folder in ["env", "data"] {
@@ -226,6 +234,11 @@ fn furnish(dir: &Path, master_key: &str) -> Option<PathBuf> {
     let binary = std::env::var_os("STACK_BINARY")?;
     std::fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     std::fs::create_dir_all(dir.join("usr/bin")).unwrap();
+    for library in libraries(&binary) {
+        let there = dir.join(library.strip_prefix("/").unwrap());
+        std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+        std::fs::copy(&library, there).unwrap();
+    }
     std::fs::copy(binary, dir.join("usr/bin/patchbay")).unwrap();
     std::fs::create_dir_all(dir.join("etc/ssl/certs")).unwrap();
     std::fs::copy("/etc/ssl/certs/ca-certificates.crt", dir.join("etc/ssl/certs/ca-certificates.crt"))

@@ -17,6 +17,8 @@ module.exports = {
   async 'keyboard: log in, switch and undo without a mouse' ({ browser, base }) {
     const { page, end } = await open(browser, base, { login: false })
     await page.goto('/')
+    // A busy browser gives the focus a moment after the page.
+    await page.waitForFunction(() => document.activeElement.name === 'username')
     await page.keyboard.type('fuzzforge')
     await page.keyboard.press('Tab')
     await page.keyboard.type('fuzzforge123')

@@ -102,18 +102,18 @@ impl Again {
         })
     }
 
-    /// The page as it was made in this second, or as `make` makes it.
+    /// The page as it was made in this second, or as `fresh` makes it.
     pub(super) async fn page(
         &self,
         key: Option<Key>,
-        make: impl Future<Output = Result<Response, Problem>>,
+        fresh: impl Future<Output = Result<Response, Problem>>,
     ) -> Result<Response, Problem> {
-        let Some(key) = key else { return make.await };
+        let Some(key) = key else { return fresh.await };
         let kept = self.pages().by_key.get(&key).cloned();
         if let Some(kept) = kept {
             return Ok(kept.into());
         }
-        let (parts, body) = make.await?.into_parts();
+        let (parts, body) = fresh.await?.into_parts();
         if body.size_hint().exact().is_none() {
             return Ok(Response::from_parts(parts, body));
         }

@@ -259,8 +259,6 @@ pub(super) struct Completion {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use std::hint::black_box;
     use std::time::{Duration, Instant};
 

@@ -41,7 +41,9 @@ impl Ends {
         let together = std::mem::take(&mut *self.waiting());
         let all: Vec<&Ended> = together.iter().map(|waiting| &*waiting.ended).collect();
         if store.finish_swaps(&all).await.is_ok() {
-            together.into_iter().for_each(|waiting| drop(waiting.told.send(Ok(()))));
+            for waiting in together {
+                drop(waiting.told.send(Ok(())));
+            }
         } else {
             // One of them may have spoilt it for all.
             for Waiting { ended, told } in together {

@@ -392,6 +392,15 @@ if (document.body.dataset.events) {
     if (!await look(true) && !isBusy(target())) location.reload()
   })
 
+  // The page shows a copy of what the proxy has, and a newer one is on its way.
+  document.addEventListener('settled', () => {
+    for (const mark of all('[data-renews]', target())) {
+      mark.removeAttribute('data-renews')
+      unseen.push({ who: 'the proxy', count: 1 })
+      soon()
+    }
+  })
+
   // What someone asked for here has ended: what goes with it is theirs to see, without a strip.
   document.addEventListener('streamed', async () => {
     unseen = []
@@ -463,6 +472,7 @@ const settle = () => {
   reveal()
   follow()
   if (navigator.clipboard) for (const button of all('.copy[hidden]')) button.hidden = false
+  document.dispatchEvent(new Event('settled'))
 }
 document.addEventListener('htmx:afterSettle', () => { settle(); toError() })
 settle()

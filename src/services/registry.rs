@@ -59,6 +59,11 @@ impl Registry {
         self.snapshot.get().await
     }
 
+    /// The same for a page that only shows them: a copy of up to a minute ago at once, while it is renewed.
+    pub async fn glance(&self) -> View<Vec<Deployment>, ClientError> {
+        self.snapshot.glance().await
+    }
+
     /// The copy as it is.
     #[must_use]
     pub fn peek(&self) -> View<Vec<Deployment>, ClientError> {

@@ -14,6 +14,10 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// The same after a write, when the older copy is known to be wrong.
 const PATIENCE_AFTER_WRITE: Duration = Duration::from_secs(3);
 
+/// Up to this age a copy is shown at once to those who only look. A proxy with 1,000 deployments takes 0.2 to 1.1 s
+/// to tell them.
+const AT_ONCE: SignedDuration = SignedDuration::from_mins(1);
+
 /// How long a failure counts before the server is asked again.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
 
@@ -47,6 +51,8 @@ struct State<T, E> {
     /// Counts the writes; a copy fetched before a write is out of date.
     writes: u64,
     is_stale: bool,
+    /// How many who looked have the server asked, or wait for that.
+    renewals: u32,
 }
 
 /// What a snapshot holds.
@@ -58,6 +64,8 @@ pub struct View<T, E> {
     pub at: Option<Timestamp>,
     /// Why there is no newer one.
     pub problem: Option<E>,
+    /// Whether a newer one is on its way.
+    pub is_renewing: bool,
 }
 
 impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
@@ -67,7 +75,7 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let state = State { value: None, problem: None, writes: 0, is_stale: false };
+        let state = State { value: None, problem: None, writes: 0, is_stale: false, renewals: 0 };
         Self {
             inner: Arc::new(Inner {
                 fetch: Box::new(move || Box::pin(fetch())),
@@ -92,12 +100,37 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
             (self.inner.is_due(&state), patience)
         };
         if due {
-            // A task of its own: it goes on when the one who looked first has gone away.
-            let inner = Arc::clone(&self.inner);
-            let refresh = tokio::spawn(async move { inner.refresh().await });
-            let _ = tokio::time::timeout(patience, refresh).await;
+            let _ = tokio::time::timeout(patience, self.renew()).await;
         }
         self.peek()
+    }
+
+    /// The copy for someone who only looks: at once, where it is not much too old and is not known to be wrong. A newer
+    /// one is then on its way.
+    pub async fn glance(&self) -> View<T, E> {
+        let (is_good, is_due) = {
+            let state = self.inner.state();
+            let is_young = state.value.as_ref().is_some_and(|(_, at)| !self.inner.is_older(*at, AT_ONCE));
+            let is_good = is_young && !state.is_stale && state.problem.is_none();
+            (is_good, self.inner.is_due(&state) && state.renewals == 0)
+        };
+        if !is_good {
+            return self.get().await;
+        }
+        if is_due {
+            drop(self.renew());
+        }
+        self.peek()
+    }
+
+    /// Asks the server, in a task of its own: it goes on when the one who looked first has gone away.
+    fn renew(&self) -> tokio::task::JoinHandle<()> {
+        let inner = Arc::clone(&self.inner);
+        inner.state().renewals += 1;
+        tokio::spawn(async move {
+            inner.refresh().await;
+            inner.state().renewals -= 1;
+        })
     }
 
     /// The copy, for which a page waits a little even where there is none yet.
@@ -111,7 +144,8 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
     pub fn peek(&self) -> View<T, E> {
         let state = self.inner.state();
         let (value, at) = state.value.clone().unzip();
-        View { value, at, problem: state.problem.as_ref().map(|(problem, _)| problem.clone()) }
+        let problem = state.problem.as_ref().map(|(problem, _)| problem.clone());
+        View { value, at, problem, is_renewing: state.renewals > 0 }
     }
 
     /// Lets the next one who looks ask the server, however short a time ago it failed.
@@ -133,13 +167,15 @@ impl<T, E> Inner<T, E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_older(&self, at: Timestamp, than: SignedDuration) -> bool {
+        self.clock.now().duration_since(at) >= than
+    }
+
     fn is_due(&self, state: &State<T, E>) -> bool {
-        let now = self.clock.now();
-        let older = |at: &Timestamp, than| now.duration_since(*at) >= than;
-        if state.problem.as_ref().is_some_and(|(_, at)| !older(at, RETRY_AFTER)) {
+        if state.problem.as_ref().is_some_and(|(_, at)| !self.is_older(*at, RETRY_AFTER)) {
             return false;
         }
-        state.is_stale || state.value.as_ref().is_none_or(|(_, at)| older(at, self.time_to_live))
+        state.is_stale || state.value.as_ref().is_none_or(|(_, at)| self.is_older(*at, self.time_to_live))
     }
 
     async fn refresh(&self) {
@@ -218,6 +254,27 @@ mod tests {
         assert_eq!(world.snapshot.get().await.value.as_deref(), Some(&2));
         world.snapshot.drop_copy();
         assert_eq!(world.snapshot.get().await.value.as_deref(), Some(&3));
+    }
+
+    #[tokio::test]
+    async fn who_only_looks_gets_an_older_copy_at_once_and_the_server_is_asked_behind_it() {
+        let world = world();
+        assert_eq!(world.snapshot.glance().await.value.as_deref(), Some(&1));
+        world.seconds.fetch_add(5, Ordering::SeqCst);
+        for _ in 0..3 {
+            let view = world.snapshot.glance().await;
+            assert_eq!((view.value.as_deref(), view.is_renewing), (Some(&1), true));
+        }
+        while world.snapshot.peek().is_renewing {
+            tokio::task::yield_now().await;
+        }
+        let view = world.snapshot.glance().await;
+        assert_eq!((view.value.as_deref(), view.is_renewing), (Some(&2), false));
+        assert_eq!(world.asked.load(Ordering::SeqCst), 2, "once for all who looked");
+        world.snapshot.drop_copy();
+        assert_eq!(world.snapshot.glance().await.value.as_deref(), Some(&3), "a wrong copy is not shown");
+        world.seconds.fetch_add(60, Ordering::SeqCst);
+        assert_eq!(world.snapshot.glance().await.value.as_deref(), Some(&4), "one of a minute ago neither");
     }
 
     #[tokio::test]

@@ -168,10 +168,13 @@ async fn live(database: Weak<Inner>) {
         ticks.tick().await;
         let Some(database) = database.upgrade().filter(|database| !database.pool.is_closed()) else { return };
         let beaten = async {
-            let mut connection = match own.take() {
-                Some(connection) => connection,
-                None => AnyConnection::connect_with(&database.pool.connect_options()).await?,
-            };
+            // A connection from before a restart fails though the database is there again: that is no outage.
+            if let Some(mut connection) = own.take()
+                && database.beat(&mut connection).await.is_ok()
+            {
+                return Ok(connection);
+            }
+            let mut connection = AnyConnection::connect_with(&database.pool.connect_options()).await?;
             database.beat(&mut connection).await?;
             Ok::<_, sqlx::Error>(connection)
         };

@@ -59,4 +59,13 @@ impl Trouble {
 pub(super) struct AsOf {
     /// The time; none where there is no copy.
     pub(super) at: Option<Timestamp>,
+    /// Whether a newer one is on its way: the page then looks again by itself.
+    #[serde(skip)]
+    pub(super) is_renewing: bool,
+}
+
+impl AsOf {
+    pub(super) fn of(at: Option<Timestamp>) -> Self {
+        Self { at, is_renewing: false }
+    }
 }

@@ -1,6 +1,7 @@
 //! Search, filters, sort and page of a table, all in the address.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use axum::extract::{FromRequestParts, RawQuery};
 use axum::http::request::Parts;
@@ -15,10 +16,14 @@ pub(super) const SIZES: [usize; 3] = [50, 100, 200];
 /// Longest value of a parameter, in bytes: names of models have been seen with 4 KB.
 const MAX_VALUE: usize = 8 * 1024;
 
+/// Makes an address one whose page waits for what is there now, rather than for a copy of a moment ago.
+pub(super) const FRESH: (&str, &str) = ("fresh", "yes");
+
 /// A table's parameters; what is unknown, empty or too long is left out.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
     values: BTreeMap<String, String>,
+    is_fresh: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
@@ -34,8 +39,15 @@ impl Query {
     /// Reads the part of an address that follows the question mark.
     pub(super) fn parse(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes());
+        let mut is_fresh = false;
         let values = pairs
             .take(50)
+            // Not among the values: where the page leads from here need not be waited for.
+            .filter(|pair| {
+                let is_that = pair.0 == FRESH.0 && pair.1 == FRESH.1;
+                is_fresh |= is_that;
+                !is_that
+            })
             // What a person types is taken without the blanks around it; a name from a link may have some.
             .map(|(name, value)| {
                 let value = if name == "q" { value.trim().to_owned() } else { value.into_owned() };
@@ -43,7 +55,12 @@ impl Query {
             })
             .filter(|(name, value)| name.len() <= 30 && !value.is_empty() && value.len() <= MAX_VALUE)
             .collect();
-        Self { values }
+        Self { values, is_fresh }
+    }
+
+    /// Whether to wait for what is there now.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_fresh
     }
 
     /// A parameter; empty where it is not given.
@@ -137,14 +154,20 @@ pub(super) struct Pager {
 impl Pager {
     /// Cuts `rows` to the page that is asked for; beyond the last one it is the last.
     pub(super) fn cut<T>(query: &Query, path: &str, rows: Vec<T>) -> (Self, Vec<T>) {
-        let (total, size) = (rows.len(), query.size());
+        let (pager, shown) = Self::of(query, path, rows.len());
+        (pager, rows.into_iter().skip(shown.start).take(shown.len()).collect())
+    }
+
+    /// The page that the query asks for of `total` rows, and which of them are on it.
+    pub(super) fn of(query: &Query, path: &str, total: usize) -> (Self, Range<usize>) {
+        let size = query.size();
         let pages = total.div_ceil(size).max(1);
         let page = query.get("page").parse().unwrap_or(1).clamp(1, pages);
-        let rows = rows.into_iter().skip((page - 1) * size).take(size).collect();
+        let start = (page - 1) * size;
         let link = |page: usize| query.link(path, &[("page", &page.to_string())]);
         let previous = (page > 1).then(|| link(page - 1));
         let next = (page < pages).then(|| link(page + 1));
-        (Self { page, pages, size, total, previous, next }, rows)
+        (Self { page, pages, size, total, previous, next }, start..total.min(start + size))
     }
 
     /// Number of the first row shown, from 1; 0 for an empty table.
@@ -163,7 +186,10 @@ mod tests {
     use super::*;
 
     fn query(pairs: &[(&str, &str)]) -> Query {
-        Query { values: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect() }
+        Query {
+            values: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            is_fresh: false,
+        }
     }
 
     #[test]

@@ -55,14 +55,14 @@ impl Models {
         let contexts = self.inner.store.contexts(CONTEXTS).await?;
         let names =
             |access: &Access| matches!(access, Access::List(models) if models.iter().any(|m| m == name));
-        let (keys_total, naming) = keys.keys.callers(&names, NAMED);
+        let naming = keys.keys.callers(&names);
         let on_it = |context: &&KnownContext| {
             context.config.as_ref().is_some_and(|config| config.spec_text() == name)
         };
         let siblings = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
         Ok(Radius {
-            keys: naming,
-            keys_total,
+            keys: naming.range(0..NAMED).collect(),
+            keys_total: naming.len(),
             keys_are_complete: keys.is_complete,
             contexts_total: contexts.iter().filter(on_it).count(),
             contexts: contexts.iter().filter(on_it).take(NAMED).cloned().collect(),

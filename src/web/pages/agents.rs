@@ -59,7 +59,7 @@ impl AgentRow {
             address: view.address,
             trouble: view.card.problem.as_ref().map(Trouble::of),
             dialect: view.dialect.or_else(|| Some(view.card.value.as_ref()?.dialect)),
-            card_as_of: AsOf { at: view.card.at },
+            card_as_of: AsOf::of(view.card.at),
             card: view.card.value.as_deref().cloned(),
             scope: view.scope,
             scope_seen: view.scope_seen,

@@ -112,7 +112,7 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
     // All at once: each may have to wait for a server of its own.
     let (health, registry, keys, spend, agents, agent_key, contexts) = tokio::join!(
         state.proxy.health(),
-        state.registry.deployments(),
+        state.registry.glance(),
         state.keys.view(),
         state.proxy.spend(),
         state.agents.views(),

@@ -138,7 +138,7 @@ async fn contexts(state: &AppState, ui: &Ui, text: &str) -> Result<Group, Proble
 }
 
 async fn models(state: &AppState, ui: &Ui, text: &str) -> Group {
-    let registry = state.registry.deployments().await;
+    let registry = state.registry.glance().await;
     let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
     let mut fitting: Vec<_> =
         all.iter().filter(|model| fits(text, &[&model.name, &model.upstream_model, &model.id])).collect();
@@ -153,9 +153,9 @@ async fn models(state: &AppState, ui: &Ui, text: &str) -> Group {
 
 async fn keys(state: &AppState, ui: &Ui, text: &str) -> Group {
     let view = state.keys.view_for(text).await;
-    let wanted = Wanted { text, reaches: &|_| false, access: None, glance: None };
-    let places = view.keys.find(&wanted, Order::Alias, false);
-    let items = places.into_iter().filter_map(|place| view.keys.at(place)).map(|key| Item {
+    let wanted = Wanted { text, reaches: None, access: None, glance: None };
+    let found = view.keys.find(&wanted, Order::Alias, false);
+    let items = found.iter().map(|key| Item {
         label: key.label().to_owned(),
         detail: format!("{}, {}", key.masked, key.state(ui.now).label()),
         href: ui.paths.key(&key.hash),

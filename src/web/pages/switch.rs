@@ -303,7 +303,7 @@ async fn page(
         unnamed: all.iter().filter(is_unnamed).count(),
         recent: state.store.contexts(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
-        models_as_of: AsOf { at: registry.at },
+        models_as_of: AsOf::of(registry.at),
         ui,
         data,
         form,

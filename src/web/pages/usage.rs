@@ -132,7 +132,7 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
     let trouble = view.problem.as_ref().map(Trouble::of);
     let data = UsageData {
         usage: view.value.as_deref().cloned(),
-        as_of: AsOf { at: view.at },
+        as_of: AsOf::of(view.at),
         trouble,
         swaps: state.store.swaps_by_day(since).await?,
         contexts,

@@ -107,9 +107,8 @@ async fn chosen(state: &AppState, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHa
         if !view.is_complete {
             errors.add("keys", "The keys are still being read. Wait until all are there, then choose again.");
         }
-        let places = filter::find(&query, &view, &deployments, ui.now);
-        let keys = places.into_iter().filter_map(|place| view.keys.at(place));
-        keys.map(|key| (key.hash.clone(), key.label().to_owned())).collect()
+        let found = filter::find(&query, &view, &deployments, ui.now);
+        found.iter().map(|key| (key.hash.clone(), key.label().to_owned())).collect()
     } else {
         let hashes = form.key.iter().filter_map(|hash| hash.parse::<KeyHash>().ok());
         hashes

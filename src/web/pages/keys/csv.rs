@@ -44,10 +44,8 @@ pub(super) async fn download(
         return Err(Problem::of_client(problem));
     }
     let mut text = line(HEADINGS.iter().map(|heading| (*heading).to_owned()));
-    for place in filter::find(&query, &view, &deployments, ui.now) {
-        if let Some(key) = view.keys.at(place) {
-            text.push_str(&line(fields(&key, ui.now, state.keys.is_agents(&key.hash))));
-        }
+    for key in filter::find(&query, &view, &deployments, ui.now).iter() {
+        text.push_str(&line(fields(&key, ui.now, state.keys.is_agents(&key.hash))));
     }
     // A file that holds only part of the keys says so.
     let name = if view.is_complete { "keys.csv" } else { "keys-incomplete.csv" };

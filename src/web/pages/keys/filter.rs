@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::key::{Access, KeyState, Permission};
 use crate::domain::model::Deployment;
 use crate::services::keys::KeysView;
-use crate::services::keys::index::{Glance, Order, Wanted};
+use crate::services::keys::index::{Found, Glance, Order, Wanted};
 use crate::services::registry::serving;
 use crate::web::table::Query;
 
@@ -24,13 +24,13 @@ const SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// What `spent=80` means.
 const NEARLY_SPENT: f64 = 0.8;
 
-/// The places of the keys that the query asks for, in its order.
-pub(super) fn find(
+/// The keys that the query asks for, in its order.
+pub(super) fn find<'a>(
     query: &Query,
-    view: &KeysView,
+    view: &'a KeysView,
     deployments: &[Deployment],
     now: Timestamp,
-) -> Vec<(u32, u32)> {
+) -> Found<'a> {
     let (text, model) = (query.get("q"), query.get("model"));
     let by_model = serving(deployments, model);
     let permits = |access: &Access| access.permits(model, &by_model) == Permission::Allowed;
@@ -38,9 +38,11 @@ pub(super) fn find(
     // A model's whole name finds the keys that may call it, be it by a wildcard or because they may call all.
     let named = deployments.iter().find(|deployment| deployment.name.eq_ignore_ascii_case(text));
     let of_named = named.map(|named| serving(deployments, &named.name)).unwrap_or_default();
-    let reaches = |access: &Access| {
+    let may_call_named = |access: &Access| {
         named.is_some_and(|named| access.permits(&named.name, &of_named) == Permission::Allowed)
     };
+    let reaches: Option<&dyn Fn(&Access) -> bool> =
+        if named.is_some() { Some(&may_call_named) } else { None };
     let wanted = query.get("state").parse::<KeyState>().ok();
     let (soon, spent) = (query.get("expires") == "7d", query.get("spent") == "80");
     let (now_ms, soon_ms) = (now.as_millisecond(), (now + SOON).as_millisecond());
@@ -61,7 +63,7 @@ pub(super) fn find(
     };
     let glance: Option<&dyn Fn(&Glance) -> bool> =
         if wanted.is_none() && !soon && !spent { None } else { Some(&glance) };
-    let wanted = Wanted { text, reaches: &reaches, access, glance };
+    let wanted = Wanted { text, reaches, access, glance };
     view.keys.find(&wanted, order, downwards)
 }
 

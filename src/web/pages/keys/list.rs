@@ -108,15 +108,15 @@ async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Proble
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
     let path = ui.paths.keys();
-    let (pager, places) = Pager::cut(&query, &path, filter::find(&query, &view, &deployments, ui.now));
-    let shown = places.into_iter().filter_map(|place| view.keys.at(place));
+    let found = filter::find(&query, &view, &deployments, ui.now);
+    let (pager, shown) = Pager::of(&query, &path, found.len());
     let data = KeysData {
-        keys: shown.map(|key| KeyRow::of(key, &ui, state)).collect(),
+        keys: found.range(shown).map(|key| KeyRow::of(key, &ui, state)).collect(),
         pager,
         issued: view.total,
         read: view.keys.len(),
         is_complete: view.is_complete,
-        as_of: AsOf { at: view.at },
+        as_of: AsOf::of(view.at),
         trouble,
     };
     let has_no_database = view.problem.and_then(|problem| problem.meaning()) == Some(Meaning::NoDatabase);
@@ -129,7 +129,7 @@ async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Proble
 /// registry, of which it takes the choices of a filter, is asked at the same time and must be quick.
 pub(super) async fn load(state: &AppState, query: &Query) -> (KeysView, Arc<Vec<Deployment>>) {
     let keys = pin!(state.keys.view_for(query.get("q")));
-    let registry = pin!(state.registry.deployments());
+    let registry = pin!(state.registry.glance());
     let (view, registry) = match select(keys, registry).await {
         Either::Right((registry, keys)) => (keys.await, Some(registry)),
         Either::Left((view, registry)) if query.has(&["q", "model"]) => (view, Some(registry.await)),

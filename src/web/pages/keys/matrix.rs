@@ -96,13 +96,14 @@ pub(super) async fn show(State(state): State<AppState>, ui: Ui, query: Query) ->
     let trouble = problem.map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
     let path = ui.paths.keys_matrix();
-    let mut places = filter::find(&query, &view, deployments, ui.now);
+    let mut found = filter::find(&query, &view, deployments, ui.now);
     // The agent's own key stands first: it is the one that a swap needs.
-    let agents = state.switcher.agent_key_hash().and_then(|hash| view.keys.place_of(&hash));
-    places.sort_by_key(|place| Some(*place) != agents);
-    let (pager, places) = Pager::cut(&query, &path, places);
+    if let Some(hash) = state.switcher.agent_key_hash() {
+        found = found.led_by(&hash);
+    }
+    let (pager, shown) = Pager::of(&query, &path, found.len());
     let (columns, models_total, [earlier, later]) = model_columns(&query, deployments, &path);
-    let rows = places.into_iter().filter_map(|place| view.keys.at(place)).map(|key| {
+    let rows = found.range(shown).map(|key| {
         let key = KeyRow::of(key, &ui, &state);
         MatrixRow { cells: columns.iter().map(|model| cell(&key, model, deployments)).collect(), key }
     });
@@ -112,7 +113,7 @@ pub(super) async fn show(State(state): State<AppState>, ui: Ui, query: Query) ->
         models_total,
         pager,
         is_complete: view.is_complete,
-        as_of: AsOf { at: view.at },
+        as_of: AsOf::of(view.at),
         trouble,
     };
     MatrixPage { ui, query, data, earlier, later }.respond(status)

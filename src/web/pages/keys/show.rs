@@ -97,11 +97,11 @@ pub(super) async fn page(
     );
     let (key, metadata, as_of, trouble) = match record {
         Ok(Some(KeyRecord { key, metadata, .. })) => {
-            (key, metadata::to_text(&metadata), AsOf { at: Some(ui.now) }, None)
+            (key, metadata::to_text(&metadata), AsOf::of(Some(ui.now)), None)
         }
         Ok(None) => return Err(Problem::not_found("The key")),
         Err(error) => match state.keys.copy_of(hash) {
-            Some((copy, at)) => (copy, String::new(), AsOf { at }, Some(Trouble::of(&error))),
+            Some((copy, at)) => (copy, String::new(), AsOf::of(at), Some(Trouble::of(&error))),
             None => return Err(Problem::of_client(&error)),
         },
     };

@@ -18,7 +18,7 @@ use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::table::{Column, Pager, Query, columns};
-use crate::web::ui::Ui;
+use crate::web::ui::{Ui, Wants};
 
 /// Parameters that leave rows out.
 const FILTERS: [&str; 5] = ["q", "provider", "mode", "source", "blocked"];
@@ -96,7 +96,12 @@ async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Proble
     if query.has(&["keys"]) {
         state.keys.view().await;
     }
-    let view = state.registry.deployments().await;
+    // A script gets what is there now, and so does who asks for it.
+    let view = if ui.wants == Wants::Json || query.is_fresh() {
+        state.registry.deployments().await
+    } else {
+        state.registry.glance().await
+    };
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.value.is_some());
     let all = view.value.as_deref().map_or(&[][..], Vec::as_slice);
@@ -115,7 +120,7 @@ async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Proble
         registered: all.len(),
         ghosts: if_there(state.models.ghosts().await)?,
         keys_are_complete: keys.map(|keys| keys.is_complete),
-        as_of: AsOf { at: view.at },
+        as_of: AsOf { at: view.at, is_renewing: view.is_renewing },
         trouble,
     };
     let columns = columns(&query, &path, sorted, &COLUMNS);

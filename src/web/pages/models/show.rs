@@ -139,7 +139,7 @@ async fn load(
     let (keys, radius) = tokio::join!(state.keys.view(), state.models.radius(id, &deployment.name));
     let radius = radius?;
     let may = |access: &Access| access.permits(&deployment.name, &same) == Permission::Allowed;
-    let (keys_total, callers) = keys.keys.callers(&may, SHOWN);
+    let callers = keys.keys.callers(&may);
     let given = found.as_ref().map(Found::as_given);
     let note = match found {
         Some(found) => found.note,
@@ -149,8 +149,8 @@ async fn load(
         settings: given.as_ref().map(settings).unwrap_or_default(),
         secret: given.map(|given| given.param("api_key")).filter(|secret| !secret.is_empty()),
         siblings: radius.siblings,
-        keys: callers,
-        keys_total,
+        keys: callers.range(0..SHOWN).collect(),
+        keys_total: callers.len(),
         keys_are_complete: keys.is_complete,
         contexts: radius.contexts,
         contexts_total: radius.contexts_total,
@@ -158,7 +158,7 @@ async fn load(
         cannot_test: cannot_test(deployment.mode.as_deref().unwrap_or_default()),
         cannot_block: state.models.cannot_block().await,
         audit: state.store.audit_of(id, 20).await?,
-        as_of: AsOf { at: registry.at },
+        as_of: AsOf::of(registry.at),
         trouble: trouble.as_ref().map(Trouble::of),
         deployment,
     })

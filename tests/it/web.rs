@@ -13,6 +13,7 @@ mod models;
 mod pack;
 mod pages;
 mod recipes;
+mod renewal;
 pub(crate) mod roles;
 mod sessions;
 mod stated;

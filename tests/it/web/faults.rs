@@ -173,7 +173,7 @@ async fn the_proxys_database_is_down() {
 }
 
 /// A clock that a test moves on.
-fn movable() -> (Clock, Arc<AtomicI64>) {
+pub(super) fn movable() -> (Clock, Arc<AtomicI64>) {
     let (system, ahead) = (Clock::system(), Arc::new(AtomicI64::new(0)));
     let seconds = Arc::clone(&ahead);
     (Clock::from_fn(move || system.now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst))), ahead)

@@ -26,7 +26,9 @@ use crate::web::pack::Packed;
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{assets, auth, errors, events, headers, lifetime, metering, origin, pack, pages, theme};
+use crate::web::{
+    assets, auth, errors, events, headers, host, lifetime, metering, origin, pack, pages, theme,
+};
 
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
 const MAX_FORM: usize = 512 * 1024;
@@ -104,6 +106,7 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
     app.fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(CsrfLayer::new())
+        .layer(from_fn_with_state(state.clone(), host::check))
         .layer(from_fn_with_state(state.clone(), to_the_end))
         .layer(from_fn(refuse_large))
         .layer(CatchPanicLayer::custom(errors::panicked))

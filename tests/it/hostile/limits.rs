@@ -307,3 +307,17 @@ async fn passwords_of_clients_that_went_away_take_no_more_room_than_others() {
     eprintln!("{before} MiB before, at most {peak}");
     assert!(peak - before < 75, "{} MiB more", peak - before);
 }
+
+/// The database holds prompts and answers, and other users of the machine are none of the dashboard's.
+#[tokio::test]
+async fn the_database_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, database) = crate::database::file();
+    let dashboard =
+        Dashboard::start("http://127.0.0.1:9", "http://127.0.0.1:9/a2a", &database, &[]).await.unwrap();
+    drop(dashboard.user().await);
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap());
+    let modes: Vec<_> =
+        files.map(|file| (file.file_name(), file.metadata().unwrap().permissions().mode() & 0o777)).collect();
+    assert!(modes.len() > 1 && modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}

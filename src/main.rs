@@ -110,10 +110,12 @@ impl HealthcheckArgs {
     }
 }
 
-/// Keeps what is in memory out of core dumps, and allows as many open files as the system does: each connection
-/// is one. Where the system refuses, all goes on as it is.
+/// Keeps what is in memory out of core dumps, and new files from other users of the machine: databases hold prompts
+/// and answers. Allows as many open files as the system does: each connection is one. Where the system refuses, all
+/// goes on as it is.
 fn guard_process() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let _ = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let files = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Core, none);

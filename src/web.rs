@@ -11,6 +11,7 @@ mod events;
 mod format;
 mod forms;
 mod headers;
+mod host;
 mod lifetime;
 mod metering;
 mod next;

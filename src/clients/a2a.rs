@@ -20,7 +20,8 @@ use uuid::Uuid;
 
 use crate::clients::http::{self, Limits};
 use crate::clients::lenient::{object, scalar};
-use crate::clients::{ClientError, Meaning, room};
+use crate::clients::room::Room;
+use crate::clients::{ClientError, Meaning};
 use crate::domain::agent::{AgentCard, Dialect};
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -98,6 +99,7 @@ pub struct Agent {
     http: Client,
     url: Url,
     dialect: Arc<Mutex<Option<Dialect>>>,
+    room: Room,
 }
 
 impl Agent {
@@ -107,7 +109,7 @@ impl Agent {
         // With a trailing slash the agents measured answer 307 (`wire/a2a/err_trailing_slash`).
         let path = url.path().trim_end_matches(CARD_PATH).trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Self { http, url, dialect: Arc::default() }
+        Self { http, url, dialect: Arc::default(), room: Room::of_agent() }
     }
 
     /// The agent's address, without credentials.
@@ -131,7 +133,7 @@ impl Agent {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{CARD_PATH}", self.url.path().trim_end_matches('/')));
         let limits = Limits { time: CARD_TIMEOUT, size: 1024 * 1024 };
-        let answer = http::send(&room::AGENTS, self.http.get(url), limits).await?;
+        let answer = http::send(&self.room, self.http.get(url), limits).await?;
         if !answer.status.is_success() {
             return Err(status_error(answer.status.as_u16(), &answer.body));
         }
@@ -221,7 +223,7 @@ impl Agent {
         let request = self.request(dialect, method, params);
         // The time of the whole exchange, polling included, is bounded by `send`.
         let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
-        let answer = http::send(&room::AGENTS, request, limits).await?;
+        let answer = http::send(&self.room, request, limits).await?;
         read_answer(&answer)
     }
 

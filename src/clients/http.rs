@@ -7,10 +7,9 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::SemaphorePermit;
 use tokio::time::timeout_at;
 
-use crate::clients::room::{PATIENCE, ROOM_BYTES, Room, SMALL};
+use crate::clients::room::{Coming, PATIENCE, ROOM_BYTES, Room, SMALL, Whole};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::redact;
 use crate::telemetry;
@@ -65,7 +64,7 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
     /// Of a large one, until it is read and dropped.
-    _room: Option<SemaphorePermit<'static>>,
+    _room: Option<(Option<Coming>, Whole)>,
 }
 
 /// Limits of one request.
@@ -79,11 +78,11 @@ pub(super) struct Limits {
 
 /// Sends `request` and takes the whole answer within `limits`.
 pub(super) async fn send(
-    room: &'static Room,
+    room: &Room,
     request: RequestBuilder,
     limits: Limits,
 ) -> Result<Answer, ClientError> {
-    let server = room.server;
+    let server = room.server();
     let exchange = async { close(room, open(room, request).await?, limits.size).await };
     let begun = Instant::now();
     let answer = match tokio::time::timeout(limits.time, exchange).await {
@@ -97,56 +96,51 @@ pub(super) async fn send(
 }
 
 /// Sends `request`, and leaves the body to come. The caller bounds time and size.
-pub(super) async fn open(room: &'static Room, request: RequestBuilder) -> Result<Response, ClientError> {
-    let response = request.send().await.map_err(|error| broken(room.server, &error))?;
+pub(super) async fn open(room: &Room, request: RequestBuilder) -> Result<Response, ClientError> {
+    let response = request.send().await.map_err(|error| broken(room.server(), &error))?;
     if response.status().is_redirection() {
-        return Err(redirected(room.server, &response));
+        return Err(redirected(room.server(), &response));
     }
     Ok(response)
 }
 
-/// Takes the rest of an answer that was opened. A large one waits until no other is held.
-pub(super) async fn close(
-    room: &'static Room,
-    mut response: Response,
-    limit: usize,
-) -> Result<Answer, ClientError> {
+/// Takes the rest of an answer that was opened. A large one waits until there is room for it.
+pub(super) async fn close(room: &Room, mut response: Response, limit: usize) -> Result<Answer, ClientError> {
     let (status, headers) = (response.status(), response.headers().clone());
     let is_error = !status.is_success();
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > limit && !is_error {
-        return Err(ClientError::TooLarge { server: room.server, limit });
+        return Err(ClientError::TooLarge { server: room.server(), limit });
     }
     // What is announced need not come.
-    let (mut body, mut permit, mut until) = (Vec::with_capacity(announced.min(SMALL)), None, None);
+    let (mut body, mut coming, mut until) = (Vec::with_capacity(announced.min(SMALL)), None, None);
     loop {
         let next = match until {
             None => response.chunk().await,
             Some(until) => timeout_at(until, response.chunk())
                 .await
-                .map_err(|_| ClientError::Timeout { server: room.server, after: PATIENCE })?,
+                .map_err(|_| ClientError::Timeout { server: room.server(), after: PATIENCE })?,
         };
-        let Some(chunk) = next.map_err(|error| broken(room.server, &error))? else { break };
+        let Some(chunk) = next.map_err(|error| broken(room.server(), &error))? else { break };
         let size = body.len() + chunk.len();
         if is_error && size > ERROR_BYTES {
             // Too much to be a message: its beginning says what it is.
             break;
         }
         if size > limit {
-            return Err(ClientError::TooLarge { server: room.server, limit });
+            return Err(ClientError::TooLarge { server: room.server(), limit });
         }
-        if size > SMALL && permit.is_none() {
-            permit = Some(room.enter().await?);
+        if size > SMALL && coming.is_none() {
+            coming = Some(room.enter().await?);
             // Whoever is slow must not keep others waiting.
             until = Some(tokio::time::Instant::now() + PATIENCE);
             body.reserve_exact(ROOM_BYTES - body.len());
         }
         body.extend_from_slice(&chunk);
     }
-    if permit.is_none() && weight(&body) > SMALL_WEIGHT {
-        permit = Some(room.enter().await?);
-    }
-    Ok(Answer { status, headers, body, _room: permit })
+    let is_large = coming.is_some() || weight(&body) > SMALL_WEIGHT;
+    let room = if is_large { Some((coming, room.close().await?)) } else { None };
+    Ok(Answer { status, headers, body, _room: room })
 }
 
 /// To follow it would carry the credentials to wherever it points.

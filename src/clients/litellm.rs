@@ -18,7 +18,8 @@ use serde_json::json;
 
 pub use self::keys::{KeyRecord, NewKey};
 use crate::clients::http::{self, Limits};
-use crate::clients::{ClientError, Meaning, room};
+use crate::clients::room::Room;
+use crate::clients::{ClientError, Meaning};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::redact;
@@ -53,6 +54,7 @@ pub struct LiteLlm {
     base: Url,
     master_key: SecretString,
     timeouts: Timeouts,
+    room: Room,
 }
 
 /// The proxy's own word on its health.
@@ -98,7 +100,7 @@ impl LiteLlm {
     /// A client of the proxy at `base` (scheme, host, port and path, without `/v1`).
     #[must_use]
     pub fn new(http: Client, base: Url, master_key: SecretString, timeouts: Timeouts) -> Self {
-        Self { http, base, master_key, timeouts }
+        Self { http, base, master_key, timeouts, room: Room::of_proxy() }
     }
 
     /// The proxy's address, without credentials.
@@ -237,7 +239,7 @@ impl LiteLlm {
         time: Duration,
         read: fn(&[u8]) -> Result<T, String>,
     ) -> Result<T, ClientError> {
-        let answer = http::send(&room::PROXY, request, Limits { time, size: MAX_ANSWER }).await?;
+        let answer = http::send(&self.room, request, Limits { time, size: MAX_ANSWER }).await?;
         if !answer.status.is_success() {
             return Err(errors::read(answer.status.as_u16(), &answer.body, key));
         }

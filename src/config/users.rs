@@ -3,13 +3,15 @@
 //! The hash is a PHC string of Argon2. It has no line breaks, but may hold a colon, so a line is read from both
 //! ends. Blank lines and those that begin with `#` are left alone.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use argon2::password_hash::PasswordHasher as _;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Argon2, Params};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
 
 use crate::domain::role::Role;
 
@@ -22,11 +24,18 @@ const MAX_NAME: usize = 64;
 /// Shortest password that is given to a user, in characters.
 const MIN_PASSWORD: usize = 8;
 
+/// Longest password that is given to a user and checked, in bytes.
+pub const MAX_PASSWORD: usize = 4096;
+
 /// Most memory that checking one password may take, in KiB: the file's author decides, and may err.
 const MAX_MEMORY: u32 = 256 * 1024;
 
 /// Most passes over that memory.
 const MAX_PASSES: u32 = 16;
+
+/// So many blocks of 1 KiB are reserved at least while a password is checked, of which 19 MB are filled: what is larger
+/// than 32 MiB goes back to the system at once, and the C library keeps smaller ones, for each thread that had one.
+const GIVEN_BACK: usize = 33 * 1024;
 
 /// A user of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +76,23 @@ impl Hash {
     /// Whether it is the hash of this password. Takes as long as hashing it.
     #[must_use]
     pub fn is_of(&self, password: &SecretString) -> bool {
-        let hash = PasswordHash::new(&self.0);
-        hash.is_ok_and(|hash| {
-            Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()
-        })
+        self.check(password).unwrap_or_default()
+    }
+
+    /// None where it is no hash.
+    fn check(&self, password: &SecretString) -> Option<bool> {
+        let hash = PasswordHash::new(&self.0).ok()?;
+        let algorithm = Algorithm::new(hash.algorithm.as_str()).ok()?;
+        let version = hash.version.map(Version::try_from).transpose().ok()?.unwrap_or_default();
+        let params = Params::try_from(&hash).ok()?;
+        let (salt, expected) = (hash.salt?, hash.hash?);
+        let mut memory = Vec::with_capacity(params.block_count().max(GIVEN_BACK));
+        memory.resize(params.block_count(), Block::new());
+        let mut found = vec![0; expected.as_bytes().len()];
+        let argon = Argon2::new(algorithm, version, params);
+        let password = password.expose_secret().as_bytes();
+        argon.hash_password_into_with_memory(password, &salt, &mut found, &mut memory).ok()?;
+        Some(found.ct_eq(expected.as_bytes()).into())
     }
 
     /// Its text.
@@ -118,6 +140,9 @@ pub fn check_password(password: &SecretString) -> Result<(), String> {
     let length = password.expose_secret().chars().count();
     if length < MIN_PASSWORD {
         return Err(format!("a password has at least {MIN_PASSWORD} characters"));
+    }
+    if password.expose_secret().len() > MAX_PASSWORD {
+        return Err(format!("a password has at most {MAX_PASSWORD} bytes"));
     }
     Ok(())
 }
@@ -173,24 +198,26 @@ fn text(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
-/// A file that is edited, its comments kept.
+/// A file that is edited, its comments kept. Others who edit one in the same folder wait until it is dropped.
 #[derive(Debug)]
 pub struct Editor {
     path: PathBuf,
     lines: Vec<String>,
     is_changed: bool,
+    _lock: Option<File>,
 }
 
 impl Editor {
     /// Opens a file. One that is missing counts as empty.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let text = if path.exists() { text(path)? } else { String::new() };
+        // What a link leads to is edited, and the link stays.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // Where the file system knows no locks, there are none.
+        let lock = File::open(folder(&path)).ok().filter(|folder| folder.lock().is_ok());
+        let text = if path.exists() { text(&path)? } else { String::new() };
         parse(&text)?;
-        Ok(Self {
-            path: path.to_owned(),
-            lines: text.lines().map(str::to_owned).collect(),
-            is_changed: false,
-        })
+        let lines = text.lines().map(str::to_owned).collect();
+        Ok(Self { path, lines, is_changed: false, _lock: lock })
     }
 
     /// Its users.
@@ -228,8 +255,7 @@ impl Editor {
         }
         let mut text = self.lines.join("\n");
         text.push('\n');
-        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let beside = dir.join(format!(".patchbay-users-{}", uuid::Uuid::new_v4().simple()));
+        let beside = folder(&self.path).join(format!(".patchbay-users-{}", uuid::Uuid::new_v4().simple()));
         let written =
             write_new(&beside, &text, &self.path).and_then(|()| std::fs::rename(&beside, &self.path));
         written.map_err(|error| {
@@ -239,14 +265,19 @@ impl Editor {
     }
 }
 
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn write_new(path: &Path, text: &str, former: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     if let Ok(former) = std::fs::metadata(former) {
         file.set_permissions(former.permissions())?;
-        // As root, for a dashboard that runs as someone else.
-        let _ = std::os::unix::fs::chown(path, Some(former.uid()), Some(former.gid()));
+        // As root, for a dashboard that runs as someone else. Not by its name, in the place of which they might have
+        // put a link meanwhile.
+        let _ = fchown(&file, Some(former.uid()), Some(former.gid()));
     }
     file.sync_all()
 }
@@ -306,6 +337,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let places = ["# people", "ada:", "# end", "bob:"].map(|part| text.find(part).unwrap());
         assert!(places.is_sorted(), "{text}");
+        drop(file);
         let mut file = Editor::open(&dir.path().join("new")).unwrap();
         file.set(&users[0]);
         assert!(file.remove("ada"));
@@ -314,5 +346,22 @@ mod tests {
         let mode = std::fs::metadata(dir.path().join("new")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "a file was left over");
+    }
+
+    #[test]
+    fn a_link_to_the_file_stays_and_who_edits_it_waits_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        std::fs::write(&real, format!("ada:{HASH}:admin\n")).unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        let mut file = Editor::open(&link).unwrap();
+        let others = File::open(dir.path()).unwrap();
+        assert!(others.try_lock().is_err(), "two edit at once, and the later one undoes what the other did");
+        file.set(&NamedUser { name: "bob".to_owned(), hash: Hash(HASH.to_owned()), role: Role::Viewer });
+        file.save_if_changed().unwrap();
+        drop(file);
+        assert!(others.try_lock().is_ok());
+        assert_eq!(read(&real).unwrap().len(), 2);
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 }

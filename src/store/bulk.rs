@@ -238,9 +238,35 @@ impl Store {
         after: u32,
         limit: u32,
     ) -> Result<Vec<Item>, StoreError> {
-        let statement = "select * from bulk_items where job = $1 and ($2 is null or state = $2) and n > $3 \
-                         order by n limit $4";
-        let rows = sqlx::query(statement)
+        self.items("swap", job, state, after, limit).await
+    }
+
+    /// The same for people: an item has the id of its swap before that begins, and one that was refused then, or has
+    /// not begun yet, leads to no receipt.
+    pub async fn bulk_items_shown(
+        &self,
+        job: &str,
+        state: Option<ItemState>,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<Item>, StoreError> {
+        let begun = "(select id from swaps where swaps.id = bulk_items.swap) as swap";
+        self.items(begun, job, state, after, limit).await
+    }
+
+    async fn items(
+        &self,
+        swap: &'static str,
+        job: &str,
+        state: Option<ItemState>,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<Item>, StoreError> {
+        let statement = format!(
+            "select n, context, back_to, state, why, {swap} from bulk_items \
+             where job = $1 and ($2 is null or state = $2) and n > $3 order by n limit $4"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(job)
             .bind(state.map(ItemState::as_str))
             .bind(i64::from(after))

@@ -63,7 +63,8 @@ impl AuthnBackend for Users {
     type Error = Infallible;
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<Account>, Infallible> {
-        Ok(self.verify(&credentials.username, &credentials.password).await)
+        let Some(turn) = self.turn_to_check().await else { return Ok(None) };
+        Ok(self.verify(&credentials.username, &credentials.password, turn).await)
     }
 
     async fn get_user(&self, name: &String) -> Result<Option<Account>, Infallible> {

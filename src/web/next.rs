@@ -12,7 +12,9 @@ pub(super) fn local_next<'a>(next: &'a str, base: &str) -> Option<&'a str> {
     let root: url::Url = "http://patchbay.invalid/".parse().ok()?;
     let joined = root.join(next).ok()?;
     let stays_below = joined.path().strip_prefix(base).is_some_and(|below| below.starts_with('/'));
-    let stays = joined.host_str() == Some("patchbay.invalid") && stays_below;
+    // A reader that resolves dots by itself must not find another host behind them.
+    let is_plain = !joined.path().starts_with("//");
+    let stays = joined.host_str() == Some("patchbay.invalid") && stays_below && is_plain;
     (is_local && stays).then_some(next)
 }
 
@@ -40,6 +42,8 @@ mod tests {
             "/%0a\r",
             " /x",
             "/a\\..\\b",
+            "/.//evil.example",
+            "/x/..//evil.example",
         ] {
             assert_eq!(local_next(bad, ""), None, "{bad:?}");
         }

@@ -26,10 +26,16 @@ use crate::web::pack::Packed;
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{assets, auth, errors, events, headers, lifetime, metering, origin, pack, pages, theme};
+use crate::web::{
+    assets, auth, errors, events, headers, host, lifetime, metering, origin, pack, pages, theme,
+};
 
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
 const MAX_FORM: usize = 512 * 1024;
+
+/// Where a request's id stands, and how long one of someone else's making may be.
+const REQUEST_ID: &str = "x-request-id";
+const MAX_ID: usize = 128;
 
 /// The whole dashboard.
 pub fn router(state: AppState) -> Router {
@@ -100,6 +106,7 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
     app.fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(CsrfLayer::new())
+        .layer(from_fn_with_state(state.clone(), host::check))
         .layer(from_fn_with_state(state.clone(), to_the_end))
         .layer(from_fn(refuse_large))
         .layer(CatchPanicLayer::custom(errors::panicked))
@@ -111,7 +118,22 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(from_fn(check_id))
         .with_state(state)
+}
+
+/// An id that a reverse proxy gave a request is kept. It comes into log, audit and pages: from whoever else it comes,
+/// it is to look like one.
+async fn check_id(mut request: Request, next: Next) -> Response {
+    let is_id = |id: &[u8]| {
+        (1..=MAX_ID).contains(&id.len())
+            && id.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.:+/=".contains(c))
+    };
+    let mut ids = request.headers().get_all(REQUEST_ID).iter();
+    if ids.any(|id| !is_id(id.as_bytes())) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    next.run(request).await
 }
 
 /// What says itself that it is larger than any form is refused before it comes.
@@ -171,7 +193,7 @@ fn assets_service() -> impl Service<Request, Response: IntoResponse, Error = Inf
 /// The address is logged without its query: people search for what they would not want in a log.
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), route, id)
 }
 

@@ -86,6 +86,17 @@ async fn many_contexts_are_switched_and_put_back() {
     assert_eq!(counts(&job), [19, 1, 0, 0], "{job}");
     assert_eq!(model_of(&app, "c7").await, MINI);
     assert_eq!(model_of(&app, "c5").await, "anthropic/claude-sonnet-4-5");
+    let refused = job["items"].as_array().unwrap().iter().find(|item| item["context"] == "c5").unwrap();
+    assert!(refused["why"].as_str().unwrap().contains("was switched"), "{refused}");
+    assert_eq!(refused["swap"], Value::Null, "it was refused before it began");
+    // Each receipt that is linked is there.
+    let browser = app.user().await;
+    let page = browser.get(&format!("/bulk/{}", undo["id"].as_str().unwrap())).await;
+    let receipts = page.attributes("tr[data-context] td a", "href");
+    assert_eq!(receipts.len(), 19, "{receipts:?}");
+    for receipt in receipts {
+        assert!(browser.get(&receipt).await.has("#receipt[data-outcome]"), "{receipt}");
+    }
 
     let (_, audit) = app.script().get("/audit").await;
     let entries = audit["entries"].as_array().unwrap();

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::task::{self, MAX_TEXT, Progress, TaskState};
 use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, SERVER, garbled, message, read_answer, rpc_error};
 use crate::clients::lenient::{memory_of, text};
-use crate::clients::{ClientError, http, room};
+use crate::clients::{ClientError, http};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -65,10 +65,10 @@ impl Agent {
         let method = if dialect == Dialect::V03 { "message/stream" } else { "SendStreamingMessage" };
         let params = json!({ "message": message(dialect, context, text) });
         let request = self.request(dialect, method, &params).header(header::ACCEPT, "text/event-stream");
-        let response = http::open(&room::AGENTS, request).await?;
+        let response = http::open(&self.room, request).await?;
         let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
         if !kind.unwrap_or_default().starts_with(b"text/event-stream") {
-            let answer = http::close(&room::AGENTS, response, MAX_ANSWER).await?;
+            let answer = http::close(&self.room, response, MAX_ANSWER).await?;
             return match read_answer(&answer) {
                 // Refused before anything was done with it, so it can be sent again.
                 Err(refusal) if refusal.is_wrong_dialect() || refusal.is_unsupported() => {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{LiteLlm, changed_by, errors, not_understood, usable};
 use crate::clients::http::{self, Limits};
 use crate::clients::lenient::{memory_of, object, rows, scalar, text};
-use crate::clients::{ClientError, Meaning, room};
+use crate::clients::{ClientError, Meaning};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft};
 use crate::domain::redact;
@@ -185,7 +185,7 @@ impl LiteLlm {
         let request = self.request(Method::POST, "v1/chat/completions").json(&body);
         let begun = Instant::now();
         let limits = Limits { time: self.timeouts.chat, size: 1024 * 1024 };
-        let answer = http::send(&room::PROXY, request, limits).await?;
+        let answer = http::send(&self.room, request, limits).await?;
         let took = begun.elapsed();
         if !answer.status.is_success() {
             return Err(errors::read(answer.status.as_u16(), &answer.body, &self.master_key));
@@ -215,7 +215,7 @@ impl LiteLlm {
     ) -> Result<(), ClientError> {
         let request = changed_by(self.request(method, path).json(body), actor);
         let limits = Limits { time: self.timeouts.admin, size: super::MAX_ANSWER };
-        let answer = http::send(&room::PROXY, request, limits).await?;
+        let answer = http::send(&self.room, request, limits).await?;
         if answer.status.is_success() {
             return Ok(());
         }

@@ -5,22 +5,23 @@
 //! nobody can shut a person out by guessing at their name from elsewhere. From an address where someone has
 //! logged in before, the failures of others at that address do not count against that person.
 //!
+//! An attempt whose end is not known yet refuses nobody. But no more are looked at at once than might all fail: the
+//! next one waits for them.
+//!
 //! Each replica counts by itself. What is kept are hashes of names and addresses, in tables of fixed size.
 
-use std::collections::HashMap;
+mod counts;
+
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 
-/// How many failures are free, how long the first refusal is, and the longest.
-struct Rule {
-    free: u32,
-    first: SignedDuration,
-    longest: SignedDuration,
-}
+use self::counts::{Entry, Rule, Table};
+use crate::domain::clock::Clock;
 
 /// One person at one place, who may have forgotten which password it was.
 const PAIR: Rule =
@@ -33,75 +34,6 @@ const ADDRESS: Rule =
 /// One name from everywhere: a wait.
 const NAME: Rule =
     Rule { free: 10, first: SignedDuration::from_millis(100), longest: SignedDuration::from_secs(2) };
-
-/// After this time without failures they are forgotten.
-const FORGET: SignedDuration = SignedDuration::from_mins(30);
-
-/// Entries of one generation of a table; there are two.
-const MAX: usize = 16 * 1024;
-
-impl Rule {
-    fn delay(&self, failures: u32) -> SignedDuration {
-        let Some(beyond) = failures.checked_sub(self.free) else { return SignedDuration::ZERO };
-        let factor = 1_i32.checked_shl(beyond.min(30)).unwrap_or(i32::MAX);
-        self.first.checked_mul(factor).map_or(self.longest, |delay| delay.min(self.longest))
-    }
-
-    /// What is left of the delay.
-    fn left(&self, entry: Option<Entry>, now: Timestamp) -> SignedDuration {
-        let entry = entry.filter(|entry| entry.counts(now));
-        // A clock that was put back does not make it longer.
-        let left = entry.map(|entry| self.delay(entry.failures) - now.duration_since(entry.at));
-        left.map_or(SignedDuration::ZERO, |left| left.min(self.longest))
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    failures: u32,
-    at: Timestamp,
-}
-
-impl Entry {
-    fn counts(self, now: Timestamp) -> bool {
-        now.duration_since(self.at) < FORGET
-    }
-}
-
-/// A table that forgets what was not used for long: once a generation is full, the former one goes.
-struct Table<T> {
-    young: HashMap<u64, T>,
-    old: HashMap<u64, T>,
-}
-
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Self { young: HashMap::new(), old: HashMap::new() }
-    }
-}
-
-impl<T: Copy> Table<T> {
-    fn get(&mut self, key: u64) -> Option<T> {
-        if let Some(entry) = self.young.get(&key) {
-            return Some(*entry);
-        }
-        let entry = self.old.remove(&key)?;
-        self.set(key, entry);
-        Some(entry)
-    }
-
-    fn set(&mut self, key: u64, entry: T) {
-        if self.young.len() >= MAX && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, entry);
-    }
-
-    fn remove(&mut self, key: u64) {
-        self.young.remove(&key);
-        self.old.remove(&key);
-    }
-}
 
 /// Who tries, as numbers.
 #[derive(Debug, Clone, Copy)]
@@ -120,11 +52,96 @@ struct Tables {
     good: Table<()>,
 }
 
+impl Tables {
+    /// Where attempts that are looked at count.
+    fn places(&mut self, keys: Keys) -> [(&mut Table<Entry>, u64); 2] {
+        [(&mut self.pairs, keys.pair), (&mut self.addresses, keys.address)]
+    }
+
+    /// Whether another attempt may be looked at now, or how long none is.
+    fn admits(&mut self, keys: Keys, now: Timestamp) -> Result<bool, Duration> {
+        let of_pair = self.pairs.now(keys.pair, now);
+        let of_address = match self.good.get(keys.pair) {
+            Some(()) => Entry::new(now),
+            None => self.addresses.now(keys.address, now),
+        };
+        let left = PAIR.left(of_pair, now).max(ADDRESS.left(of_address, now));
+        if left > SignedDuration::ZERO {
+            return Err(left.unsigned_abs());
+        }
+        Ok(PAIR.has_room(of_pair) && ADDRESS.has_room(of_address))
+    }
+}
+
 /// The failures so far.
 #[derive(Default)]
 pub(super) struct Guesses {
     tables: Mutex<Tables>,
+    /// Rings when it is known how an attempt has ended.
+    ended: Notify,
     hasher: RandomState,
+}
+
+/// An attempt that is looked at. Dropped, it has failed.
+pub(super) struct Attempt<'a> {
+    guesses: &'a Guesses,
+    keys: Keys,
+    at: Timestamp,
+    is_right: bool,
+}
+
+impl Attempt<'_> {
+    /// It was right, and those of that person there that were not count no more. Those of the address and of the
+    /// name stay: they may be another's.
+    pub(super) fn succeeded(mut self) {
+        self.is_right = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.guesses.end(self);
+    }
+}
+
+/// Someone who stands in line to be looked at, or is.
+pub(super) struct Waiting<'a> {
+    guesses: &'a Guesses,
+    keys: Keys,
+}
+
+/// How long an attempt waits for the sake of its name.
+pub(super) struct Pause {
+    pub(super) time: Duration,
+    /// Others at the name have failed, and do not just stand in line.
+    pub(super) is_guessed: bool,
+}
+
+impl Waiting<'_> {
+    /// How long to wait before standing in line, for the sake of the name alone. Whoever stands there counts here,
+    /// since it refuses nobody: or many guesses at once would keep everybody waiting.
+    pub(super) fn pause(&self, now: Timestamp) -> Pause {
+        let mut tables = self.guesses.tables();
+        let entry = match tables.good.get(self.keys.pair) {
+            Some(()) => Entry::new(now),
+            None => tables.names.now(self.keys.name, now),
+        };
+        let delay = |failures: u32| NAME.delay(failures).unsigned_abs();
+        let others = entry.pending.saturating_sub(1);
+        Pause {
+            time: delay(entry.failures.saturating_add(others)),
+            is_guessed: !delay(entry.failures).is_zero(),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut tables = self.guesses.tables();
+        if let Some(entry) = tables.names.get(self.keys.name) {
+            tables.names.set(self.keys.name, Entry { pending: entry.pending.saturating_sub(1), ..entry });
+        }
+    }
 }
 
 impl Guesses {
@@ -141,53 +158,78 @@ impl Guesses {
         self.hasher.hash_one(value)
     }
 
-    /// How long an attempt is to wait before it is looked at, for the sake of the name alone.
-    pub(super) fn pause(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Duration {
-        let keys = self.keys(name, address);
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if tables.good.get(keys.pair).is_some() {
-            return Duration::ZERO;
-        }
-        let failures = tables.names.get(keys.name).filter(|entry| entry.counts(now));
-        failures.map_or(Duration::ZERO, |entry| NAME.delay(entry.failures).unsigned_abs())
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets an attempt be made, or says how long none is looked at. It counts as a failure until it has
-    /// succeeded, so that many at once are counted as well.
-    pub(super) fn admit(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Result<(), Duration> {
+    /// Counts someone at the name from now on.
+    pub(super) fn line_up(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Waiting<'_> {
         let keys = self.keys(name, address);
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_pair = PAIR.left(tables.pairs.get(keys.pair), now);
-        let of_address = match tables.good.get(keys.pair) {
-            Some(()) => SignedDuration::ZERO,
-            None => ADDRESS.left(tables.addresses.get(keys.address), now),
-        };
-        let left = of_pair.max(of_address);
-        if left > SignedDuration::ZERO {
-            return Err(left.unsigned_abs());
-        }
-        let Tables { pairs, addresses, names, .. } = &mut *tables;
-        for (table, key) in [(pairs, keys.pair), (addresses, keys.address), (names, keys.name)] {
-            let former = table.get(key).filter(|entry| entry.counts(now));
-            let failures = former.map_or(0, |entry| entry.failures).saturating_add(1);
-            table.set(key, Entry { failures, at: now });
-        }
-        Ok(())
+        let mut tables = self.tables();
+        let entry = tables.names.now(keys.name, now);
+        tables.names.set(keys.name, Entry { pending: entry.pending.saturating_add(1), ..entry });
+        drop(tables);
+        Waiting { guesses: self, keys }
     }
 
-    /// Takes an attempt back that was right, and the failures of that person there. Those of the address and
-    /// of the name stay: they may be another's.
-    pub(super) fn succeeded(&self, name: &str, address: Option<IpAddr>) {
+    /// Says how long no attempt is looked at, where that is so.
+    pub(super) fn check(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Result<(), Duration> {
+        self.tables().admits(self.keys(name, address), now).map(|_| ())
+    }
+
+    /// Lets an attempt be made, or says how long none is looked at. Where others are under way that might fail, and
+    /// one more would be too many, it waits for their end.
+    pub(super) async fn admit(
+        &self,
+        name: &str,
+        address: Option<IpAddr>,
+        clock: &Clock,
+    ) -> Result<Attempt<'_>, Duration> {
         let keys = self.keys(name, address);
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.pairs.remove(keys.pair);
-        tables.good.set(keys.pair, ());
-        let Tables { addresses, names, .. } = &mut *tables;
-        for (table, key) in [(addresses, keys.address), (names, keys.name)] {
-            if let Some(entry) = table.get(key) {
-                table.set(key, Entry { failures: entry.failures.saturating_sub(1), ..entry });
+        loop {
+            let ended = self.ended.notified();
+            if let Some(attempt) = self.try_admit(keys, clock.now())? {
+                return Ok(attempt);
+            }
+            ended.await;
+        }
+    }
+
+    fn try_admit(&self, keys: Keys, at: Timestamp) -> Result<Option<Attempt<'_>>, Duration> {
+        let mut tables = self.tables();
+        if !tables.admits(keys, at)? {
+            return Ok(None);
+        }
+        for (table, key) in tables.places(keys) {
+            let entry = table.now(key, at);
+            table.set(key, Entry { pending: entry.pending + 1, ..entry });
+        }
+        Ok(Some(Attempt { guesses: self, keys, at, is_right: false }))
+    }
+
+    fn end(&self, attempt: &Attempt<'_>) {
+        let Attempt { keys, at, is_right, .. } = *attempt;
+        let mut tables = self.tables();
+        for (table, key) in tables.places(keys) {
+            let entry = table.now(key, at);
+            table.set(key, Entry { pending: entry.pending.saturating_sub(1), ..entry });
+        }
+        if is_right {
+            let entry = tables.pairs.now(keys.pair, at);
+            match entry.pending {
+                0 => tables.pairs.remove(keys.pair),
+                _ => tables.pairs.set(keys.pair, Entry { failures: 0, ..entry }),
+            }
+            tables.good.set(keys.pair, ());
+        } else {
+            let Tables { pairs, addresses, names, .. } = &mut *tables;
+            for (table, key) in [(pairs, keys.pair), (addresses, keys.address), (names, keys.name)] {
+                let entry = table.now(key, at);
+                table.set(key, Entry { failures: entry.failures.saturating_add(1), at, ..entry });
             }
         }
+        drop(tables);
+        self.ended.notify_waiters();
     }
 }
 
@@ -204,6 +246,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use super::counts::MAX;
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -214,66 +257,130 @@ mod tests {
         text.parse().unwrap()
     }
 
+    impl Guesses {
+        /// An attempt at that second that has not ended yet.
+        fn begin(&self, name: &str, from: &str, second: i64) -> Result<Option<Attempt<'_>>, Duration> {
+            self.try_admit(self.keys(name, Some(address(from))), at(second))
+        }
+
+        /// One that is wrong, where it is looked at.
+        fn guess(&self, name: &str, from: &str, second: i64) -> Result<(), Duration> {
+            self.begin(name, from, second).map(|attempt| drop(attempt.expect("none is under way")))
+        }
+
+        /// One that is right.
+        fn log_in(&self, name: &str, from: &str, second: i64) {
+            self.begin(name, from, second).unwrap().expect("none is under way").succeeded();
+        }
+    }
+
     #[test]
     fn the_delay_grows_and_ends() {
         let guesses = Guesses::default();
-        let here = Some(address("192.0.2.1"));
+        let guess = |second| guesses.guess("ada", "192.0.2.1", second);
         for _ in 0..5 {
-            assert_eq!(guesses.admit("ada", here, at(0)), Ok(()));
+            assert_eq!(guess(0), Ok(()));
         }
         let (mut now, mut delays) = (0, Vec::new());
         for _ in 0..12 {
-            let left = guesses.admit("ada", here, at(now)).unwrap_err();
+            let left = guess(now).unwrap_err();
             delays.push(left.as_secs());
             now += i64::try_from(left.as_secs()).unwrap();
-            assert_eq!(guesses.admit("ada", here, at(now)), Ok(()), "it does not end");
+            assert_eq!(guess(now), Ok(()), "it does not end");
         }
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        guesses.succeeded("ada", here);
-        assert_eq!(guesses.admit("ada", here, at(now)), Ok(()));
+        now += 300;
+        guesses.log_in("ada", "192.0.2.1", now);
+        assert_eq!(guess(now), Ok(()));
+    }
+
+    #[test]
+    fn of_many_at_once_no_more_are_looked_at_than_might_fail() {
+        let guesses = Guesses::default();
+        let begin = |second| guesses.begin("ada", "192.0.2.1", second);
+        let mut under_way: Vec<_> = (0..5).map(|_| begin(0).unwrap().unwrap()).collect();
+        assert!(begin(0).unwrap().is_none(), "six might fail");
+        // One that is right makes room, and forgives nothing that is still under way.
+        under_way.pop().unwrap().succeeded();
+        under_way.push(begin(0).unwrap().unwrap());
+        assert!(begin(0).unwrap().is_none());
+        drop(under_way);
+        assert_eq!(begin(0).err(), Some(Duration::from_secs(1)), "five have failed");
+        let sixth = begin(1).unwrap().unwrap();
+        assert!(begin(1).unwrap().is_none(), "after a wait one may be tried, and not two");
+        drop(sixth);
+        assert_eq!(begin(1).err(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_makes_no_wait_longer() {
+        let guesses = Guesses::default();
+        let guess = |second| guesses.guess("ada", "192.0.2.1", second);
+        assert_eq!(guess(86_400), Ok(()));
+        for _ in 1..5 {
+            assert_eq!(guess(0), Ok(()), "one failure is free");
+        }
+        assert_eq!(guess(-86_400), Err(Duration::from_secs(1)));
     }
 
     #[test]
     fn an_address_that_tries_many_names_is_slowed_down() {
         let guesses = Guesses::default();
-        guesses.succeeded("ada", Some(address("2001:db8::1")));
-        for number in 0..20 {
-            let from = Some(address(&format!("2001:db8::{number:x}")));
-            assert_eq!(guesses.admit(&format!("name-{number}"), from, at(0)), Ok(()));
-        }
-        let admit = |name: &str, from: &str| guesses.admit(name, Some(address(from)), at(0));
-        assert!(admit("bob", "2001:db8::ffff").is_err(), "a network of IPv6 is one address");
-        assert_eq!(admit("bob", "2001:db8:0:1::1"), Ok(()));
-        assert_eq!(admit("bob", "192.0.2.1"), Ok(()));
-        assert_eq!(admit("ada", "2001:db8::2"), Ok(()), "who has logged in from there is shut out");
+        guesses.log_in("ada", "2001:db8::1", 0);
+        let names: Vec<String> = (0..20).map(|number| format!("name-{number}")).collect();
+        let from = |number: usize| format!("2001:db8::{number:x}");
+        let begin =
+            |(number, name): (usize, &String)| guesses.begin(name, &from(number), 0).unwrap().unwrap();
+        let under_way: Vec<_> = names.iter().enumerate().map(begin).collect();
+        assert!(guesses.begin("bob", "2001:db8::ffff", 0).unwrap().is_none(), "21 might fail");
+        drop(under_way);
+        assert!(guesses.guess("bob", "2001:db8::ffff", 0).is_err(), "a network of IPv6 is one address");
+        assert_eq!(guesses.guess("bob", "2001:db8:0:1::1", 0), Ok(()));
+        assert_eq!(guesses.guess("bob", "192.0.2.1", 0), Ok(()));
+        assert_eq!(
+            guesses.guess("ada", "2001:db8::2", 0),
+            Ok(()),
+            "who has logged in from there is shut out"
+        );
     }
 
     #[test]
     fn nobody_is_shut_out_by_guesses_from_elsewhere() {
         let guesses = Guesses::default();
-        for number in 0..10_000_u32 {
-            assert_eq!(guesses.admit("ada", Some(IpAddr::V4((0x0a00_0000 + number).into())), at(0)), Ok(()));
-        }
+        let from = |number: u32| IpAddr::V4((0x0a00_0000 + number).into()).to_string();
         let here = Some(address("192.0.2.1"));
-        assert_eq!(guesses.pause("ada", here, at(0)), Duration::from_secs(2));
-        assert_eq!(guesses.admit("ada", here, at(0)), Ok(()));
-        guesses.succeeded("ada", here);
-        assert_eq!(guesses.pause("ada", here, at(0)), Duration::ZERO);
+        let me = guesses.line_up("ada", here, at(0));
+        let pause = || me.pause(at(0));
+        let others: Vec<_> =
+            (0..11).map(|_| guesses.line_up("ada", Some(address("192.0.2.2")), at(0))).collect();
+        assert_eq!((pause().time, pause().is_guessed), (Duration::from_millis(200), false));
+        drop(others);
+        assert_eq!(pause().time, Duration::ZERO);
+        for number in 0..11 {
+            assert_eq!(guesses.guess("ada", &from(number), 0), Ok(()));
+        }
+        assert_eq!((pause().time, pause().is_guessed), (Duration::from_millis(200), true));
+        for number in 11..10_000 {
+            assert_eq!(guesses.guess("ada", &from(number), 0), Ok(()));
+        }
+        assert_eq!(pause().time, Duration::from_secs(2));
+        guesses.log_in("ada", "192.0.2.1", 0);
+        assert_eq!(pause().time, Duration::ZERO);
     }
 
     #[test]
     fn a_million_names_take_bounded_memory_and_a_lock_in_use_stays() {
         let guesses = Guesses::default();
-        let here = Some(address("192.0.2.1"));
-        while guesses.admit("ada", here, at(0)).is_ok() {}
+        while guesses.guess("ada", "192.0.2.1", 0).is_ok() {}
         for number in 0..1_000_000_u32 {
-            let from = Some(IpAddr::V4((0x0a00_0000 + number).into()));
-            assert_eq!(guesses.admit(&format!("name-{number}"), from, at(0)), Ok(()));
+            let keys =
+                guesses.keys(&format!("name-{number}"), Some(IpAddr::V4((0x0a00_0000 + number).into())));
+            assert!(guesses.try_admit(keys, at(0)).is_ok_and(|attempt| attempt.is_some()));
             if number % 1000 == 0 {
-                assert!(guesses.admit("ada", here, at(0)).is_err(), "after {number} names");
+                assert!(guesses.guess("ada", "192.0.2.1", 0).is_err(), "after {number} names");
             }
         }
-        let tables = guesses.tables.lock().unwrap();
+        let tables = guesses.tables();
         for table in [&tables.pairs, &tables.addresses, &tables.names] {
             assert!(table.young.len() <= MAX && table.old.len() <= MAX);
             assert!(table.young.capacity() <= 2 * MAX && table.old.capacity() <= 2 * MAX);

@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::guesses::Guesses;
+use super::guesses::{Guesses, Pause, Waiting};
 use super::verified::Verified;
 use super::{Credentials, Denied};
-use crate::config::users::{self, Hash, NamedUser};
+use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
 use crate::config::{Login, UsersFile};
 use crate::domain::clock::Clock;
 use crate::domain::role::Role;
@@ -30,9 +30,6 @@ const AT_ONCE: usize = 2;
 /// Logins that wait at once because a name is being guessed.
 const PAUSING: usize = 256;
 
-/// Longest password that is checked, in bytes.
-const MAX_PASSWORD: usize = 4096;
-
 /// Everybody who may log in. Clones share them.
 #[derive(Clone)]
 pub(in crate::web) struct Users(Arc<Inner>);
@@ -45,7 +42,7 @@ struct Inner {
     known: RwLock<Known>,
     /// When the file was looked at, and how it looked. Whoever holds it reads the file.
     looked: Mutex<(Timestamp, Option<Stamp>)>,
-    checking: Semaphore,
+    checking: Arc<Semaphore>,
     pausing: Semaphore,
     turn: Mutex<()>,
     guesses: Guesses,
@@ -101,7 +98,7 @@ impl Users {
             known: RwLock::new(Known { accounts, problem: None }),
             // Looked at for the first time soon: it may have changed since it was read.
             looked: Mutex::new((Timestamp::UNIX_EPOCH, None)),
-            checking: Semaphore::new(AT_ONCE),
+            checking: Arc::new(Semaphore::new(AT_ONCE)),
             pausing: Semaphore::new(PAUSING),
             turn: Mutex::new(()),
             guesses: Guesses::default(),
@@ -130,7 +127,8 @@ impl Users {
         credentials: &Credentials,
         address: Option<IpAddr>,
     ) -> Result<Account, Denied> {
-        self.pause(credentials, address).await?;
+        let waiting = self.line_up(credentials, address);
+        self.pause(&waiting).await?;
         self.attempt(credentials, address).await
     }
 
@@ -143,7 +141,7 @@ impl Users {
         if let Some(account) = self.verified(credentials).await {
             return Ok(account);
         }
-        self.pause(credentials, address).await?;
+        self.pause(&self.line_up(credentials, address)).await?;
         // One after the other: of many that a script sends at once the first is checked for all.
         let _turn = self.0.turn.lock().await;
         if let Some(account) = self.verified(credentials).await {
@@ -159,42 +157,68 @@ impl Users {
         self.account(&credentials.username).await.filter(|account| account.tag == tag)
     }
 
+    fn line_up(&self, credentials: &Credentials, address: Option<IpAddr>) -> Waiting<'_> {
+        self.0.guesses.line_up(&credentials.username, address, self.0.clock.now())
+    }
+
     /// Waits where a name is being guessed from many places.
-    async fn pause(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<(), Denied> {
-        let pause = self.0.guesses.pause(&credentials.username, address, self.0.clock.now());
-        if !pause.is_zero() {
-            let _permit = self.0.pausing.try_acquire().map_err(|_| Denied::TooMany(pause))?;
-            tokio::time::sleep(pause).await;
+    async fn pause(&self, waiting: &Waiting<'_>) -> Result<(), Denied> {
+        let pause = || waiting.pause(self.0.clock.now());
+        let Pause { time, is_guessed } = pause();
+        if time.is_zero() {
+            return Ok(());
         }
+        let permit = match self.0.pausing.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) if is_guessed => None,
+            // Nobody has failed yet: for all that is known they are right.
+            Err(_) => self.0.pausing.acquire().await.ok().filter(|_| !pause().is_guessed),
+        };
+        let _permit = permit.ok_or(Denied::TooMany(time))?;
+        tokio::time::sleep(time).await;
         Ok(())
     }
 
     async fn attempt(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<Account, Denied> {
-        let name = &credentials.username;
-        self.0.guesses.admit(name, address, self.0.clock.now()).map_err(Denied::TooMany)?;
-        let account = self.verify(name, &credentials.password).await.ok_or(Denied::Wrong)?;
-        self.0.guesses.succeeded(name, address);
+        let Credentials { username: name, password } = credentials;
+        // Who is refused does not stand in line with those who are looked at.
+        self.0.guesses.check(name, address, self.0.clock.now()).map_err(Denied::TooMany)?;
+        let Some(turn) = self.turn_to_check().await else { return Err(Denied::Wrong) };
+        // Whoever is waited for here has a turn as well.
+        let attempt = self.0.guesses.admit(name, address, &self.0.clock).await.map_err(Denied::TooMany)?;
+        let account = self.verify(name, password, turn).await.ok_or(Denied::Wrong)?;
+        attempt.succeeded();
         Ok(account)
     }
 
+    /// None only where the process ends.
+    pub(super) async fn turn_to_check(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.checking).acquire_owned().await.ok()
+    }
+
     /// Takes as long for a name that nobody has as for a wrong password.
-    pub(in crate::web) async fn verify(&self, name: &str, password: &SecretString) -> Option<Account> {
+    pub(super) async fn verify(
+        &self,
+        name: &str,
+        password: &SecretString,
+        turn: OwnedSemaphorePermit,
+    ) -> Option<Account> {
         let account = self.account(name).await;
         let hash = match &account {
             Some(account) => account.hash.clone(),
             None => self.shared().await.hash,
         };
-        let is_right = self.is_right(hash, password).await;
-        account.filter(|_| is_right)
-    }
-
-    async fn is_right(&self, hash: Hash, password: &SecretString) -> bool {
         if password.expose_secret().len() > MAX_PASSWORD {
-            return false;
+            return None;
         }
-        let Ok(_permit) = self.0.checking.acquire().await else { return false };
         let password = password.clone();
-        tokio::task::spawn_blocking(move || hash.is_of(&password)).await.unwrap_or_default()
+        let check = tokio::task::spawn_blocking(move || {
+            // Given back when it is done, also where nobody waits for it any more.
+            let _turn = turn;
+            hash.is_of(&password)
+        });
+        let is_right = check.await.unwrap_or_default();
+        account.filter(|_| is_right)
     }
 
     async fn shared(&self) -> Account {

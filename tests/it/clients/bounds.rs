@@ -1,12 +1,14 @@
 //! What both clients take: so many bytes, for so long, from nowhere else.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use patchbay::clients::a2a::{Agent, AgentError};
 use patchbay::clients::litellm::LiteLlm;
 use patchbay::clients::{ClientError, Meaning, build_http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use super::replay::{Body, Exchange, Replay, play};
 use super::{MASTER, PATIENCE, agent, context, proxy, timeouts};
@@ -122,6 +124,57 @@ async fn a_body_that_does_not_end_costs_no_more_than_the_time_limit() {
 
     let replay = play([no_card(), said().with(Body::Stalled("{\"jsonrpc\":"))]).await;
     let error = transport(agent(&replay).send(&context("c"), "hi", BRIEF).await.unwrap_err());
+    assert!(error.is_timeout(), "{error:?}");
+}
+
+/// An agent whose answers are large and do not end. It rings when so much of one was taken that it has room.
+async fn endless_agent() -> (reqwest::Url, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let ring = Arc::new(Notify::new());
+    let taken = Arc::clone(&ring);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // What is written was taken then, but for little.
+            socket2::SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
+            let taken = Arc::clone(&taken);
+            tokio::spawn(async move {
+                let mut asked = [0; 4096];
+                let len = stream.read(&mut asked).await.unwrap();
+                if asked[..len].starts_with(b"GET") {
+                    stream
+                        .write_all(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                        .await
+                        .unwrap();
+                    return;
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8000000\r\n\r\n").await.unwrap();
+                stream.write_all(&vec![b' '; 4 * MIB]).await.unwrap();
+                taken.notify_one();
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (url, ring)
+}
+
+#[tokio::test]
+async fn an_agent_that_is_slow_with_a_large_answer_keeps_no_other_waiting() {
+    let (url, has_room) = endless_agent().await;
+    let slow = Agent::new(build_http().unwrap(), url);
+    let asking = tokio::spawn(async move { slow.send(&context("c"), "hi", PATIENCE).await });
+    has_room.notified().await;
+    let text = "x".repeat(MIB / 2);
+    let result = format!(
+        r#"{{"jsonrpc":"2.0","result":{{"kind":"message","messageId":"m","role":"agent","parts":[{{"kind":"text","text":"{text}"}}]}}}}"#
+    );
+    let replay = play([no_card(), Exchange::new("POST", "/a2a/litellm_agent", 200, result)]).await;
+    let begun = Instant::now();
+    let answer = agent(&replay).send(&context("c"), "hi", PATIENCE).await.unwrap();
+    assert_eq!(answer.text, text);
+    assert!(begun.elapsed() < Duration::from_secs(5), "the other waited for {:?}", begun.elapsed());
+    // The slow one is given up by itself.
+    let error = transport(asking.await.unwrap().unwrap_err());
     assert!(error.is_timeout(), "{error:?}");
 }
 

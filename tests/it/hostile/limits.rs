@@ -262,3 +262,62 @@ async fn a_write_whose_sender_goes_away_is_carried_to_its_end() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// Whoever reaches the port may name a request, and the name is written down with each login that fails.
+#[tokio::test]
+async fn an_id_of_the_senders_making_is_short_or_not_taken() {
+    let app = TestApp::start().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let long = "x".repeat(50_000);
+    for (id, is_taken) in [("01HQ-abc.7", true), (&*long, false), ("<b>", false), ("", false)] {
+        let login = http.post(format!("{}/login", app.base)).header("x-request-id", id);
+        let answer = login.form(&[("username", USER), ("password", "not it")]).send().await.unwrap();
+        let told = answer.headers()["x-request-id"].to_str().unwrap();
+        assert_eq!(told == id, is_taken, "{id:.20}");
+        assert!(is_taken || told.len() == 36, "{told:.50}");
+    }
+    let (_, audit) = app.script().get("/audit").await;
+    let ids = audit["entries"].as_array().unwrap().iter().filter_map(|entry| entry["request_id"].as_str());
+    let lengths: Vec<usize> = ids.map(str::len).collect();
+    assert!(lengths.len() >= 4 && lengths.iter().max() == Some(&36), "{lengths:?}");
+}
+
+/// Each password that is checked takes 19 MB, also where whoever sent it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_of_clients_that_went_away_take_no_more_room_than_others() {
+    let (_dir, database) = crate::database::file();
+    let dashboard =
+        Dashboard::start("http://127.0.0.1:9", "http://127.0.0.1:9/a2a", &database, &[]).await.unwrap();
+    // What is made once is made.
+    assert_eq!(dashboard.script().get("/audit").await.0, 200);
+    let (before, _) = dashboard.memory();
+    dashboard.forget_peak();
+    let address = dashboard.base.trim_start_matches("http://").to_owned();
+    for n in 0..19 {
+        let login = base64::engine::general_purpose::STANDARD.encode(format!("name-{n}:password"));
+        let request = format!("GET /models HTTP/1.1\r\nhost: h\r\nauthorization: Basic {login}\r\n\r\n");
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The check begins.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Whoever comes now stands behind those that are still looked at.
+    drop(dashboard.user().await);
+    let (_, peak) = dashboard.memory();
+    eprintln!("{before} MiB before, at most {peak}");
+    assert!(peak - before < 75, "{} MiB more", peak - before);
+}
+
+/// The database holds prompts and answers, and other users of the machine are none of the dashboard's.
+#[tokio::test]
+async fn the_database_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, database) = crate::database::file();
+    let dashboard =
+        Dashboard::start("http://127.0.0.1:9", "http://127.0.0.1:9/a2a", &database, &[]).await.unwrap();
+    drop(dashboard.user().await);
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap());
+    let modes: Vec<_> =
+        files.map(|file| (file.file_name(), file.metadata().unwrap().permissions().mode() & 0o777)).collect();
+    assert!(modes.len() > 1 && modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}

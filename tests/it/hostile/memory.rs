@@ -12,6 +12,9 @@ use crate::support::{MASTER_KEY, PASSWORD};
 /// Most that anything may cost, in MiB.
 const MOST: usize = 100;
 
+/// So many agents send at the same time: one more than may be read at once.
+const AGENTS: usize = 5;
+
 /// Where the most is asked of proxy and agent.
 const HUNGRY: [&str; 9] = [
     "/",
@@ -84,10 +87,12 @@ async fn nothing_that_is_sent_costs_a_hundred_megabytes() {
     let (proxy, agent) = (Liar::start(Lie::Close).await, Liar::start(Lie::Close).await);
     let dir = tempfile::tempdir().unwrap();
     let database = format!("sqlite://{}", dir.path().join("test.db").display());
-    let dashboard =
-        Dashboard::start(&proxy.url(), &format!("{}/a2a", agent.url()), &database, &[]).await.unwrap();
+    let agents: Vec<String> = (2..=AGENTS).map(|n| format!("agent-{n}={}/a2a", agent.url())).collect();
+    let agents = format!("{}/a2a,{}", agent.url(), agents.join(","));
+    let dashboard = Dashboard::start(&proxy.url(), &agents, &database, &[]).await.unwrap();
     let browser = dashboard.user().await;
     let patterns = if is_long() { patterns() } else { HUNGRY.map(str::to_owned).to_vec() };
+    let other_agents: Vec<String> = (2..=AGENTS).map(|n| format!("/contexts/agent-{n}/c1/message")).collect();
     let places = Places { id: "some-id".to_owned(), hash: "ab".repeat(32) };
     for met in some(&browser, &places, &patterns).await {
         check(&met, "closed", PATIENCE, &[]);
@@ -96,9 +101,12 @@ async fn nothing_that_is_sent_costs_a_hundred_megabytes() {
     let mut most = 0;
     for (told, lie) in heavy() {
         proxy.tell(lie.clone());
+        // Whole answers wait for each other, which streams do not.
+        let is_whole = matches!(lie, Lie::Says(200, ..) | Lie::Endless);
         agent.tell(lie);
         dashboard.forget_peak();
-        for met in some(&browser, &places, &patterns).await {
+        let asked = [&patterns[..], if is_whole { &other_agents } else { &[] }].concat();
+        for met in some(&browser, &places, &asked).await {
             check(&met, told, PATIENCE, &[MASTER_KEY, PASSWORD, AGENT_KEY]);
         }
         let (now, peak) = dashboard.memory();

@@ -55,6 +55,8 @@ pub(crate) struct Stage {
     /// Which models are bootstrapped.
     models: (&'static str, String),
     kind: Kind,
+    /// Another database than a file of its own.
+    pub(crate) database: Option<String>,
 }
 
 /// What the proxy is.
@@ -101,7 +103,7 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(".env"), ENV).unwrap();
         let (proxy, master_key) = (format!("http://{address}"), master_key.to_owned());
-        Self { proxy, relay, dir, guards: vec![guard], master_key, models, kind }
+        Self { proxy, relay, dir, guards: vec![guard], master_key, models, kind, database: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -122,13 +124,14 @@ impl Stage {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = patchbay(args);
+        let own = || format!("sqlite://{}", self.path("patchbay.db").display());
         command
             .current_dir(self.dir.path())
             .env("PATCHBAY_ENV_FILE", self.path(".env"))
             .env("LITELLM_PROXY_URL", &self.proxy)
             .env("LITELLM_MASTER_KEY", &self.master_key)
             .env(self.models.0, &self.models.1)
-            .env("PATCHBAY_DATABASE_URL", format!("sqlite://{}", self.path("patchbay.db").display()));
+            .env("PATCHBAY_DATABASE_URL", self.database.clone().unwrap_or_else(own));
         command
     }
 

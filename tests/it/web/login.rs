@@ -171,6 +171,10 @@ async fn the_login_leads_to_own_addresses_only() {
         "/\u{0}/x",
         "/\u{85}x",
         "ftp://evil.example",
+        "/.//evil.example",
+        "/..//evil.example",
+        "/x/..//evil.example",
+        "/./%2e%2e//evil.example",
     ];
     leads("", &own, &foreign).await;
     let long = format!("/{}", "x".repeat(3000));
@@ -313,5 +317,27 @@ async fn the_default_password_is_told_where_it_is_in_use() {
         assert_eq!(page.text().contains("The default password is in use"), is_default_password);
         let page = app.anonymous().get("/login").await;
         assert_eq!(page.text().contains("default login"), is_default_password);
+    }
+}
+
+/// A page from elsewhere whose name leads to this machine (DNS rebinding) is same-origin with what it asks.
+#[tokio::test]
+async fn the_default_password_is_no_good_by_another_name() {
+    for is_default_password in [false, true] {
+        let app = TestApp::with(Setup { is_default_password, ..Setup::default() }).await;
+        let bare = Bare::of(&app);
+        let port = app.base.rsplit(':').next().unwrap();
+        for (name, is_own) in [("evil.example", false), ("localhost", true), ("127.0.0.1", true)] {
+            let host = format!("{name}:{port}");
+            let request = bare.request(Method::POST, "/login").header(header::HOST, &host);
+            let request = request.header(header::ORIGIN, format!("http://{host}"));
+            let page = Bare::send(request.form(&[("username", USER), ("password", PASSWORD)])).await;
+            let is_let_in = is_own || !is_default_password;
+            assert_eq!(page.status == StatusCode::SEE_OTHER, is_let_in, "{host}: {}", page.status);
+            assert_eq!(page.headers.contains_key(header::SET_COOKIE), is_let_in, "{host}");
+            let request = bare.request(Method::GET, "/keys").header(header::HOST, &host);
+            let page = Bare::send(request.basic_auth(USER, Some(PASSWORD))).await;
+            assert_eq!(page.body.contains("task-agent"), is_let_in, "{host}: {}", page.text());
+        }
     }
 }

@@ -151,7 +151,7 @@ async fn who_guesses_waits_longer_and_longer_and_nobody_else_does() {
     };
     let cookie = bare.log_in(None, "").await.1;
     let mut waits = Vec::new();
-    for name in [USER, "nobody-of-this-name"] {
+    for name in ["nobody-of-this-name", USER] {
         let from = format!("198.51.100.{}", name.len());
         for _ in 0..5 {
             assert_eq!(wrong(&bare, name, &from).await.status, StatusCode::UNAUTHORIZED);
@@ -205,6 +205,35 @@ async fn a_script_may_begin_with_many_requests_at_once() {
     for status in requests.collect::<Vec<_>>() {
         assert_eq!(status.await.unwrap(), StatusCode::OK);
     }
+}
+
+/// Who is right is not refused because others who are right come in at the same time, also not after mistakes.
+#[tokio::test]
+async fn right_passwords_are_let_in_however_many_come_at_once() {
+    let app = TestApp::start().await;
+    let bare = Bare::of(&app);
+    let at_once = async |password: &'static str| {
+        let logins = (0..16).map(|_| {
+            let form = [("username", USER), ("password", password)];
+            let request = bare.request(Method::POST, "/login").form(&form);
+            tokio::spawn(async move { Bare::send(request).await.status })
+        });
+        futures_util::future::try_join_all(logins.collect::<Vec<_>>()).await.unwrap()
+    };
+    for mistakes in [0, 4] {
+        for _ in 0..mistakes {
+            let form = [("username", USER), ("password", "not it")];
+            let page = Bare::send(bare.request(Method::POST, "/login").form(&form)).await;
+            assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+        }
+        let statuses = at_once(PASSWORD).await;
+        assert!(statuses.iter().all(|status| *status == StatusCode::SEE_OTHER), "{mistakes}: {statuses:?}");
+    }
+    // Of wrong ones as many are looked at as one after the other.
+    let statuses = at_once("not it").await;
+    let looked_at = statuses.iter().filter(|status| **status == StatusCode::UNAUTHORIZED).count();
+    let refused = statuses.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
+    assert_eq!((looked_at, refused), (5, 11), "{statuses:?}");
 }
 
 #[tokio::test]

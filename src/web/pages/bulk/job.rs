@@ -106,7 +106,7 @@ async fn show(
     let counts = state.store.bulk_counts(&id).await?;
     let only: Option<ItemState> = query.get("show").parse().ok();
     let after: u32 = query.get("after").parse().unwrap_or(0);
-    let items = state.store.bulk_items(&id, only, after, ITEMS).await?;
+    let items = state.store.bulk_items_shown(&id, only, after, ITEMS).await?;
     let path = ui.paths.bulk(&id);
     let is_full = items.len() == ITEMS as usize;
     let next =

@@ -26,20 +26,29 @@ document.addEventListener('submit', (event) => {
   form.dataset.sent = '1'
   form.setAttribute('aria-busy', 'true')
   const button = event.submitter
-  if (button && form.dataset.once) button.lastChild.textContent = form.dataset.once
+  if (!button || !form.dataset.once) return
+  button.dataset.said = button.lastChild.textContent
+  button.lastChild.textContent = form.dataset.once
 })
+
+// It can be sent again.
+const release = (form) => {
+  delete form.dataset.sent
+  form.removeAttribute('aria-busy')
+  for (const button of all('[data-said]', form)) {
+    button.lastChild.textContent = button.dataset.said
+    delete button.dataset.said
+  }
+}
 
 // htmx sends some forms itself, and leaves them in place where that fails.
 document.addEventListener('htmx:afterRequest', (event) => {
   const form = event.target.closest('form[data-sent]')
-  if (form) { delete form.dataset.sent; form.removeAttribute('aria-busy') }
+  if (form) release(form)
 })
 
-// Back in the browser may bring the page as it was left: a form can be sent again.
-addEventListener('pageshow', (event) => {
-  if (!event.persisted) return
-  for (const form of all('form[data-sent]')) { delete form.dataset.sent; form.removeAttribute('aria-busy') }
-})
+// Back in the browser may bring the page as it was left.
+addEventListener('pageshow', (event) => { if (event.persisted) all('form[data-sent]').forEach(release) })
 
 // --- What was typed into a long form is not lost by a wrong click.
 
@@ -68,6 +77,14 @@ document.addEventListener('click', (event) => {
   field.value = chip.textContent
   for (const other of chip.parentElement.children) other.classList.toggle('chosen', other === chip)
   field.focus()
+})
+
+// --- A message is sent as chats send theirs: Enter is a line break in a text of several lines.
+
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || !event.target.matches('textarea#message')) return
+  event.preventDefault()
+  event.target.form.requestSubmit()
 })
 
 // --- Another agent may have another scope and other contexts: ask for the form anew, with what was typed.

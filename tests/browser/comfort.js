@@ -169,6 +169,21 @@ module.exports = {
     await end()
   },
 
+  async 'a form that could not be sent can be sent again' ({ browser, base }) {
+    const { page, context } = await open(browser, base)
+    await page.goto('/switch')
+    await page.route('**/switch', (route) => route.request().method() === 'POST' ? route.abort() : route.continue())
+    await page.fill('#context', 'browser-again')
+    await page.fill('#model', 'openai/gpt-5')
+    const button = page.locator('main form.form button[type=submit]')
+    await button.click()
+    await page.waitForFunction(() => document.querySelector('main form.form button[type=submit]').textContent === 'Switch')
+    await page.unroute('**/switch')
+    await button.click()
+    await page.waitForSelector('#receipt[data-outcome=verified]')
+    await context.close()
+  },
+
   async 'what has no value says why' ({ browser, base }) {
     const { page, end } = await open(browser, base)
     let seen = 0

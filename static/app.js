@@ -46,6 +46,7 @@ document.addEventListener('htmx:afterRequest', (event) => {
   const form = event.target.closest('form[data-sent]')
   if (form) release(form)
 })
+document.addEventListener('htmx:sendError', () => toast('Patchbay does not answer'))
 
 // Back in the browser may bring the page as it was left.
 addEventListener('pageshow', (event) => { if (event.persisted) all('form[data-sent]').forEach(release) })
@@ -157,23 +158,25 @@ const since = (milliseconds) => {
   const text = seconds < 5 ? '' : seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : days === 1 ? '1 day' : `${days} days`
   return !text ? 'just now' : milliseconds < 0 ? `in ${text}` : `${text} ago`
 }
-// Made once, since each takes longer than what it formats.
-const dates = { stamp: new Intl.DateTimeFormat([], { dateStyle: 'medium', timeStyle: 'short' }), exact: new Intl.DateTimeFormat([], { dateStyle: 'short', timeStyle: 'medium' }) }
+// Made once, and when it is first asked for, since each takes longer than what it formats.
+const formats = {}
+const local = (time, options) => (formats[options.timeStyle] ??= new Intl.DateTimeFormat([], options)).format(new Date(time.dateTime))
 const times = () => {
-  for (const time of all('time:not([data-local])')) {
-    const at = new Date(time.dateTime)
+  for (const time of all('time[data-stamp]:not([data-local])')) {
     time.dataset.local = '1'
-    if ('stamp' in time.dataset) {
-      time.title = `${time.textContent.trim()} (${time.title})`
-      time.textContent = dates.stamp.format(at)
-    } else {
-      time.title = `${dates.exact.format(at)} (${time.title})`
-    }
+    time.title = `${time.textContent.trim()} (${time.title})`
+    time.textContent = local(time, { dateStyle: 'medium', timeStyle: 'short' })
   }
 }
+document.addEventListener('pointerover', (event) => {
+  const time = event.target.closest('time:not([data-stamp], [data-local])')
+  if (!time) return
+  time.dataset.local = '1'
+  time.title = `${local(time, { dateStyle: 'short', timeStyle: 'medium' })} (${time.title})`
+})
 setInterval(() => {
   const now = Date.now()
-  for (const time of all('time[data-local]:not([data-stamp])')) {
+  for (const time of all('time:not([data-stamp])')) {
     const text = since(now - Date.parse(time.dateTime))
     if (time.textContent !== text) time.textContent = text
   }

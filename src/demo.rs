@@ -140,8 +140,9 @@ fn team(password: &SecretString) -> anyhow::Result<UsersFile> {
 /// Books calls of the last month, so that there is something to see of what was spent.
 fn remember(world: &World) {
     let now = Clock::system().now();
-    for ago in 1..30_i64 {
-        for call in 0..(3 + ago * 5 % 7) {
+    // As a ledger is written: the oldest first.
+    for ago in (1..30_i64).rev() {
+        for call in (0..(3 + ago * 5 % 7)).rev() {
             let (key, model) =
                 if call % 3 == 0 { ("research-notebooks", 1) } else { ("task-agent", call % 2 * 2) };
             world.remember(&PastCall {

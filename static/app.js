@@ -26,20 +26,30 @@ document.addEventListener('submit', (event) => {
   form.dataset.sent = '1'
   form.setAttribute('aria-busy', 'true')
   const button = event.submitter
-  if (button && form.dataset.once) button.lastChild.textContent = form.dataset.once
+  if (!button || !form.dataset.once) return
+  button.dataset.said = button.lastChild.textContent
+  button.lastChild.textContent = form.dataset.once
 })
+
+// It can be sent again.
+const release = (form) => {
+  delete form.dataset.sent
+  form.removeAttribute('aria-busy')
+  for (const button of all('[data-said]', form)) {
+    button.lastChild.textContent = button.dataset.said
+    delete button.dataset.said
+  }
+}
 
 // htmx sends some forms itself, and leaves them in place where that fails.
 document.addEventListener('htmx:afterRequest', (event) => {
   const form = event.target.closest('form[data-sent]')
-  if (form) { delete form.dataset.sent; form.removeAttribute('aria-busy') }
+  if (form) release(form)
 })
+document.addEventListener('htmx:sendError', () => toast('Patchbay does not answer'))
 
-// Back in the browser may bring the page as it was left: a form can be sent again.
-addEventListener('pageshow', (event) => {
-  if (!event.persisted) return
-  for (const form of all('form[data-sent]')) { delete form.dataset.sent; form.removeAttribute('aria-busy') }
-})
+// Back in the browser may bring the page as it was left.
+addEventListener('pageshow', (event) => { if (event.persisted) all('form[data-sent]').forEach(release) })
 
 // --- What was typed into a long form is not lost by a wrong click.
 
@@ -68,6 +78,14 @@ document.addEventListener('click', (event) => {
   field.value = chip.textContent
   for (const other of chip.parentElement.children) other.classList.toggle('chosen', other === chip)
   field.focus()
+})
+
+// --- A message is sent as chats send theirs: Enter is a line break in a text of several lines.
+
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || !event.target.matches('textarea#message')) return
+  event.preventDefault()
+  event.target.form.requestSubmit()
 })
 
 // --- Another agent may have another scope and other contexts: ask for the form anew, with what was typed.
@@ -140,23 +158,25 @@ const since = (milliseconds) => {
   const text = seconds < 5 ? '' : seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : days === 1 ? '1 day' : `${days} days`
   return !text ? 'just now' : milliseconds < 0 ? `in ${text}` : `${text} ago`
 }
-// Made once, since each takes longer than what it formats.
-const dates = { stamp: new Intl.DateTimeFormat([], { dateStyle: 'medium', timeStyle: 'short' }), exact: new Intl.DateTimeFormat([], { dateStyle: 'short', timeStyle: 'medium' }) }
+// Made once, and when it is first asked for, since each takes longer than what it formats.
+const formats = {}
+const local = (time, options) => (formats[options.timeStyle] ??= new Intl.DateTimeFormat([], options)).format(new Date(time.dateTime))
 const times = () => {
-  for (const time of all('time:not([data-local])')) {
-    const at = new Date(time.dateTime)
+  for (const time of all('time[data-stamp]:not([data-local])')) {
     time.dataset.local = '1'
-    if ('stamp' in time.dataset) {
-      time.title = `${time.textContent.trim()} (${time.title})`
-      time.textContent = dates.stamp.format(at)
-    } else {
-      time.title = `${dates.exact.format(at)} (${time.title})`
-    }
+    time.title = `${time.textContent.trim()} (${time.title})`
+    time.textContent = local(time, { dateStyle: 'medium', timeStyle: 'short' })
   }
 }
+document.addEventListener('pointerover', (event) => {
+  const time = event.target.closest('time:not([data-stamp], [data-local])')
+  if (!time) return
+  time.dataset.local = '1'
+  time.title = `${local(time, { dateStyle: 'short', timeStyle: 'medium' })} (${time.title})`
+})
 setInterval(() => {
   const now = Date.now()
-  for (const time of all('time[data-local]:not([data-stamp])')) {
+  for (const time of all('time:not([data-stamp])')) {
     const text = since(now - Date.parse(time.dateTime))
     if (time.textContent !== text) time.textContent = text
   }
@@ -280,190 +300,6 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault()
   act()
 })
-
-// --- What others do shows itself as it happens. Words change in place; where rows would come, go or move, or where
-// someone is typing, a strip says how many changes wait. Only the visible tab listens: over HTTP/1.1 a browser
-// opens six connections to a server, and listening tabs would use them up.
-if (document.body.dataset.events) {
-  const { events, seen } = document.body.dataset
-  const RESTS = { swap: 'is switching' }
-  const STEP = 2000
-  const GAP = 700
-  let last = seen, source, patience = STEP, me = {}, due, renewed = 0, unseen = [], calmUntil = 0
-  const told = new Set()
-
-  const strip = document.createElement('div')
-  const words = document.createElement('span')
-  const button = document.createElement('button')
-  strip.className = 'strip'
-  strip.hidden = true
-  strip.setAttribute('role', 'status')
-  button.className = 'button small'
-  button.textContent = 'Show'
-  strip.append(words, button)
-  document.getElementById('main').append(strip)
-  const people = document.createElement('p')
-  people.className = 'people'
-  people.hidden = true
-  document.querySelector('form.user')?.before(people)
-
-  const say = (text, offers) => { if (words.textContent !== text) words.textContent = text; button.hidden = !offers; strip.hidden = !text }
-  const list = (names) => names.length > 4 ? names.slice(0, 3).join(', ') + ' and ' + (names.length - 3) + ' more' : names.join(', ')
-
-  // What a page shows is one of these; it says by `data-live` of what kinds of changes it wants to know.
-  const target = () => document.getElementById('results') || document.getElementById('content')
-  const topics = () => document.querySelector('[data-live]')?.dataset.live || ''
-  const concerns = (topic) => topics() === '*' || topics().split(' ').includes(topic)
-
-  const FIELDS = 'input, select, textarea'
-  const isChanged = (field) => field.tagName === 'SELECT'
-    ? [...field.options].some((option) => option.selected !== option.defaultSelected) && field.selectedIndex > 0
-    : field.type !== 'hidden' && (field.value !== field.defaultValue || field.checked !== field.defaultChecked)
-  const isBusy = (node) => node.nodeType === 1 && (
-    (node.contains(document.activeElement) && document.activeElement.matches(FIELDS)) ||
-    node.matches('form[aria-busy], [data-stream]') || (node.matches(FIELDS) && isChanged(node)) ||
-    [...node.querySelectorAll(FIELDS)].some(isChanged) || node.querySelector('form[aria-busy], [data-stream]') !== null)
-
-  const key = (node) => node.nodeType === 1 ? (node.id || node.dataset?.id || node.dataset?.hash || node.dataset?.context || '') : ''
-  const isSame = (old, fresh) => old.nodeName === fresh.nodeName && key(old) === key(fresh)
-  const haveSameParts = (old, fresh) => old.childNodes.length === fresh.childNodes.length &&
-    [...old.childNodes].every((part, n) => isSame(part, fresh.childNodes[n]))
-  const fits = (old, fresh) => {
-    if (!isSame(old, fresh)) return false
-    if (old.nodeName === 'FORM') return old.isEqualNode(fresh) || !isBusy(old)
-    return haveSameParts(old, fresh) && [...old.childNodes].every((part, n) => fits(part, fresh.childNodes[n]))
-  }
-  const takeAttributes = (old, fresh) => {
-    for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value)
-    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name)
-  }
-  const take = (old, fresh) => {
-    if (old.isEqualNode(fresh)) return
-    if (old.nodeName === 'FORM') return old.replaceWith(fresh.cloneNode(true))
-    if (old.nodeType !== 1) { if (old.data !== fresh.data) old.data = fresh.data; return }
-    if (old.matches(FIELDS) || (old.nodeName === 'TIME' && old.dateTime === fresh.dateTime)) return
-    takeAttributes(old, fresh)
-    for (const [n, part] of [...old.childNodes].entries()) take(part, fresh.childNodes[n])
-  }
-  // Makes the one like the other, as far as that is polite; false where something waits.
-  const renew = (old, fresh, isAsked) => {
-    if (old.isEqualNode(fresh)) return true
-    if (fits(old, fresh)) { take(old, fresh); return true }
-    if (isSame(old, fresh) && old.nodeType === 1 && old.nodeName !== 'FORM' && haveSameParts(old, fresh)) {
-      if (isAsked) takeAttributes(old, fresh)
-      return [...old.childNodes].map((part, n) => renew(part, fresh.childNodes[n], isAsked)).every(Boolean)
-    }
-    if (isAsked && !isBusy(old)) { old.replaceWith(fresh.cloneNode(true)); return true }
-    return false
-  }
-
-  const look = async (isAsked) => {
-    due = undefined
-    renewed = performance.now()
-    const address = location.href
-    const answer = await fetch(address, { headers: { 'HX-Request': 'true' } }).catch(() => null)
-    if (!answer?.ok || answer.redirected || location.href !== address) return false
-    const place = target()
-    const fresh = place.cloneNode(false)
-    fresh.innerHTML = await answer.text()
-    const isAllTaken = renew(place, fresh, isAsked)
-    window.htmx?.process(target())
-    settle()
-    return isAllTaken
-  }
-  const soon = () => {
-    if (due) return
-    // A little later, and not all at the same moment: the server answers every page that is open.
-    const gap = performance.now() < calmUntil ? 5 * GAP : GAP
-    const pause = Math.max(100 + Math.random() * 300, gap - (performance.now() - renewed))
-    due = setTimeout(async () => {
-      if (await look(false)) { unseen = []; say('') } else if (unseen.length) tellWaiting()
-    }, pause)
-  }
-  const tellWaiting = () => {
-    const who = list([...new Set(unseen.map((change) => change.who))])
-    const count = unseen.reduce((sum, change) => sum + change.count, 0)
-    say(count === 1 ? '1 change by ' + who : count.toLocaleString('en') + ' changes by ' + who, true)
-  }
-  button.addEventListener('click', async () => {
-    unseen = []
-    say('')
-    // What is being typed stays, with the part of the page that it is in.
-    if (!await look(true) && !isBusy(target())) location.reload()
-  })
-
-  // The page shows a copy of what the proxy has, and a newer one is on its way.
-  document.addEventListener('settled', () => {
-    for (const mark of all('[data-renews]', target())) {
-      mark.removeAttribute('data-renews')
-      unseen.push({ who: 'the proxy', count: 1 })
-      soon()
-    }
-  })
-
-  // What someone asked for here has ended: what goes with it is theirs to see, without a strip.
-  document.addEventListener('streamed', async () => {
-    unseen = []
-    say('')
-    await look(true)
-  })
-
-  const on = {
-    hello: (data) => { me = data; patience = STEP },
-    change: (change) => {
-      if (told.has(change.id)) return
-      told.add(change.id)
-      if (!concerns(change.topic)) return
-      unseen.push(change)
-      soon()
-    },
-    begun: ({ topic, object, who }) => {
-      if (!concerns(topic) || document.querySelector('[data-stream]') || unseen.length) return
-      say(who + ' ' + RESTS[topic] + ' ' + object + ' …')
-      setTimeout(() => { if (!unseen.length && button.hidden) say('') }, 5 * STEP)
-    },
-    // A job makes many changes: pages follow it more slowly, and the words change a few times in all.
-    progress: ({ agent, who, runs, done, failed, total }) => {
-      calmUntil = runs ? performance.now() + STEP : 0
-      if (concerns('bulk')) return soon()
-      if (!concerns('swap') || unseen.length) return
-      const tenths = Math.floor(10 * (done + failed) / total)
-      say(runs ? who + ' is switching ' + total.toLocaleString('en') + ' contexts of ' + agent + ', ' + tenths + '0 % …' : '')
-    },
-    people: ({ people: all }) => {
-      const others = all.filter((other) => other.key !== me.key)
-      const names = (some) => list([...new Set(some.map(({ name }) => name === me.name ? name + ' (another browser)' : name))])
-      const beside = others.filter((other) => other.page === me.page)
-      people.textContent = beside.length ? 'On this page too: ' + names(beside) : others.length ? 'Here too: ' + names(others) : ''
-      people.hidden = !others.length
-    },
-    reset: () => say('More has changed than can be told', true),
-  }
-  const listen = () => {
-    if (source || document.visibilityState === 'hidden') return
-    const url = new URL(events, location.origin)
-    url.searchParams.set('page', location.pathname)
-    url.searchParams.set('last', last)
-    source = new EventSource(url)
-    for (const [name, heed] of Object.entries(on)) {
-      source.addEventListener(name, (event) => {
-        if (event.lastEventId) last = event.lastEventId
-        heed(JSON.parse(event.data))
-      })
-    }
-    // A lost connection is taken up again by the browser; a refusal is not.
-    source.addEventListener('error', () => {
-      if (source?.readyState !== EventSource.CLOSED) return
-      source = undefined
-      patience = Math.min(2 * patience, 30 * STEP)
-      setTimeout(listen, patience)
-    })
-  }
-  const rest = () => { source?.close(); source = undefined }
-  document.addEventListener('visibilitychange', () => document.visibilityState === 'hidden' ? rest() : listen())
-  addEventListener('pagehide', rest)
-  addEventListener('pageshow', listen)
-}
 
 // --- After the page has come, and after each piece of it that comes later.
 

@@ -18,10 +18,11 @@ use tower_http::services::fs::{Backend, File, Metadata};
 use crate::domain::key::hex;
 use crate::web::pack::gzip;
 
-const FILES: [(&str, &[u8]); 4] = [
+const FILES: [(&str, &[u8]); 5] = [
     ("app.css", include_bytes!("../../static/app.css")),
     ("app.js", include_bytes!("../../static/app.js")),
     ("htmx.min.js", include_bytes!("../../static/htmx.min.js")),
+    ("live.js", include_bytes!("../../static/live.js")),
     ("icon.svg", include_bytes!("../../static/icon.svg")),
 ];
 

@@ -425,6 +425,12 @@ impl Paths {
         self.at(route::CONTEXTS)
     }
 
+    /// The contexts that a search finds.
+    #[must_use]
+    pub fn contexts_with(&self, text: &str) -> String {
+        with_query(self.contexts(), [("q", text)])
+    }
+
     /// One context.
     #[must_use]
     pub fn context(&self, agent: &AgentName, context: &ContextId) -> String {

@@ -27,6 +27,33 @@ pub(super) enum Recipe {
 }
 
 impl Recipe {
+    /// What people do, in the order of the page.
+    pub(super) const DOING: [Self; 10] = [
+        Self::Swap,
+        Self::Undo,
+        Self::Register,
+        Self::Key,
+        Self::Refused,
+        Self::Failed,
+        Self::Drift,
+        Self::Prompt,
+        Self::Outcomes,
+        Self::Script,
+    ];
+
+    /// What they do when something is down or refused.
+    pub(super) const MENDING: [Self; 9] = [
+        Self::Proxy,
+        Self::MasterKey,
+        Self::ProxyDatabase,
+        Self::NotLive,
+        Self::Agent,
+        Self::AgentKey,
+        Self::Role,
+        Self::Database,
+        Self::ReverseProxy,
+    ];
+
     /// Where it stands on the help page.
     pub(super) fn anchor(self) -> &'static str {
         self.words().0
@@ -82,27 +109,7 @@ mod tests {
 
     #[test]
     fn every_anchor_is_on_the_page_once() {
-        let all = [
-            Recipe::Swap,
-            Recipe::Undo,
-            Recipe::Register,
-            Recipe::Key,
-            Recipe::Refused,
-            Recipe::Failed,
-            Recipe::Drift,
-            Recipe::Prompt,
-            Recipe::Outcomes,
-            Recipe::Script,
-            Recipe::Proxy,
-            Recipe::MasterKey,
-            Recipe::ProxyDatabase,
-            Recipe::NotLive,
-            Recipe::Agent,
-            Recipe::AgentKey,
-            Recipe::Role,
-            Recipe::Database,
-            Recipe::ReverseProxy,
-        ];
+        let all: Vec<Recipe> = Recipe::DOING.into_iter().chain(Recipe::MENDING).collect();
         let page = include_str!("../../templates/help.html");
         assert_eq!(page.matches("{{ title(Recipe::").count(), all.len());
         for recipe in all {

@@ -112,6 +112,9 @@ module.exports = {
     await page.goto('/audit')
     assert.match(await page.getAttribute('#audit time', 'title'), /UTC/)
     assert.doesNotMatch(await page.textContent('#audit time'), /UTC/)
+    await page.goto('/keys')
+    await page.hover('#keys time')
+    assert.match(await page.getAttribute('#keys time', 'title'), /^\d\d\/\d\d\/\d{4}, .+ \(.+ UTC\)$/)
     await page.goto('/models')
     await page.click('#models tbody a')
     await page.click('.copy')
@@ -167,6 +170,22 @@ module.exports = {
     await page.waitForSelector('#receipt[data-outcome=verified]')
     assert.deepEqual(sent, ['/keys', '/switch'])
     await end()
+  },
+
+  async 'a form that could not be sent can be sent again' ({ browser, base }) {
+    const { page, context } = await open(browser, base)
+    await page.goto('/switch')
+    await page.route('**/switch', (route) => route.request().method() === 'POST' ? route.abort() : route.continue())
+    await page.fill('#context', 'browser-again')
+    await page.fill('#model', 'openai/gpt-5')
+    const button = page.locator('main form.form button[type=submit]')
+    await button.click()
+    await page.waitForSelector('.toast:has-text("Patchbay does not answer")')
+    await page.waitForFunction(() => document.querySelector('main form.form:not([aria-busy]) button[type=submit]')?.textContent.trim() === 'Switch')
+    await page.unroute('**/switch')
+    await button.click()
+    await page.waitForSelector('#receipt[data-outcome=verified]')
+    await context.close()
   },
 
   async 'what has no value says why' ({ browser, base }) {

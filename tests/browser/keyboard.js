@@ -1,7 +1,7 @@
 // Without a mouse.
 'use strict'
 const assert = require('assert/strict')
-const { open } = require('./support')
+const { open, swap } = require('./support')
 
 // Tabs until the focus is on what `selector` finds, and says whether it shows.
 async function tabTo (page, selector, most = 60) {
@@ -38,6 +38,22 @@ module.exports = {
     await tabTo(page, '#receipt form button')
     await page.keyboard.press('Enter')
     await page.waitForSelector('#receipt[data-outcome=verified] >> text=gpt-5-mini')
+    await end()
+  },
+
+  async 'keyboard: a form begins at its first field, a message is sent from its box' ({ browser, base }) {
+    await swap(base, 'browser-keys', 'openai/gpt-5')
+    const { page, end } = await open(browser, base)
+    for (const [address, field] of [['/keys/new', 'alias'], ['/models/new', 'name']]) {
+      await page.goto(address)
+      await page.waitForFunction((id) => document.activeElement.id === id, field)
+    }
+    await page.goto('/contexts/task-agent/browser-keys')
+    await page.focus('#message')
+    await page.keyboard.type('Hello')
+    await page.keyboard.press('Control+Enter')
+    await page.waitForSelector('#asks .answer:has-text("I am gpt-5")')
+    assert.equal(await page.inputValue('#message'), '')
     await end()
   }
 }

@@ -4,7 +4,7 @@ const { test } = require('node:test')
 const { startDemo, startBrowser, lastLooks } = require('./support')
 
 const wanted = (process.argv[2] || '').toLowerCase()
-const all = ['./job', './forms', './comfort', './live', './keyboard', './plain', './pages', './hostile'].flatMap((file) => Object.entries(require(file)))
+const all = ['./job', './forms', './comfort', './live', './keyboard', './plain', './pages', './looks', './hostile'].flatMap((file) => Object.entries(require(file)))
 const chosen = all.filter(([name]) => name.toLowerCase().includes(wanted))
 
 test('browser', { timeout: 1500000 }, async (t) => {

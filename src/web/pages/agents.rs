@@ -27,6 +27,9 @@ use crate::web::ui::{Flash, Ui, Wants};
 
 const CONTEXTS: u32 = 500;
 
+/// Those of them that the page shows; the table has all.
+const FIRST: usize = 10;
+
 /// Most contexts that are offered for adoption.
 const LISTED: usize = 100;
 

@@ -24,7 +24,7 @@ use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
 /// Most keys, and most contexts, that are named on a model's page.
-const SHOWN: usize = 20;
+const SHOWN: usize = 10;
 
 #[derive(Template)]
 #[template(path = "models/show.html", blocks = ["content"])]

@@ -9,7 +9,7 @@
   const RESTS = { swap: 'is switching' }
   const STEP = 2000
   const GAP = 700
-  let last = seen, source, patience = STEP, me = {}, due, renewed = 0, unseen = [], calmUntil = 0
+  let last = seen, source, patience = STEP, me = {}, due, renewed = 0, unseen = [], calmUntil = 0, isRenewing = false
   const told = new Set()
 
   const strip = document.createElement('div')
@@ -82,7 +82,7 @@
     renewed = performance.now()
     const address = location.href
     const answer = await fetch(address, { headers: { 'HX-Request': 'true' } }).catch(() => null)
-    if (!answer?.ok || answer.redirected || location.href !== address) return false
+    if (!answer?.ok || answer.redirected || location.href !== address) return undefined
     const place = target()
     const fresh = place.cloneNode(false)
     fresh.innerHTML = await answer.text()
@@ -97,7 +97,12 @@
     const gap = performance.now() < calmUntil ? 5 * GAP : GAP
     const pause = Math.max(100 + Math.random() * 300, gap - (performance.now() - renewed))
     due = setTimeout(async () => {
-      if (await look(false)) { unseen = []; say('') } else if (unseen.length) tellWaiting()
+      const wasRenewing = isRenewing
+      isRenewing = false
+      const isAllTaken = await look(false)
+      if (isAllTaken) { unseen = []; say(''); return }
+      if (wasRenewing && isAllTaken === false && !unseen.length) unseen.push({ who: 'the proxy', count: 1 })
+      if (unseen.length) tellWaiting()
     }, pause)
   }
   const tellWaiting = () => {
@@ -116,7 +121,7 @@
   const lookAgain = () => {
     for (const mark of all('[data-renews]', target())) {
       mark.removeAttribute('data-renews')
-      unseen.push({ who: 'the proxy', count: 1 })
+      isRenewing = true
       soon()
     }
   }

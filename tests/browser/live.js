@@ -1,7 +1,7 @@
 // Two people at once, and what happens on a page without anybody loading it again.
 'use strict'
 const assert = require('assert/strict')
-const { open, shot, swap } = require('./support')
+const { admin, open, shot, swap } = require('./support')
 
 // Long enough for a machine that does much else; what it took is told.
 const SOON = 5000
@@ -56,6 +56,21 @@ module.exports = {
     await one.page.waitForSelector('button:text-is("Block")')
     await other.end()
     await one.end()
+  },
+
+  async 'live: what the proxy was told by others shows on a page that was there at once' ({ browser, base, demo }) {
+    const { page, end } = await open(browser, base)
+    await page.goto('/models?q=behind-its-back')
+    const model = { model_name: 'behind-its-back', litellm_params: { model: 'gpt-5', custom_llm_provider: 'openai', api_key: 'os.environ/X' } }
+    await admin(demo, '/model/new', model)
+    // Some seconds later the copy is old enough to be renewed. The page that has it done was made of the old one.
+    let made
+    do { made = await (await page.goto('/models?q=behind-its-back')).text() } while (!made.includes('data-renews'))
+    assert.ok(!made.includes('data-name="behind-its-back"'))
+    await until(page, '#models tr[data-name="behind-its-back"], .strip:not([hidden]) button', 'a model behind our back, told')
+    if (await page.isVisible('.strip button')) await page.click('.strip button')
+    await page.waitForSelector('#models tr[data-name="behind-its-back"]')
+    await end()
   },
 
   async 'live: your own swap shows with all that goes with it, without a strip' ({ browser, base }) {

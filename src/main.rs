@@ -21,11 +21,6 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The C library keeps the buffers of the proxy's large answers: with 1,000 deployments and 10,000 keys the process had
-/// 45 MB, and has 31 with this one.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Parser)]
 #[command(
     version,

@@ -3,9 +3,12 @@
 mod compare;
 mod drift;
 mod ends;
+mod errors;
+mod record;
 mod run;
 mod scope;
 mod served;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +23,8 @@ use uuid::Uuid;
 use self::compare::Comparisons;
 pub use self::compare::{Column, CompareError, CompareRequest, Comparison, MODELS, why_not};
 use self::ends::Ends;
+pub use self::errors::{ReadError, SwapError};
+use self::record::{audit_entry, new_swap};
 use self::run::Run;
 pub use self::scope::ScopeFound;
 use self::served::Log;
@@ -34,13 +39,13 @@ use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Reply};
 use crate::domain::key::{KeyHash, VirtualKey};
-use crate::domain::swap::{Outcome, PromptChange, StepKind, Swap, SwapRequest};
+use crate::domain::swap::{StepKind, Swap, SwapRequest};
 use crate::services::agents::{AgentView, Agents, KnownAgent};
 use crate::services::live::{Live, Message};
-use crate::services::locks::{Held, Locks, NotTaken};
+use crate::services::locks::{Held, Locks};
 use crate::services::registry::Registry;
 use crate::services::snapshot::{Snapshot, View};
-use crate::store::{Ended, Store, StoreError};
+use crate::store::{Ended, Store};
 use crate::telemetry;
 
 /// The value of `seen` for a form that showed a context without any swap.
@@ -125,63 +130,6 @@ pub struct Progress {
     pub is_done: bool,
     /// It ended, and that could not be written down.
     pub is_lost: bool,
-}
-
-/// No swap was begun.
-#[derive(Debug, thiserror::Error)]
-pub enum SwapError {
-    /// There is no such agent in the settings.
-    #[error("no agent is called {0}")]
-    UnknownAgent(AgentName),
-    /// Another swap runs on what this one would change.
-    #[error("this context is being switched by {holder} right now")]
-    Busy {
-        /// Who runs it.
-        holder: String,
-    },
-    /// The context was swapped after the form was loaded.
-    #[error("the context was switched since the form was loaded")]
-    Changed {
-        /// The swap that came between.
-        last: Box<Swap>,
-    },
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The swap ended, and that could not be written down.
-    #[error("the swap ended as {}, but that could not be written down", .0.outcome.as_str())]
-    NotWritten(Box<Swap>),
-}
-
-/// A context's configuration could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// There is no such agent in the settings.
-    #[error("no agent is called {0}")]
-    UnknownAgent(AgentName),
-    /// The agent failed.
-    #[error(transparent)]
-    Agent(#[from] AgentError),
-    /// Somebody's question is being answered there, and an agent may fail a turn whose session changes under it.
-    #[error("{holder} waits for an answer in this context right now: try again when it has come")]
-    Asked {
-        /// Who asked.
-        holder: String,
-    },
-    /// A swap runs there.
-    #[error(transparent)]
-    Swap(#[from] SwapError),
-    /// It answered something else than a configuration.
-    #[error("the agent does not answer control messages: it took the question for chat")]
-    NotSwitchable,
-    /// A look for the scope changed something, and it could not be put back.
-    #[error(
-        "a prompt that was set for a look could not be taken back: read the agent's contexts, and put them back by hand"
-    )]
-    NotPutBack,
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl Switcher {
@@ -417,45 +365,6 @@ impl Parts {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One swap at a time: per context, or per agent where one changes them all. A scope that is not known
-    /// yet counts as agent-wide: better to wait in vain than to swap twice at once.
-    async fn lock(
-        &self,
-        scope: Option<Scope>,
-        agent: &AgentName,
-        context: &ContextId,
-        holder: &str,
-    ) -> Result<Held, SwapError> {
-        let name =
-            if scope == Some(Scope::Context) { format!("{agent}/{context}") } else { agent.to_string() };
-        self.locks.take(name, holder).await.map_err(|why| match why {
-            NotTaken::HeldBy(holder) => SwapError::Busy { holder },
-            NotTaken::Store(error) => error.into(),
-        })
-    }
-
-    /// One question at a time in a context.
-    async fn take_turn(
-        &self,
-        agent: &AgentName,
-        context: &ContextId,
-        holder: &str,
-    ) -> Result<Held, ReadError> {
-        self.locks.take(format!("ask {agent}/{context}"), holder).await.map_err(|why| match why {
-            NotTaken::HeldBy(holder) => ReadError::Asked { holder },
-            NotTaken::Store(error) => error.into(),
-        })
-    }
-
-    async fn check_seen(&self, request: &SwapRequest, scope: Option<Scope>) -> Result<(), SwapError> {
-        let Some(seen) = &request.seen else { return Ok(()) };
-        let context = (scope == Some(Scope::Context)).then_some(&request.context);
-        match self.store.last_swap(&request.agent, context).await? {
-            Some(last) if last.id != *seen => Err(SwapError::Changed { last: Box::new(last) }),
-            _ => Ok(()),
-        }
-    }
-
     /// Runs a swap that has begun, and writes down how it ended.
     async fn carry_out(
         self: Arc<Self>,
@@ -544,43 +453,4 @@ impl Parts {
             _ => Err(ReadError::NotSwitchable),
         }
     }
-}
-
-fn new_swap(id: String, request: &SwapRequest, actor: &Actor, now: jiff::Timestamp) -> Swap {
-    Swap {
-        id,
-        agent: request.agent.clone(),
-        context: request.context.clone(),
-        actor: actor.name.clone(),
-        model: request.model.clone(),
-        prompt: request.prompt.clone(),
-        before: None,
-        after: None,
-        steps: Vec::new(),
-        proof: None,
-        outcome: Outcome::Unknown,
-        fault: None,
-        started_at: now,
-        finished_at: None,
-    }
-}
-
-fn audit_entry(swap: &Swap, actor: &Actor) -> NewEntry {
-    let object = format!("{}/{}", swap.agent, swap.context);
-    let mut entry = NewEntry::new(actor, Action::Swap, object, swap.outcome.as_str());
-    let describe = |config: &AgentConfig| match &config.prompt {
-        Some(prompt) => format!("{}, prompt of {} characters", config.spec_text(), prompt.chars().count()),
-        None => config.spec_text(),
-    };
-    entry.before = swap.before.as_ref().map(describe);
-    entry.after = swap.after.as_ref().map(describe);
-    let asked = swap.model.as_ref().map_or_else(|| "same model".to_owned(), ToString::to_string);
-    let prompt = match swap.prompt {
-        PromptChange::Keep => "",
-        PromptChange::Set(_) => ", new prompt",
-        PromptChange::Clear => ", no prompt",
-    };
-    let why = swap.failed_step().map(|step| format!(": {}", step.detail)).unwrap_or_default();
-    entry.detail = Some(format!("asked for {asked}{prompt}{why}"));
-    entry
 }

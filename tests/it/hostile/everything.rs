@@ -13,7 +13,7 @@ const LEFT_OUT: [&str; 6] = ["/login", "/logout", "/healthz", "/readyz", "/metri
 
 /// The patterns of all addresses that have a page or an action.
 pub(crate) fn patterns() -> Vec<String> {
-    let table = include_str!("../../../src/web/paths.rs");
+    let table = include_str!("../../../src/web/paths/route.rs");
     let found: Vec<String> = table
         .lines()
         .filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \""))

@@ -1,0 +1,249 @@
+//! What to tell of the errors of the layers below.
+
+use axum::http::StatusCode;
+
+use super::Problem;
+use crate::clients::a2a::AgentError;
+use crate::clients::{ClientError, Meaning};
+use crate::domain::model::ModelSpec;
+use crate::domain::swap::Swap;
+use crate::domain::words::sentence;
+use crate::services::keys::KeyChangeError;
+use crate::services::registry::ModelError;
+use crate::services::switcher::{ReadError, SwapError};
+use crate::store::StoreError;
+use crate::web::recipes::Recipe;
+
+impl Problem {
+    /// What to tell of an answer of the proxy or an agent that did not come, or was an error.
+    pub(in crate::web) fn of_client(error: &ClientError) -> Self {
+        let status = match error {
+            ClientError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let (title, advice, recipe) = explain(error);
+        Self { recipe, ..Self::new(status, title, sentence(error), advice) }
+    }
+
+    fn of_agent(error: &AgentError) -> Self {
+        match error {
+            AgentError::Transport(error) => Self::of_client(error),
+            other => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "The agent failed",
+                sentence(other),
+                "Look at the agent's log.",
+            )
+            .see(Recipe::Agent),
+        }
+    }
+
+    fn of_store(error: &StoreError) -> Self {
+        tracing::error!(%error, "the database failed");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Patchbay's database does not answer",
+            "What you asked for may not have been written down.",
+            "Try again in a moment. The log has the cause.",
+        )
+        .see(Recipe::Database)
+    }
+}
+
+const LATER: &str = "Try again in a moment: large answers are read one at a time.";
+
+/// Title, advice, and what to read about it.
+fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) {
+    let is_proxy = match error {
+        ClientError::Unreachable { server, .. }
+        | ClientError::Timeout { server, .. }
+        | ClientError::TooLarge { server, .. }
+        | ClientError::Crowded { server }
+        | ClientError::NotUnderstood { server, .. }
+        | ClientError::Status { server, .. } => *server == "the proxy",
+    };
+    let (title, advice, recipe) = match (error, is_proxy) {
+        (ClientError::Unreachable { .. }, true) => {
+            ("The proxy is down", "Start the LiteLLM proxy, or correct LITELLM_PROXY_URL.", Recipe::Proxy)
+        }
+        (ClientError::Unreachable { .. }, false) => (
+            "The agent is down",
+            "Start the agent, or correct its address in PATCHBAY_AGENTS.",
+            Recipe::Agent,
+        ),
+        (ClientError::Timeout { .. }, true) => {
+            ("The proxy is too slow", "Try again, or look at the proxy's log.", Recipe::Proxy)
+        }
+        (ClientError::Timeout { .. }, false) => {
+            ("The agent is too slow", "Try again, or look at the agent's log.", Recipe::Agent)
+        }
+        (ClientError::Status { meaning: Meaning::Credentials, .. }, true) => (
+            "The proxy refuses the master key",
+            "Set LITELLM_MASTER_KEY to the proxy's own, and restart Patchbay.",
+            Recipe::MasterKey,
+        ),
+        (ClientError::Status { meaning: Meaning::DatabaseDown, .. }, _) => (
+            "The proxy's database is down",
+            "Start the proxy's Postgres. Models that are loaded go on answering.",
+            Recipe::ProxyDatabase,
+        ),
+        (ClientError::Status { meaning: Meaning::NoDatabase, .. }, _) => (
+            "The proxy has no database",
+            "Virtual keys need one: start the proxy with DATABASE_URL. If it has one, check LITELLM_MASTER_KEY.",
+            Recipe::ProxyDatabase,
+        ),
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, true) => (
+            "The proxy's answer is not understood",
+            "Is LITELLM_PROXY_URL the address of a LiteLLM proxy?",
+            Recipe::Proxy,
+        ),
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, false) => (
+            "The agent's answer is not understood",
+            "Is the address in PATCHBAY_AGENTS an A2A endpoint?",
+            Recipe::Agent,
+        ),
+        (ClientError::Crowded { .. }, true) => return ("The proxy sends too much at once", LATER, None),
+        (ClientError::Crowded { .. }, false) => return ("The agents send too much at once", LATER, None),
+        // It says itself what it did not like.
+        (_, true) => return ("The proxy failed", "Look at the proxy's log.", None),
+        (_, false) => ("The agent failed", "Look at the agent's log.", Recipe::Agent),
+    };
+    (title, advice, Some(recipe))
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::of_store(&error)
+    }
+}
+
+impl From<KeyChangeError> for Problem {
+    fn from(error: KeyChangeError) -> Self {
+        match error {
+            KeyChangeError::Unknown => Self::not_found("The key"),
+            KeyChangeError::Proxy(error) => Self::of_client(&error),
+            KeyChangeError::Store(error) => error.into(),
+            KeyChangeError::Changed => Self::new(
+                StatusCode::CONFLICT,
+                "The key has changed",
+                "Its settings were changed by someone else since you loaded the form. Nothing was sent.",
+                "Look at what has changed, then try again.",
+            ),
+            KeyChangeError::AliasTaken(_) | KeyChangeError::NotConfirmed | KeyChangeError::Expired => {
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "Not done",
+                    sentence(&error),
+                    "Go back, and try again.",
+                )
+            }
+            KeyChangeError::NotDone(_) => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "The proxy did not do it",
+                sentence(&error),
+                "Look at the key, and at the proxy's log.",
+            ),
+        }
+    }
+}
+
+impl From<ModelError> for Problem {
+    fn from(error: ModelError) -> Self {
+        let detail = sentence(&error);
+        let refused = |status, title, advice| Self::new(status, title, detail.clone(), advice);
+        match error {
+            ModelError::Unknown => Self::not_found("The deployment"),
+            ModelError::ReadOnly => refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "This deployment is read-only",
+                "Ask whoever owns the proxy's configuration file, or register a deployment of the same name.",
+            )
+            .see(Recipe::Register),
+            ModelError::Changed => refused(
+                StatusCode::CONFLICT,
+                "The deployment has changed",
+                "Load the form again, look at what has changed, and try again.",
+            ),
+            ModelError::Unconfirmed => refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Something depends on it",
+                "Look at what a deletion would hit, and type the name to confirm.",
+            ),
+            ModelError::Unsupported(_) => {
+                refused(StatusCode::UNPROCESSABLE_ENTITY, "Not possible here", "Go back to the deployment.")
+            }
+            ModelError::NotTaken(_) => refused(
+                StatusCode::BAD_GATEWAY,
+                "The proxy did not do it",
+                "Load the deployment again in half a minute: replicas of a proxy may lag. Then try again.",
+            ),
+            ModelError::Proxy(error) => Self::of_client(&error),
+            ModelError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
+            ReadError::Agent(error) => Self::of_agent(&error),
+            ReadError::Swap(error) => error.into(),
+            ReadError::Asked { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "A question is being answered",
+                sentence(&error),
+                "Wait for the answer: reading an agent's state in the middle of a turn can make the turn fail.",
+            ),
+            ReadError::NotSwitchable => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "The agent cannot be switched",
+                sentence(&error),
+                "Use an agent that understands [HOTSWAP:…] control messages.",
+            )
+            .see(Recipe::Agent),
+            ReadError::NotPutBack => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "Not put back",
+                sentence(&error),
+                "Look at the agent's contexts.",
+            ),
+            ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SwapError> for Problem {
+    fn from(error: SwapError) -> Self {
+        let detail = sentence(&error);
+        match error {
+            SwapError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
+            SwapError::Busy { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "A swap is running",
+                detail,
+                "Wait until it has ended, then look at the context and try again.",
+            ),
+            SwapError::Changed { last } => Self::new(
+                StatusCode::CONFLICT,
+                "The context has changed",
+                format!("{detail} {}", told(&last)),
+                "Look at what has changed, then try again.",
+            ),
+            SwapError::Store(error) => error.into(),
+            SwapError::NotWritten(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The swap was not written down",
+                detail,
+                "Look at the context, and at the log: the database failed.",
+            )
+            .see(Recipe::Database),
+        }
+    }
+}
+
+/// Who asked for a swap, of what, and how it ended.
+fn told(swap: &Swap) -> String {
+    let what = swap.model.as_ref().map_or("another prompt", ModelSpec::as_str);
+    format!("{} asked for {what} in {} ({}).", swap.actor, swap.context, swap.outcome.as_str())
+}

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -15,7 +15,7 @@ use crate::web::state::AppState;
 /// this machine once it is open would be asked for by its own name, and could log in with it: so only the machine's
 /// own names count while that password is in use.
 pub(super) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).map(|host| host.as_bytes());
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
     if state.login.is_default && host.is_some_and(|host| !is_own(host)) {
         return Problem::new(
             StatusCode::MISDIRECTED_REQUEST,

@@ -122,12 +122,7 @@ impl EnvFile {
     /// that leads to it.
     fn write(&self, bytes: &[u8]) -> Result<(), EnvError> {
         let target = self.target();
-        let folder = match target.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let partial = folder.join(format!(".{name}.partial"));
+        let (folder, partial) = beside(&target);
         let failed = |what| move |error| self.failed(what, error);
         fs::create_dir_all(folder).map_err(failed("its folder cannot be made"))?;
         // What an earlier run left when it was killed.
@@ -193,14 +188,25 @@ impl EnvFile {
     #[must_use]
     pub fn lock(&self) -> Lock {
         let target = self.target();
-        let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let (folder, partial) = beside(&target);
         let file = File::open(folder).ok().filter(|folder| folder.lock().is_ok());
+        if file.is_some() {
+            // A run that was killed may have left a secret there, and nothing need be written any more.
+            let _ = fs::remove_file(partial);
+        }
         Lock(file)
     }
 
     fn failed(&self, what: &'static str, error: io::Error) -> EnvError {
         EnvError::Io { path: self.path.clone(), what, error }
     }
+}
+
+/// The folder of a file, and what is written in it before it takes the file's place.
+fn beside(target: &Path) -> (&Path, PathBuf) {
+    let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    (folder, folder.join(format!(".{name}.partial")))
 }
 
 #[cfg(test)]
@@ -254,7 +260,10 @@ mod tests {
     fn a_run_waits_for_another_on_the_same_folder() {
         let dir = tempfile::tempdir().unwrap();
         let file = EnvFile::new(dir.path().join(".env"));
+        // What a killed one has left is in nobody's way, and goes.
+        fs::write(dir.path().join("..env.partial"), "A=half").unwrap();
         let held = file.lock();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         let folder = File::open(dir.path()).unwrap();
         assert!(folder.try_lock().is_err());
         drop(held);

@@ -169,14 +169,21 @@ impl Bootstrap {
                 return Ok(Todo::Refuse(format!("{target} holds the proxy's admin key: empty it")));
             }
             Held::Placeholder => None,
-            Held::Secret(_) if how.new_secrets => None,
             Held::Secret(secret) => Some(secret),
         };
         let Some(secret) = secret else {
             return Ok(Todo::Issue { old: None, why: "issued" });
         };
         let hash = KeyHash::of(&secret);
-        let Some(key) = self.keys.key(&hash).await? else {
+        let key = self.keys.key(&hash).await?;
+        // Its secret is a new one already. With another in the file nobody would know of this key any more.
+        if key.as_ref().is_some_and(|key| Keys::is_waiting_for(key, &wish.alias)) {
+            return Ok(Todo::Issue { old: Some(secret), why: "issued: an earlier run was cut short" });
+        }
+        if how.new_secrets {
+            return Ok(Todo::Issue { old: None, why: "issued" });
+        }
+        let Some(key) = key else {
             let why = if self.keys.others(&wish.alias, &hash).await?.is_empty() {
                 "issued again, since the proxy does not know it"
             } else {
@@ -184,9 +191,6 @@ impl Bootstrap {
             };
             return Ok(Todo::Issue { old: Some(secret), why });
         };
-        if Keys::is_waiting_for(&key, &wish.alias) {
-            return Ok(Todo::Issue { old: Some(secret), why: "issued: an earlier run was cut short" });
-        }
         self.todo_with(wish, key, served, now).await
     }
 

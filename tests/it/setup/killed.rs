@@ -5,8 +5,8 @@ use std::process::Stdio;
 use super::stage::{BOTH, Stage};
 
 /// Killed at a request that the proxy has carried out and not answered yet: so it is cut short between any two.
-async fn killed_at(stage: &Stage, at: usize) {
-    let mut command = stage.command(&["bootstrap"]);
+async fn killed_at(stage: &Stage, args: &[&str], at: usize) {
+    let mut command = stage.command(args);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = {
         // The relay waits for the number of the process.
@@ -18,8 +18,6 @@ async fn killed_at(stage: &Stage, at: usize) {
     let ended = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), None, "request {at} was made");
     stage.relay.plan.lock().unwrap().at = None;
-    stage.bootstrap_until_good().await;
-    stage.is_whole().await;
 }
 
 /// Killed at each request of a bootstrap of an empty proxy.
@@ -30,7 +28,9 @@ pub(crate) async fn killed_everywhere(stage: &Stage) {
     assert!(all > 10, "{all} requests");
     for at in 1..=all {
         stage.empty_by_hand().await;
-        killed_at(stage, at).await;
+        killed_at(stage, &["bootstrap"], at).await;
+        stage.bootstrap_until_good().await;
+        stage.is_whole().await;
     }
 }
 
@@ -58,8 +58,27 @@ async fn killed_while_a_key_takes_the_place_of_another() {
     for at in (all - 16)..=all {
         stage.empty_by_hand().await;
         stage.admin("/key/generate", &lost).await;
-        killed_at(&stage, at).await;
+        killed_at(&stage, &["bootstrap"], at).await;
+        stage.bootstrap_until_good().await;
         let key = stage.is_whole().await;
         assert_eq!(key["max_budget"], 7.5, "killed at {at}");
+    }
+}
+
+/// New secrets are asked for, cut short, and asked for again: the key that waited is not forgotten with its secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_secrets_are_renewed_and_renewed_again() {
+    let stage = Stage::start(BOTH[1]).await;
+    let renew = ["bootstrap", "--new-secrets"];
+    stage.run(&["bootstrap"]).await.good();
+    stage.relay.plan.lock().unwrap().seen = 0;
+    stage.run(&renew).await.good();
+    let all = stage.relay.plan.lock().unwrap().seen;
+    for at in 1..=all {
+        let before = stage.variable("OPENAI_API_KEY");
+        killed_at(&stage, &renew, at).await;
+        stage.run(&renew).await.good();
+        stage.is_whole().await;
+        assert_ne!(stage.variable("OPENAI_API_KEY"), before, "killed at {at}");
     }
 }

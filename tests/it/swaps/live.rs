@@ -9,7 +9,7 @@ use crate::support::TestApp;
 async fn with_javascript_the_receipt_grows_step_by_step() {
     let app = TestApp::start().await;
     relax(&app).await;
-    let browser = app.user().await;
+    let (browser, other) = (app.user().await, app.user().await);
     let form = [
         ("agent", "task-agent"),
         ("context", "grows"),
@@ -25,8 +25,8 @@ async fn with_javascript_the_receipt_grows_step_by_step() {
     let stream = page.attributes("[data-stream]", "data-stream").remove(0);
 
     // Whoever opens the address meanwhile sees the same.
-    let other = app.user().await.get(address.split('#').next().unwrap()).await;
-    assert_eq!(other.outcome(), "running");
+    let seen = other.get(address.split('#').next().unwrap()).await;
+    assert_eq!(seen.outcome(), "running");
 
     let events = events(&browser, &app.base, &stream).await;
     let (last, steps) = events.split_last().unwrap();

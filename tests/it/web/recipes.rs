@@ -20,7 +20,7 @@ async fn check(browser: &Browser, page: &Page, anchor: &str) {
     assert!(links.iter().any(|link| link == anchor), "{} leads to {links:?}: {}", page.url, page.text());
     let help = browser.get("/help").await;
     for link in links {
-        assert!(help.has(&format!("h2#{link}")), "{link}");
+        assert!(help.has(&format!("h3#{link}")), "{link}");
     }
 }
 

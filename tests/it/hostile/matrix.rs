@@ -187,13 +187,13 @@ async fn sample(who: Who, lies: Vec<(&'static str, Lie)>) {
     stream::iter(lies.into_iter().enumerate())
         .for_each_concurrent(3, |(n, (name, lie))| {
             let is_drawn = |(at, pattern): &(usize, &String)| {
-                (at + n + seed) % SHARE == 0 || ALWAYS.contains(&pattern.as_str())
+                (at + n + seed).is_multiple_of(SHARE) || ALWAYS.contains(&pattern.as_str())
             };
             let drawn: Vec<String> =
                 all.iter().enumerate().filter(is_drawn).map(|(_, at)| at.clone()).collect();
             async move {
                 let told = format!("LIES_SEED={seed} {}", told(name, &lie));
-                meet(who, &told, &lie, (n + seed) % 2 == 0, &drawn).await;
+                meet(who, &told, &lie, (n + seed).is_multiple_of(2), &drawn).await;
                 assert_eq!(panics(), 0, "{told}: something panicked");
             }
         })

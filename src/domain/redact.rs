@@ -4,6 +4,10 @@
 
 const REDACTED: &str = "[redacted]";
 
+/// How often a text is looked through at most: what was taken out may have parted what belongs together, so that a
+/// cleaned text would not stay as it is.
+const LOOKS: usize = 8;
+
 /// Longest error text that is kept, in characters.
 pub const MAX_ERROR_CHARS: usize = 400;
 
@@ -11,6 +15,18 @@ pub const MAX_ERROR_CHARS: usize = 400;
 /// `user:password@` in addresses.
 #[must_use]
 pub fn secrets(text: &str) -> String {
+    let mut clean = look_once(text).unwrap_or_else(|| text.to_owned());
+    for _ in 1..LOOKS {
+        match look_once(&clean) {
+            Some(cleaner) if cleaner != clean => clean = cleaner,
+            _ => break,
+        }
+    }
+    clean
+}
+
+/// None where nothing was found.
+fn look_once(text: &str) -> Option<String> {
     let mut clean = String::with_capacity(text.len());
     let mut done = 0;
     // What each finder found stays until it is passed, so that a text full of keys is not searched to its end
@@ -27,7 +43,7 @@ pub fn secrets(text: &str) -> String {
         }
     }
     clean.push_str(&text[done..]);
-    clean
+    (done > 0).then_some(clean)
 }
 
 /// Replaces a secret that is known, whatever it looks like. One of a few characters is left: it would be
@@ -166,6 +182,13 @@ mod tests {
     fn an_address_with_empty_credentials_comes_to_an_end() {
         assert_eq!(secrets("http://@host and sk-abcdefgh"), "http://@host and sk-[redacted]");
         assert_eq!(secrets("://@://@a:b@"), "://@://[redacted]@");
+    }
+
+    #[test]
+    fn what_is_clean_stays_as_it_is() {
+        // The question mark ends the address's beginning, until it is taken out with the key.
+        let clean = secrets("u://me&key=a?b,sk-@host");
+        assert_eq!((clean.as_str(), secrets(&clean)), ("u://[redacted]@host", clean.clone()));
     }
 
     #[test]

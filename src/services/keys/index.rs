@@ -151,7 +151,9 @@ impl Index {
         let mut fits: Vec<Vec<bool>> =
             self.segments.iter().map(|segment| vec![false; segment.len()]).collect();
         for (fits, rows) in fits.iter_mut().zip(rows) {
-            rows.iter().for_each(|row| fits[*row] = true);
+            for row in rows {
+                fits[*row] = true;
+            }
         }
         let all = (0..self.len).filter_map(|number| sorted.get(number, downwards));
         all.filter(|(segment, row)| fits[*segment as usize][*row as usize]).collect()

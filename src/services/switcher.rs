@@ -232,8 +232,18 @@ impl Switcher {
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<watch::Receiver<Progress>, SwapError> {
+        self.begin(None, request, actor).await
+    }
+
+    /// Begins a swap, or writes down that it was refused.
+    async fn begin(
+        &self,
+        one_of_many: Option<OneOfMany>,
+        request: SwapRequest,
+        actor: &Actor,
+    ) -> Result<watch::Receiver<Progress>, SwapError> {
         let object = format!("{}/{}", request.agent, request.context);
-        let begun = self.begin(None, request, actor).await;
+        let begun = self.begin_unless_refused(one_of_many, request, actor).await;
         if let Err(error @ (SwapError::Busy { .. } | SwapError::Changed { .. })) = &begun {
             let mut entry = NewEntry::new(actor, Action::Swap, object, "refused");
             entry.detail = Some(error.to_string());
@@ -242,7 +252,7 @@ impl Switcher {
         begun
     }
 
-    async fn begin(
+    async fn begin_unless_refused(
         &self,
         one_of_many: Option<OneOfMany>,
         request: SwapRequest,

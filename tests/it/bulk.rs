@@ -103,9 +103,11 @@ async fn many_contexts_are_switched_and_put_back() {
     let of = |action: &str| entries.iter().filter(|entry| entry["action"] == action).count();
     assert_eq!(
         (of("bulk"), of("swap")),
-        (4, 20 + 1 + 19),
-        "each job begins and ends, each swap is written down"
+        (4, 20 + 1 + 19 + 1),
+        "each job begins and ends, each swap is written down, and so is the one that was refused"
     );
+    let refused: Vec<&Value> = entries.iter().filter(|entry| entry["outcome"] == "refused").collect();
+    assert_eq!((refused.len(), refused[0]["object"].as_str()), (1, Some("task-agent/c5")), "{refused:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::{StatusCode, Version, header};
+use axum::response::IntoResponse as _;
 use futures_util::{StreamExt as _, stream};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -97,9 +99,17 @@ async fn talk(stream: TcpStream, peer: SocketAddr, router: Router, stop: Cancell
         tracing::debug!(%error, "a connection keeps the system's defaults");
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let answer = router.clone().oneshot(request.map(|body| in_time(body, limits.body)));
-        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        let router = router.clone();
+        async move {
+            if !names_one_host(&request) {
+                return Ok::<_, Infallible>(
+                    (StatusCode::BAD_REQUEST, "One Host header is needed.\n").into_response(),
+                );
+            }
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let answer = router.oneshot(request.map(|body| in_time(body, limits.body)));
+            Ok(answer.await.unwrap_or_else(|never| match never {}))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -118,6 +128,12 @@ async fn talk(stream: TcpStream, peer: SocketAddr, router: Router, stop: Cancell
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke");
     }
+}
+
+/// RFC 9112, section 3.2: of several, what stands before the server may have meant another one.
+fn names_one_host(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
 }
 
 /// The body, as long as it comes in time as a whole.

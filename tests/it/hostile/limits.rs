@@ -46,6 +46,9 @@ async fn what_is_too_large_or_no_request_is_refused_at_once() {
         ("a folded header", head("GET /login", "x: y\r\n z\r\n"), vec![400]),
         ("a blank in a name", head("GET /login", "content-length : 5\r\n"), vec![400]),
         ("a NUL", head("GET /login", "x: \0\r\n"), vec![400]),
+        ("two hosts", head("GET /login", "host: other\r\n"), vec![400]),
+        ("no host", "GET /login HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(), vec![400]),
+        ("no host, of old", "GET /login HTTP/1.0\r\n\r\n".to_owned(), vec![200]),
         ("no HTTP", "hello\r\n\r\n".to_owned(), vec![400]),
         ("TLS", "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n".to_owned(), vec![400]),
     ] {

@@ -138,7 +138,7 @@ pub(super) async fn close(room: &Room, mut response: Response, limit: usize) -> 
         }
         body.extend_from_slice(&chunk);
     }
-    let is_large = coming.is_some() || weight(&body) > SMALL_WEIGHT;
+    let is_large = coming.is_some() || outweighs(&body, SMALL_WEIGHT, OBJECT_WEIGHT);
     let room = if is_large { Some((coming, room.close().await?)) } else { None };
     Ok(Answer { status, headers, body, _room: room })
 }
@@ -176,10 +176,10 @@ fn broken(server: &'static str, error: &reqwest::Error) -> ClientError {
 ///
 /// A text of two bytes may become a value of a hundred, so that the size alone bounds nothing.
 pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    if values(body) > MAX_VALUES {
+    if outweighs(body, MAX_VALUES, 1) {
         return Err(format!("more than {MAX_VALUES} values"));
     }
-    if longest_text(body) > MAX_TEXT {
+    if has_longer_text(body, MAX_TEXT) {
         return Err(format!("a text of more than {} MiB", MAX_TEXT / 1024 / 1024));
     }
     serde_json::from_slice(body).map_err(|error| error.to_string())
@@ -196,32 +196,40 @@ pub(super) fn small_tree<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> 
 }
 
 fn tree_up_to<T: DeserializeOwned>(most: usize, body: &[u8]) -> Result<T, String> {
-    if weight(body) > most {
+    if outweighs(body, most, OBJECT_WEIGHT) {
         return Err("more values than there is room for".to_owned());
     }
     json(body)
 }
 
-fn values(body: &[u8]) -> usize {
-    let values = memchr::memchr3_iter(b',', b'[', b'{', body).count();
-    // The proxy adds some two hundred to each of its deployments.
-    let nulls = memchr::memmem::find_iter(body, "null").count();
-    values.saturating_sub(nulls / 4 * 3)
-}
-
-/// At most how long the texts of a body are: what stands between two quotes.
-fn longest_text(body: &[u8]) -> usize {
-    let (mut longest, mut before) = (0, 0);
-    for quote in memchr::memchr_iter(b'"', body) {
-        longest = longest.max(quote - before);
-        before = quote;
+/// Whether a body has more values than `most`, where an object counts for `object` of them.
+fn outweighs(body: &[u8], most: usize, object: usize) -> bool {
+    let count = |found: fn(u8) -> bool| -> usize {
+        // As many as a byte can count are counted in bytes, sixteen at a time.
+        body.chunks(255)
+            .map(|part| usize::from(part.iter().map(|&byte| u8::from(found(byte))).sum::<u8>()))
+            .sum()
+    };
+    let separators = count(|byte| matches!(byte, b',' | b'[' | b'{'));
+    let objects = if object > 1 { count(|byte| byte == b'{') * (object - 1) } else { 0 };
+    if separators + objects <= most {
+        return false;
     }
-    longest
+    // The proxy adds some two hundred nulls to each of its deployments. They are searched for only where it matters:
+    // that takes longer than all the rest.
+    let nulls = memchr::memmem::find_iter(body, "null").count();
+    separators.saturating_sub(nulls / 4 * 3) + objects > most
 }
 
-/// How much memory a body takes as a tree of values, in values.
-fn weight(body: &[u8]) -> usize {
-    values(body) + memchr::memchr_iter(b'{', body).count() * (OBJECT_WEIGHT - 1)
+/// Whether more than `most` bytes of a body are without a quote that may end a text, as in a text of that length.
+fn has_longer_text(body: &[u8], most: usize) -> bool {
+    let mut rest = body;
+    while rest.len() > most {
+        let mut quotes = memchr::memrchr_iter(b'"', &rest[..=most]);
+        let Some(quote) = quotes.find(|&at| at == 0 || rest[at - 1] != b'\\') else { return true };
+        rest = &rest[quote + 1..];
+    }
+    false
 }
 
 /// Reads an error body; nothing, if it is no JSON or too much to be a message.
@@ -255,4 +263,30 @@ fn web_page(head: &str) -> Option<String> {
         Some(title) => format!("a web page titled “{}”", title.chars().take(80).collect::<String>()),
         None => "a web page".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_and_nulls_only_as_a_quarter() {
+        let list = |value: &str, count: usize| format!("[{}]", vec![value; count].join(",")).into_bytes();
+        assert!(!outweighs(&list("1", 1000), 1000, 1));
+        assert!(outweighs(&list("1", 1001), 1000, 1));
+        assert!(!outweighs(&list("null", 4000), 1000, 1));
+        assert!(outweighs(&list("null", 4100), 1000, 1));
+        // An object and what separates it.
+        assert!(!outweighs(&list("{}", 76), 76 * (OBJECT_WEIGHT + 1), OBJECT_WEIGHT));
+        assert!(outweighs(&list("{}", 77), 76 * (OBJECT_WEIGHT + 1), OBJECT_WEIGHT));
+    }
+
+    #[test]
+    fn a_text_is_as_long_as_it_is_sent() {
+        let texts = |text: &str, count: usize| format!("[{}]", vec![format!("\"{text}\""); count].join(","));
+        assert!(!has_longer_text(texts(&"a".repeat(99), 1000).as_bytes(), 100));
+        assert!(has_longer_text(texts(&"a".repeat(101), 1).as_bytes(), 100));
+        assert!(has_longer_text(texts(&"\\\"".repeat(51), 1).as_bytes(), 100), "escaped quotes end no text");
+        assert!(!has_longer_text(b"", 100));
+    }
 }

@@ -106,8 +106,8 @@ async fn many_contexts_are_switched_and_put_back() {
         (4, 20 + 1 + 19 + 1),
         "each job begins and ends, each swap is written down, and so is the one that was refused"
     );
-    let refused: Vec<&Value> = entries.iter().filter(|entry| entry["outcome"] == "refused").collect();
-    assert_eq!((refused.len(), refused[0]["object"].as_str()), (1, Some("task-agent/c5")), "{refused:?}");
+    let refused = entries.iter().filter(|entry| entry["outcome"] == "refused");
+    assert_eq!(refused.map(|entry| &entry["object"]).collect::<Vec<_>>(), ["task-agent/c5"]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 # Dependencies first: they are built again only when they change.
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 RUN mkdir -p src tests/it \
  && echo 'fn main() {}' > src/main.rs \
  && touch src/lib.rs tests/it/main.rs

@@ -19,7 +19,6 @@ use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
 use crate::config::Config;
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::clock::Clock;
 use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::asks::Asks;
@@ -34,6 +33,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry;
 use crate::web::paths::Paths;
 use crate::web::{self, AppState};
+use patchbay_clock::Clock;
 
 /// How often expired sessions are deleted.
 const CLEANING: Duration = Duration::from_mins(10);
@@ -41,18 +41,13 @@ const CLEANING: Duration = Duration::from_mins(10);
 /// How long running swaps may take to end when Patchbay is told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// Time limits towards the proxy and the agents.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timeouts {
-    /// Towards the proxy.
     pub proxy: litellm::Timeouts,
-    /// Towards the agents.
     pub agents: switcher::Timeouts,
 }
 
-/// The application, ready to be served.
 pub struct App {
-    /// All addresses.
     pub router: Router,
     store: Store,
     switcher: Switcher,
@@ -68,37 +63,24 @@ pub struct App {
 /// What works on the proxy, with a dashboard or without one.
 #[derive(Clone)]
 pub struct Tools {
-    /// The proxy.
     pub proxy: LiteLlm,
-    /// The copy of its registry.
     pub registry: Registry,
-    /// Its health and spend.
     pub health: Proxy,
-    /// Its deployments, to be changed.
     pub models: Models,
-    /// Its keys.
     pub keys: Keys,
-    /// Its bootstrap.
     pub bootstrap: Bootstrap,
-    /// The database.
     pub store: Store,
 }
 
 /// How [`Tools`] reach the proxy.
 pub struct Access {
-    /// Its address.
     pub proxy_url: Url,
-    /// Its admin key.
     pub master_key: SecretString,
-    /// The agent's virtual key.
     pub agent_key: Option<SecretString>,
-    /// Time limits.
     pub timeouts: litellm::Timeouts,
 }
 
 impl Tools {
-    /// The tools for one proxy.
-    #[must_use]
     pub fn new(http: &Client, access: Access, store: Store, clock: &Clock) -> Self {
         let Access { proxy_url, master_key, agent_key, timeouts } = access;
         let proxy = LiteLlm::new(http.clone(), proxy_url, master_key.clone(), timeouts);
@@ -128,16 +110,13 @@ impl Tools {
 /// The application could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The database could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The HTTP client could not be made, for lack of CA certificates.
     #[error("no HTTP client: {0}. Are CA certificates installed?")]
     Http(#[from] reqwest::Error),
 }
 
 impl App {
-    /// Builds the application.
     pub async fn build(config: Config, clock: Clock, timeouts: Timeouts) -> Result<Self, BuildError> {
         Self::build_as(config, clock, timeouts, false).await
     }
@@ -229,19 +208,14 @@ impl App {
     }
 
     /// The switcher, with its background work: ending timed swaps, looking for drift.
-    #[must_use]
     pub fn switcher(&self) -> &Switcher {
         &self.switcher
     }
 
-    /// What is told to those who look.
-    #[must_use]
     pub fn live(&self) -> &Live {
         &self.live
     }
 
-    /// The swaps of many contexts, with their background work.
-    #[must_use]
     pub fn bulk(&self) -> &Bulk {
         &self.bulk
     }
@@ -302,7 +276,6 @@ async fn clean(store: Store, clock: Clock, audit_retention: Option<SignedDuratio
     }
 }
 
-/// Deletes what is older than the audit's retention, and writes that down.
 async fn end_audit(store: &Store, end: Timestamp) -> Result<(), StoreError> {
     let deleted = store.end_audit_before(end).await?;
     if deleted > 0 {

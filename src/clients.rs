@@ -101,7 +101,6 @@ pub enum Meaning {
 
 impl ClientError {
     /// What the error status means; none for other errors.
-    #[must_use]
     pub fn meaning(&self) -> Option<Meaning> {
         match self {
             Self::Status { meaning, .. } => Some(*meaning),
@@ -110,7 +109,6 @@ impl ClientError {
     }
 
     /// Whether time ran out.
-    #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout { .. })
     }

@@ -14,12 +14,13 @@ use url::Url;
 use uuid::Uuid;
 
 use patchbay::app::{App, Timeouts, serve};
+use patchbay::clients;
 use patchbay::config::users::{Hash, NamedUser};
 use patchbay::config::{Access, Config, Login, UsersFile};
-use patchbay::domain::clock::Clock;
 use patchbay::domain::role::Role;
-use patchbay::sandbox::{self, PastCall, World};
-use patchbay::{agent, clients};
+use patchbay_agent as agent;
+use patchbay_clock::Clock;
+use patchbay_sandbox::{self as sandbox, PastCall, World};
 
 /// The models that the guide registers: name, upstream model, provider, secret, description.
 const MODELS: [(&str, &str, &str, &str, &str); 3] = [
@@ -34,12 +35,10 @@ const MODELS: [(&str, &str, &str, &str, &str); 3] = [
     ),
 ];
 
-/// The roles below that of the login, each of which has a user.
 const ROLES: [Role; 2] = [Role::Viewer, Role::Operator];
 
 /// A demo that runs, but for its dashboard.
 pub(crate) struct Demo {
-    /// The dashboard, to be served.
     pub(crate) app: App,
     dashboard: SocketAddr,
     sandbox: SocketAddr,
@@ -167,7 +166,6 @@ async fn post(
 }
 
 impl fmt::Display for Demo {
-    /// What a person, or another tool, needs to use it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Patchbay demo")?;
         writeln!(f, "  dashboard   http://{}", self.dashboard)?;

@@ -3,7 +3,6 @@
 pub mod agent;
 pub mod audit;
 pub mod bulk;
-pub mod clock;
 pub mod context;
 pub mod control;
 pub mod env_file;

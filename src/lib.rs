@@ -9,16 +9,14 @@
 //! services                 registry, keys, switcher: what the product does
 //! clients    store         the proxy and the agents; what Patchbay keeps
 //! domain                   words and rules, without input and output
-//!
-//! agent      sandbox       servers of their own, reached over HTTP only
 //! ```
+//!
+//! The agent and the sandbox are crates of their own (`crates/`), reached over HTTP only.
 
-pub mod agent;
 pub mod app;
 pub mod clients;
 pub mod config;
 pub mod domain;
-pub mod sandbox;
 pub mod services;
 pub mod store;
 pub mod telemetry;

@@ -31,31 +31,25 @@ pub use swaps::Ended;
 pub use writes::Begun;
 
 use self::database::Database;
-use crate::domain::clock::Clock;
+use patchbay_clock::Clock;
 
 /// The database could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database's own error.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
-    /// The schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// A row holds something that this release cannot read.
     #[error("the database holds an unreadable {0}")]
     Unreadable(&'static str),
-    /// A URL of another kind of database.
     #[error("PATCHBAY_DATABASE_URL must begin with sqlite: or postgres:")]
     UnknownUrl,
-    /// The database did not answer a moment ago, so it is not waited for.
     #[error("the database does not answer")]
     Down,
 }
 
 impl StoreError {
     /// Whether the database was not reached, rather than asked for something that it does not do.
-    #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Down => true,
@@ -71,7 +65,6 @@ impl StoreError {
     }
 }
 
-/// The database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
@@ -89,19 +82,15 @@ impl Store {
     }
 
     /// Whether the database is known not to answer.
-    #[must_use]
     pub fn is_down(&self) -> bool {
         self.database.pool().is_err()
     }
 
-    /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("select 1").execute(self.pool()?).await?;
         Ok(())
     }
 
-    /// The sessions, for the session layer.
-    #[must_use]
     pub fn sessions(&self) -> Sessions {
         self.sessions.clone()
     }
@@ -115,7 +104,6 @@ impl Store {
         self.database.pool()
     }
 
-    /// For what is written often, and what belongs to it.
     fn writes(&self) -> Result<&AnyPool, StoreError> {
         self.database.writes()
     }

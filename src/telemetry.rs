@@ -9,7 +9,6 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// What is logged where nothing else is asked for.
 const BY_DEFAULT: &str = "warn,patchbay=info";
 
 /// Starts logging to standard error: for people on a terminal, as JSON lines elsewhere. `RUST_LOG` chooses
@@ -30,7 +29,6 @@ pub fn init() {
 pub const REQUESTS: &str = "patchbay_requests_total";
 /// How long they took until the answer began, in seconds, by method and route pattern.
 pub const REQUEST_SECONDS: &str = "patchbay_request_seconds";
-/// Swaps, by outcome.
 pub const SWAPS: &str = "patchbay_swaps_total";
 /// How long requests to the proxy and to agents took, in seconds, by server and whether there was an answer.
 pub const UPSTREAM_SECONDS: &str = "patchbay_upstream_seconds";
@@ -38,7 +36,6 @@ pub const UPSTREAM_SECONDS: &str = "patchbay_upstream_seconds";
 pub const SNAPSHOT_AGE: &str = "patchbay_snapshot_age_seconds";
 /// Login sessions that have not expired.
 pub const SESSIONS: &str = "patchbay_sessions";
-/// Pages that listen to events.
 pub const LISTENERS: &str = "patchbay_listeners";
 
 /// Upper bounds of the times, in seconds.
@@ -56,8 +53,6 @@ pub fn count() {
     LazyLock::force(&FIGURES);
 }
 
-/// All figures, as Prometheus reads them.
-#[must_use]
 pub fn figures() -> String {
     FIGURES.as_ref().map(PrometheusHandle::render).unwrap_or_default()
 }

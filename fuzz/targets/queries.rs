@@ -7,7 +7,7 @@ use std::time::Duration;
 use patchbay::app::{App, Timeouts};
 use patchbay::clients::build_http;
 use patchbay::config::{Access, Config, Login};
-use patchbay::domain::clock::Clock;
+use patchbay_clock::Clock;
 use patchbay_fuzz::{Echo, runtime};
 use reqwest::Client;
 use tokio::net::TcpListener;

@@ -22,14 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-/// What a client may take of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Longest wait for the head of a request, and for the next request on a connection.
     pub head: Duration,
-    /// Longest wait for a request's whole body.
     pub body: Duration,
-    /// Connections at once. Those beyond wait until one ends.
     pub connections: usize,
 }
 

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use patchbay::agent::{self, Extras, Options};
 use patchbay::config::{AgentKeyArgs, ProxyArgs, dotenv};
-use patchbay::domain::clock::Clock;
+use patchbay_agent::{self as agent, Extras, Options};
+use patchbay_clock::Clock;
 use secrecy::{ExposeSecret, SecretString};
 
 /// Serves the A2A task agent.

@@ -3,13 +3,13 @@
 use patchbay::app::{Access, Tools};
 use patchbay::clients::litellm::Timeouts;
 use patchbay::config::{Config, ServeArgs, dotenv};
-use patchbay::domain::clock::Clock;
 use patchbay::domain::redact;
 use patchbay::services::agents::Agents;
 use patchbay::services::bootstrap::EnvFile;
 use patchbay::services::doctor::{Check, Doctor, Verdict};
 use patchbay::services::switcher;
 use patchbay::store::Store;
+use patchbay_clock::Clock;
 use serde_json::json;
 
 use super::table::cell;

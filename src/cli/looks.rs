@@ -2,9 +2,9 @@
 
 use patchbay::clients::litellm::{LiteLlm, Timeouts};
 use patchbay::config::{DEFAULT_BIND, ProxyArgs};
-use patchbay::domain::clock::Clock;
 use patchbay::domain::key::{Access, VirtualKey};
 use patchbay::domain::model::Deployment;
+use patchbay_clock::Clock;
 use serde_json::{Value, json};
 
 use super::args::LoginArgs;

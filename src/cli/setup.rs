@@ -8,12 +8,12 @@ use patchbay::app::{Access, Tools};
 use patchbay::clients::litellm::Timeouts;
 use patchbay::config::{ProxyArgs, SetupArgs};
 use patchbay::domain::audit::Actor;
-use patchbay::domain::clock::Clock;
 use patchbay::domain::setup::Setup;
 use patchbay::domain::words::counted;
 use patchbay::services::bootstrap::{How, Outcome, Part, Report, Step, Stock, Wishes, read_list, write_keys};
 use patchbay::services::registry::write_document;
 use patchbay::store::Store;
+use patchbay_clock::Clock;
 
 use super::args::seconds;
 use super::table::cell;

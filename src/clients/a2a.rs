@@ -75,7 +75,6 @@ pub enum AgentError {
 impl AgentError {
     /// Whether the agent surely did not act on the message: it did not understand it, does not know what it
     /// names, or does not do such things. An internal error (-32603) may come at any time.
-    #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Rpc { code: -32700 | -32602..=-32600 | -32005..=-32001 | -32009..=-32007, .. } => true,
@@ -104,7 +103,6 @@ pub struct Agent {
 
 impl Agent {
     /// A client of the agent at `url`, which may be that of its card.
-    #[must_use]
     pub fn new(http: Client, mut url: Url) -> Self {
         // With a trailing slash the agents measured answer 307 (`wire/a2a/err_trailing_slash`).
         let path = url.path().trim_end_matches(CARD_PATH).trim_end_matches('/').to_owned();
@@ -113,13 +111,11 @@ impl Agent {
     }
 
     /// The agent's address, without credentials.
-    #[must_use]
     pub fn address(&self) -> String {
         redact::secrets(self.url.as_str())
     }
 
     /// The dialect in use, once it is known.
-    #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
         *self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -98,13 +98,11 @@ pub struct Probe {
 
 impl LiteLlm {
     /// A client of the proxy at `base` (scheme, host, port and path, without `/v1`).
-    #[must_use]
     pub fn new(http: Client, base: Url, master_key: SecretString, timeouts: Timeouts) -> Self {
         Self { http, base, master_key, timeouts, room: Room::of_proxy() }
     }
 
     /// The proxy's address, without credentials.
-    #[must_use]
     pub fn address(&self) -> String {
         redact::secrets(self.base.as_str().trim_end_matches('/'))
     }

@@ -108,7 +108,6 @@ pub struct Network {
 
 impl Network {
     /// Whether an address is in it.
-    #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(address)) => {

@@ -84,7 +84,6 @@ impl Hash {
     }
 
     /// Whether it is the hash of this password. Takes as long as hashing it.
-    #[must_use]
     pub fn is_of(&self, password: &SecretString) -> bool {
         self.check(password).unwrap_or_default()
     }
@@ -102,13 +101,11 @@ impl Hash {
     }
 
     /// Its text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// A hash that no password has.
-    #[must_use]
     pub fn nobodys() -> Self {
         Self(String::new())
     }

@@ -11,14 +11,11 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct AgentName(String);
 
-/// A text is no agent name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an agent's name has 1 to 64 letters, digits, dots, underscores and hyphens")]
 pub struct AgentNameError;
 
 impl AgentName {
-    /// The name's text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -66,15 +63,12 @@ impl fmt::Debug for AgentName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// Each context has a model and a prompt of its own.
     Context,
     /// All contexts share them: a swap in one changes every other.
     Agent,
 }
 
 impl Scope {
-    /// The word used in the database and in JSON.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Context => "context",
@@ -107,8 +101,6 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The protocol version's text.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V03 => "0.3",
@@ -117,7 +109,6 @@ impl Dialect {
     }
 
     /// The one to try when an agent does not know this one.
-    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::V03 => Self::V10,
@@ -126,27 +117,18 @@ impl Dialect {
     }
 }
 
-/// What an agent says of itself, as far as it is shown or used.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AgentCard {
-    /// The agent's own name.
     pub name: String,
-    /// What it is for.
     pub description: String,
-    /// Its release.
     pub version: String,
     /// The address that it claims for itself. ADK agents claim a wrong one
     /// (`wire/a2a/card_agent-card`), so the configured address is used for calls.
     pub claimed_url: Option<String>,
-    /// The dialect that the card asks for.
     pub dialect: Dialect,
-    /// Whether it says that it streams.
     pub streaming: bool,
-    /// Names of its skills.
     pub skills: Vec<String>,
-    /// It says that a prompt with line breaks is taken as a prompt, not as chat.
     pub multiline_prompt: bool,
-    /// The scope that it announces, if it does.
     pub scope: Option<Scope>,
 }
 

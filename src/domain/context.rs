@@ -23,10 +23,8 @@ pub struct ContextId(String);
 /// Why a text is no context id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ContextIdError {
-    /// Nothing but blanks.
     #[error("Name the context, such as switch-demo.")]
     Empty,
-    /// More than [`MAX_CONTEXT_CHARS`].
     #[error("A context id has at most 128 characters.")]
     TooLong,
     /// Something else than letters, digits, dot, underscore, colon and hyphen; or only dots, which a
@@ -36,25 +34,19 @@ pub enum ContextIdError {
 }
 
 impl ContextId {
-    /// The id's text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// How the id of a throw-away context begins.
 const THROW_AWAY: &str = "patchbay.";
 
 impl ContextId {
     /// An id that no conversation has, for a look that is over at once: such contexts are in no list.
-    #[must_use]
     pub fn throw_away(random: u128) -> Self {
         Self(format!("{THROW_AWAY}{random:032x}"))
     }
 
-    /// Whether it was made so.
-    #[must_use]
     pub fn is_throw_away(&self) -> bool {
         self.0.starts_with(THROW_AWAY)
     }
@@ -105,54 +97,35 @@ impl fmt::Debug for ContextId {
     }
 }
 
-/// A context that Patchbay has switched or read, as it was last seen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KnownContext {
-    /// Whose conversation it is.
     pub agent: AgentName,
-    /// The conversation's id.
     pub context: ContextId,
-    /// The configuration last read back from the agent.
     pub config: Option<AgentConfig>,
     /// What the last swap that succeeded left it on. None where it was never swapped, or where a swap in
     /// another context of an agent-wide agent came after.
     pub selected: Option<AgentConfig>,
-    /// What people call it.
     pub label: Option<String>,
-    /// Bulk swaps leave it alone.
     pub is_pinned: bool,
-    /// After a drift it is put back by itself.
     pub is_kept: bool,
-    /// When a timed swap ends and the former configuration is put back.
     pub reverts_at: Option<Timestamp>,
-    /// When the configuration was last read back.
     pub read_at: Option<Timestamp>,
     /// Id of the last swap, also the value of the form's `seen` field.
     pub last_swap: Option<String>,
-    /// How that swap ended.
     pub last_outcome: Option<Outcome>,
-    /// Who asked for that swap.
     pub last_actor: Option<String>,
-    /// When that swap was asked for.
     pub last_swap_at: Option<Timestamp>,
-    /// When that swap ended.
     pub last_swap_end: Option<Timestamp>,
-    /// The model that gave the last answer that was asked for here, by the agent's word.
     pub served: Option<Served>,
 }
 
-/// A model that answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Served {
-    /// Its name.
     pub model: String,
-    /// When it was asked.
     pub at: Timestamp,
 }
 
 impl KnownContext {
-    /// A context of which nothing has been seen.
-    #[must_use]
     pub fn unread(agent: AgentName, context: ContextId) -> Self {
         Self {
             agent,
@@ -175,7 +148,6 @@ impl KnownContext {
 
     /// The last answer, where another model gave it than the one that was selected before it was asked for. An
     /// older answer says nothing.
-    #[must_use]
     pub fn served_otherwise(&self) -> Option<&Served> {
         let (selected, served) = (self.selected.as_ref()?, self.served.as_ref()?);
         let is_later = self.last_swap_end.is_some_and(|end| served.at >= end);
@@ -183,29 +155,21 @@ impl KnownContext {
     }
 
     /// Whether someone else than Patchbay changed it: what was read last is not what was selected.
-    #[must_use]
     pub fn has_drifted(&self) -> bool {
         matches!((&self.selected, &self.config), (Some(selected), Some(config)) if selected != config)
     }
 }
 
-/// A message that was asked in a context, and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ask {
     /// Its id; later ones have greater ones.
     pub id: String,
-    /// The agent.
     pub agent: AgentName,
-    /// The context.
     pub context: ContextId,
-    /// Who asked.
     pub actor: String,
-    /// The message, and as much of the answer as came.
     #[serde(flatten)]
     pub proof: Proof,
-    /// Why there is no whole answer.
     pub problem: Option<String>,
-    /// When it was asked.
     pub at: Timestamp,
 }
 

@@ -13,20 +13,15 @@ use crate::domain::model::ModelSpec;
 /// Longest prompt that is sent, in bytes. An agent would take 5 MB, and send them with every call.
 pub const MAX_PROMPT_BYTES: usize = 64 * 1024;
 
-/// One control message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlMessage {
-    /// Go on with another model.
     Model(ModelSpec),
     /// Go on with another system prompt; `None` goes back to the agent's own.
     Prompt(Option<Prompt>),
-    /// Tell the model and prompt in use.
     GetConfig,
 }
 
 impl ControlMessage {
-    /// The text that is sent to the agent.
-    #[must_use]
     pub fn to_text(&self) -> String {
         match self {
             Self::Model(spec) => format!("[HOTSWAP:MODEL:{spec}]"),
@@ -37,18 +32,14 @@ impl ControlMessage {
     }
 }
 
-/// A system prompt that can be sent as a control message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Prompt(String);
 
-/// Why a text cannot be sent as a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
-    /// Control characters other than line breaks and tabs.
     #[error("A prompt has no control characters.")]
     ControlCharacter,
-    /// More than [`MAX_PROMPT_BYTES`].
     #[error("A prompt has at most 64 KiB.")]
     TooLong,
     /// Nothing but blanks: to clear the prompt is something else, and is asked for as such.
@@ -57,15 +48,12 @@ pub enum PromptError {
 }
 
 impl Prompt {
-    /// The prompt's text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether it has a line break, at which most agents would take it for chat
     /// (`wire/a2a/ctl_prompt_multiline`).
-    #[must_use]
     pub fn is_multiline(&self) -> bool {
         self.0.contains('\n')
     }
@@ -104,12 +92,10 @@ impl From<Prompt> for String {
     }
 }
 
-/// The model and prompt that an agent says it uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentConfig {
     /// The provider; none where the agent says that it has only a default one.
     pub provider: Option<String>,
-    /// The model, without its provider.
     pub model: String,
     /// The system prompt; none for the agent's own.
     pub prompt: Option<String>,
@@ -120,7 +106,6 @@ impl AgentConfig {
     ///
     /// An agent that was never switched reports `Model: openai/gpt-4o-mini` beside `Provider: openai`
     /// (`wire/a2a/a2a_hot_swap_transcript`): the provider is then not doubled.
-    #[must_use]
     pub fn new(provider: Option<&str>, model: &str, prompt: Option<&str>) -> Self {
         let provider = provider.map(str::trim).filter(|p| !p.is_empty() && *p != "(default provider)");
         let model = match provider.and_then(|p| model.strip_prefix(p)).and_then(|rest| rest.strip_prefix('/'))
@@ -137,7 +122,6 @@ impl AgentConfig {
     }
 
     /// `provider/model`, or the model alone where the provider is unknown.
-    #[must_use]
     pub fn spec_text(&self) -> String {
         match &self.provider {
             Some(provider) => format!("{provider}/{}", self.model),
@@ -146,13 +130,10 @@ impl AgentConfig {
     }
 
     /// The same as a model spec, if it is one.
-    #[must_use]
     pub fn spec(&self) -> Option<ModelSpec> {
         self.spec_text().parse().ok()
     }
 
-    /// Whether the agent is on this model.
-    #[must_use]
     pub fn is_on(&self, spec: &ModelSpec) -> bool {
         // `openai/openai/x` is told in the same words as the untouched default `openai/x`: see `new`.
         let whole = Self::new(Some(spec.provider()), spec.model(), None);
@@ -161,7 +142,6 @@ impl AgentConfig {
 
     /// Whether a log or an answer that names `told` means this model. Agents and proxies leave the provider out,
     /// or put their own before it: what may be the same is not called another.
-    #[must_use]
     pub fn is_called(&self, told: &str) -> bool {
         let ends_with = |whole: &str, end: &str| {
             whole.strip_suffix(end).is_some_and(|start| start.is_empty() || start.ends_with('/'))
@@ -171,7 +151,6 @@ impl AgentConfig {
 
     /// Reads the reply to `[HOTSWAP:GET_CONFIG]`: a heading, a rule, three fields, a rule. The last field,
     /// the prompt, may run over several lines.
-    #[must_use]
     pub fn parse(reply: &str) -> Option<Self> {
         let is_rule = |line: &str| line.chars().count() >= 8 && line.chars().all(|c| c == '━');
         let lines: Vec<&str> = reply.trim().lines().collect();
@@ -191,41 +170,29 @@ impl AgentConfig {
 /// What is known of an agent's answer to one message, whichever dialect it came in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// The answer's text.
     pub text: String,
     /// A model wrote it: the agent reports the tokens that were used (`adk_usage_metadata`).
     pub from_model: bool,
-    /// Tokens used, where a model answered.
     pub tokens: Option<Tokens>,
     /// The configuration after the answer, as the agent's own state says (`stateDelta`).
     pub state: Option<AgentConfig>,
-    /// Where the agent keeps that state.
     pub scope: Option<Scope>,
-    /// The model that the agent says it called for this answer.
     pub served: Option<String>,
 }
 
-/// Tokens of one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// Tokens of the prompt.
     pub input: u64,
-    /// Tokens of the answer.
     pub output: u64,
 }
 
-/// What a reply to a control message means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The agent did it.
     Done,
-    /// The agent told its configuration.
     Config(AgentConfig),
-    /// The agent refused, in these words.
     Refused(String),
     /// A model answered: the agent took the control message for chat.
     Chat,
-    /// Neither a control reply nor provably a model's answer.
     Unknown,
 }
 
@@ -234,7 +201,6 @@ impl ControlMessage {
     ///
     /// A text that merely looks like a control reply is not enough when a model wrote it: a model can be
     /// talked into any text. Nor is it where the agent's own state, told along with it, says otherwise.
-    #[must_use]
     pub fn read_reply(&self, answer: &Answer) -> Reply {
         if answer.from_model {
             return Reply::Chat;
@@ -269,7 +235,6 @@ impl ControlMessage {
 }
 
 /// Whether a chat text would be, or is meant as, a control message: the message box refuses it.
-#[must_use]
 pub fn looks_like_control(text: &str) -> bool {
     let start = text.trim_start().as_bytes();
     start.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"[HOTSWAP"))

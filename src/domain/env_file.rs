@@ -9,18 +9,14 @@ use std::ops::Range;
 /// A value cannot be written into a file so that it is read as what it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// No variable can be called that.
     #[error("{0:?} is no name of a variable")]
     Name(String),
-    /// It holds line breaks or other control characters.
     #[error("the value of {0} holds control characters")]
     Value(String),
-    /// However it is quoted, the file would be read otherwise.
     #[error("{0} cannot be written without changing how other lines are read")]
     Ambiguous(String),
 }
 
-/// One assignment. Its value's place includes the quotes.
 struct Assignment {
     name: String,
     place: Range<usize>,
@@ -28,13 +24,11 @@ struct Assignment {
 }
 
 /// The variables of a file; later lines win. What is no assignment is passed over.
-#[must_use]
 pub fn parse(file: &[u8]) -> HashMap<String, String> {
     pairs(file).into_iter().collect()
 }
 
 /// The variables of a file in their order, repeated ones as often as they are there.
-#[must_use]
 pub fn pairs(file: &[u8]) -> Vec<(String, String)> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     assignments(file).into_iter().map(|found| (found.name, text(found.value))).collect()
@@ -83,10 +77,8 @@ pub fn set(file: &[u8], name: &str, value: &str) -> Result<Vec<u8>, EditError> {
         .ok_or_else(|| EditError::Ambiguous(name.to_owned()))
 }
 
-/// How a value is quoted.
 #[derive(Clone, Copy)]
 enum Style {
-    /// As the one before.
     Kept,
     Plain,
     Single,
@@ -163,7 +155,6 @@ fn assignments(file: &[u8]) -> Vec<Assignment> {
     found
 }
 
-/// The place of the next line break, or of the end.
 fn end_of_line(file: &[u8], from: usize) -> usize {
     file[from..].iter().position(|byte| *byte == b'\n').map_or(file.len(), |at| from + at)
 }
@@ -348,7 +339,6 @@ mod tests {
             prop_assert_eq!(set(&edited, "K", &value), Ok(edited));
         }
 
-        /// A key, as the proxy makes them, can be written into any file of assignments and comments.
         #[test]
         fn a_key_fits_into_every_file(lines in prop::collection::vec("([A-Z]{1,3}=[a-z0-9 ]{0,8}|# [ -~]{0,8})", 0..8)) {
             let file = lines.join("\n");

@@ -16,27 +16,21 @@ use crate::domain::model::Deployment;
 #[serde(try_from = "String", into = "String")]
 pub struct KeyHash(String);
 
-/// A text is no key hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key's hash has 64 hexadecimal digits")]
 pub struct KeyHashError;
 
 impl KeyHash {
-    /// The hash of a key, as the proxy computes it.
-    #[must_use]
     pub fn of(key: &SecretString) -> Self {
         Self(hex(&Sha256::digest(key.expose_secret().as_bytes())))
     }
 
-    /// The hash's text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// Lower-case hexadecimal digits of `bytes`.
-#[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -80,7 +74,6 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Which models a key may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "access", content = "models")]
 pub enum Access {
@@ -88,16 +81,12 @@ pub enum Access {
     All,
     /// `["no-default-models"]`: nothing.
     None,
-    /// These model names, access groups and wildcards.
     List(Vec<String>),
 }
 
-/// Whether a key may call a model, as far as Patchbay can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
-    /// It may.
     Allowed,
-    /// It may not.
     Denied,
     /// Its team decides, which is not looked up.
     Unsure,
@@ -105,7 +94,6 @@ pub enum Permission {
 
 impl Access {
     /// Reads the proxy's `models` list.
-    #[must_use]
     pub fn from_models(models: Vec<String>) -> Self {
         if models.is_empty() || models.iter().any(|m| m == "all-proxy-models") {
             Self::All
@@ -117,7 +105,6 @@ impl Access {
     }
 
     /// The proxy's `models` list.
-    #[must_use]
     pub fn to_models(&self) -> Vec<String> {
         match self {
             Self::All => Vec::new(),
@@ -126,8 +113,6 @@ impl Access {
         }
     }
 
-    /// In words.
-    #[must_use]
     pub fn describe(&self) -> String {
         match self {
             Self::All => "all models".to_owned(),
@@ -137,7 +122,6 @@ impl Access {
     }
 
     /// Whether a key with this access may call the model `name`, which `deployments` serve.
-    #[must_use]
     pub fn permits(&self, name: &str, deployments: &[&Deployment]) -> Permission {
         let Self::List(models) = self else {
             return if *self == Self::All { Permission::Allowed } else { Permission::Denied };
@@ -154,24 +138,18 @@ impl Access {
 }
 
 /// Whether `pattern`, such as `openai/*` or `*`, covers `name`. A pattern without a star covers nothing.
-#[must_use]
 pub fn wildcard_matches(pattern: &str, name: &str) -> bool {
     pattern.split_once('*').is_some_and(|(before, after)| {
         name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
     })
 }
 
-/// What a key is good for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
-    /// The proxy takes it.
     Active,
-    /// Set aside by an admin.
     Blocked,
-    /// Past its expiry.
     Expired,
-    /// Its spend has reached its budget.
     OverBudget,
 }
 
@@ -179,8 +157,6 @@ impl KeyState {
     /// All states, in the order in which they are offered.
     pub const ALL: [Self; 4] = [Self::Active, Self::Blocked, Self::Expired, Self::OverBudget];
 
-    /// The word used in addresses and JSON.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -190,8 +166,6 @@ impl KeyState {
         }
     }
 
-    /// The words for people.
-    #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::OverBudget => "over budget",
@@ -211,13 +185,10 @@ impl FromStr for KeyState {
 /// One virtual key, without its secret.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VirtualKey {
-    /// Its hash.
     pub hash: KeyHash,
-    /// Its name, unique at the proxy but for races.
     pub alias: Option<String>,
     /// `sk-...abcd`, as the proxy masks it.
     pub masked: String,
-    /// What it may call.
     #[serde(flatten)]
     pub access: Access,
     /// US dollars spent in the budget period.
@@ -226,21 +197,15 @@ pub struct VirtualKey {
     pub max_budget: Option<f64>,
     /// The budget period, such as `30d`.
     pub budget_duration: Option<String>,
-    /// When it ceases to work.
     pub expires: Option<Timestamp>,
     /// Most requests per minute.
     pub rpm_limit: Option<u64>,
     /// Most tokens per minute.
     pub tpm_limit: Option<u64>,
-    /// Most requests at once.
     pub max_parallel_requests: Option<u64>,
-    /// Set aside by an admin.
     pub blocked: bool,
-    /// Its owner's user id.
     pub user_id: Option<String>,
-    /// Its team's id.
     pub team_id: Option<String>,
-    /// When it was made.
     pub created_at: Option<Timestamp>,
     /// When it was last used; only newer proxies know (`wire/litellm/1.109/key_info_by_hash`).
     pub last_active: Option<Timestamp>,
@@ -248,7 +213,6 @@ pub struct VirtualKey {
 
 impl VirtualKey {
     /// What it is good for at `now`. The proxy checks in this order.
-    #[must_use]
     pub fn state(&self, now: Timestamp) -> KeyState {
         if self.blocked {
             KeyState::Blocked
@@ -262,7 +226,6 @@ impl VirtualKey {
     }
 
     /// The alias, or the masked name where there is none.
-    #[must_use]
     pub fn label(&self) -> &str {
         self.alias.as_deref().filter(|alias| !alias.is_empty()).unwrap_or(&self.masked)
     }

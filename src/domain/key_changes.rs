@@ -6,15 +6,12 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::key::{Access, VirtualKey};
 
-/// What is to become of one setting.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Set<T> {
     /// It stays; a new key gets none.
     #[default]
     Keep,
-    /// It is taken away.
     Clear,
-    /// It becomes this.
     To(T),
 }
 
@@ -29,19 +26,14 @@ impl<T: Serialize> Set<T> {
 }
 
 impl<T> Set<T> {
-    /// Whether nothing is to change.
-    #[must_use]
     pub fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }
 }
 
-/// The changes. Fields are named as the proxy's.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct KeyChanges {
-    /// Its name.
     pub alias: Set<String>,
-    /// What it may call.
     pub access: Option<Access>,
     /// US dollars.
     pub max_budget: Set<f64>,
@@ -53,29 +45,22 @@ pub struct KeyChanges {
     pub rpm_limit: Set<u64>,
     /// Tokens per minute.
     pub tpm_limit: Set<u64>,
-    /// Requests at once.
     pub max_parallel_requests: Set<u64>,
-    /// Its owner's user id.
     pub user_id: Set<String>,
     /// The whole of it: the proxy replaces, it does not merge.
     pub metadata: Option<Map<String, Value>>,
 }
 
-/// One line of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What.
     pub what: &'static str,
-    /// How it is.
     pub before: String,
-    /// How it will be.
     pub after: String,
 }
 
 impl KeyChanges {
     /// The proxy's fields. An expiry is cleared with `"-1"`, which both releases understand; 1.80 ignores null
     /// there (`wire/litellm/1.80/key_update_duration_null`).
-    #[must_use]
     pub fn to_json(&self) -> Map<String, Value> {
         let mut body = Map::new();
         self.alias.write("key_alias", &mut body);
@@ -195,7 +180,6 @@ fn metadata_difference(before: &Map<String, Value>, after: &Map<String, Value>) 
 }
 
 /// A duration as the proxy reads it: a number and `s`, `m`, `h`, `d`, `w` or `mo`.
-#[must_use]
 pub fn span(text: &str) -> Option<jiff::SignedDuration> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
     let count: i64 = text[..at].parse().ok().filter(|count| *count > 0)?;

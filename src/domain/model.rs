@@ -21,36 +21,30 @@ pub struct ModelSpec {
 /// Why a text is no model spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// Nothing but blanks.
     #[error("Name a model, such as openai/gpt-5.")]
     Empty,
-    /// No slash, or nothing on one side of the first one.
     #[error("Write the model as provider/model, such as openai/gpt-5.")]
     NoProvider,
     /// Blanks, line breaks, control characters or brackets. The agents measured accept some of them
     /// (`wire/a2a/ctl_model_spaces_inside`) and then ask the proxy for a model that cannot exist.
     #[error("A model spec has no blanks, brackets or control characters.")]
     BadCharacter,
-    /// More than [`MAX_SPEC_CHARS`].
     #[error("A model spec has at most 256 characters.")]
     TooLong,
 }
 
 impl ModelSpec {
     /// What stands before the first slash.
-    #[must_use]
     pub fn provider(&self) -> &str {
         &self.text[..self.slash]
     }
 
     /// What stands behind the first slash; may hold more slashes.
-    #[must_use]
     pub fn model(&self) -> &str {
         &self.text[self.slash + 1..]
     }
 
     /// The whole, which is also the name that agents ask the proxy for.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -103,7 +97,6 @@ impl fmt::Debug for ModelSpec {
     }
 }
 
-/// Where a deployment is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -114,8 +107,6 @@ pub enum Source {
 }
 
 impl Source {
-    /// The word used in addresses and JSON.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Database => "database",
@@ -129,29 +120,22 @@ impl Source {
 pub struct Deployment {
     /// `model_info.id`.
     pub id: String,
-    /// The alias that clients ask for.
     pub name: String,
-    /// The provider, as the proxy or the upstream model's prefix names it.
     pub provider: Option<String>,
     /// `litellm_params.model`: what the proxy asks the provider for.
     pub upstream_model: String,
     /// The upstream's address, where one is set; credentials in it are masked.
     pub api_base: Option<String>,
-    /// Where it is defined.
     pub source: Source,
     /// `chat`, `embedding`, …
     pub mode: Option<String>,
-    /// Longest input, in tokens.
     pub max_input_tokens: Option<u64>,
-    /// Longest answer, in tokens.
     pub max_output_tokens: Option<u64>,
     /// US dollars per input token.
     pub input_cost_per_token: Option<f64>,
     /// US dollars per output token.
     pub output_cost_per_token: Option<f64>,
-    /// Free text of whoever registered it.
     pub description: Option<String>,
-    /// Groups by which a key may be allowed to call it.
     pub access_groups: Vec<String>,
     /// Set aside by an admin: the proxy refuses calls to it (1.106 and later).
     pub blocked: bool,
@@ -160,7 +144,6 @@ pub struct Deployment {
 impl Deployment {
     /// The spec that switches an agent to this model; none for a name without a provider before a slash,
     /// since agents prefix such a name with a provider of their own (`wire/a2a/swap_no_provider`).
-    #[must_use]
     pub fn spec(&self) -> Option<ModelSpec> {
         self.name.parse().ok().filter(|spec: &ModelSpec| spec.as_str() == self.name)
     }

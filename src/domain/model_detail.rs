@@ -10,10 +10,8 @@ use crate::domain::key::hex;
 use crate::domain::model::Source;
 use crate::domain::redact;
 
-/// How a parameter refers to the proxy's environment.
 pub const REFERENCE: &str = "os.environ/";
 
-/// Switches that the proxy adds to every deployment.
 const ADDED: [&str; 5] = [
     "allow_client_keepalive_override",
     "merge_reasoning_content_in_choices",
@@ -27,11 +25,8 @@ const ADDED: [&str; 5] = [
 pub struct Detail {
     /// `model_info.id`.
     pub id: String,
-    /// The alias that clients ask for.
     pub name: String,
-    /// Where it is defined.
     pub source: Source,
-    /// Set aside by an admin.
     pub blocked: bool,
     /// `litellm_params` without nulls.
     pub params: Map<String, Value>,
@@ -66,19 +61,16 @@ impl fmt::Debug for Detail {
 
 impl Detail {
     /// A parameter's text: a number without quotes, nothing for what is not there.
-    #[must_use]
     pub fn param(&self, name: &str) -> String {
         self.params.get(name).map(plain).unwrap_or_default()
     }
 
     /// The same of `model_info`.
-    #[must_use]
     pub fn fact(&self, name: &str) -> String {
         self.info.get(name).map(plain).unwrap_or_default()
     }
 
     /// The provider, as far as the deployment's own settings name it.
-    #[must_use]
     pub fn provider(&self) -> String {
         let named = [self.param("custom_llm_provider"), self.fact("provider")];
         named.into_iter().find(|provider| !provider.is_empty()).unwrap_or_default()
@@ -94,14 +86,12 @@ impl Detail {
 
     /// Stands for all that can be seen of it: who edits it sends this along, and is told when another was
     /// faster.
-    #[must_use]
     pub fn fingerprint(&self) -> String {
         let seen = serde_json::json!([self.name, self.params, self.own_info()]);
         hex(&Sha256::digest(seen.to_string().as_bytes())[..16])
     }
 
     /// `model_info` without what the proxy adds from its price map.
-    #[must_use]
     pub fn own_info(&self) -> Map<String, Value> {
         let own = |name: &str| !is_price_map(name);
         self.info
@@ -113,14 +103,10 @@ impl Detail {
 }
 
 impl Draft {
-    /// Whether nothing is in it.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.params.is_empty() && self.info.is_empty()
     }
 
-    /// The texts in it that are secrets by themselves, to be kept out of errors.
-    #[must_use]
     pub fn raw_secrets(&self) -> Vec<String> {
         let mut found = Vec::new();
         for (name, value) in &self.params {
@@ -129,8 +115,6 @@ impl Draft {
         found
     }
 
-    /// Names of parameters that hold a secret by value instead of by reference.
-    #[must_use]
     pub fn raw_secret_names(&self) -> Vec<String> {
         let holds = |(name, value): &(&String, &Value)| {
             let mut found = Vec::new();
@@ -141,7 +125,6 @@ impl Draft {
     }
 
     /// Parameters given by reference: no secrets, and not told by the proxy again.
-    #[must_use]
     pub fn references(&self) -> Map<String, Value> {
         let is_reference = |value: &Value| value.as_str().is_some_and(|text| text.starts_with(REFERENCE));
         self.params
@@ -152,7 +135,6 @@ impl Draft {
     }
 
     /// The same without secrets by value.
-    #[must_use]
     pub fn without_secrets(&self) -> Self {
         let raw = self.raw_secret_names();
         let mut draft = self.clone();
@@ -161,14 +143,10 @@ impl Draft {
     }
 }
 
-/// Whether the proxy has added this parameter by itself.
-#[must_use]
 pub fn is_added(name: &str, value: &Value) -> bool {
     ADDED.contains(&name) && *value == Value::Bool(false)
 }
 
-/// Whether a parameter's name says that its value is a secret.
-#[must_use]
 pub fn is_secret_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let words =
@@ -235,8 +213,6 @@ fn is_price_map(name: &str) -> bool {
         || name.starts_with("provider_specific")
 }
 
-/// A value as a form shows it.
-#[must_use]
 pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -246,7 +222,6 @@ pub fn plain(value: &Value) -> String {
 }
 
 /// Whether two values mean the same: 1.80 gives prices back as texts, and numbers come back as floats.
-#[must_use]
 pub fn same(a: &Value, b: &Value) -> bool {
     let number = |value: &Value| match value {
         Value::Number(number) => number.as_f64(),
@@ -265,19 +240,16 @@ pub fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// A field as it was and as it is wished.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// `model_name`, `litellm_params.rpm`, …
     pub field: String,
     /// Its text before; none where it was not set, or is not shown.
     pub before: Option<String>,
-    /// Its text after.
     pub after: String,
 }
 
 /// How a value may be shown: secrets as what they are, addresses without credentials.
-#[must_use]
 pub fn shown(name: &str, value: &Value) -> String {
     let mut raw = Vec::new();
     collect_secrets(name, value, &mut raw);

@@ -13,7 +13,6 @@ pub const MAX_ERROR_CHARS: usize = 400;
 
 /// Replaces keys (`sk-…`, `AIza…`, whatever follows "key provided:"), bearer tokens, `?key=…` and
 /// `user:password@` in addresses.
-#[must_use]
 pub fn secrets(text: &str) -> String {
     let mut clean = look_once(text).unwrap_or_else(|| text.to_owned());
     for _ in 1..LOOKS {
@@ -48,14 +47,12 @@ fn look_once(text: &str) -> Option<String> {
 
 /// Replaces a secret that is known, whatever it looks like. One of a few characters is left: it would be
 /// found in every other word.
-#[must_use]
 pub fn known(text: &str, secret: &str) -> String {
     if secret.chars().count() < 6 { text.to_owned() } else { text.replace(secret, REDACTED) }
 }
 
 /// The same as [`secrets`] for an error: also without stack traces and control characters, in one
 /// paragraph, cut to [`MAX_ERROR_CHARS`].
-#[must_use]
 pub fn error_text(text: &str) -> String {
     let head = ["Traceback (most recent call last)", "stack trace:", "\nTraceback"]
         .iter()
@@ -72,7 +69,6 @@ pub fn error_text(text: &str) -> String {
     format!("{cut}…")
 }
 
-/// Where a secret starts and ends, and what to put there.
 #[derive(Clone, Copy)]
 struct Found {
     start: usize,
@@ -83,7 +79,6 @@ struct Found {
 /// Finds the first secret of one kind at or behind a place.
 type Finder = fn(&str, usize) -> Option<Found>;
 
-/// Of two that start at one place, the former counts.
 const FINDERS: [Finder; 10] = [
     credentials,
     key,

@@ -8,11 +8,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Looks.
     Viewer,
-    /// Swaps, asks, labels contexts.
     Operator,
-    /// Changes models, keys and the proxy's set-up.
     Admin,
 }
 
@@ -20,8 +17,6 @@ impl Role {
     /// All, the least first.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
 
-    /// The word in the users' file and on pages.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -30,8 +25,6 @@ impl Role {
         }
     }
 
-    /// With its article, within a sentence.
-    #[must_use]
     pub fn with_article(self) -> &'static str {
         match self {
             Self::Viewer => "a viewer",
@@ -49,7 +42,6 @@ impl FromStr for Role {
     }
 }
 
-/// No role of this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a role is viewer, operator or admin")]
 pub struct UnknownRole;

@@ -4,28 +4,19 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::key_changes::KeyChanges;
 
-/// Where the guide keeps its variables.
 pub const DEFAULT_ENV_FILE: &str = "volumes/env/.env";
 
 /// What the agent's key is called by default.
 pub const DEFAULT_KEY_ALIAS: &str = "task-agent";
 
-/// Validated settings of the bootstrap.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The env file.
     pub env_file: PathBuf,
-    /// Where secrets are mirrored to.
     pub mirror_file: PathBuf,
-    /// The list of models and keys.
     pub models_file: Option<PathBuf>,
-    /// Models by name.
     pub default_models: Vec<String>,
-    /// Name of the agent's key.
     pub key_alias: String,
-    /// Variable of its secret, if it is told.
     pub key_variable: Option<String>,
-    /// Its settings.
     pub key_settings: KeyChanges,
 }
 
@@ -44,7 +35,6 @@ impl Default for Setup {
 }
 
 /// Where secrets are mirrored to by default.
-#[must_use]
 pub fn mirror_beside(env_file: &Path) -> PathBuf {
     env_file.with_file_name(".env.litellm")
 }

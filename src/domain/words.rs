@@ -1,20 +1,15 @@
 //! Texts as people read them.
 
-/// The text with a capital letter at its start.
-#[must_use]
 pub fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// A number of things: `1 key`, `3 keys`.
-#[must_use]
 pub fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// An error, or anything else that tells itself in a few words, as a sentence.
-#[must_use]
 pub fn sentence(of: &impl ToString) -> String {
     let text = of.to_string();
     let end = if text.ends_with(['.', '!', '?', '…']) { "" } else { "." };

@@ -10,46 +10,35 @@ use reqwest::{Client, Url};
 use crate::clients::ClientError;
 use crate::clients::a2a::{self, AgentError};
 use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
-use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
 use crate::services::snapshot::{Snapshot, View};
 use crate::store::{Store, StoreError};
+use patchbay_clock::Clock;
 
 /// Age at which a card is fetched again when someone looks.
 const CARD_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(15);
 
-/// All agents, by name. Clones share them.
 #[derive(Clone)]
 pub struct Agents {
     by_name: Arc<BTreeMap<AgentName, KnownAgent>>,
     store: Store,
 }
 
-/// One agent.
 pub struct KnownAgent {
-    /// Its name in the settings.
     pub name: AgentName,
-    /// Its client.
     pub client: a2a::Agent,
     card: Snapshot<AgentCard, ClientError>,
     /// The contexts that it lists; none in it where it cannot.
     contexts: Snapshot<Option<BTreeSet<ContextId>>, AgentError>,
-    /// The scope that is in the database already.
     noted_scope: Mutex<Option<Scope>>,
 }
 
-/// What is known of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentView {
-    /// Its name in the settings.
     pub name: AgentName,
-    /// Its address.
     pub address: String,
-    /// Its card, or why there is none.
     pub card: View<AgentCard, ClientError>,
-    /// The dialect that is spoken with it, once a message was sent.
     pub dialect: Option<Dialect>,
-    /// Whether a swap is for one context or for all, once that was seen.
     pub scope: Option<Scope>,
     /// When that was seen; none where the card alone says so.
     pub scope_seen: Option<Timestamp>,
@@ -75,7 +64,6 @@ impl KnownAgent {
 
 impl Agents {
     /// The agents at these addresses. A card is waited for at most `limit`.
-    #[must_use]
     pub fn new(
         http: &Client,
         agents: &[(AgentName, Url)],
@@ -103,13 +91,10 @@ impl Agents {
         Self { by_name: Arc::new(agents.iter().map(known).collect()), store }
     }
 
-    /// The agent of this name.
-    #[must_use]
     pub fn get(&self, name: &AgentName) -> Option<&KnownAgent> {
         self.by_name.get(name)
     }
 
-    /// All names.
     pub fn names(&self) -> impl Iterator<Item = &AgentName> {
         self.by_name.keys()
     }
@@ -119,7 +104,6 @@ impl Agents {
         futures_util::future::try_join_all(self.by_name.values().map(|agent| self.view(agent))).await
     }
 
-    /// What is known of one agent.
     pub async fn view(&self, agent: &KnownAgent) -> Result<AgentView, StoreError> {
         let card = agent.card.get().await;
         let announced = card.value.as_ref().and_then(|card| card.scope);
@@ -147,7 +131,6 @@ impl Agents {
         }
     }
 
-    /// Remembers a scope that was looked for, and when.
     pub(super) async fn confirm_scope(&self, agent: &KnownAgent, scope: Scope) -> Result<(), StoreError> {
         *agent.noted_scope() = Some(scope);
         self.store.note_scope(&agent.name, scope).await

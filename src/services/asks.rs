@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::clients::a2a::AgentError;
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::clock::Clock;
 use crate::domain::context::{Ask, ContextId};
 use crate::domain::control::{AgentConfig, Answer};
 use crate::domain::redact;
@@ -20,6 +19,7 @@ use crate::domain::words::sentence;
 use crate::services::agents::{Agents, KnownAgent};
 use crate::services::switcher::{ReadError, Switcher};
 use crate::store::{Store, StoreError};
+use patchbay_clock::Clock;
 
 /// Longest answer that is kept, in characters.
 pub const MAX_ANSWER_CHARS: usize = 20_000;
@@ -30,27 +30,20 @@ const MAX_RUNNING: usize = 64;
 /// No question was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// There is no such agent in the settings.
     #[error("no agent is called {0}")]
     UnknownAgent(AgentName),
-    /// Too many run already.
     #[error("{MAX_RUNNING} questions are under way already")]
     Busy,
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// How far a question has come.
 #[derive(Debug, Clone)]
 pub struct AskProgress {
-    /// The question, with as much of the answer as has come.
     pub ask: Ask,
-    /// Nothing more will come.
     pub is_done: bool,
 }
 
-/// Asks. Clones share what is under way.
 #[derive(Clone)]
 pub struct Asks {
     parts: Arc<Parts>,
@@ -68,7 +61,6 @@ struct Parts {
 
 impl Asks {
     /// Asks these agents between the switcher's swaps, and waits `timeout` for an answer.
-    #[must_use]
     pub fn new(agents: Agents, switcher: Switcher, store: Store, clock: Clock, timeout: Duration) -> Self {
         let (running, progress) = (TaskTracker::new(), Mutex::default());
         Self { parts: Arc::new(Parts { agents, switcher, store, clock, timeout, running, progress }) }
@@ -130,8 +122,6 @@ impl Asks {
         Ok(receiver)
     }
 
-    /// The progress of a question that is under way.
-    #[must_use]
     pub fn progress(&self, id: &str) -> Option<watch::Receiver<AskProgress>> {
         self.parts.progress().get(id).cloned()
     }
@@ -153,7 +143,6 @@ impl Asks {
         Ok(asks)
     }
 
-    /// Waits for what is under way. Nothing can begin afterwards.
     pub async fn drain(&self) {
         self.parts.running.close();
         self.parts.running.wait().await;
@@ -210,7 +199,6 @@ impl Parts {
     }
 }
 
-/// Asks, tells what has come of the answer, and remembers what it shows of the agent's scope.
 pub(super) async fn listen(
     agents: &Agents,
     agent: &KnownAgent,

@@ -37,18 +37,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often it is said that the proxy does not answer yet.
 const SAY_EVERY: u32 = 5;
 
-/// What is to be so.
 #[derive(Debug, Clone)]
 pub struct Wishes {
     /// The env file: the secrets of providers and keys.
     pub env: EnvFile,
-    /// Where the providers' secrets are mirrored to.
     pub mirror: Option<EnvFile>,
     /// A `model_list`, with a `keys:` section or without.
     pub list: Option<String>,
     /// `LITELLM_DEFAULT_MODELS`: registered where no model of that name is.
     pub default_models: Vec<String>,
-    /// Keys, beside those of the list.
     pub keys: Vec<KeyWish>,
 }
 
@@ -90,25 +87,18 @@ pub fn read_list(path: &Path) -> Result<String, BootstrapError> {
     text.map_err(|error| BootstrapError::List { path: path.to_owned(), error })
 }
 
-/// How it is to be brought there.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct How {
     /// Nothing is written; what would be done is told.
     pub dry_run: bool,
-    /// Keys that may not call everything are let call the models that are registered, and no others.
     pub sync_keys: bool,
-    /// Keys get new secrets, and the old ones end.
     pub new_secrets: bool,
-    /// Send secrets that the list holds by value.
     pub raw_secrets: bool,
-    /// Delete models that are not in the list.
     pub prune: bool,
-    /// How long to wait for the proxy.
     pub patience: Duration,
 }
 
-/// The bootstrap of one proxy. Clones share everything.
 #[derive(Clone)]
 pub struct Bootstrap {
     proxy: LiteLlm,
@@ -121,51 +111,29 @@ pub struct Bootstrap {
 
 /// What [`Bootstrap`] works with.
 pub struct Parts {
-    /// The proxy.
     pub proxy: LiteLlm,
-    /// Its deployments.
     pub models: Models,
-    /// Its keys.
     pub keys: Keys,
-    /// The audit.
     pub store: Store,
     /// Its admin key, which is no key for an agent.
     pub master_key: SecretString,
 }
 
-/// Why nothing can be done.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
-    /// The proxy did not come up in time.
     #[error("after {} s: {error}", waited.as_secs())]
-    NotUp {
-        /// How long it was waited for.
-        waited: Duration,
-        /// What it said last.
-        error: ClientError,
-    },
-    /// It has no database, or its database does not answer.
+    NotUp { waited: Duration, error: ClientError },
     #[error("{0}")]
     NoDatabase(&'static str),
-    /// The env file.
     #[error(transparent)]
     Env(#[from] EnvError),
-    /// The list of models and keys.
     #[error("{}: it cannot be read: {error}", path.display())]
-    List {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// It was done, and could not be written down.
+    List { path: PathBuf, error: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Bootstrap {
-    /// The bootstrap of a proxy.
-    #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { proxy, models, keys, store, master_key } = parts;
         Self { proxy, models, keys, store, master_key, last: job::Last::default() }

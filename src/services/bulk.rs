@@ -19,7 +19,6 @@ use uuid::Uuid;
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::bulk::{Item, ItemState, Job, JobState, Plan};
-use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
 use crate::domain::swap::PromptChange;
 use crate::domain::words::counted;
@@ -27,11 +26,11 @@ use crate::services::agents::Agents;
 use crate::services::live::Live;
 use crate::services::switcher::Switcher;
 use crate::store::{Store, StoreError, job_lock};
+use patchbay_clock::Clock;
 
 /// How often each replica looks for jobs that nobody works on.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Bulk swaps. Clones share them.
 #[derive(Clone)]
 pub struct Bulk {
     inner: Arc<Inner>,
@@ -43,9 +42,7 @@ struct Inner {
     agents: Agents,
     live: Live,
     clock: Clock,
-    /// Rings when a job was begun or told to go on.
     poked: Notify,
-    /// The jobs that this replica works on.
     mine: Mutex<HashSet<String>>,
     running: TaskTracker,
 }
@@ -53,21 +50,15 @@ struct Inner {
 /// What a job would do, counted before anything is sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Chosen {
-    /// Those that would be swapped, in the order given.
     pub contexts: Vec<ContextId>,
-    /// Those that are left alone.
     pub pinned: Vec<ContextId>,
     /// How many of those to be swapped were never switched or read here.
     pub unknown: usize,
-    /// How many were named more than once.
     pub repeated: usize,
-    /// What is no context id.
     pub malformed: Vec<String>,
 }
 
 impl Bulk {
-    /// Bulk swaps by this switcher.
-    #[must_use]
     pub fn new(store: Store, switcher: Switcher, agents: Agents, live: Live, clock: Clock) -> Self {
         let (poked, mine, running) = (Notify::new(), Mutex::default(), TaskTracker::new());
         Self { inner: Arc::new(Inner { store, switcher, agents, live, clock, poked, mine, running }) }
@@ -180,7 +171,6 @@ impl Bulk {
         Ok(went_on)
     }
 
-    /// Begins nothing more. Swaps that run end as they will.
     pub async fn cancel(&self, job: &Job, actor: &Actor) -> Result<bool, StoreError> {
         let from = [JobState::Running, JobState::Asking, JobState::Stopped];
         let cancelled = self.inner.store.set_bulk(&job.id, &from, JobState::Cancelled, None).await?;
@@ -208,7 +198,6 @@ impl Bulk {
         self.inner.running.wait().await;
     }
 
-    /// Begins to work on jobs that nobody works on.
     async fn take_up(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         for id in self.inner.store.open_bulks().await? {
             if self.inner.mine().contains(&id) {
@@ -250,8 +239,6 @@ impl Inner {
     }
 }
 
-/// What a job does, in a few words.
-#[must_use]
 pub fn describe(job: &Job) -> String {
     let prompt = match &job.prompt {
         PromptChange::Keep => None,

@@ -17,28 +17,19 @@ use crate::services::bootstrap::{EnvFile, Held, held};
 use crate::services::keys::Keys;
 use crate::store::Store;
 
-/// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
     Good,
-    /// Worth knowing.
     Note,
-    /// Wrong.
     Bad,
 }
 
-/// One check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// What was looked at.
     pub what: String,
-    /// How it ended.
     pub verdict: Verdict,
-    /// What was seen.
     pub found: String,
-    /// What to do.
     pub advice: Option<String>,
 }
 
@@ -57,19 +48,12 @@ impl Check {
     }
 }
 
-/// What is looked at.
 pub struct Doctor {
-    /// The proxy.
     pub proxy: LiteLlm,
-    /// Its keys.
     pub keys: Keys,
-    /// The dashboard's database.
     pub store: Store,
-    /// The agents.
     pub agents: Agents,
-    /// The agent's key.
     pub agent_key: Option<SecretString>,
-    /// The env file.
     pub env: EnvFile,
 }
 
@@ -215,7 +199,6 @@ impl Doctor {
         }
     }
 
-    /// The variables that models refer to, as far as the proxy shows them or they were registered from here.
     async fn referred(&self) -> Result<BTreeMap<String, BTreeSet<String>>, ClientError> {
         let details = self.proxy.details().await?;
         let ids: Vec<&str> = details.iter().map(|detail| detail.id.as_str()).collect();

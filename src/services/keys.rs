@@ -25,10 +25,10 @@ pub use self::issue::Issue;
 pub use self::replace::Replacement;
 use crate::clients::ClientError;
 use crate::clients::litellm::{KEY_PAGE, KeyRecord, LiteLlm};
-use crate::domain::clock::Clock;
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
 use crate::store::{Store, StoreError};
+use patchbay_clock::Clock;
 
 /// Most keys that are copied.
 pub const MAX_KEYS: usize = 100_000;
@@ -36,42 +36,31 @@ pub const MAX_KEYS: usize = 100_000;
 /// How long a page waits for a newer copy when it could show an older one, or why there is none.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// Days of spend that a key's page shows, and how far back its calls go.
 pub const DAYS: i64 = 30;
 
-/// Calls that a key's page shows.
 const CALLS: u32 = 20;
 
 /// A key was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyChangeError {
-    /// The proxy does not know it.
     #[error("the proxy knows no such key")]
     Unknown,
-    /// Another key has the alias.
     #[error("another key has this alias")]
     AliasTaken(KeyHash),
-    /// It was changed by someone else since it was shown.
     #[error("the key was changed since the form was loaded")]
     Changed,
-    /// It is the agent's own, and its name was not typed.
     #[error("this is the agent's own key: type its name to confirm")]
     NotConfirmed,
-    /// The proxy said that it did, but what it has is otherwise.
     #[error("the proxy answered well, but {0}")]
     NotDone(&'static str),
-    /// Its replacement would have ended before it began.
     #[error("the key has expired, so that the new one needs a duration of its own")]
     Expired,
-    /// The proxy failed.
     #[error(transparent)]
     Proxy(#[from] ClientError),
-    /// It was changed, and that could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The keys. Clones share the copy.
 #[derive(Clone)]
 pub struct Keys {
     inner: Arc<Inner>,
@@ -85,7 +74,6 @@ struct Inner {
     agent_key: Option<KeyHash>,
     view: watch::Sender<KeysView>,
     fill: Mutex<Fill>,
-    /// Whether the proxy can search, once that was found out.
     can_search: OnceCell<bool>,
     bulk: bulk::Jobs,
     fresh: Mutex<Vec<Fresh>>,
@@ -105,7 +93,6 @@ const FRESH_AT_MOST: usize = 100;
 
 impl Keys {
     /// The keys of `proxy`.
-    #[must_use]
     pub fn new(proxy: LiteLlm, store: Store, clock: Clock, agent_key: Option<KeyHash>) -> Self {
         let inner = Inner {
             proxy,
@@ -164,23 +151,18 @@ impl Keys {
     }
 
     /// The copy as it is: asks the proxy for nothing.
-    #[must_use]
     pub fn peek(&self) -> KeysView {
         self.inner.view.borrow().clone()
     }
 
-    /// One key, as the proxy knows it now.
     pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {
         self.inner.proxy.key(hash).await
     }
 
-    /// The time, by the clock that a key's state is told by.
-    #[must_use]
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }
 
-    /// One key with its metadata and settings, as the proxy knows them now.
     pub async fn record(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
         self.inner.proxy.key_record(hash).await
     }
@@ -195,14 +177,12 @@ impl Keys {
     }
 
     /// The copy of one key and when it was made, for when the proxy does not answer.
-    #[must_use]
     pub fn copy_of(&self, hash: &KeyHash) -> Option<(VirtualKey, Option<Timestamp>)> {
         let view = self.inner.view.borrow();
         Some((view.keys.get(hash)?, view.at))
     }
 
     /// Whether it is the agent's own key.
-    #[must_use]
     pub fn is_agents(&self, hash: &KeyHash) -> bool {
         self.inner.agent_key.as_ref() == Some(hash)
     }
@@ -236,7 +216,6 @@ impl Keys {
     }
 
     /// The secret of a new key, for whoever made it: the first time only.
-    #[must_use]
     pub fn take_secret(&self, hash: &KeyHash, owner: &str) -> Option<SecretString> {
         let now = self.inner.clock.now();
         let mut fresh = self.inner.fresh();

@@ -28,10 +28,8 @@ use self::people::People;
 use self::told::Told;
 use crate::store::{Said, Store, StoreError};
 
-/// How many events wait for a listener that is slow. One that is slower loses them, and is told to load anew.
 const BACKLOG: usize = 256;
 
-/// How many entries are kept for those who come back. Who was away longer is told to load anew.
 const KEPT: u32 = 256;
 
 /// Most entries that are read at a time.
@@ -59,26 +57,21 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The page is to be loaded anew: more has happened than can be told.
 const RESET: &str = "event: reset\ndata: {}\n\n";
 
-/// Tells listeners what happens. Clones share them.
 #[derive(Clone)]
 pub struct Live(Arc<Inner>);
 
 struct Inner {
     /// Each event as it goes over the wire: made once, shared by all.
     frames: broadcast::Sender<Bytes>,
-    /// For the other replicas, where there may be some.
     relayed: Option<mpsc::Sender<Message>>,
     state: Mutex<State>,
-    /// Rings when someone came or went.
     stirred: Arc<Notify>,
     closing: CancellationToken,
 }
 
 struct State {
     told: Told,
-    /// The entries told last, for those who come back.
     kept: VecDeque<(i64, Bytes)>,
-    /// The number before that of the oldest entry kept.
     floor: i64,
     people: People,
 }
@@ -110,19 +103,16 @@ impl Live {
         Ok(live)
     }
 
-    /// Tells those who listen, here and at other replicas.
     pub fn tell(&self, message: Message) {
         self.0.send(frame(&message));
         self.0.relay(message);
     }
 
     /// The number up to which everything was told: what a page that is made now shows, and maybe more.
-    #[must_use]
     pub fn seen(&self) -> i64 {
         self.0.state().told.up_to
     }
 
-    /// Listens from now on, or from where the listener was.
     pub fn listen(&self, listener: &Listener) -> Result<Listening, Full> {
         let mut state = self.0.state();
         let number = state.people.join(listener)?;
@@ -145,13 +135,10 @@ impl Live {
         Ok(Listening { inner: Arc::clone(&self.0), number, first: Some(first.into()), frames })
     }
 
-    /// How many listen.
-    #[must_use]
     pub fn listeners(&self) -> usize {
         self.0.state().people.len()
     }
 
-    /// Ends all streams, and those that begin later.
     pub fn close(&self) {
         self.0.closing.cancel();
     }
@@ -172,7 +159,6 @@ impl Inner {
         let _ = self.relayed.as_ref().map(|relayed| relayed.try_send(message));
     }
 
-    /// Tells those who listen here what was told at another replica.
     fn heard(&self, said: &Said) {
         match serde_json::from_str(&said.text) {
             Ok(Message::People { people }) => {
@@ -232,7 +218,6 @@ impl State {
     }
 }
 
-/// Says to the other replicas what was told here.
 async fn say(mut unsaid: mpsc::Receiver<Message>, store: Store) {
     while let Some(message) = unsaid.recv().await {
         if let Err(error) = store.say(&json(&message)).await {
@@ -301,7 +286,6 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// A listener's end. Dropping it says that the listener has gone.
 pub struct Listening {
     inner: Arc<Inner>,
     number: u64,

@@ -19,7 +19,6 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     by_name: Mutex<HashMap<String, Arc<Lock>>>,
-    /// Where the locks are that other replicas see, if there may be others.
     store: Option<Store>,
 }
 
@@ -32,9 +31,7 @@ struct Lock {
 /// Why a lock was not taken.
 #[derive(Debug)]
 pub(super) enum NotTaken {
-    /// Someone else holds it.
     HeldBy(String),
-    /// The database failed.
     Store(StoreError),
 }
 

@@ -6,28 +6,23 @@ use serde::Serialize;
 
 use crate::clients::ClientError;
 use crate::clients::litellm::{Health, LiteLlm};
-use crate::domain::clock::Clock;
 use crate::domain::usage::{DailySpend, Share};
 use crate::services::snapshot::{Snapshot, View};
+use patchbay_clock::Clock;
 
 /// How many days of spend are kept, which is also how far the proxy's own sums look back.
 pub const DAYS: i64 = 30;
 
-/// How many keys and models are told apart.
 const SHARES: u32 = 10;
 
 /// What was spent in the last [`DAYS`] days.
 #[derive(Debug, Clone, Serialize)]
 pub struct Usage {
-    /// One entry for each day, the oldest first.
     pub days: Vec<DailySpend>,
-    /// The most expensive keys.
     pub keys: Vec<Share>,
-    /// The most expensive models.
     pub models: Vec<Share>,
 }
 
-/// The proxy's state, from background copies.
 #[derive(Clone)]
 pub struct Proxy {
     address: String,
@@ -38,7 +33,6 @@ pub struct Proxy {
 
 impl Proxy {
     /// The state of the proxy that `client` talks to.
-    #[must_use]
     pub fn new(client: &LiteLlm, clock: &Clock) -> Self {
         let (of_health, of_spend) = (client.clone(), client.clone());
         let (of_usage, clock_of_usage) = (client.clone(), clock.clone());
@@ -61,7 +55,6 @@ impl Proxy {
     }
 
     /// Its address, without credentials.
-    #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -76,7 +69,6 @@ impl Proxy {
         self.spend.get().await
     }
 
-    /// What was spent in the last days, by day, key and model.
     pub async fn usage(&self) -> View<Usage, ClientError> {
         self.usage.get().await
     }

@@ -23,15 +23,13 @@ use jiff::SignedDuration;
 
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
-use crate::domain::clock::Clock;
 use crate::domain::key::wildcard_matches;
 use crate::domain::model::Deployment;
 use crate::services::snapshot::{Snapshot, View};
+use patchbay_clock::Clock;
 
-/// Age at which the copy is renewed when someone looks.
 const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
-/// The registry.
 #[derive(Clone)]
 pub struct Registry {
     snapshot: Snapshot<Vec<Deployment>, ClientError>,
@@ -39,7 +37,6 @@ pub struct Registry {
 
 impl Registry {
     /// The registry of `proxy`.
-    #[must_use]
     pub fn new(proxy: LiteLlm, clock: Clock) -> Self {
         let fetch = move || {
             let proxy = proxy.clone();
@@ -54,7 +51,6 @@ impl Registry {
         Self { snapshot: Snapshot::new(clock, TIME_TO_LIVE, fetch) }
     }
 
-    /// All deployments, by their names.
     pub async fn deployments(&self) -> View<Vec<Deployment>, ClientError> {
         self.snapshot.get().await
     }
@@ -64,8 +60,6 @@ impl Registry {
         self.snapshot.glance().await
     }
 
-    /// The copy as it is.
-    #[must_use]
     pub fn peek(&self) -> View<Vec<Deployment>, ClientError> {
         self.snapshot.peek()
     }
@@ -75,14 +69,12 @@ impl Registry {
         self.snapshot.forget_failure();
     }
 
-    /// The next one who looks gets a new copy.
     pub fn drop_copy(&self) {
         self.snapshot.drop_copy();
     }
 }
 
 /// The deployments that answer calls of the model `name`: those of that name, or else a wildcard's.
-#[must_use]
 pub fn serving<'a>(deployments: &'a [Deployment], name: &str) -> Vec<&'a Deployment> {
     let exact: Vec<_> = deployments.iter().filter(|deployment| deployment.name == name).collect();
     if exact.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::clock::Clock;
+use patchbay_clock::Clock;
 
 /// How long a page waits for a newer copy when it could show an older one, or why there is none.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -51,20 +51,14 @@ struct State<T, E> {
     /// Counts the writes; a copy fetched before a write is out of date.
     writes: u64,
     is_stale: bool,
-    /// How many who looked have the server asked, or wait for that.
     renewals: u32,
 }
 
-/// What a snapshot holds.
 #[derive(Debug, Clone)]
 pub struct View<T, E> {
-    /// The last good copy.
     pub value: Option<Arc<T>>,
-    /// When it was fetched.
     pub at: Option<Timestamp>,
-    /// Why there is no newer one.
     pub problem: Option<E>,
-    /// Whether a newer one is on its way.
     pub is_renewing: bool,
 }
 
@@ -87,7 +81,6 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
         }
     }
 
-    /// The copy, renewed where it is due.
     pub async fn get(&self) -> View<T, E> {
         let (due, patience) = {
             let state = self.inner.state();
@@ -139,8 +132,6 @@ impl<T: Send + Sync + 'static, E: Clone + Send + 'static> Snapshot<T, E> {
         self.peek()
     }
 
-    /// The copy as it is.
-    #[must_use]
     pub fn peek(&self) -> View<T, E> {
         let state = self.inner.state();
         let (value, at) = state.value.clone().unzip();
@@ -207,7 +198,6 @@ mod tests {
 
     use super::*;
 
-    /// A clock that a test moves, and a server that counts and can fail.
     struct World {
         seconds: Arc<AtomicI64>,
         asked: Arc<AtomicU32>,

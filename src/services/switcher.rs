@@ -35,7 +35,6 @@ use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::bulk::Place;
-use crate::domain::clock::Clock;
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Reply};
 use crate::domain::key::{KeyHash, VirtualKey};
@@ -47,6 +46,7 @@ use crate::services::registry::Registry;
 use crate::services::snapshot::{Snapshot, View};
 use crate::store::{Ended, Store};
 use crate::telemetry;
+use patchbay_clock::Clock;
 
 /// The value of `seen` for a form that showed a context without any swap.
 pub const NONE_SEEN: &str = "none";
@@ -61,12 +61,10 @@ const LOOK_ELSEWHERE: Duration = Duration::from_millis(300);
 const WRITE_AGAIN: u32 = 600;
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Time limits of a swap.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// Of a control message. Agents need 20 to 120 ms.
     pub control: Duration,
-    /// Of a message that a model answers.
     pub message: Duration,
     /// When an agent-wide model is looked at again after a swap: a turn that ran meanwhile writes its own
     /// model back when it ends (measured on ADK agents).
@@ -83,7 +81,6 @@ impl Default for Timeouts {
     }
 }
 
-/// What the switcher works with. Clones share it.
 #[derive(Clone)]
 pub struct Switcher {
     parts: Arc<Parts>,
@@ -94,9 +91,7 @@ struct Parts {
     registry: Registry,
     proxy: LiteLlm,
     agent_key: Option<SecretString>,
-    /// The agent's own key as the proxy knew it a moment ago, for pages.
     agent_key_copy: Snapshot<Option<VirtualKey>, ClientError>,
-    /// The answered calls of that key, the newest first.
     log: Log,
     comparisons: Comparisons,
     ends: Ends,
@@ -109,32 +104,22 @@ struct Parts {
     live: OnceLock<Live>,
 }
 
-/// What a swap has where it is one of a job's.
 pub struct OneOfMany {
-    /// Where its end is noted.
     pub place: Place,
-    /// The agent, as it was seen a moment ago for all of them.
     pub view: AgentView,
     /// Is given back when the agent has done its part; what is to be written comes after.
     pub turn: OwnedSemaphorePermit,
 }
 
-/// How far a swap has come.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// The swap, with the steps done so far.
     pub swap: Swap,
-    /// The step that runs.
     pub doing: Option<StepKind>,
-    /// Nothing more will come.
     pub is_done: bool,
-    /// It ended, and that could not be written down.
     pub is_lost: bool,
 }
 
 impl Switcher {
-    /// A switcher of these agents.
-    #[must_use]
     pub fn new(
         agents: Agents,
         registry: Registry,
@@ -176,8 +161,6 @@ impl Switcher {
         Self { parts: Arc::new(parts) }
     }
 
-    /// Tells those who look when a swap begins. How it ended they learn from the audit.
-    #[must_use]
     pub fn telling(self, live: Live) -> Self {
         let _ = self.parts.live.set(live);
         self
@@ -190,7 +173,6 @@ impl Switcher {
         Self::ended(self.start(request, actor).await?).await
     }
 
-    /// Looks at the agent's key anew for the swaps of a job that begins.
     pub fn forget_key(&self) {
         self.parts.agent_key_copy.drop_copy();
     }
@@ -235,7 +217,6 @@ impl Switcher {
         self.begin(None, request, actor).await
     }
 
-    /// Begins a swap, or writes down that it was refused.
     async fn begin(
         &self,
         one_of_many: Option<OneOfMany>,
@@ -287,14 +268,11 @@ impl Switcher {
         Ok(progress)
     }
 
-    /// The progress of a swap that runs.
-    #[must_use]
     pub fn progress(&self, id: &str) -> Option<watch::Receiver<Progress>> {
         self.parts.progress().get(id).cloned()
     }
 
     /// The progress of a swap that may run in another replica: then the database is asked now and then.
-    #[must_use]
     pub fn follow(&self, swap: Swap) -> watch::Receiver<Progress> {
         if let Some(progress) = self.progress(&swap.id) {
             return progress;
@@ -316,7 +294,6 @@ impl Switcher {
         progress
     }
 
-    /// Reads a context's configuration from its agent, and remembers it.
     pub async fn read_config(
         &self,
         agent: &AgentName,
@@ -358,7 +335,6 @@ impl Switcher {
     }
 
     /// The hash of the agent's own key, where the settings name it.
-    #[must_use]
     pub fn agent_key_hash(&self) -> Option<KeyHash> {
         self.parts.agent_key.as_ref().map(KeyHash::of)
     }
@@ -375,7 +351,6 @@ impl Parts {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a swap that has begun, and writes down how it ended.
     async fn carry_out(
         self: Arc<Self>,
         request: SwapRequest,
@@ -438,7 +413,6 @@ impl Parts {
         false
     }
 
-    /// Sends a control message and reads the reply.
     async fn control(
         &self,
         agent: &KnownAgent,

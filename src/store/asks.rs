@@ -12,7 +12,6 @@ use crate::domain::context::{Ask, ContextId};
 const KEPT: u32 = 50;
 
 impl Store {
-    /// Writes a question and what came of it.
     pub async fn write_ask(&self, ask: &Ask) -> Result<(), StoreError> {
         let mut tx = self.pool()?.begin().await?;
         sqlx::query(

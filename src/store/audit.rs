@@ -9,7 +9,6 @@ use super::{Store, StoreError, places, plain, time};
 use crate::domain::audit::{Entry, Filter, NewEntry};
 
 impl Store {
-    /// Writes an entry.
     pub async fn audit(&self, entry: &NewEntry) -> Result<(), StoreError> {
         write(&mut *self.writes()?.acquire().await?, self.now(), &[entry]).await?;
         self.tell_of_audit();
@@ -17,7 +16,6 @@ impl Store {
     }
 
     /// Changes whenever an entry may have been written: here at once, elsewhere as soon as Postgres tells.
-    #[must_use]
     pub fn audited(&self) -> watch::Receiver<()> {
         self.database.audited().subscribe()
     }
@@ -82,7 +80,6 @@ impl Store {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// One entry.
     pub async fn audit_entry(&self, id: i64) -> Result<Option<Entry>, StoreError> {
         let row =
             sqlx::query("select * from audit where id = $1").bind(id).fetch_optional(self.pool()?).await?;

@@ -13,17 +13,13 @@ use crate::domain::audit::Actor;
 use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState, Place};
 use crate::domain::context::ContextId;
 
-/// Items that are written with one statement.
 const CHUNK: usize = 500;
 
-/// The lock of a job.
-#[must_use]
 pub fn job_lock(id: &str) -> String {
     format!("bulk/{id}")
 }
 
 impl Store {
-    /// The contexts of an agent that are known, and whether they are pinned.
     pub async fn pins(&self, agent: &AgentName) -> Result<HashMap<ContextId, bool>, StoreError> {
         let query = sqlx::query("select context, pinned from contexts where agent = $1").bind(agent.as_str());
         let rows = query.fetch_all(self.pool()?).await?;
@@ -33,7 +29,6 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Writes a job with its items.
     pub async fn add_bulk(&self, job: &Job, items: &[Item]) -> Result<(), StoreError> {
         let mut tx = self.pool()?.begin().await?;
         sqlx::query(
@@ -78,7 +73,6 @@ impl Store {
         Ok(())
     }
 
-    /// A job.
     pub async fn bulk(&self, id: &str) -> Result<Option<Job>, StoreError> {
         let query = sqlx::query("select * from bulk_jobs where id = $1").bind(super::plain(id));
         query.fetch_optional(self.pool()?).await?.as_ref().map(read).transpose()
@@ -195,7 +189,6 @@ impl Store {
         Ok(if begun == 0 { Vec::new() } else { items })
     }
 
-    /// Notes how it stands with an item.
     pub async fn set_bulk_item(
         &self,
         job: &str,
@@ -213,7 +206,6 @@ impl Store {
         Ok(())
     }
 
-    /// How many items stand how.
     pub async fn bulk_counts(&self, job: &str) -> Result<Counts, StoreError> {
         let statement = "select state, count(*) from bulk_items where job = $1 group by state";
         let mut counts = Counts::default();

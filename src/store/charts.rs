@@ -8,17 +8,12 @@ use sqlx::Row;
 use super::{Store, StoreError, time, word};
 use crate::domain::swap::Outcome;
 
-/// The length of a day, in the unit of times here.
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// How the swaps of a day (UTC) ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SwapDay {
-    /// The day.
     pub date: Date,
-    /// Those that left the context on what was asked for.
     pub succeeded: u64,
-    /// All others.
     pub failed: u64,
 }
 

@@ -27,7 +27,6 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// One context.
     pub async fn context(
         &self,
         agent: &AgentName,
@@ -42,7 +41,6 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// Notes the configuration that was read back from a context.
     pub async fn note_config(
         &self,
         agent: &AgentName,
@@ -134,7 +132,6 @@ impl Store {
         Ok(())
     }
 
-    /// The scope found out for an agent, and when.
     pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>, StoreError> {
         let row = sqlx::query("select scope, seen_at from agents where name = $1 and scope is not null")
             .bind(agent.as_str())
@@ -143,7 +140,6 @@ impl Store {
         row.map(|row| Ok((word("scope", &row.try_get::<String, _>(0)?)?, time(row.try_get(1)?)?))).transpose()
     }
 
-    /// Notes the scope found out for an agent.
     pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<(), StoreError> {
         sqlx::query(
             "insert into agents (name, scope, seen_at) values ($1, $2, $3) \

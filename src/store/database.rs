@@ -24,16 +24,13 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long Postgres may take to answer that.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where Postgres tells of audit entries (the schema does), and of what replicas say to each other.
 const CHANNELS: [&str; 2] = ["patchbay_audit", "patchbay_live"];
 
-/// What other replicas said, and nobody here has heard yet.
 const UNHEARD: usize = 256;
 
 /// The time by Postgres' own clock.
 const NOW: &str = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)";
 
-/// Connections to a database. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Database(Arc<Inner>);
 
@@ -44,10 +41,8 @@ struct Inner {
     /// all the same, and each finds what it holds in memory out of date where another has written.
     writes: AnyPool,
     is_postgres: bool,
-    /// This process, for as long as it lives.
     replica: String,
     is_down: AtomicBool,
-    /// When the database last heard from this replica.
     heard: Mutex<Instant>,
     audited: watch::Sender<()>,
     said: broadcast::Sender<Said>,
@@ -94,7 +89,6 @@ impl Database {
         if self.0.is_down.load(Ordering::Relaxed) { Err(StoreError::Down) } else { Ok(&self.0.pool) }
     }
 
-    /// The connections for what is written often.
     pub(super) fn writes(&self) -> Result<&AnyPool, StoreError> {
         self.pool().map(|_| &self.0.writes)
     }
@@ -103,12 +97,10 @@ impl Database {
         self.0.is_postgres
     }
 
-    /// The id of this replica.
     pub(super) fn replica(&self) -> &str {
         &self.0.replica
     }
 
-    /// When the database last heard from this replica.
     pub(super) fn heard(&self) -> Instant {
         *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,12 +115,10 @@ impl Database {
         }
     }
 
-    /// Changes whenever an audit entry may have been written, here or by another replica.
     pub(super) fn audited(&self) -> &watch::Sender<()> {
         &self.0.audited
     }
 
-    /// What other replicas say.
     pub(super) fn said(&self) -> &broadcast::Sender<Said> {
         &self.0.said
     }
@@ -145,7 +135,6 @@ impl Database {
 }
 
 impl Inner {
-    /// Tells the database that this replica lives.
     async fn beat(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         // Before it is sent: the database cannot have heard it earlier.
         let at = Instant::now();
@@ -282,7 +271,6 @@ async fn pass_on(url: &str, database: &Database) -> Result<(), sqlx::Error> {
     }
 }
 
-/// The two texts of a migration.
 macro_rules! both {
     ($name:literal) => {
         (

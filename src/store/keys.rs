@@ -8,25 +8,18 @@ use sqlx::any::AnyRow;
 use super::{Store, StoreError, time, word};
 use crate::domain::key::KeyHash;
 
-/// The end of a replaced key.
 #[derive(Debug, Clone, Serialize)]
 pub struct Retirement {
-    /// The key.
     pub hash: KeyHash,
     /// `delete` or `block`.
     pub action: String,
-    /// When.
     pub due_at: Timestamp,
-    /// Who asked for it.
     pub actor: String,
-    /// The key that took its place.
     pub replaced_by: KeyHash,
-    /// Why the last try failed.
     pub problem: Option<String>,
 }
 
 impl Store {
-    /// Notes that a key is to end.
     pub async fn add_retirement(
         &self,
         hash: &KeyHash,
@@ -70,7 +63,6 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Forgets that a key is to end. Returns whether it was to.
     pub async fn drop_retirement(&self, hash: &KeyHash) -> Result<bool, StoreError> {
         let done = sqlx::query("delete from key_retirements where hash = $1")
             .bind(hash.as_str())

@@ -12,7 +12,6 @@ use crate::domain::model_detail::Draft;
 use crate::domain::model_note::{Ghost, Note, TestResult};
 
 impl Store {
-    /// The notes on these deployments, as many as there are.
     pub async fn deployment_notes(&self, ids: &[&str]) -> Result<HashMap<String, Note>, StoreError> {
         let mut notes = HashMap::new();
         for ids in ids.chunks(1000) {
@@ -30,7 +29,6 @@ impl Store {
         Ok(notes)
     }
 
-    /// The note on one deployment.
     pub async fn deployment_note(&self, id: &str) -> Result<Option<Note>, StoreError> {
         Ok(self.deployment_notes(&[id]).await?.remove(id))
     }
@@ -44,7 +42,6 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Keeps which parameters of a deployment were given by reference, and forgets that it was a ghost.
     pub async fn note_references(
         &self,
         id: &str,
@@ -81,7 +78,6 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets that a deployment was a ghost.
     pub async fn note_live(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query("update deployments set ghost = null, ghost_why = null where id = $1")
             .bind(plain(id))
@@ -90,7 +86,6 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps how a deployment's test ended.
     pub async fn note_test(&self, id: &str, name: &str, test: &TestResult) -> Result<(), StoreError> {
         sqlx::query(
             "insert into deployments (id, name, tested_at, tested_by, test_ok, test_ms, test_model, test_text) \
@@ -111,13 +106,11 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a deployment that is gone.
     pub async fn forget_deployment(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query("delete from deployments where id = $1").bind(plain(id)).execute(self.pool()?).await?;
         Ok(())
     }
 
-    /// How many contexts were on each model when they were last read, by the model's spec.
     pub async fn contexts_by_model(&self) -> Result<HashMap<String, u64>, StoreError> {
         let statement = "select config, count(*) from contexts where config is not null group by config";
         let rows = sqlx::query(statement).fetch_all(self.pool()?).await?;

@@ -20,12 +20,9 @@ const UNSURE_AFTER: Duration = Duration::from_secs(5);
 /// Longest text that a replica says to the others, in bytes. Postgres takes 8,000, with who says it.
 const LONGEST: usize = 7800;
 
-/// What another replica said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// Which one.
     pub replica: String,
-    /// What.
     pub text: String,
 }
 
@@ -53,8 +50,6 @@ impl Store {
         Ok(())
     }
 
-    /// What other replicas say from now on.
-    #[must_use]
     pub fn said(&self) -> broadcast::Receiver<Said> {
         self.database.said().subscribe()
     }
@@ -82,7 +77,6 @@ impl Store {
         Ok(Err(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default()))
     }
 
-    /// Gives a lock back.
     pub async fn give_lock(&self, name: &str) -> Result<(), StoreError> {
         sqlx::query("delete from locks where name = $1 and replica = $2")
             .bind(name)
@@ -99,13 +93,10 @@ impl Store {
     }
 
     /// Whether other replicas may work on the same database.
-    #[must_use]
     pub fn is_shared(&self) -> bool {
         self.database.is_postgres()
     }
 
-    /// Whether this replica is sure that the others take it for alive.
-    #[must_use]
     pub fn is_sure(&self) -> bool {
         !self.is_shared() || self.database.heard().elapsed() < UNSURE_AFTER
     }

@@ -16,8 +16,8 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 
 use super::database::Database;
-use crate::domain::clock::Clock;
 use crate::domain::key::hex;
+use patchbay_clock::Clock;
 
 /// For how long a session that was looked up is good without a look at the database.
 const KEPT: Duration = Duration::from_mins(5);
@@ -25,7 +25,6 @@ const KEPT: Duration = Duration::from_mins(5);
 /// Most sessions that are kept for that.
 const MOST_KEPT: usize = 10_000;
 
-/// The sessions in the database.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
@@ -66,7 +65,6 @@ impl Sessions {
         self.database.pool().map_err(|error| Error::Backend(error.to_string()))
     }
 
-    /// Deletes what has expired.
     pub async fn delete_expired(&self) -> Result<()> {
         let now = self.clock.now().as_millisecond();
         let statement = sqlx::query("delete from sessions where expires_at <= $1").bind(now);

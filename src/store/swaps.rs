@@ -50,7 +50,6 @@ impl Store {
         Ok(())
     }
 
-    /// One swap.
     pub async fn swap(&self, id: &str) -> Result<Option<Swap>, StoreError> {
         let statement = format!("select {COLUMNS} from swaps where id = $1");
         let row = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).fetch_optional(self.pool()?).await?;
@@ -159,18 +158,12 @@ impl Store {
     }
 }
 
-/// A swap that has ended, and what is written with it.
 #[derive(Debug)]
 pub struct Ended {
-    /// The swap.
     pub swap: Swap,
-    /// It changed all contexts of the agent.
     pub is_agent_wide: bool,
-    /// When it is to be undone.
     pub revert_at: Option<Timestamp>,
-    /// Where its end is noted as well, if it is one of a job's.
     pub place: Option<Place>,
-    /// Its audit entry.
     pub entry: NewEntry,
 }
 
@@ -206,7 +199,6 @@ async fn write(tx: &mut AnyConnection, swaps: &[&Swap], replica: &str) -> Result
     Ok(())
 }
 
-/// Whatever was to end a former swap is over with one that has succeeded.
 async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<(), StoreError> {
     let done: Vec<&&Ended> = ended.iter().filter(|ended| ended.swap.outcome.is_success()).collect();
     if done.is_empty() {

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::{Store, StoreError, audit, plain, time};
 use crate::domain::audit::NewEntry;
 
-/// A change that was begun.
 #[derive(Debug)]
 #[must_use = "a change that is not ended counts as unknown at the next start"]
 pub struct Begun(String);
@@ -34,7 +33,6 @@ impl Store {
         Ok(Begun(id))
     }
 
-    /// Writes into the audit how a change ended.
     pub async fn end_write(&self, begun: Begun, entry: &NewEntry) -> Result<(), StoreError> {
         let mut tx = self.pool()?.begin().await?;
         audit::write(&mut tx, self.now(), &[entry]).await?;

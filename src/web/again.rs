@@ -41,7 +41,6 @@ struct Pages {
     bytes: usize,
 }
 
-/// A page, ready to be sent.
 #[derive(Clone)]
 struct Made {
     status: StatusCode,
@@ -59,7 +58,6 @@ impl From<Made> for Response {
     }
 }
 
-/// All that such a page is made of.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     address: String,
@@ -67,9 +65,7 @@ pub(super) struct Key {
     wants: Wants,
     theme: Theme,
     second: i64,
-    /// Every change leaves an entry in the audit, at whichever replica it was made.
     seen: i64,
-    /// A change made here may be told of a moment after it was answered.
     writes: u64,
     registry_at: Option<Timestamp>,
     registry_fails: bool,
@@ -77,7 +73,6 @@ pub(super) struct Key {
 }
 
 impl Again {
-    /// A write was carried out here.
     pub(super) fn written(&self) {
         self.0.writes.fetch_add(1, Ordering::Release);
     }

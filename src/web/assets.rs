@@ -31,13 +31,11 @@ static PACKED: LazyLock<Vec<(String, Bytes)>> = LazyLock::new(|| {
     FILES.iter().map(|(name, content)| (format!("{name}.gz"), gzip(content, Compression::best()))).collect()
 });
 
-/// Serves the files.
 pub(super) fn service() -> ServeDir<tower_http::services::fs::DefaultServeDirFallback, Embedded> {
     ServeDir::with_backend("", Embedded).precompressed_gzip().append_index_html_on_directories(false)
 }
 
 /// Changes whenever a file does; addresses of files carry it.
-#[must_use]
 pub fn version() -> String {
     let mut digest = Sha256::new();
     for (name, content) in FILES {
@@ -57,7 +55,6 @@ fn find(path: &Path) -> io::Result<&'static [u8]> {
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// The files as a file system.
 #[derive(Clone, Copy)]
 pub(super) struct Embedded;
 

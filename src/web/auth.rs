@@ -26,10 +26,8 @@ use crate::web::origin::Origin;
 use crate::web::state::AppState;
 use crate::web::ui::{RequestIdText, Wants};
 
-/// A session, and the user in it.
 pub(super) type AuthSession = axum_login::AuthSession<Users>;
 
-/// A name and a password that someone sent.
 pub(super) struct Credentials {
     pub(super) username: String,
     pub(super) password: SecretString,
@@ -157,7 +155,6 @@ fn denied_to_script(denied: Denied) -> Response {
     }
 }
 
-/// What is said of a wrong name and of a wrong password alike.
 pub(super) const WRONG: &str = "The name or the password is wrong.";
 
 /// Says in a header how long to wait.

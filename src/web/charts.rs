@@ -4,26 +4,20 @@
 
 use jiff::civil::Date;
 
-/// Height of the bars, the room above them and the room for days below, in pixels.
 const BARS: f64 = 120.0;
 const ABOVE: f64 = 14.0;
 const BELOW: f64 = 22.0;
 
-/// How many days are written below a chart.
 const TICKS: usize = 5;
 
-/// A bar for each day, of one or more parts on top of each other.
 #[derive(Debug)]
 pub(crate) struct DayChart {
-    /// What it shows, for those who do not see it.
     pub(crate) label: String,
-    /// The value of the line at the top.
     pub(crate) most: String,
     pub(crate) bars: Vec<Bar>,
     pub(crate) ticks: Vec<Tick>,
 }
 
-/// A part of a bar.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Bar {
     pub(crate) x: String,
@@ -34,7 +28,6 @@ pub(crate) struct Bar {
     pub(crate) title: String,
 }
 
-/// A day below the chart.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Tick {
     pub(crate) x: String,

@@ -1,6 +1,5 @@
 //! Tables for spreadsheets.
 
-/// A line of fields.
 pub(super) fn line(fields: impl IntoIterator<Item = String>) -> String {
     let fields: Vec<String> = fields.into_iter().map(|field| escaped(&field)).collect();
     format!("{}\r\n", fields.join(","))

@@ -27,14 +27,12 @@ use crate::web::state::AppState;
 use crate::web::theme::Theme;
 use crate::web::ui::{RequestIdText, Wants};
 
-/// An error as a person sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
     pub(super) title: String,
     pub(super) detail: String,
     pub(super) advice: String,
-    /// What to read about it.
     pub(super) recipe: Option<Recipe>,
 }
 
@@ -68,7 +66,6 @@ impl Problem {
             .see(Recipe::Undo)
     }
 
-    /// An agent on which a swap is one for all conversations, or may be.
     pub(super) fn not_per_context(why: &str) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         Self::new(
@@ -91,13 +88,11 @@ impl Problem {
         Self::new(status, "The label is too long", "A label has at most 80 characters.", "Shorten it.")
     }
 
-    /// Too much runs already.
     pub(super) fn busy(why: &str) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self::new(status, "Too much at once", sentence(&why), "Wait until some of it has ended.")
     }
 
-    /// A route that is for people of another role.
     pub(super) fn not_for(needed: Role, has: Role) -> Self {
         let (needed, has) = (needed.with_article(), has.with_article());
         Self::new(
@@ -109,7 +104,6 @@ impl Problem {
         .see(Recipe::Role)
     }
 
-    /// Too many logins have failed.
     pub(super) fn too_many(left: Duration) -> Self {
         let seconds = whole_seconds(left);
         Self::new(
@@ -120,7 +114,6 @@ impl Problem {
         )
     }
 
-    /// The session store failed.
     pub(super) fn of_session() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -131,7 +124,6 @@ impl Problem {
         .see(Recipe::Database)
     }
 
-    /// Nothing was begun.
     pub(super) fn without_database() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -152,7 +144,6 @@ impl IntoResponse for Problem {
     }
 }
 
-/// For the layer that catches panics.
 #[expect(clippy::needless_pass_by_value, reason = "the layer's own signature")]
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text =
@@ -170,7 +161,6 @@ struct ErrorPage<'a> {
     request_id: &'a str,
 }
 
-/// Turns an error answer into a page, a fragment or JSON.
 pub(super) async fn render(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (wants, theme) = (Wants::of(request.headers()), Theme::of(request.headers()));
     let request_id = RequestIdText::of(request.extensions());

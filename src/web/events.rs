@@ -34,10 +34,8 @@ pub(super) fn routes() -> Routes {
 
 #[derive(Deserialize)]
 struct Asked {
-    /// The page that is looked at.
     #[serde(default)]
     page: String,
-    /// The last event of the page, where the browser does not know of an earlier connection.
     last: Option<i64>,
 }
 

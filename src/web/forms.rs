@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What is wrong with a form, by field.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub(super) struct FieldErrors(BTreeMap<&'static str, String>);
@@ -15,7 +14,6 @@ impl FieldErrors {
         self.0.entry(field).or_insert_with(|| error.into());
     }
 
-    /// The error at a field.
     pub(super) fn at(&self, field: &str) -> Option<&str> {
         self.0.get(field).map(String::as_str)
     }

@@ -45,5 +45,4 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
     response
 }
 
-/// For versioned files.
 pub(super) const A_YEAR: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");

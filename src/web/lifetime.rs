@@ -39,18 +39,15 @@ impl Lifetime {
     }
 }
 
-/// Whether a session with this in it goes on.
 pub(super) fn is_live(data: &HashMap<String, Value>, now: Timestamp) -> bool {
     let lifetime = data.get(KEY).and_then(|value| Lifetime::deserialize(value).ok());
     lifetime.is_none_or(|lifetime| !lifetime.is_over(now))
 }
 
-/// Starts with the login.
 pub(super) async fn begin(session: &Session, now: Timestamp) -> Result<(), Error> {
     session.insert(KEY, Lifetime { since: now, used: now }).await
 }
 
-/// Ends a session that is over, or whose user is gone.
 pub(super) async fn end(
     State(state): State<AppState>,
     mut auth: AuthSession,

@@ -13,7 +13,6 @@ use metrics::{counter, gauge, histogram};
 use crate::telemetry;
 use crate::web::state::AppState;
 
-/// Counts a request by its route's pattern.
 pub(super) async fn count(request: Request, next: Next) -> Response {
     // Any word can be sent as a method.
     let method = match *request.method() {
@@ -33,7 +32,6 @@ pub(super) async fn count(request: Request, next: Next) -> Response {
     response
 }
 
-/// All figures, for Prometheus.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     let now = state.clock.now();
     let age = |of: &'static str, at: Option<Timestamp>| {

@@ -10,7 +10,6 @@ use axum::response::Response;
 use crate::config::Network;
 use crate::web::state::AppState;
 
-/// The address, on each request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin(pub(super) Option<IpAddr>);
 
@@ -20,7 +19,6 @@ impl Origin {
     }
 }
 
-/// Notes the address.
 pub(super) async fn note(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
     let address = peer.map(|peer| address(peer, request.headers(), &state.access.trusted_proxies));
@@ -48,7 +46,6 @@ fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     nearest
 }
 
-/// An address, also with a port as some proxies write it.
 fn parse(text: &str) -> Option<IpAddr> {
     let plain = text.parse().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());

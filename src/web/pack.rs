@@ -26,13 +26,11 @@ use flate2::write::GzEncoder;
 /// Below this size compressing saves no packet.
 const SMALL: usize = 1_000;
 
-/// Above this size an answer is a download, and goes out as it is.
 const LARGE: u64 = 2_000_000;
 
 /// Most bytes that are kept, plain and compressed ones together.
 const KEPT: usize = 2_000_000;
 
-/// Pages are compressed while somebody waits, so quickly rather than well.
 const LEVEL: Compression = Compression::new(4);
 
 /// What an answer without a body still says: a browser takes the rest from the copy it has.
@@ -49,7 +47,6 @@ impl Tag {
     }
 }
 
-/// The answers compressed last.
 #[derive(Clone, Default)]
 pub(super) struct Packed(Arc<Mutex<Kept>>);
 

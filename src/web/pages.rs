@@ -26,13 +26,9 @@ use crate::web::recipes::Recipe;
 /// What was wrong with a server when a page was made, beside what is shown all the same.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Trouble {
-    /// In a few words.
     pub(super) title: String,
-    /// What was seen.
     pub(super) detail: String,
-    /// What to do.
     pub(super) advice: String,
-    /// What to read about it.
     #[serde(skip)]
     pub(super) recipe: Option<Recipe>,
     #[serde(skip)]
@@ -54,7 +50,6 @@ impl Trouble {
     }
 }
 
-/// When a copy was made, for the stamp above a table.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct AsOf {
     /// The time; none where there is no copy.

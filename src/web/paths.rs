@@ -15,7 +15,6 @@ use crate::domain::key::KeyHash;
 /// All but the characters that may stand in a path's segment unescaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
-/// Builds addresses below a base path.
 #[derive(Debug, Clone)]
 pub struct Paths {
     base: Arc<str>,
@@ -24,19 +23,15 @@ pub struct Paths {
 
 impl Paths {
     /// Addresses below `base`: empty, or `/a/b`. Asset addresses carry `assets_version`.
-    #[must_use]
     pub fn new(base: &str, assets_version: &str) -> Self {
         Self { base: base.into(), assets_version: assets_version.into() }
     }
 
-    /// The path prefix.
-    #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
     /// An address without parameters.
-    #[must_use]
     pub fn at(&self, route: &str) -> String {
         format!("{}{route}", self.base)
     }
@@ -47,182 +42,125 @@ impl Paths {
         })
     }
 
-    /// The overview.
-    #[must_use]
     pub fn home(&self) -> String {
         self.at(route::HOME)
     }
 
     /// The login form, which leads on to `next`.
-    #[must_use]
     pub fn login(&self, next: Option<&str>) -> String {
         with_query(self.at(route::LOGIN), next.map(|next| ("next", next)))
     }
 
-    /// Ends the session.
-    #[must_use]
     pub fn logout(&self) -> String {
         self.at(route::LOGOUT)
     }
 
-    /// The registry.
-    #[must_use]
     pub fn models(&self) -> String {
         self.at(route::MODELS)
     }
 
-    /// One deployment.
-    #[must_use]
     pub fn model(&self, id: &str) -> String {
         self.fill(route::MODEL, &[("id", id)])
     }
 
-    /// The form of a new deployment, filled in for a provider.
-    #[must_use]
     pub fn model_new(&self, preset: Option<&str>) -> String {
         with_query(self.at(route::MODEL_NEW), preset.map(|preset| ("preset", preset)))
     }
 
-    /// The form of one deployment.
-    #[must_use]
     pub fn model_edit(&self, id: &str) -> String {
         self.fill(route::MODEL_EDIT, &[("id", id)])
     }
 
-    /// Has a deployment answer.
-    #[must_use]
     pub fn model_test(&self, id: &str) -> String {
         self.fill(route::MODEL_TEST, &[("id", id)])
     }
 
-    /// Sets a deployment aside.
-    #[must_use]
     pub fn model_block(&self, id: &str) -> String {
         self.fill(route::MODEL_BLOCK, &[("id", id)])
     }
 
-    /// Takes a deployment back.
-    #[must_use]
     pub fn model_unblock(&self, id: &str) -> String {
         self.fill(route::MODEL_UNBLOCK, &[("id", id)])
     }
 
-    /// What a deletion would hit, and the deletion.
-    #[must_use]
     pub fn model_delete(&self, id: &str) -> String {
         self.fill(route::MODEL_DELETE, &[("id", id)])
     }
 
-    /// The registry as YAML.
-    #[must_use]
     pub fn models_export(&self) -> String {
         self.at(route::MODELS_EXPORT)
     }
 
-    /// Plans an import.
-    #[must_use]
     pub fn models_import(&self) -> String {
         self.at(route::MODELS_IMPORT)
     }
 
-    /// One import.
-    #[must_use]
     pub fn import(&self, job: &str) -> String {
         self.fill(route::IMPORT, &[("job", job)])
     }
 
-    /// Applies an import, or what has failed of it.
-    #[must_use]
     pub fn import_apply(&self, job: &str) -> String {
         self.fill(route::IMPORT_APPLY, &[("job", job)])
     }
 
-    /// The virtual keys.
-    #[must_use]
     pub fn keys(&self) -> String {
         self.at(route::KEYS)
     }
 
-    /// The virtual keys that may call a model.
-    #[must_use]
     pub fn keys_for(&self, model: &str) -> String {
         with_query(self.keys(), [("model", model)])
     }
 
-    /// One key.
-    #[must_use]
     pub fn key(&self, hash: &KeyHash) -> String {
         self.fill(route::KEY, &[("hash", hash.as_str())])
     }
 
-    /// The form of a new key.
-    #[must_use]
     pub fn keys_new(&self) -> String {
         self.at(route::KEYS_NEW)
     }
 
-    /// The keys of a filter, for a spreadsheet.
-    #[must_use]
     pub fn keys_csv(&self) -> String {
         self.at(route::KEYS_CSV)
     }
 
-    /// Which keys may call which models.
-    #[must_use]
     pub fn keys_matrix(&self) -> String {
         self.at(route::KEYS_MATRIX)
     }
 
-    /// Prepares a change of many keys.
-    #[must_use]
     pub fn keys_bulk(&self) -> String {
         self.at(route::KEYS_BULK)
     }
 
-    /// Begins a change of many keys.
-    #[must_use]
     pub fn keys_bulk_run(&self) -> String {
         self.at(route::KEYS_BULK_RUN)
     }
 
-    /// A change of many keys.
-    #[must_use]
     pub fn keys_job(&self, id: &str) -> String {
         self.fill(route::KEYS_JOB, &[("id", id)])
     }
 
     /// Tries again what failed of a change of many keys.
-    #[must_use]
     pub fn keys_job_retry(&self, id: &str) -> String {
         self.fill(route::KEYS_JOB_RETRY, &[("id", id)])
     }
 
-    /// Stops a change of many keys.
-    #[must_use]
     pub fn keys_job_cancel(&self, id: &str) -> String {
         self.fill(route::KEYS_JOB_CANCEL, &[("id", id)])
     }
 
     /// An address below a key's: one of the patterns that have its hash alone.
-    #[must_use]
     pub fn of_key(&self, route: &str, hash: &KeyHash) -> String {
         self.fill(route, &[("hash", hash.as_str())])
     }
 
-    /// Lets a key call every model.
-    #[must_use]
     pub fn key_relax(&self, hash: &KeyHash) -> String {
         self.fill(route::KEY_RELAX, &[("hash", hash.as_str())])
     }
 
-    /// The switcher.
-    #[must_use]
     pub fn switch(&self) -> String {
         self.at(route::SWITCH)
     }
 
-    /// The switcher, filled in.
-    #[must_use]
     pub fn switch_to(
         &self,
         agent: Option<&AgentName>,
@@ -234,129 +172,92 @@ impl Paths {
         with_query(self.switch(), agent.into_iter().chain(context).chain(model.map(|model| ("model", model))))
     }
 
-    /// The switcher with the receipt of a swap.
-    #[must_use]
     pub fn receipt(&self, agent: &AgentName, context: &ContextId, swap: &str) -> String {
         let query = [("agent", agent.as_str()), ("context", context.as_str()), ("swap", swap)];
         format!("{}#receipt", with_query(self.switch(), query))
     }
 
-    /// One message to several models.
-    #[must_use]
     pub fn compare(&self) -> String {
         self.at(route::COMPARE)
     }
 
     /// The same, to find the model for a conversation.
-    #[must_use]
     pub fn compare_for(&self, agent: &AgentName, context: &ContextId) -> String {
         with_query(self.compare(), [("agent", agent.as_str()), ("context", context.as_str())])
     }
 
-    /// One comparison.
-    #[must_use]
     pub fn comparison(&self, id: &str) -> String {
         self.fill(route::COMPARISON, &[("id", id)])
     }
 
-    /// A comparison as it goes on.
-    #[must_use]
     pub fn comparison_events(&self, id: &str) -> String {
         self.fill(route::COMPARE_EVENTS, &[("id", id)])
     }
 
-    /// The contexts.
-    #[must_use]
     pub fn contexts(&self) -> String {
         self.at(route::CONTEXTS)
     }
 
-    /// The contexts that a search finds.
-    #[must_use]
     pub fn contexts_with(&self, text: &str) -> String {
         with_query(self.contexts(), [("q", text)])
     }
 
-    /// One context.
-    #[must_use]
     pub fn context(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT, agent, context)
     }
 
-    /// Reads a context's configuration from its agent.
-    #[must_use]
     pub fn context_refresh(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_REFRESH, agent, context)
     }
 
     /// Puts back what a context was on before a swap.
-    #[must_use]
     pub fn context_undo(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_UNDO, agent, context)
     }
 
-    /// Asks a message in a context.
-    #[must_use]
     pub fn context_message(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_MESSAGE, agent, context)
     }
 
-    /// Label, pin and keep of a context.
-    #[must_use]
     pub fn context_describe(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_DESCRIBE, agent, context)
     }
 
-    /// Takes a context out of the list.
-    #[must_use]
     pub fn context_forget(&self, agent: &AgentName, context: &ContextId) -> String {
         self.of_context(route::CONTEXT_FORGET, agent, context)
     }
 
-    /// Begins a swap of many contexts.
-    #[must_use]
     pub fn bulks(&self) -> String {
         self.at(route::BULK)
     }
 
-    /// Counts what a swap of many contexts would change.
-    #[must_use]
     pub fn bulk_new(&self) -> String {
         self.at(route::BULK_NEW)
     }
 
     /// The same, for all contexts that a search finds.
-    #[must_use]
     pub fn bulk_of_search(&self, text: &str) -> String {
         with_query(self.bulk_new(), [("filter", "1"), ("q", text)])
     }
 
-    /// A swap of many contexts.
-    #[must_use]
     pub fn bulk(&self, id: &str) -> String {
         self.of_bulk(route::BULK_JOB, id)
     }
 
     /// An address of a swap of many contexts: one of the patterns that have its id alone.
-    #[must_use]
     pub fn of_bulk(&self, route: &str, id: &str) -> String {
         self.fill(route, &[("id", id)])
     }
 
-    /// An answer as it comes.
-    #[must_use]
     pub fn ask_events(&self, agent: &AgentName, context: &ContextId, id: &str) -> String {
         self.fill(route::ASK_EVENTS, &[("agent", agent.as_str()), ("context", context.as_str()), ("id", id)])
     }
 
-    /// A swap as it goes on.
-    #[must_use]
     pub fn swap_events(&self, id: &str) -> String {
         self.fill(route::SWAP_EVENTS, &[("id", id)])
     }
 
     /// The switcher for a context that does not exist yet.
-    #[must_use]
     pub fn switch_new(&self, agent: &str) -> String {
         with_query(self.switch(), [("agent", agent), ("new", "1")])
     }
@@ -365,104 +266,73 @@ impl Paths {
         self.fill(route, &[("agent", agent.as_str()), ("context", context.as_str())])
     }
 
-    /// The agents.
-    #[must_use]
     pub fn agents(&self) -> String {
         self.at(route::AGENTS)
     }
 
-    /// One agent.
-    #[must_use]
     pub fn agent(&self, name: &AgentName) -> String {
         self.fill(route::AGENT, &[("name", name.as_str())])
     }
 
     /// Looks whether an agent's model is per context or agent-wide.
-    #[must_use]
     pub fn agent_scope(&self, name: &AgentName) -> String {
         self.fill(route::AGENT_SCOPE, &[("name", name.as_str())])
     }
 
-    /// Adopts a context of an agent by its id.
-    #[must_use]
     pub fn agent_adopt(&self, name: &AgentName) -> String {
         self.fill(route::AGENT_ADOPT, &[("name", name.as_str())])
     }
 
-    /// The audit.
-    #[must_use]
     pub fn audit(&self) -> String {
         self.at(route::AUDIT)
     }
 
-    /// What happens, as it happens.
-    #[must_use]
     pub fn events(&self) -> String {
         self.at(route::EVENTS)
     }
 
-    /// Spend, calls and swaps over time.
-    #[must_use]
     pub fn usage(&self) -> String {
         self.at(route::USAGE)
     }
 
-    /// Finds pages, models, keys, contexts and agents.
-    #[must_use]
     pub fn search(&self, text: &str) -> String {
         with_query(self.at(route::SEARCH), Some(("q", text)).filter(|_| !text.is_empty()))
     }
 
-    /// How to do what.
-    #[must_use]
     pub fn help(&self) -> String {
         self.at(route::HELP)
     }
 
-    /// One recipe of the help page.
-    #[must_use]
     pub fn help_on(&self, anchor: &str) -> String {
         format!("{}#{anchor}", self.help())
     }
 
-    /// Chooses light or dark.
-    #[must_use]
     pub fn theme(&self) -> String {
         self.at(route::THEME)
     }
 
-    /// What empties the proxy.
-    #[must_use]
     pub fn danger(&self) -> String {
         self.at(route::DANGER)
     }
 
     /// Empties the proxy, and bootstraps it again.
-    #[must_use]
     pub fn danger_reset(&self) -> String {
         self.at(route::DANGER_RESET)
     }
 
-    /// The audit, filtered.
-    #[must_use]
     pub fn audit_with(&self, name: &str, value: &str) -> String {
         with_query(self.audit(), [(name, value)])
     }
 
-    /// The entries of a filter, for a spreadsheet.
-    #[must_use]
     pub fn audit_csv(&self) -> String {
         self.at(route::AUDIT_CSV)
     }
 
-    /// One entry.
-    #[must_use]
     pub fn audit_entry(&self, id: i64) -> String {
         self.fill(route::AUDIT_ENTRY, &[("id", &id.to_string())])
     }
 
     /// A file below `static`, which a browser may keep for a year: its address changes with its content.
-    #[must_use]
     pub fn asset(&self, name: &str) -> String {
         format!("{}{}/{name}?v={}", self.base, route::STATIC, self.assets_version)
     }

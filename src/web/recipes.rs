@@ -2,7 +2,6 @@
 
 use crate::domain::swap::Outcome;
 
-/// A recipe of the help page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recipe {
     Swap,
@@ -41,7 +40,6 @@ impl Recipe {
         Self::Script,
     ];
 
-    /// What they do when something is down or refused.
     pub(super) const MENDING: [Self; 9] = [
         Self::Proxy,
         Self::MasterKey,
@@ -54,12 +52,10 @@ impl Recipe {
         Self::ReverseProxy,
     ];
 
-    /// Where it stands on the help page.
     pub(super) fn anchor(self) -> &'static str {
         self.words().0
     }
 
-    /// What it tells how to do.
     pub(super) fn title(self) -> &'static str {
         self.words().1
     }

@@ -10,7 +10,6 @@ use crate::web::ui::{Ui, Wants};
 
 /// A page: what it shows is also its JSON, and a block of its template is its fragment.
 pub(super) trait Page: Template {
-    /// What it shows.
     type Data: Serialize;
 
     fn ui(&self) -> &Ui;
@@ -19,7 +18,6 @@ pub(super) trait Page: Template {
 
     fn fragment(&self) -> askama::Result<String>;
 
-    /// The answer in the form that was asked for.
     fn respond(&self, status: StatusCode) -> Response {
         let html = match self.ui().wants {
             Wants::Json => return (status, Json(self.data())).into_response(),

@@ -95,13 +95,10 @@ fn routes() -> Routes {
         .merge(events::routes())
 }
 
-/// Every route, and who may use it.
-#[must_use]
 pub fn table() -> Vec<Route> {
     routes().into_table()
 }
 
-/// The layers, the outermost last.
 fn around(app: Router<AppState>, state: AppState) -> Router {
     app.fallback(|| async { StatusCode::NOT_FOUND })
         .layer(DefaultBodyLimit::max(MAX_FORM))

@@ -12,34 +12,23 @@ use crate::web::auth::CurrentUser;
 use crate::web::errors::Problem;
 use crate::web::state::AppState;
 
-/// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody, logged in or not.
     Open,
-    /// Users of this role, and of those above it.
     From(Role),
 }
 
-/// Users of every role.
 pub(super) const VIEWER: Access = Access::From(Role::Viewer);
-/// Operators and admins.
 pub(super) const OPERATOR: Access = Access::From(Role::Operator);
-/// Admins.
 pub(super) const ADMIN: Access = Access::From(Role::Admin);
 
-/// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    /// The method.
     pub method: &'static str,
-    /// The address's pattern, below the base path.
     pub path: &'static str,
-    /// Who may use it.
     pub access: Access,
 }
 
-/// Routes with their handlers.
 #[derive(Default)]
 pub(super) struct Routes {
     open: Router<AppState>,
@@ -77,7 +66,6 @@ impl Routes {
         self.add(access, "POST", path, post(handler))
     }
 
-    /// Takes forms of another size than the usual.
     pub(super) fn post_up_to<H, T>(
         self,
         access: Access,
@@ -118,12 +106,10 @@ impl Routes {
         self
     }
 
-    /// The rows.
     pub(super) fn into_table(self) -> Vec<Route> {
         self.table
     }
 
-    /// The routes for everybody, and those that stand behind the login.
     pub(super) fn into_routers(self) -> (Router<AppState>, Router<AppState>) {
         (self.open, self.for_users)
     }

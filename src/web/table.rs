@@ -10,13 +10,11 @@ use url::form_urlencoded;
 
 use crate::web::paths::with_query;
 
-/// Rows a page.
 pub(super) const SIZES: [usize; 3] = [50, 100, 200];
 
 /// Longest value of a parameter, in bytes: names of models have been seen with 4 KB.
 const MAX_VALUE: usize = 8 * 1024;
 
-/// Makes an address one whose page waits for what is there now, rather than for a copy of a moment ago.
 pub(super) const FRESH: (&str, &str) = ("fresh", "yes");
 
 /// A table's parameters; what is unknown, empty or too long is left out.
@@ -36,7 +34,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 }
 
 impl Query {
-    /// Reads the part of an address that follows the question mark.
     pub(super) fn parse(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes());
         let mut is_fresh = false;
@@ -58,7 +55,6 @@ impl Query {
         Self { values, is_fresh }
     }
 
-    /// Whether to wait for what is there now.
     pub(super) fn is_fresh(&self) -> bool {
         self.is_fresh
     }
@@ -99,7 +95,6 @@ impl Query {
     }
 }
 
-/// A column's heading.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub(super) label: &'static str,
@@ -136,14 +131,12 @@ pub(super) fn columns(
         .collect()
 }
 
-/// Which rows are shown, and the way to the others.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Pager {
     /// From 1.
     pub(super) page: usize,
     pub(super) pages: usize,
     pub(super) size: usize,
-    /// Rows that fit the filter.
     pub(super) total: usize,
     #[serde(skip)]
     pub(super) previous: Option<String>,
@@ -175,7 +168,6 @@ impl Pager {
         if self.total == 0 { 0 } else { (self.page - 1) * self.size + 1 }
     }
 
-    /// Number of the last row shown.
     pub(super) fn last(&self) -> usize {
         (self.page * self.size).min(self.total)
     }

@@ -15,7 +15,6 @@ use crate::web::ui::Wants;
 
 const COOKIE: &str = "patchbay_theme";
 
-/// What was chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Theme {
@@ -26,14 +25,12 @@ pub(super) enum Theme {
 }
 
 impl Theme {
-    /// All, with their labels and icons.
     pub(super) const ALL: [(Self, &str, &str); 3] = [
         (Self::System, "As the system", "monitor"),
         (Self::Light, "Light", "sun"),
         (Self::Dark, "Dark", "moon"),
     ];
 
-    /// What a request's cookie says.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
         let chosen = cookies.flat_map(|value| value.split(';')).find_map(|cookie| {
@@ -47,7 +44,6 @@ impl Theme {
         }
     }
 
-    /// As the cookie, the form and the style sheet call it.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -66,7 +62,6 @@ struct ThemeForm {
     theme: Theme,
 }
 
-/// Remembers the choice for a year, and goes back to where it was made.
 async fn choose(
     State(state): State<AppState>,
     wants: Wants,

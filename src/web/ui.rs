@@ -18,7 +18,6 @@ use crate::web::theme::Theme;
 
 const FLASH: &str = "flash";
 
-/// Which of its three forms an answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Wants {
     Page,
@@ -51,7 +50,6 @@ impl<S: Sync> FromRequestParts<S> for Wants {
     }
 }
 
-/// The request's id, as the log and the error page show it.
 pub(super) struct RequestIdText(pub(super) String);
 
 impl RequestIdText {
@@ -61,10 +59,8 @@ impl RequestIdText {
     }
 }
 
-/// A message for the next page.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Flash {
-    /// Its text.
     pub(super) text: String,
 }
 
@@ -75,7 +71,6 @@ impl Flash {
     }
 }
 
-/// Navigation, user, flash, clock.
 #[derive(Debug, Clone)]
 pub(super) struct Ui {
     pub(super) paths: Paths,
@@ -86,7 +81,6 @@ pub(super) struct Ui {
     /// The database does not answer: nothing can be changed.
     pub(super) has_no_database: bool,
     pub(super) wants: Wants,
-    /// Up to where the page holds what happened.
     pub(super) seen: i64,
     pub(super) theme: Theme,
     section: String,
@@ -126,7 +120,6 @@ async fn take_flash(session: &Session) -> Option<Flash> {
     flash
 }
 
-/// An entry of the navigation.
 pub(super) struct NavEntry {
     pub(super) label: &'static str,
     /// The letter that leads there, behind a `g`.
@@ -137,27 +130,22 @@ pub(super) struct NavEntry {
 }
 
 impl Ui {
-    /// Whether the user may do what takes this role.
     pub(super) fn has_role(&self, role: Role) -> bool {
         self.user.as_ref().is_some_and(|user| user.role >= role)
     }
 
-    /// Whether to offer what operators do.
     pub(super) fn may_operate(&self) -> bool {
         self.has_role(Role::Operator)
     }
 
-    /// Whether to offer what admins do.
     pub(super) fn may_admin(&self) -> bool {
         self.has_role(Role::Admin)
     }
 
-    /// The user's name.
     pub(super) fn own_name(&self) -> Option<String> {
         self.user.as_ref().map(|user| user.name.clone())
     }
 
-    /// What the user is, within a sentence.
     pub(super) fn role_with_article(&self) -> &'static str {
         self.user.as_ref().map_or("not logged in", |user| user.role.with_article())
     }

@@ -16,8 +16,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use patchbay::agent::{Options, router};
-use patchbay::domain::clock::Clock;
+use patchbay_agent::{Options, router};
+use patchbay_clock::Clock;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 

@@ -7,7 +7,7 @@ mod large;
 pub(crate) mod scenario;
 mod table;
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 
 use crate::support::{MASTER_KEY, Setup, TestApp};
 use scenario::Stage;

@@ -9,7 +9,7 @@ mod swaps;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};
-use patchbay::domain::clock::Clock;
+use patchbay_clock::Clock;
 use reqwest::redirect::Policy;
 use secrecy::SecretString;
 use serde_json::{Value, json};

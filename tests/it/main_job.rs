@@ -1,6 +1,6 @@
 //! The main job against the sandbox, in both generations.
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 
 use crate::scenario::{self, Stage};
 use crate::support::{PASSWORD, Setup, TestApp, USER};

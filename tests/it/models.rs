@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{self, Database, Generation, Options, World};
+use patchbay_clock::Clock;
+use patchbay_sandbox::{self as sandbox, Database, Generation, Options, World};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 use serde_json::{Value, json};

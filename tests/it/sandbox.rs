@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{Database, Generation, Options, World, router};
+use patchbay_clock::Clock;
+use patchbay_sandbox::{Database, Generation, Options, World, router};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

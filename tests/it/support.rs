@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use patchbay::agent;
 use patchbay::app::{App, Timeouts, serve};
 use patchbay::clients::litellm;
 use patchbay::config::{Access, Config, Login};
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{self, Database, Generation, World};
 use patchbay::services::live::Live;
 use patchbay::services::switcher::{self, Switcher};
+use patchbay_agent as agent;
+use patchbay_clock::Clock;
+use patchbay_sandbox::{self as sandbox, Database, Generation, World};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
 use scraper::{Html, Selector};
 use secrecy::SecretString;

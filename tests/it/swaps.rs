@@ -20,7 +20,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use patchbay::clients::a2a::Agent;
 use patchbay::clients::build_http;
-use patchbay::domain::clock::Clock;
+use patchbay_clock::Clock;
 use reqwest::{StatusCode, header};
 use serde_json::Value;
 

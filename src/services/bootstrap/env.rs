@@ -23,27 +23,12 @@ pub struct EnvFile {
 /// An env file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
-    /// A value does not fit.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// The file system said no.
     #[error("{}: {what}: {error}{}", path.display(), hint(error))]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// What it said.
-        error: io::Error,
-    },
-    /// It belongs to another user, who could not read it any more.
+    Io { path: PathBuf, what: &'static str, error: io::Error },
     #[error("{} belongs to user {owner}, who would lose it: run this as that user", .path.display())]
-    Owner {
-        /// The file.
-        path: PathBuf,
-        /// Its owner's id.
-        owner: u32,
-    },
+    Owner { path: PathBuf, owner: u32 },
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -62,19 +47,14 @@ pub struct Lock(#[expect(dead_code, reason = "holding it open is its use")] Opti
 
 impl EnvFile {
     /// The file at `path`.
-    #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is there.
-    #[must_use]
     pub fn is_there(&self) -> bool {
         self.path.is_file()
     }
@@ -111,7 +91,6 @@ impl EnvFile {
         Ok((after != before).then_some(after))
     }
 
-    /// Sets values. Whether that changed the file.
     pub fn set(&self, values: &[(&str, &str)]) -> Result<bool, EnvError> {
         let Some(after) = self.edited(values)? else { return Ok(false) };
         self.write(&after)?;
@@ -173,7 +152,6 @@ impl EnvFile {
         Ok(true)
     }
 
-    /// Where a link leads, also where nothing is there yet.
     fn target(&self) -> PathBuf {
         if let Ok(target) = fs::canonicalize(&self.path) {
             return target;
@@ -185,7 +163,6 @@ impl EnvFile {
     }
 
     /// Waits until no other run works on the same folder. Where the file system knows no locks, there are none.
-    #[must_use]
     pub fn lock(&self) -> Lock {
         let target = self.target();
         let (folder, partial) = beside(&target);

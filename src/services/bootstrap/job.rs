@@ -14,22 +14,15 @@ use crate::domain::setup::Setup;
 /// How long a reset waits for the proxy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The last reset of this process. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Last(Arc<Mutex<Option<ResetJob>>>);
 
-/// A reset, as it stands.
 #[derive(Debug, Clone, Serialize)]
 pub struct ResetJob {
-    /// When it began.
     pub at: Timestamp,
-    /// Who began it.
     pub by: String,
-    /// Whether it goes on.
     pub is_running: bool,
-    /// What was done so far.
     pub steps: Vec<Step>,
-    /// Why it went no further.
     pub error: Option<String>,
 }
 
@@ -41,21 +34,16 @@ impl Last {
 
 impl ResetJob {
     /// How many steps failed, or could not be done.
-    #[must_use]
     pub fn failed(&self) -> usize {
         self.steps.iter().filter(|step| step.outcome.is_bad()).count()
     }
 }
 
 impl Bootstrap {
-    /// The last reset that was begun here.
-    #[must_use]
     pub fn last_reset(&self) -> Option<ResetJob> {
         self.last.job().clone()
     }
 
-    /// Begins a reset in the background. False while another goes on.
-    #[must_use]
     pub fn begin_reset(&self, setup: &Setup, actor: &Actor) -> bool {
         let mut job = self.last.job();
         if job.as_ref().is_some_and(|job| job.is_running) {

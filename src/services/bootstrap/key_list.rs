@@ -9,10 +9,8 @@ use crate::services::registry::{YamlError, read_document};
 /// Most keys of a list.
 const MOST_KEYS: usize = 1_000;
 
-/// A virtual key that is to be there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyWish {
-    /// Its name.
     pub alias: String,
     /// The variable of the env file that holds its secret; without one it can be changed, and not issued.
     pub target: Option<String>,
@@ -85,7 +83,6 @@ fn access(entry: &mut Map<String, Value>) -> Result<Option<Access>, &'static str
     }
 }
 
-/// Null takes a setting away.
 fn set<T>(
     entry: &mut Map<String, Value>,
     name: &str,
@@ -99,7 +96,6 @@ fn set<T>(
 }
 
 /// A `keys:` section of the keys that have a name. Holds no secret.
-#[must_use]
 pub fn write_keys(keys: &[VirtualKey]) -> Value {
     let named = keys.iter().filter(|key| key.alias.as_deref().is_some_and(|alias| !alias.is_empty()));
     let written = named.map(|key| {

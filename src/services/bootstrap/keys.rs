@@ -20,19 +20,14 @@ use crate::domain::key_changes::{KeyChanges, Set};
 use crate::domain::model_detail::Change;
 use crate::services::keys::{Issue, KeyChangeError, Keys};
 
-/// What a variable holds.
 #[derive(Debug, Clone)]
 pub enum Held {
-    /// Nothing, or what stands for a key that is still to come.
     Placeholder,
-    /// What may be a virtual key.
     Secret(SecretString),
-    /// What cannot be one, and is left alone.
     Other(&'static str),
 }
 
 /// What a value is, as far as it can be told without the proxy.
-#[must_use]
 pub fn held(value: Option<&str>) -> Held {
     let value = value.unwrap_or_default().trim();
     // Providers' own keys: the proxy must not take them for its own.
@@ -56,20 +51,10 @@ fn new_secret() -> SecretString {
     SecretString::from(format!("sk-{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// What is to be done with a key.
 enum Todo {
     Nothing(String),
-    /// Make it, with a new secret or the one that is there.
-    Issue {
-        old: Option<SecretString>,
-        why: &'static str,
-    },
-    /// Change its settings.
-    Update {
-        hash: KeyHash,
-        settings: Box<KeyChanges>,
-        changes: Vec<Change>,
-    },
+    Issue { old: Option<SecretString>, why: &'static str },
+    Update { hash: KeyHash, settings: Box<KeyChanges>, changes: Vec<Change> },
     Refuse(String),
 }
 
@@ -194,7 +179,6 @@ impl Bootstrap {
         self.todo_with(wish, key, served, now).await
     }
 
-    /// A key that nobody here has the secret of can be changed.
     async fn todo_by_alias(&self, wish: &KeyWish, now: Timestamp) -> Result<Todo, KeyError> {
         let nobody = "0".repeat(64).parse().map_err(|_| KeyChangeError::Unknown)?;
         let mut all = self.keys.others(&wish.alias, &nobody).await?;

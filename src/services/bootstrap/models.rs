@@ -14,8 +14,6 @@ use crate::services::registry::{Apply, Item, ItemState, JobState, PlanError, Ste
 /// How often a running import is looked at.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The variable of the env file that holds a provider's secret, by the guide's rule.
-#[must_use]
 pub fn secret_name(provider: &str) -> String {
     let upper: String = provider
         .chars()
@@ -82,7 +80,6 @@ impl Bootstrap {
         self.register_list(&list, how, actor, log).await.map_err(|error| error.to_string())
     }
 
-    /// The names that the proxy serves.
     pub(super) async fn served(&self) -> Result<HashSet<String>, crate::clients::ClientError> {
         let live = self.proxy.deployments().await?;
         Ok(live.into_iter().map(|deployment| deployment.name).filter(|name| !name.is_empty()).collect())
@@ -159,7 +156,6 @@ impl Bootstrap {
     }
 }
 
-/// Tells what became of an item, or what would.
 fn told(item: &Item, state: Option<&ItemState>, log: &mut Log<'_>) {
     let (planned, done, changes) = match &item.step {
         Step::Add { siblings: 0 } => ("add", "added".to_owned(), Vec::new()),

@@ -4,68 +4,44 @@ use serde::Serialize;
 
 use crate::domain::model_detail::Change;
 
-/// What a step is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// The proxy itself.
     Proxy,
-    /// The providers' secrets.
     Secrets,
-    /// A deployment.
     Model,
-    /// A virtual key.
     Key,
 }
 
-/// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It goes on.
     Waiting,
-    /// There was nothing to do.
     Same,
-    /// It would be done.
     Planned,
-    /// It was done.
     Changed,
-    /// It cannot be done.
     Refused,
-    /// It was tried in vain.
     Failed,
 }
 
-/// One step.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// What it is about.
     pub part: Part,
-    /// A model's name, a key's alias, a file, an address.
     pub name: String,
-    /// How it ended.
     pub outcome: Outcome,
-    /// In plain words.
     pub detail: String,
-    /// What changes, field by field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
 }
 
-/// All steps.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The steps, in the order in which they were done.
     pub steps: Vec<Step>,
-    /// How many changed something, or would.
     pub changed: usize,
-    /// How many failed, or cannot be done.
     pub failed: usize,
 }
 
 impl Part {
-    /// The word for people.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
@@ -77,13 +53,10 @@ impl Part {
 }
 
 impl Outcome {
-    /// Done, or to be done.
     pub(super) fn of_change(is_dry_run: bool) -> Self {
         if is_dry_run { Self::Planned } else { Self::Changed }
     }
 
-    /// The word for people.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -100,15 +73,12 @@ impl Outcome {
     }
 
     /// Whether it is not as it should be.
-    #[must_use]
     pub fn is_bad(self) -> bool {
         matches!(self, Self::Refused | Self::Failed)
     }
 }
 
 impl Report {
-    /// Two reports as one.
-    #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.steps.extend(other.steps);
         self.changed += other.changed;
@@ -117,7 +87,6 @@ impl Report {
     }
 }
 
-/// Collects the steps, and tells each.
 pub(super) struct Log<'a> {
     steps: Vec<Step>,
     say: Box<dyn FnMut(&Step) + Send + 'a>,

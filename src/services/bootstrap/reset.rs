@@ -13,27 +13,19 @@ use crate::domain::words::counted;
 /// Most pages of keys that are read, a hundred each.
 const PAGES: u32 = 1_000;
 
-/// Names that are told of what a reset deletes.
 const NAMED: usize = 20;
 
-/// What a reset would delete, and what it cannot.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Stock {
-    /// How many models are in the database.
     pub models: usize,
-    /// The first of their names.
     pub model_names: Vec<String>,
     /// Models of the configuration file, which stay.
     pub config_models: Vec<String>,
-    /// How many keys there are.
     pub keys: u64,
-    /// The first of their names.
     pub key_names: Vec<String>,
 }
 
 impl Stock {
-    /// What is among these.
-    #[must_use]
     pub fn of(models: &[Deployment], keys: u64, key_names: impl Iterator<Item = String>) -> Self {
         let (config, ours): (Vec<_>, Vec<_>) =
             models.iter().partition(|model| model.source == Source::Config);
@@ -48,7 +40,6 @@ impl Stock {
 }
 
 impl Bootstrap {
-    /// What a reset would delete.
     pub async fn stock(&self) -> Result<Stock, ClientError> {
         let (models, keys) = tokio::try_join!(self.proxy.deployments(), self.proxy.keys(1))?;
         Ok(Stock::of(&models, keys.total, keys.keys.iter().map(|key| key.label().to_owned())))

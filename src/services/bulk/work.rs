@@ -22,7 +22,6 @@ use crate::store::StoreError;
 /// How often those who look are told how far a job is.
 const TELL: Duration = Duration::from_millis(500);
 
-/// For each swap that the agent may have at a time, so many may wait for their end to be written down, with those.
 const UNWRITTEN: usize = 4;
 
 impl Inner {
@@ -97,7 +96,6 @@ impl Inner {
         Ok(())
     }
 
-    /// Tells those who look how far a job is.
     fn tell(&self, job: &Job, counts: Counts, runs: bool) {
         self.live.tell(Message::Progress {
             job: job.id.clone(),
@@ -237,7 +235,6 @@ impl Inner {
         Ok(view)
     }
 
-    /// Nothing is left that could be begun.
     async fn end_round(&self, job: &Job) -> Result<(), StoreError> {
         let counts = self.store.bulk_counts(&job.id).await?;
         if counts.running > 0 {

@@ -18,34 +18,23 @@ use crate::domain::key::{Access, KeyHash};
 use crate::domain::key_changes::{KeyChanges, Set};
 use crate::domain::words::counted;
 
-/// Keys that are changed at a time.
 const AT_ONCE: usize = 4;
 
-/// Jobs that are kept.
 const JOBS: usize = 20;
 
-/// What is done to each key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// May call every model.
     Relax,
-    /// May call these models alone.
     Restrict(Access),
-    /// Gets a budget, or none, and a period.
     Budget(Set<f64>, Set<String>),
-    /// Lives so long from now on, or for ever.
     Expiry(Set<String>),
-    /// Is set aside.
     Block,
-    /// Is taken back.
     Unblock,
-    /// Is deleted.
     Delete,
 }
 
 impl Change {
     /// In words, to stand before "120 keys".
-    #[must_use]
     pub fn describe(&self) -> String {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         match self {
@@ -71,55 +60,37 @@ impl Change {
     }
 }
 
-/// How it stands with one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "result", content = "why")]
 pub enum Progress {
-    /// Not begun.
     Waiting,
-    /// Done.
     Done,
-    /// Not done.
     Failed(String),
 }
 
-/// One key of a job.
 #[derive(Debug, Clone, Serialize)]
 pub struct Item {
-    /// The key.
     pub hash: KeyHash,
-    /// Its alias or masked name.
     pub label: String,
-    /// How it stands.
     #[serde(flatten)]
     pub progress: Progress,
 }
 
-/// A job.
 pub struct Job {
-    /// Its name in addresses.
     pub id: String,
-    /// Who prepared it.
     pub actor: String,
-    /// What is done.
     pub change: Change,
-    /// When it was prepared.
     pub since: Timestamp,
     items: Mutex<Vec<Item>>,
     is_running: AtomicBool,
     is_cancelled: AtomicBool,
 }
 
-/// How far a job is.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Counts {
-    /// Keys in all.
     pub total: usize,
-    /// Done.
     pub done: usize,
-    /// Failed.
     pub failed: usize,
-    /// Not begun.
     pub waiting: usize,
 }
 
@@ -128,25 +99,18 @@ impl Job {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it runs.
-    #[must_use]
     pub fn is_running(&self) -> bool {
         self.is_running.load(Ordering::SeqCst)
     }
 
-    /// Whether it was told to stop.
-    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.is_cancelled.load(Ordering::SeqCst)
     }
 
-    /// Lets what runs end, and begins nothing more.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::SeqCst);
     }
 
-    /// How far it is.
-    #[must_use]
     pub fn counts(&self) -> Counts {
         let items = self.items();
         let of = |wanted: fn(&Progress) -> bool| items.iter().filter(|item| wanted(&item.progress)).count();
@@ -159,7 +123,6 @@ impl Job {
     }
 
     /// The first `limit` keys, what failed before the rest.
-    #[must_use]
     pub fn first(&self, limit: usize) -> Vec<Item> {
         let items = self.items();
         let (failed, rest): (Vec<&Item>, Vec<&Item>) =
@@ -187,7 +150,6 @@ impl Job {
     }
 }
 
-/// The jobs that are kept.
 #[derive(Default)]
 pub(super) struct Jobs(Mutex<Vec<Arc<Job>>>);
 
@@ -199,7 +161,6 @@ impl Jobs {
 
 impl Keys {
     /// Prepares a job. Nothing is changed yet. None if too many run.
-    #[must_use]
     pub fn prepare(&self, change: Change, keys: Vec<(KeyHash, String)>, actor: &Actor) -> Option<Arc<Job>> {
         let item = |(hash, label)| Item { hash, label, progress: Progress::Waiting };
         let job = Arc::new(Job {
@@ -220,8 +181,6 @@ impl Keys {
         Some(job)
     }
 
-    /// A job by its name.
-    #[must_use]
     pub fn job(&self, id: &str) -> Option<Arc<Job>> {
         self.inner.bulk.all().iter().find(|job| job.id == id).cloned()
     }

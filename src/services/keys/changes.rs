@@ -11,9 +11,7 @@ use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::key_changes::{Difference, KeyChanges, Set};
 use crate::store::Begun;
 
-/// A key that was made.
 pub struct Created {
-    /// As the proxy has it.
     pub key: VirtualKey,
     /// Its secret: known now, and never again.
     pub secret: SecretString,
@@ -21,18 +19,13 @@ pub struct Created {
     pub duplicates: Vec<KeyHash>,
 }
 
-/// What becomes of a key that is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OldKey {
-    /// It is deleted.
     Delete,
-    /// It is blocked.
     Block,
 }
 
 impl OldKey {
-    /// The word in forms and in the database.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Delete => "delete",
@@ -49,7 +42,6 @@ impl std::str::FromStr for OldKey {
     }
 }
 
-/// What is told of a write.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) label: Option<String>,
@@ -58,7 +50,6 @@ pub(super) struct Told {
 }
 
 impl Keys {
-    /// Makes a key.
     pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created, KeyChangeError> {
         let mut body = changes.to_json();
         // What a new key does not have is left out: an empty alias would be stored, and taken.
@@ -102,7 +93,6 @@ impl Keys {
     }
 
     /// Tells whether a key's settings are still what they were.
-    #[must_use]
     pub fn fingerprint(record: &KeyRecord) -> String {
         let KeyRecord { key, settings, .. } = record;
         let text = format!("{:?} {:?} {:?} {:?}", key.alias, key.expires, key.blocked, settings);
@@ -125,7 +115,6 @@ impl Keys {
         self.set_access(hash, access, Action::KeyRestrict, actor).await
     }
 
-    /// Lets a key call one model more.
     pub async fn allow(
         &self,
         hash: &KeyHash,
@@ -159,7 +148,6 @@ impl Keys {
         result
     }
 
-    /// Sets a key aside, or takes it back.
     pub async fn set_blocked(
         &self,
         hash: &KeyHash,
@@ -202,7 +190,6 @@ impl Inner {
         Ok(self.store.begin_write(&NewEntry::new(actor, action, object, "unknown")).await?)
     }
 
-    /// Writes down how a write ended.
     pub(super) async fn write_down(
         &self,
         begun: Begun,

@@ -12,7 +12,6 @@ use crate::clients::ClientError;
 use crate::clients::litellm::KEY_PAGE;
 use crate::domain::key::{KeyHash, VirtualKey};
 
-/// Requests to the proxy at a time.
 const AT_ONCE: usize = 4;
 
 /// Largest copy, in bytes: 100,000 keys take 25 MB.
@@ -26,29 +25,20 @@ const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 const TIME_TO_LIVE_LARGE: SignedDuration = SignedDuration::from_secs(120);
 const REST: i32 = 5;
 
-/// The copy of the keys.
 #[derive(Debug, Clone, Default)]
 pub struct KeysView {
-    /// The keys that have come, newest first.
     pub keys: Index,
-    /// How many the proxy says it has.
     pub total: u64,
-    /// Whether all have come (or as many as are kept).
     pub is_complete: bool,
-    /// When the first page came.
     pub at: Option<Timestamp>,
-    /// Why no newer copy has come.
     pub problem: Option<ClientError>,
 }
 
 impl KeysView {
-    /// Whether anything was ever read.
-    #[must_use]
     pub fn has_data(&self) -> bool {
         self.at.is_some()
     }
 
-    /// With keys that were found in another way.
     pub(super) fn and(mut self, found: &[VirtualKey]) -> Self {
         let new: Vec<_> = found.iter().filter(|key| self.keys.get(&key.hash).is_none()).cloned().collect();
         if !new.is_empty() {
@@ -164,7 +154,6 @@ impl Inner {
         self.view.send_replace(KeysView { keys, total, is_complete, at: Some(at), problem: None });
     }
 
-    /// Puts a key into the copy as it is now, or takes it out.
     pub(super) fn note(&self, hash: &KeyHash, key: Option<&VirtualKey>) {
         let mut fill = self.fill();
         if fill.is_running {
@@ -181,7 +170,6 @@ impl Inner {
     }
 }
 
-/// Half of a hash is enough to tell keys apart, and a fifth of its size.
 fn digest(hash: &KeyHash) -> u128 {
     u128::from_str_radix(&hash.as_str()[..32], 16).unwrap_or_default()
 }

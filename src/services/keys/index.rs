@@ -34,23 +34,16 @@ type Place = (u32, u32);
 pub enum Order {
     /// As the proxy lists them: the newest first.
     Created,
-    /// By alias, whatever the case.
     Alias,
-    /// By spend.
     Spend,
-    /// By budget.
     Budget,
-    /// By expiry.
     Expires,
-    /// By when they were last used.
     Used,
 }
 
-/// The keys, in segments.
 #[derive(Debug, Clone, Default)]
 pub struct Index {
     segments: Vec<Arc<Segment>>,
-    /// How many keys stand before each segment.
     starts: Vec<usize>,
     len: usize,
     orders: Arc<[OnceLock<Sorted>; 6]>,
@@ -70,20 +63,15 @@ impl Index {
         &self.segments
     }
 
-    /// How many keys there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there are none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// A key by its hash.
-    #[must_use]
     pub fn get(&self, hash: &KeyHash) -> Option<VirtualKey> {
         self.at(self.place_of(hash)?)
     }
@@ -99,7 +87,6 @@ impl Index {
     }
 
     /// Whether it holds the very keys of another one: a copy that was renewed or changed does not.
-    #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         let same = |(one, other): (&Arc<Segment>, &Arc<Segment>)| Arc::ptr_eq(one, other);
         self.segments.len() == other.segments.len()
@@ -107,7 +94,6 @@ impl Index {
     }
 
     /// The keys with an access that will do, the newest first.
-    #[must_use]
     pub fn callers(&self, may: &dyn Fn(&Access) -> bool) -> Found<'_> {
         let wanted = Wanted { text: "", reaches: None, access: Some(may), glance: None };
         self.find(&wanted, Order::Created, true)
@@ -125,7 +111,6 @@ impl Index {
     }
 
     /// The keys that fit, in order.
-    #[must_use]
     pub fn find(&self, wanted: &Wanted<'_>, order: Order, downwards: bool) -> Found<'_> {
         let is_as_kept = order == Order::Created && downwards;
         if wanted.is_all() {
@@ -232,7 +217,6 @@ impl Index {
     }
 }
 
-/// A segment of these keys.
 pub(super) fn pack(keys: &[VirtualKey]) -> Arc<Segment> {
     let mut builder = Builder::default();
     for key in keys {

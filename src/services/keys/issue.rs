@@ -11,14 +11,11 @@ use crate::domain::audit::{Action, Actor};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set};
 
-/// A key to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct Issue<'a> {
-    /// Its secret.
     pub secret: &'a SecretString,
     /// Its name, which another key may have: that one makes place, and hands its settings on.
     pub alias: &'a str,
-    /// Its settings.
     pub settings: &'a KeyChanges,
 }
 
@@ -35,13 +32,11 @@ impl Keys {
         result
     }
 
-    /// Other keys of an alias than the one of this hash.
     pub async fn others(&self, alias: &str, hash: &KeyHash) -> Result<Vec<VirtualKey>, KeyChangeError> {
         Ok(self.inner.others(alias, hash).await?)
     }
 
     /// Whether a key waits for its alias: its issue was cut short.
-    #[must_use]
     pub fn is_waiting_for(key: &VirtualKey, alias: &str) -> bool {
         key.alias.as_deref() == Some(&*waiting(alias, &key.hash))
     }
@@ -116,7 +111,6 @@ impl Inner {
         }
     }
 
-    /// What the settings of a key are, for one that takes its place.
     async fn settings_of(&self, old: &VirtualKey) -> Result<Map<String, serde_json::Value>, KeyChangeError> {
         let record = self.proxy.key_record(&old.hash).await?;
         let mut settings = record.map(|record| record.settings).unwrap_or_default();

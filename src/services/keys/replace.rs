@@ -19,16 +19,13 @@ const TICK: Duration = Duration::from_secs(5);
 /// When an end that failed is tried again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
-/// How a key is to be replaced.
 #[derive(Debug, Clone)]
 pub struct Replacement {
-    /// What becomes of the old one.
     pub old: OldKey,
     /// After how long; at once with none.
     pub grace: Option<SignedDuration>,
     /// How long the new one lives; with [`Set::Keep`] until the old one would have ended.
     pub duration: Set<String>,
-    /// The old one's name, typed, where it is the agent's own.
     pub confirm: Option<String>,
 }
 
@@ -61,7 +58,6 @@ impl Keys {
         self.inner.store.retirement(hash).await
     }
 
-    /// Lets a replaced key live on.
     pub async fn keep(&self, hash: &KeyHash, actor: &Actor) -> Result<bool, KeyChangeError> {
         let was_due = self.inner.store.drop_retirement(hash).await?;
         if was_due {

@@ -12,33 +12,21 @@ use crate::domain::audit::{Action, Entry};
 pub enum Message {
     /// Someone began something that takes a while: a swap.
     Begun {
-        /// What it is, as the first word of an audit action.
         topic: String,
-        /// On what.
         object: String,
-        /// Who.
         who: String,
     },
     /// How far a job is: now and then, and when nothing of it runs any more.
     Progress {
-        /// The job.
         job: String,
-        /// The agent whose contexts it switches.
         agent: String,
-        /// In whose name.
         who: String,
-        /// Whether some of it runs.
         runs: bool,
-        /// Its parts that ended well.
         done: u64,
-        /// Its parts that failed.
         failed: u64,
-        /// All its parts.
         total: u64,
     },
-    /// Who is here.
     People {
-        /// Each session at each page once, at most some dozens.
         people: Vec<Person>,
     },
 }
@@ -46,13 +34,11 @@ pub enum Message {
 /// An audit entry as it is told: what a page needs to know whether it is about it.
 #[derive(Serialize)]
 struct Change<'a> {
-    /// Of the last entry, where it stands for several.
     id: i64,
     count: usize,
     /// The first word of the action: `swap`, `key`, `model`.
     topic: &'a str,
     action: &'a str,
-    /// Empty where it stands for several.
     object: &'a str,
     who: &'a str,
     outcome: &'a str,

@@ -28,31 +28,23 @@ const NAME: usize = 32;
 /// How long what another replica said counts.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// Someone who wants to listen.
 #[derive(Debug, Clone)]
 pub struct Listener {
-    /// The user.
     pub name: String,
     /// The session; none for a script.
     pub session: Option<String>,
-    /// The page they look at.
     pub page: String,
-    /// The last event they got, where they come back.
     pub last: Option<i64>,
 }
 
 /// Someone who is here. Neither the session nor the page can be read from it, only whether they are the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Person {
-    /// The user.
     pub name: String,
-    /// Tells the browsers of one user apart.
     pub key: String,
-    /// Tells pages apart.
     pub page: String,
 }
 
-/// Too many listen already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many pages listen already")]
 pub struct Full;
@@ -84,7 +76,6 @@ impl People {
         self.here.len()
     }
 
-    /// Counts a listener in.
     pub(super) fn join(&mut self, listener: &Listener) -> Result<u64, Full> {
         let person = listener.person();
         let of_user = self.here.values().filter(|other| other.name == person.name);
@@ -107,13 +98,11 @@ impl People {
         once(self.here.values().rev())
     }
 
-    /// Those at all replicas.
     pub(super) fn all(&mut self) -> Vec<Person> {
         self.elsewhere.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
         once(self.here.values().rev().chain(self.elsewhere.values().flat_map(|(_, people)| people)))
     }
 
-    /// Notes who is at another replica. True where that is something new.
     pub(super) fn heard(&mut self, replica: &str, people: &[Person]) -> bool {
         let known = self.elsewhere.insert(replica.to_owned(), (Instant::now(), people.to_vec()));
         known.is_none_or(|(_, known)| known != people)

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 /// is committed, and takes it for good where the write is undone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Every entry up to a number, and single ones beyond it.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) up_to: i64,
@@ -21,7 +20,6 @@ impl Told {
         Self { up_to, beyond: BTreeMap::new() }
     }
 
-    /// The highest number told.
     pub(super) fn newest(&self) -> i64 {
         self.beyond.last_key_value().map_or(self.up_to, |(id, _)| *id)
     }

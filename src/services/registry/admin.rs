@@ -9,7 +9,6 @@ use uuid::Uuid;
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::clock::Clock;
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft, shown};
 use crate::domain::model_note::{Ghost, Note};
@@ -17,6 +16,7 @@ use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
 use crate::store::{Begun, Store, StoreError};
+use patchbay_clock::Clock;
 
 /// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
 /// busy proxy may take longer.
@@ -26,7 +26,6 @@ const LOOKS: [Duration; 4] =
 /// How often a proxy takes up what its database holds, and a little more (30 s were measured).
 const SYNC: u32 = 35;
 
-/// The deployments, as an admin changes them. Clones share everything.
 #[derive(Clone)]
 pub struct Models {
     pub(super) inner: Arc<Inner>,
@@ -45,70 +44,48 @@ pub(super) struct Inner {
 
 /// What [`Models`] works with.
 pub struct Parts {
-    /// The proxy.
     pub proxy: LiteLlm,
-    /// The copy of its registry.
     pub registry: Registry,
-    /// Its keys.
     pub keys: Keys,
     /// Its health, which knows its release.
     pub health: Proxy,
-    /// The notes and the audit.
     pub store: Store,
-    /// The clock.
     pub clock: Clock,
 }
 
 /// A deployment was not changed, or not as was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The proxy does not know it.
     #[error("the proxy knows no such deployment")]
     Unknown,
-    /// It is in the proxy's configuration file.
     #[error("it is defined in the proxy's configuration file, which the proxy's API cannot change")]
     ReadOnly,
-    /// Another was faster.
     #[error("it has been changed since the form was loaded")]
     Changed,
-    /// Something depends on it, and nobody has confirmed.
     #[error("keys or contexts depend on it: confirm by its name")]
     Unconfirmed,
-    /// The proxy's release cannot do that.
     #[error("{0}")]
     Unsupported(String),
-    /// The proxy took it, and shows something else.
     #[error("the proxy answered that it was done, and then showed {0}")]
     NotTaken(String),
-    /// The proxy failed.
     #[error(transparent)]
     Proxy(#[from] ClientError),
-    /// It was done, and could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A deployment as it was found.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// What it is, without secrets.
     pub detail: Detail,
-    /// Why it is not live, if it is only saved.
     pub ghost: Option<String>,
-    /// What is known of it here.
     pub note: Option<Note>,
 }
 
-/// What became of a registration or a change.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The deployment's id.
     pub id: String,
-    /// Its name.
     pub name: String,
-    /// Why it is not live, if it is only saved.
     pub ghost: Option<String>,
-    /// Fields that the proxy took without changing them.
     pub not_taken: Vec<String>,
 }
 
@@ -124,7 +101,6 @@ impl Found {
 
     /// The deployment with its parameters as they were given here: references instead of nothing, or of what
     /// the proxy has resolved them to.
-    #[must_use]
     pub fn as_given(&self) -> Detail {
         let mut detail = self.detail.clone();
         if let Some(note) = &self.note {
@@ -135,8 +111,6 @@ impl Found {
 }
 
 impl Models {
-    /// The deployments of a proxy.
-    #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { proxy, registry, keys, health, store, clock } = parts;
         let uses = super::uses::Uses::default();
@@ -174,7 +148,6 @@ impl Models {
         Ok(ghosts.into_iter().filter(|ghost| !is_live(&ghost.id)).collect())
     }
 
-    /// Registers a deployment and sees whether it is live. A lost answer counts by what is seen.
     pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
         self.register_as(&Uuid::new_v4().to_string(), false, draft, actor).await
     }
@@ -244,7 +217,6 @@ impl Models {
         }
     }
 
-    /// Completes an audit entry with how it ended, and writes it.
     pub(super) async fn written_down(
         &self,
         begun: Begun,
@@ -320,7 +292,6 @@ pub(super) fn is_saved(error: &ClientError) -> bool {
     matches!(error, ClientError::Status { message, .. } if message.contains("was saved to the database"))
 }
 
-/// Whether the error leaves open what became of the write.
 pub(super) fn is_open(error: &ClientError) -> bool {
     match error {
         ClientError::Status { status, .. } => *status >= 500,

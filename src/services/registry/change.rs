@@ -12,16 +12,13 @@ use crate::services::registry::Found;
 /// A wish to change a deployment; what is not in it stays.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
-    /// A new name.
     pub name: Option<String>,
-    /// Parameters and facts.
     pub draft: Draft,
     /// The fingerprint of what its author has seen; without one there is no guard against another's change.
     pub seen: Option<String>,
 }
 
 impl Models {
-    /// Changes a deployment in place and reads it back.
     pub async fn edit(&self, id: &str, edit: &Edit, actor: &Actor) -> Result<Outcome, ModelError> {
         let found = self.find(id).await;
         let mut entry = NewEntry::new(actor, Action::ModelEdit, id, "ok");
@@ -106,7 +103,6 @@ impl Models {
         })
     }
 
-    /// Sets a deployment aside or takes it back, and sees that it is so.
     pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome, ModelError> {
         let action = if blocked { Action::ModelBlock } else { Action::ModelUnblock };
         let mut entry = NewEntry::new(actor, action, id, "ok");
@@ -144,8 +140,6 @@ impl Models {
     }
 }
 
-/// What an edit would change, field by field, as far as it can be compared.
-#[must_use]
 pub fn changes(found: &Found, edit: &Edit) -> Vec<Change> {
     let given = found.as_given();
     let mut changes = Vec::new();

@@ -7,7 +7,6 @@ use super::yaml::{ModelList, Written, YamlError, write_document};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Draft, REFERENCE, is_added};
 
-/// What stands above an export.
 const HEAD: &str = "# Deployments of a LiteLLM proxy, for the model_list of another or the same one.\n\
                     # Secrets are not in here: the proxy does not tell them. References (os.environ/NAME) are given\n\
                     # where they are known; add the others as api_key before you use this as a configuration.\n";
@@ -43,7 +42,6 @@ fn written(found: &Found) -> Written {
     Written { model_name: draft.name, litellm_params: draft.params, model_info: info }
 }
 
-/// What the proxy shows in the place of a secret.
 fn is_mask(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains("**") && !text.starts_with(REFERENCE),

@@ -17,100 +17,62 @@ use crate::domain::model_detail::Draft;
 /// Imports that are kept; an older one makes place.
 const KEPT: usize = 20;
 
-/// Writes to the proxy at a time.
 const AT_ONCE: usize = 4;
 
-/// The imports of this process.
 #[derive(Default)]
 pub(super) struct Imports(Mutex<HashMap<String, Import>>);
 
-/// An import, as it stands.
 #[derive(Debug, Clone, Serialize)]
 pub struct Import {
-    /// Its id.
     pub id: String,
-    /// When it was planned.
     pub at: Timestamp,
-    /// Who planned it.
     pub by: String,
-    /// Where it stands.
     pub state: JobState,
-    /// What it does.
     pub plan: Plan,
-    /// How each item stands, in the plan's order.
     pub results: Vec<ItemState>,
 }
 
-/// Where an import stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Nothing was done yet.
     Planned,
-    /// Items are being done.
     Running,
-    /// All were done, or failed.
     Done,
 }
 
-/// How an item stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub enum ItemState {
-    /// There is nothing to do.
     Nothing,
-    /// It is to be done.
     Waiting,
-    /// It is done and seen to be live.
-    Done {
-        /// The deployment.
-        id: String,
-    },
-    /// The proxy has saved it and does not serve it.
-    Dead {
-        /// The deployment.
-        id: String,
-        /// What the proxy said.
-        why: String,
-    },
-    /// It was not done.
-    Failed {
-        /// Why.
-        why: String,
-    },
+    Done { id: String },
+    Dead { id: String, why: String },
+    Failed { why: String },
 }
 
-/// How an import is to be applied.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Apply {
-    /// Send secrets that the list holds by value.
     pub with_raw_secrets: bool,
 }
 
 impl Import {
     /// Items that are done with: all that had something to do, but those that wait.
-    #[must_use]
     pub fn finished(&self) -> usize {
         let is_finished = |state: &&ItemState| !matches!(state, ItemState::Waiting | ItemState::Nothing);
         self.results.iter().filter(is_finished).count()
     }
 
-    /// Items that have something to do.
-    #[must_use]
     pub fn work(&self) -> usize {
         self.results.iter().filter(|state| **state != ItemState::Nothing).count()
     }
 
     /// Items that failed or are dead, and can be tried again.
-    #[must_use]
     pub fn failed(&self) -> usize {
         self.results.iter().filter(|state| state.is_failed()).count()
     }
 }
 
 impl ItemState {
-    /// The word used in pages.
-    #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -122,7 +84,6 @@ impl ItemState {
     }
 
     /// Whether it can be tried again.
-    #[must_use]
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Dead { .. } | Self::Failed { .. })
     }
@@ -173,14 +134,12 @@ impl Models {
     }
 
     /// An import as it stands; none for one that is not kept any more.
-    #[must_use]
     pub fn import(&self, id: &str) -> Option<Import> {
         self.inner.imports.all().get(id).cloned()
     }
 
     /// Applies a planned import, or what has failed of one, in the background. None if it is not kept any
     /// more; one that runs goes on as it is.
-    #[must_use]
     pub fn apply_import(&self, id: &str, how: Apply, actor: &Actor) -> Option<Import> {
         let mut all = self.inner.imports.all();
         let import = all.get_mut(id)?;

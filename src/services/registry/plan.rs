@@ -11,10 +11,8 @@ use super::yaml::{Entry, YamlError, count_keys, read_model_list};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name};
 
-/// What an import would do.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
-    /// The entries, in their order.
     pub items: Vec<Item>,
     /// Deployments that the proxy has and the list has not. They stay, unless they are pruned.
     pub only_at_proxy: Vec<Extra>,
@@ -26,11 +24,8 @@ pub struct Plan {
 #[derive(Debug, Clone, Serialize)]
 #[serde(into = "String")]
 pub struct Extra {
-    /// Its id.
     pub id: String,
-    /// Its name.
     pub name: String,
-    /// Where it is defined.
     pub source: Source,
 }
 
@@ -40,23 +35,15 @@ impl From<Extra> for String {
     }
 }
 
-/// One entry of the list.
 #[derive(Debug, Clone, Serialize)]
 pub struct Item {
-    /// Its name.
     pub name: String,
-    /// What it asks its provider for.
     pub upstream: String,
-    /// What would be done.
     #[serde(flatten)]
     pub step: Step,
-    /// The deployment that it would change.
     pub id: Option<String>,
-    /// Parameters that hold a secret by value.
     pub raw_secrets: Vec<String>,
-    /// What cannot be compared, in plain words.
     pub remarks: Vec<String>,
-    /// What is sent.
     #[serde(skip)]
     pub draft: Draft,
     /// The id that it gets where it is added: the same at each run, so that one that was killed cannot leave
@@ -65,25 +52,19 @@ pub struct Item {
     pub new_id: String,
 }
 
-/// What would be done with an entry.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Step {
-    /// Register it.
     Add {
-        /// Deployments of this name that are there already.
         siblings: usize,
     },
-    /// Change a deployment.
     Change {
-        /// The fields.
         changes: Vec<Change>,
     },
     /// Nothing: it is there as it should be.
     Same,
     /// Nothing: it cannot be done.
     Refused {
-        /// Why.
         why: String,
     },
 }
@@ -91,31 +72,23 @@ pub enum Step {
 /// An import could not be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The text is no list.
     #[error(transparent)]
     Yaml(#[from] YamlError),
-    /// The proxy or the database failed.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
 
 impl Plan {
-    /// How many items have this step.
-    #[must_use]
     pub fn count(&self, step: &str) -> usize {
         self.items.iter().filter(|item| item.step.word() == step).count()
     }
 
-    /// Whether an item that would be done holds a secret by value.
-    #[must_use]
     pub fn has_raw_secrets(&self) -> bool {
         self.items.iter().any(|item| item.step.is_work() && !item.raw_secrets.is_empty())
     }
 }
 
 impl Step {
-    /// The word shown and filtered by.
-    #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
             Self::Add { .. } => "add",
@@ -125,8 +98,6 @@ impl Step {
         }
     }
 
-    /// Whether it does anything.
-    #[must_use]
     pub fn is_work(&self) -> bool {
         matches!(self, Self::Add { .. } | Self::Change { .. })
     }

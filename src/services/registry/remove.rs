@@ -15,18 +15,12 @@ const NAMED: usize = 20;
 /// Most contexts that are looked through.
 const CONTEXTS: u32 = 10_000;
 
-/// What depends on a deployment.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Radius {
-    /// Keys that name it, at most twenty.
     pub keys: Vec<VirtualKey>,
-    /// How many do, of those that have been read.
     pub keys_total: usize,
-    /// Whether all keys have been read.
     pub keys_are_complete: bool,
-    /// Contexts that were on it when they were last read, at most twenty.
     pub contexts: Vec<KnownContext>,
-    /// How many were.
     pub contexts_total: usize,
     /// Other deployments of its name, which go on answering.
     pub siblings: Vec<Deployment>,
@@ -34,14 +28,12 @@ pub struct Radius {
 
 impl Radius {
     /// Whether to ask for its name before it is deleted. Keys that could not all be read count as some.
-    #[must_use]
     pub fn wants_confirmation(&self) -> bool {
         self.keys_total > 0 || self.contexts_total > 0 || !self.keys_are_complete
     }
 }
 
 /// What to type to confirm: the name, or the id where there is none. Blanks count alike.
-#[must_use]
 pub fn is_confirmed(detail: &Detail, typed: &str) -> bool {
     let folded = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let asked = if detail.name.trim().is_empty() { &detail.id } else { &detail.name };
@@ -49,7 +41,6 @@ pub fn is_confirmed(detail: &Detail, typed: &str) -> bool {
 }
 
 impl Models {
-    /// What depends on a deployment of this name.
     pub async fn radius(&self, id: &str, name: &str) -> Result<Radius, ModelError> {
         let (registry, keys) = tokio::join!(self.inner.registry.deployments(), self.inner.keys.view());
         let contexts = self.inner.store.contexts(CONTEXTS).await?;

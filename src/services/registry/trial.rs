@@ -5,7 +5,6 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model_note::TestResult;
 
 /// Why a deployment of this mode is not tested, if it is not: only chat can be asked for a word.
-#[must_use]
 pub fn cannot_test(mode: &str) -> Option<String> {
     let talks = matches!(mode, "" | "chat" | "completion" | "responses");
     (!talks).then(|| {
@@ -14,7 +13,6 @@ pub fn cannot_test(mode: &str) -> Option<String> {
 }
 
 impl Models {
-    /// One tiny chat completion through the proxy by this deployment. How it ended is kept.
     pub async fn test(&self, id: &str, actor: &Actor) -> Result<TestResult, ModelError> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         if let Some(why) = &found.ghost {

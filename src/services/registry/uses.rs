@@ -11,16 +11,12 @@ use crate::services::registry::Models;
 #[derive(Default)]
 pub(super) struct Uses(Mutex<Option<Arc<KeyCount>>>);
 
-/// Keys by what they name.
 #[derive(Debug)]
 pub struct KeyCount {
     of: Index,
-    /// Keys that may call everything.
     all: usize,
-    /// Keys by name, group or wildcard.
     by_entry: HashMap<String, Vec<u32>>,
     wildcards: Vec<String>,
-    /// Whether all keys were there to count.
     pub is_complete: bool,
 }
 
@@ -45,7 +41,6 @@ impl KeyCount {
     }
 
     /// How many keys may call the model `name`, whose deployments are in `groups`.
-    #[must_use]
     pub fn may_call(&self, name: &str, groups: &[&str]) -> usize {
         let wildcards = self.wildcards.iter().filter(|entry| wildcard_matches(entry, name));
         let entries: HashSet<&str> =
@@ -63,7 +58,6 @@ impl KeyCount {
 impl Models {
     /// The count of the keys that have been read; none where none were. Asks the proxy for nothing, so that
     /// the registry's first page costs one request; an old copy is renewed in the background.
-    #[must_use]
     pub fn key_count(&self) -> Option<Arc<KeyCount>> {
         let view = self.inner.keys.peek();
         if !view.has_data() {

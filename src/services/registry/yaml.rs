@@ -9,7 +9,6 @@ use crate::domain::redact;
 /// Most entries of a list that are taken.
 const MOST_ENTRIES: usize = 5_000;
 
-/// A text is no `model_list`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct YamlError(pub String);
@@ -33,7 +32,6 @@ pub fn read_document(text: &str) -> Result<Value, YamlError> {
 
 /// Whether a text is, or holds, a `model_list`: a list of keys alone has none. What cannot be read counts as
 /// one, so that its reading says why.
-#[must_use]
 pub fn has_model_list(text: &str) -> bool {
     match read(text) {
         Ok(Value::Object(map)) => map.contains_key("model_list") || !map.contains_key("keys"),
@@ -41,7 +39,6 @@ pub fn has_model_list(text: &str) -> bool {
     }
 }
 
-/// Writes a document.
 pub fn write_document(document: &impl Serialize) -> Result<String, YamlError> {
     serde_saphyr::to_string(document).map_err(|error| YamlError(error.to_string()))
 }

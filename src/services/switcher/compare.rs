@@ -30,52 +30,37 @@ use crate::store::StoreError;
 /// How many models are compared at least and at most.
 pub const MODELS: std::ops::RangeInclusive<usize> = 2..=3;
 
-/// Columns that are answered at a time, of all comparisons.
 const AT_ONCE: usize = 6;
 
 /// Comparisons under way at once, and how many are kept to be looked at.
 const MAX_RUNNING: usize = 8;
 const KEPT: usize = 100;
 
-/// One message to several models.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
     /// Its id; later ones have greater ones.
     pub id: String,
-    /// The agent.
     pub agent: AgentName,
-    /// The conversation that is to be switched to the winner, where one was named.
     pub context: Option<ContextId>,
-    /// The message.
     pub message: String,
-    /// Who asked.
     pub actor: String,
-    /// When.
     pub at: Timestamp,
-    /// The models and their answers.
     pub columns: Vec<Column>,
-    /// Nothing more will come.
     pub is_done: bool,
 }
 
-/// One model's part.
 #[derive(Debug, Clone, Serialize)]
 pub struct Column {
-    /// The model.
     pub model: ModelSpec,
-    /// The answer, as far as it has come.
     pub proof: Proof,
     /// What it cost in US dollars by the registered prices, where there are any.
     pub cost: Option<f64>,
-    /// Why there is no whole answer of this model.
     pub problem: Option<String>,
-    /// Nothing more will come.
     pub is_done: bool,
 }
 
 impl Comparison {
     /// The column whose answer came first, where more than one answered.
-    #[must_use]
     pub fn fastest(&self) -> Option<&ModelSpec> {
         let answered = || self.columns.iter().filter(|column| column.is_answered());
         let first = answered().min_by(|a, b| a.proof.elapsed_ms.total_cmp(&b.proof.elapsed_ms))?;
@@ -95,45 +80,32 @@ impl Column {
         Self { model, proof, cost: None, problem: None, is_done: false }
     }
 
-    /// Whether the model answered.
-    #[must_use]
     pub fn is_answered(&self) -> bool {
         self.is_done && self.problem.is_none()
     }
 }
 
-/// What is to be compared.
 #[derive(Debug, Clone)]
 pub struct CompareRequest {
-    /// The agent.
     pub agent: AgentName,
-    /// The conversation that is to be switched to the winner.
     pub context: Option<ContextId>,
-    /// The message.
     pub message: String,
     /// The models: as many as [`MODELS`] says.
     pub models: Vec<ModelSpec>,
 }
 
-/// Nothing was compared.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// There is no such agent in the settings.
     #[error("no agent is called {0}")]
     UnknownAgent(AgentName),
-    /// A swap for one column would be one for all conversations.
     #[error("{}", why_not(*.0).unwrap_or_default())]
     NotPerContext(Option<Scope>),
-    /// Too many run already.
     #[error("{MAX_RUNNING} comparisons are under way already")]
     Busy,
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why nothing can be compared on an agent of this scope.
-#[must_use]
 pub fn why_not(scope: Option<Scope>) -> Option<&'static str> {
     match scope {
         Some(Scope::Context) => None,
@@ -146,7 +118,6 @@ pub fn why_not(scope: Option<Scope>) -> Option<&'static str> {
     }
 }
 
-/// The comparisons that are kept, and the room for more.
 pub(super) struct Comparisons {
     by_id: Mutex<BTreeMap<String, watch::Receiver<Comparison>>>,
     room: Semaphore,
@@ -159,7 +130,6 @@ impl Default for Comparisons {
 }
 
 impl Switcher {
-    /// Compares, and waits for the last answer.
     pub async fn compare(&self, request: CompareRequest, actor: &Actor) -> Result<Comparison, CompareError> {
         let mut progress = self.start_comparing(request, actor).await?;
         // The sender says so before it goes.
@@ -211,8 +181,6 @@ impl Switcher {
         Ok(receiver)
     }
 
-    /// A comparison of those that are kept.
-    #[must_use]
     pub fn comparison(&self, id: &str) -> Option<watch::Receiver<Comparison>> {
         self.parts.comparisons.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }

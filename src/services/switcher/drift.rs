@@ -24,13 +24,11 @@ const READ_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Most contexts that are read in a round, those swapped last first.
 const CONTEXTS: u32 = 200;
 
-/// Contexts that are read at a time.
 const AT_ONCE: usize = 4;
 
 /// How long a timed swap that could not be ended waits for the next try.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
-/// In whose name the background acts.
 const NAME: &str = "patchbay";
 
 /// In whose name it looks at a swap again.
@@ -55,7 +53,6 @@ impl Switcher {
         }
     }
 
-    /// Marks swaps and changes of replicas that are gone.
     async fn close_unfinished(&self) {
         match self.parts.store.close_unfinished_swaps().await {
             Ok(0) => {}
@@ -69,7 +66,6 @@ impl Switcher {
         }
     }
 
-    /// Puts back what timed swaps whose time is up have changed.
     pub async fn end_timed_swaps(&self) {
         let due = match self.parts.store.due_reverts().await {
             Ok(due) => due,
@@ -137,7 +133,6 @@ impl Switcher {
         }
     }
 
-    /// Writes a drift down when it is new, and puts a kept context back.
     async fn after_reading(&self, known: &KnownContext, config: &AgentConfig) {
         let Some(selected) = known.selected.as_ref().filter(|selected| *selected != config) else { return };
         if !known.has_drifted() {
@@ -155,7 +150,6 @@ impl Switcher {
 }
 
 impl Parts {
-    /// An agent that announces how it takes control messages keeps them out of the conversation.
     pub(super) async fn reads_for_free(&self, agent: &KnownAgent) -> bool {
         let view = self.agents.view(agent).await;
         view.is_ok_and(|view| {

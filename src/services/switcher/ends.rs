@@ -10,7 +10,6 @@ use crate::store::{Ended, Store, StoreError};
 /// How long an end waits for others. Nobody else waits for it: the next swap of the job has begun by then.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Ends that wait.
 #[derive(Default)]
 pub(super) struct Ends {
     waiting: Mutex<Vec<Waiting>>,

@@ -24,7 +24,6 @@ pub(super) fn new_swap(id: String, request: &SwapRequest, actor: &Actor, now: ji
     }
 }
 
-/// How it ended, for the audit.
 pub(super) fn audit_entry(swap: &Swap, actor: &Actor) -> NewEntry {
     let object = format!("{}/{}", swap.agent, swap.context);
     let mut entry = NewEntry::new(actor, Action::Swap, object, swap.outcome.as_str());

@@ -77,7 +77,6 @@ impl Seen {
     }
 }
 
-/// Whether the agent has said that it did what a control message asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
     Yes,
@@ -92,11 +91,8 @@ pub(super) struct Run<'a> {
     request: &'a SwapRequest,
     progress: &'a watch::Sender<Progress>,
     swap: Swap,
-    /// Whether anything was sent that may have changed the agent.
     is_touched: bool,
-    /// A fresh context as it was before, where nobody knows yet whether it changes along.
     elsewhere: Option<(ContextId, AgentConfig)>,
-    /// The agent's key was looked at a moment ago, for another context of the same job.
     is_one_of_many: bool,
 }
 
@@ -114,7 +110,6 @@ impl<'a> Run<'a> {
         Self { parts, agent, view, request, progress, swap, is_touched, elsewhere: None, is_one_of_many }
     }
 
-    /// Runs all steps. The receipt says how it ended.
     pub(super) async fn finish(mut self) -> Swap {
         self.swap.outcome = match self.before_touching().await {
             Err(outcome) => outcome,
@@ -130,7 +125,6 @@ impl<'a> Run<'a> {
         self.swap
     }
 
-    /// Says that a step begins.
     fn begin(&self, kind: StepKind) -> Instant {
         self.progress.send_modify(|progress| {
             progress.swap.clone_from(&self.swap);
@@ -139,7 +133,6 @@ impl<'a> Run<'a> {
         Instant::now()
     }
 
-    /// Notes a step, and passes on what it brought.
     fn note(&mut self, kind: StepKind, started: Instant, seen: Result<Seen, Stop>) -> Result<(), ()> {
         let (result, detail, end) = match seen {
             Ok(seen) => (seen.result, seen.detail, Ok(())),
@@ -180,7 +173,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Control, read back, prove.
     async fn change(&mut self) -> Result<Outcome, ()> {
         let mut said = Said::Yes;
         if let Some(model) = self.request.model.clone() {
@@ -302,7 +294,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Puts the former model and prompt back, and looks whether they are.
     async fn roll_back(&mut self) -> Outcome {
         let fault = self.swap.fault;
         let started = self.begin(StepKind::RollBack);

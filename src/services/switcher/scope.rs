@@ -16,12 +16,10 @@ use crate::services::agents::KnownAgent;
 /// The prompt that stands in a throw-away context for the time of a look, where the agent has none to add to.
 const TRIAL_PROMPT: &str = "You are a helpful assistant.";
 
-/// What a look for the scope has found.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ScopeFound {
     /// The scope; none where it could not be told.
     pub scope: Option<Scope>,
-    /// How that is known, in a sentence.
     pub detail: String,
 }
 

@@ -10,21 +10,19 @@ use super::Switcher;
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
-use crate::domain::clock::Clock;
 use crate::domain::key::KeyHash;
 use crate::domain::swap::Swap;
 use crate::domain::usage::Call;
 use crate::services::snapshot::Snapshot;
 use crate::store::StoreError;
+use patchbay_clock::Clock;
 
 /// Age at which the copy of the log is renewed when someone looks; the proxy books with a delay of its own.
 const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(10);
 
-/// How far back the log is read, and how many calls of it.
 const SINCE: SignedDuration = SignedDuration::from_hours(24 * 30);
 const CALLS: u32 = 50;
 
-/// By how much the proxy's clock and this one may differ.
 const LEEWAY: SignedDuration = SignedDuration::from_secs(2);
 
 /// Swaps whose own calls are told apart from the agent's.
@@ -32,47 +30,31 @@ const SWAPS: u32 = 50;
 
 pub(super) type Log = Snapshot<Vec<Call>, ClientError>;
 
-/// What the log says of an agent.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evidence {
-    /// The last call that was answered.
     pub last: Option<Call>,
-    /// What is selected, where the agent has one model for all.
     pub selected: Option<String>,
-    /// What the one says of the other.
     pub standing: Standing,
-    /// When the log was read.
     pub as_of: Option<Timestamp>,
-    /// Why it could not be read just now.
     #[serde(skip)]
     pub problem: Option<ClientError>,
     #[serde(skip)]
     calls: Vec<Call>,
 }
 
-/// What the last call says of the selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// There is no answered call in the log.
     Nothing,
-    /// Several agents use the key.
     Shared,
-    /// Contexts have models of their own, or may have.
     PerContext,
-    /// Nothing was selected here, or it is not known what came of it.
     Unselected,
-    /// It is older than the last swap.
     Older,
-    /// It is of the selected model.
     Agrees,
-    /// It is of another model, and was made after the last swap.
     Differs,
 }
 
 impl Standing {
-    /// What it means, in a sentence.
-    #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Nothing => "The log has no answered call of the last 30 days.",
@@ -90,16 +72,12 @@ impl Standing {
         }
     }
 
-    /// Whether someone should look.
-    #[must_use]
     pub fn is_odd(self) -> bool {
         self == Self::Differs
     }
 }
 
 impl Evidence {
-    /// Whether the log has a call of this model in the time of an answer.
-    #[must_use]
     pub fn has(&self, model: &str, from: Timestamp, took_ms: f64) -> bool {
         #[expect(clippy::cast_possible_truncation, reason = "an answer takes minutes at most")]
         let to = from + SignedDuration::from_millis(took_ms.clamp(0.0, 1e7) as i64) + LEEWAY;

@@ -24,7 +24,6 @@ impl Parts {
         })
     }
 
-    /// One question at a time in a context.
     pub(super) async fn take_turn(
         &self,
         agent: &AgentName,

@@ -21,13 +21,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use self::counts::{Entry, Rule, Table};
-use crate::domain::clock::Clock;
+use patchbay_clock::Clock;
 
-/// One person at one place, who may have forgotten which password it was.
 const PAIR: Rule =
     Rule { free: 5, first: SignedDuration::from_secs(1), longest: SignedDuration::from_mins(5) };
 
-/// One place, behind which may be an office.
 const ADDRESS: Rule =
     Rule { free: 20, first: SignedDuration::from_secs(1), longest: SignedDuration::from_mins(5) };
 
@@ -35,7 +33,6 @@ const ADDRESS: Rule =
 const NAME: Rule =
     Rule { free: 10, first: SignedDuration::from_millis(100), longest: SignedDuration::from_secs(2) };
 
-/// Who tries, as numbers.
 #[derive(Debug, Clone, Copy)]
 struct Keys {
     pair: u64,
@@ -48,12 +45,10 @@ struct Tables {
     pairs: Table<Entry>,
     addresses: Table<Entry>,
     names: Table<Entry>,
-    /// Pairs that have logged in.
     good: Table<()>,
 }
 
 impl Tables {
-    /// Where attempts that are looked at count.
     fn places(&mut self, keys: Keys) -> [(&mut Table<Entry>, u64); 2] {
         [(&mut self.pairs, keys.pair), (&mut self.addresses, keys.address)]
     }
@@ -73,16 +68,13 @@ impl Tables {
     }
 }
 
-/// The failures so far.
 #[derive(Default)]
 pub(super) struct Guesses {
     tables: Mutex<Tables>,
-    /// Rings when it is known how an attempt has ended.
     ended: Notify,
     hasher: RandomState,
 }
 
-/// An attempt that is looked at. Dropped, it has failed.
 pub(super) struct Attempt<'a> {
     guesses: &'a Guesses,
     keys: Keys,
@@ -104,7 +96,6 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// Someone who stands in line to be looked at, or is.
 pub(super) struct Waiting<'a> {
     guesses: &'a Guesses,
     keys: Keys,
@@ -113,7 +104,6 @@ pub(super) struct Waiting<'a> {
 /// How long an attempt waits for the sake of its name.
 pub(super) struct Pause {
     pub(super) time: Duration,
-    /// Others at the name have failed, and do not just stand in line.
     pub(super) is_guessed: bool,
 }
 
@@ -162,7 +152,6 @@ impl Guesses {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts someone at the name from now on.
     pub(super) fn line_up(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Waiting<'_> {
         let keys = self.keys(name, address);
         let mut tables = self.tables();
@@ -263,12 +252,10 @@ mod tests {
             self.try_admit(self.keys(name, Some(address(from))), at(second))
         }
 
-        /// One that is wrong, where it is looked at.
         fn guess(&self, name: &str, from: &str, second: i64) -> Result<(), Duration> {
             self.begin(name, from, second).map(|attempt| drop(attempt.expect("none is under way")))
         }
 
-        /// One that is right.
         fn log_in(&self, name: &str, from: &str, second: i64) {
             self.begin(name, from, second).unwrap().expect("none is under way").succeeded();
         }

@@ -18,8 +18,8 @@ use super::verified::Verified;
 use super::{Credentials, Denied};
 use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
 use crate::config::{Login, UsersFile};
-use crate::domain::clock::Clock;
 use crate::domain::role::Role;
+use patchbay_clock::Clock;
 
 /// How often the file is looked at.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
@@ -30,7 +30,6 @@ const AT_ONCE: usize = 2;
 /// Logins that wait at once because a name is being guessed.
 const PAUSING: usize = 256;
 
-/// Everybody who may log in. Clones share them.
 #[derive(Clone)]
 pub(in crate::web) struct Users(Arc<Inner>);
 
@@ -40,7 +39,6 @@ struct Inner {
     shared: OnceCell<Account>,
     file: Option<PathBuf>,
     known: RwLock<Known>,
-    /// When the file was looked at, and how it looked. Whoever holds it reads the file.
     looked: Mutex<(Timestamp, Option<Stamp>)>,
     checking: Arc<Semaphore>,
     pausing: Semaphore,
@@ -56,16 +54,13 @@ struct Known {
     problem: Option<String>,
 }
 
-/// How a file looks from outside.
 type Stamp = (SystemTime, u64, u64);
 
-/// A user who may log in.
 #[derive(Clone)]
 pub(in crate::web) struct Account {
     pub(in crate::web) name: String,
     pub(in crate::web) role: Role,
     hash: Hash,
-    /// Is stored with each session, and tells whether the password is still the same.
     pub(in crate::web) tag: [u8; 32],
 }
 
@@ -107,12 +102,10 @@ impl Users {
         }))
     }
 
-    /// What is wrong with the file, whose former state is in force.
     pub(in crate::web) fn problem(&self) -> Option<String> {
         self.0.known.read().unwrap_or_else(PoisonError::into_inner).problem.clone()
     }
 
-    /// The user of this name, as the file is now.
     pub(in crate::web) async fn account(&self, name: &str) -> Option<Account> {
         self.look().await;
         if name == self.0.login.username {
@@ -121,7 +114,6 @@ impl Users {
         self.0.known.read().unwrap_or_else(PoisonError::into_inner).accounts.get(name).cloned()
     }
 
-    /// The user of this name and password.
     pub(in crate::web) async fn log_in(
         &self,
         credentials: &Credentials,
@@ -161,7 +153,6 @@ impl Users {
         self.0.guesses.line_up(&credentials.username, address, self.0.clock.now())
     }
 
-    /// Waits where a name is being guessed from many places.
     async fn pause(&self, waiting: &Waiting<'_>) -> Result<(), Denied> {
         let pause = || waiting.pause(self.0.clock.now());
         let Pause { time, is_guessed } = pause();

@@ -46,7 +46,6 @@ impl Verified {
         hash.finalize().into()
     }
 
-    /// The tag of the account whose they were.
     pub(super) fn tag(&self, credentials: &Credentials, now: Timestamp) -> Option<[u8; 32]> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, tag) = entries.get(&self.hash(credentials))?;

@@ -52,7 +52,6 @@ impl Problem {
 
 const LATER: &str = "Try again in a moment: large answers are read one at a time.";
 
-/// Title, advice, and what to read about it.
 fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) {
     let is_proxy = match error {
         ClientError::Unreachable { server, .. }
@@ -242,7 +241,6 @@ impl From<SwapError> for Problem {
     }
 }
 
-/// Who asked for a swap, of what, and how it ended.
 fn told(swap: &Swap) -> String {
     let what = swap.model.as_ref().map_or("another prompt", ModelSpec::as_str);
     format!("{} asked for {what} in {} ({}).", swap.actor, swap.context, swap.outcome.as_str())

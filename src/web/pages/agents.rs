@@ -41,7 +41,6 @@ pub(in crate::web) fn routes() -> Routes {
         .post(OPERATOR, route::AGENT_ADOPT, adopt)
 }
 
-/// An agent, as tables and cards show it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct AgentRow {
     pub(crate) name: AgentName,
@@ -69,7 +68,6 @@ impl AgentRow {
         }
     }
 
-    /// What a swap changes, in a sentence for people.
     pub(crate) fn scope_text(&self) -> &'static str {
         match self.scope {
             Some(Scope::Context) => "Each context has a model and a prompt of its own.",
@@ -124,7 +122,6 @@ struct AgentData {
     contexts: Vec<KnownContext>,
     /// Contexts that the agent lists and that are not known here; none where it cannot list them.
     listed: Option<Vec<ContextId>>,
-    /// What the proxy's log of the agent's key says.
     log: Option<Evidence>,
 }
 
@@ -149,7 +146,6 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(name): Path<String>) -
     Ok(AgentPage { ui, data: AgentData { agent, contexts, listed, log } }.respond(StatusCode::OK))
 }
 
-/// Looks, in throw-away contexts, whether a swap is for one context or for all.
 async fn scope(
     State(state): State<AppState>,
     ui: Ui,

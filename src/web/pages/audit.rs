@@ -26,7 +26,6 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
 
-/// The parameters of the filter.
 const FILTERS: [&str; 6] = ["who", "what", "object", "outcome", "from", "to"];
 
 /// So many entries are counted; more are "more than" these.
@@ -180,7 +179,6 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> 
     Ok(EntryPage { ui, data: EntryData { entry }, difference }.respond(StatusCode::OK))
 }
 
-/// The colour of an outcome's badge.
 pub(crate) fn tone(outcome: &str) -> &'static str {
     match outcome {
         "ok" | "proven" | "verified" => "good",

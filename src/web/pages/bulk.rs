@@ -31,7 +31,6 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
-/// Jobs that the form's page names.
 const JOBS: u32 = 10;
 
 /// Largest form: as many ids as a job has contexts, each of 128 characters.
@@ -45,12 +44,10 @@ pub(in crate::web) fn routes() -> Routes {
         .merge(job::routes())
 }
 
-/// The form, as it was sent.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 struct BulkForm {
     agent: String,
-    /// Ids, one a line.
     ids: String,
     /// Ticked in the table: `agent/context`.
     context: Vec<String>,
@@ -60,10 +57,8 @@ struct BulkForm {
     clear_prompt: String,
     canary: String,
     at_once: String,
-    /// Seconds between the starts of two swaps.
     pace: String,
     stop_after: String,
-    /// How many the page said that it would be.
     count: String,
 }
 
@@ -99,15 +94,12 @@ struct BulkPage {
 
 #[derive(Default, Serialize)]
 struct BulkData {
-    /// Contexts that would be switched.
     count: usize,
-    /// Those that are left alone.
     pinned: usize,
     /// Those to be switched that were never switched or read here.
     unknown: usize,
     repeated: usize,
     malformed: Vec<String>,
-    /// Chosen in the table, and another agent's.
     elsewhere: usize,
     errors: FieldErrors,
 }
@@ -142,7 +134,6 @@ async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Resp
     Ok(page(&state, ui, form, FieldErrors::default()).await?.respond(StatusCode::OK))
 }
 
-/// How many it would be. Nothing is sent.
 async fn count(
     State(state): State<AppState>,
     ui: Ui,

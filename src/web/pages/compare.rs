@@ -35,7 +35,6 @@ pub(in crate::web) fn routes() -> Routes {
         .get(VIEWER, route::COMPARE_EVENTS, events)
 }
 
-/// The form, as it was sent.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct CompareForm {
@@ -53,7 +52,6 @@ struct ComparePage {
     data: CompareData,
     form: CompareForm,
     agents: Vec<AgentRow>,
-    /// Model names that can be sent to an agent.
     models: Vec<String>,
 }
 
@@ -61,14 +59,12 @@ struct ComparePage {
 struct CompareData {
     comparison: Option<Comparison>,
     errors: FieldErrors,
-    /// Why nothing can be compared on the agent.
     why_not: Option<&'static str>,
 }
 
 page!(ComparePage, CompareData, as_content);
 
 impl ComparePage {
-    /// The form's fields for models, filled as far as they were, and whether each has to be.
     fn fields(&self) -> Vec<(usize, &str, bool)> {
         let text = |index| self.form.model.get(index).map_or("", String::as_str);
         (0..*MODELS.end()).map(|index| (index, text(index), index < *MODELS.start())).collect()

@@ -55,7 +55,6 @@ struct ContextsData {
 
 page!(ContextsPage, ContextsData, as_results);
 
-/// The contexts that a search finds.
 pub(super) async fn find(state: &AppState, text: &str) -> Result<Vec<KnownContext>, Problem> {
     let text = text.to_lowercase();
     let mut contexts = state.store.contexts(CONTEXTS).await?;
@@ -82,9 +81,7 @@ struct ContextPage {
     ui: Ui,
     data: ContextData,
     asks: Vec<AskProgress>,
-    /// What was wrong with the question, and the question.
     refused: Option<(String, String)>,
-    /// The last swap of what a swap here would change, for the buttons that go back.
     seen: String,
 }
 
@@ -92,9 +89,7 @@ struct ContextPage {
 struct ContextData {
     context: KnownContext,
     agent: Option<AgentRow>,
-    /// What the proxy's log of the agent's key says.
     log: Option<Evidence>,
-    /// The last answer came from another model than the one selected before it.
     is_served_otherwise: bool,
     swaps: Vec<Swap>,
     asks: Vec<Ask>,
@@ -116,13 +111,11 @@ impl ContextPage {
         self.data.has_drifted && before.is_some() && before == self.data.context.config.as_ref()
     }
 
-    /// The last swap that left the context on what is selected.
     fn selecting(&self) -> Option<&Swap> {
         let is_it = |swap: &&Swap| swap.outcome.is_success() && swap.after == self.data.context.selected;
         self.data.swaps.iter().find(is_it)
     }
 
-    /// The log has a call of the model that gave the last answer, in the time of that answer.
     fn is_logged(&self) -> bool {
         let Some(ask) = self.data.asks.last().filter(|ask| ask.problem.is_none()) else { return false };
         let model = ask.proof.served.as_deref();
@@ -133,7 +126,6 @@ impl ContextPage {
             .is_some_and(|(log, model)| log.has(model, ask.at, ask.proof.elapsed_ms))
     }
 
-    /// Whether the context can be put back to where a swap left it.
     fn can_restore(&self, swap: &Swap) -> bool {
         swap.outcome.is_success() && swap.after.is_some() && swap.after != self.data.context.config
     }
@@ -181,7 +173,6 @@ async fn page(
     Ok(ContextPage { ui, data, asks, refused, seen })
 }
 
-/// Whether a swap can be undone with a click.
 pub(crate) fn can_undo(swap: &Swap) -> bool {
     swap.outcome.is_success() && swap.before.as_ref().is_some_and(|before| before.spec().is_some())
 }

@@ -19,7 +19,6 @@ use crate::web::routes::{ADMIN, Routes};
 use crate::web::state::AppState;
 use crate::web::ui::{Ui, Wants};
 
-/// Steps of a reset that are shown, the last ones.
 const SHOWN: usize = 200;
 
 pub(in crate::web) fn routes() -> Routes {
@@ -33,7 +32,6 @@ struct DangerPage {
     data: DangerData,
     typed: String,
     env_file: String,
-    /// When the registry was read.
     at: Option<jiff::Timestamp>,
 }
 
@@ -92,7 +90,6 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Response {
 #[serde(default)]
 #[derive(Default)]
 struct ResetForm {
-    /// The proxy's address.
     confirm: String,
 }
 

@@ -28,7 +28,6 @@ struct HelpData {
     outcomes: Vec<Explained>,
 }
 
-/// What an outcome of a swap says.
 #[derive(Serialize)]
 struct Explained {
     outcome: &'static str,

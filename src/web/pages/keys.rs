@@ -50,13 +50,11 @@ pub(in crate::web) fn routes() -> Routes {
         .post(ADMIN, route::KEY_KEEP, replace::keep)
 }
 
-/// A key, as tables and pages show it.
 #[derive(Serialize)]
 pub(crate) struct KeyRow {
     #[serde(flatten)]
     key: VirtualKey,
     state: KeyState,
-    /// It is the agent's own.
     is_agents: bool,
 }
 
@@ -72,7 +70,6 @@ impl KeyRow {
         }
     }
 
-    /// Spend as a share of the budget, for a bar.
     fn spent_share(&self) -> Option<f64> {
         let budget = self.key.max_budget.filter(|budget| *budget > 0.0)?;
         Some((self.key.spend / budget).clamp(0.0, 1.0))

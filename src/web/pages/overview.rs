@@ -28,7 +28,6 @@ use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
-/// Swaps and other changes that are shown.
 const RECENT: u32 = 6;
 
 /// Most contexts that are looked at.
@@ -61,7 +60,6 @@ struct Overview {
     attention: Vec<Attention>,
 }
 
-/// An agent, and the models its contexts are on.
 #[derive(Serialize)]
 struct AgentOn {
     #[serde(flatten)]
@@ -77,7 +75,6 @@ struct ProxyCard {
 }
 
 impl ProxyCard {
-    /// One word, and the colour of its badge.
     fn state(&self) -> (&'static str, &'static str) {
         match (&self.trouble, self.health.as_ref().map(|health| health.database)) {
             (Some(_), _) | (None, None) => ("down", "bad"),
@@ -88,13 +85,11 @@ impl ProxyCard {
     }
 }
 
-/// Something that someone should look at.
 #[derive(Serialize)]
 struct Attention {
     title: String,
     detail: String,
     href: Option<String>,
-    /// What to read about it.
     #[serde(skip)]
     recipe: Option<Recipe>,
 }

@@ -24,7 +24,6 @@ const OF_EACH: usize = 8;
 /// Most contexts that are looked through.
 const CONTEXTS: u32 = 5_000;
 
-/// Pages, who may open them, and the words by which they are looked for.
 const PAGES: [(&str, &str, Role, &str); 18] = [
     ("Overview", route::HOME, Role::Viewer, "home start health status attention"),
     ("Switch a model", route::SWITCH, Role::Viewer, "swap hot-swap change prompt"),
@@ -63,14 +62,12 @@ struct SearchData {
     found: Vec<Group>,
 }
 
-/// What was found of one kind.
 #[derive(Serialize)]
 struct Group {
     kind: &'static str,
     #[serde(skip)]
     icon: &'static str,
     items: Vec<Item>,
-    /// Where the rest is, where there is more.
     more: Option<String>,
 }
 

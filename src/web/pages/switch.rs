@@ -29,14 +29,12 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
-/// Contexts that are offered beside the form.
 const RECENT: u32 = 8;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::SWITCH, show).post(OPERATOR, route::SWITCH, switch).merge(live::routes())
 }
 
-/// The form, as it was sent.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct SwitchForm {
@@ -46,14 +44,12 @@ struct SwitchForm {
     prompt: String,
     /// Not empty: go back to the agent's own prompt.
     clear_prompt: String,
-    /// The last swap that the form showed.
     seen: String,
     /// The context that `seen` is about, since someone may type another one.
     seen_for: String,
     /// Not empty: try the model first.
     probe: String,
     message: String,
-    /// Go back after so many minutes.
     minutes: String,
 }
 
@@ -65,33 +61,26 @@ struct SwitchPage {
     form: SwitchForm,
     agents: Vec<AgentRow>,
     recent: Vec<KnownContext>,
-    /// Model names that can be sent to an agent.
     models: Vec<String>,
     quick: quick::Quick,
-    /// How many registered names cannot, for lack of a provider before a slash.
     unnamed: usize,
     trouble: Option<Trouble>,
     models_as_of: AsOf,
-    /// The step that the receipt's swap is at, while it runs.
     running: Option<Running>,
 }
 
 /// A swap that has not ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Running {
-    /// The step that runs.
     pub(crate) step: Option<StepKind>,
 }
 
 #[derive(Default, Serialize)]
 struct SwitchData {
-    /// The context in the form, if it is known.
     context: Option<KnownContext>,
     receipt: Option<Swap>,
     errors: FieldErrors,
-    /// The swap that came between, where one did.
     changed: Option<Swap>,
-    /// Who was switching the context all the while, where someone was.
     busy: Option<String>,
 }
 
@@ -176,7 +165,6 @@ async fn begun(state: &AppState, ui: Ui, form: SwitchForm, swap: Swap) -> Result
     Ok(response)
 }
 
-/// The answer to a swap that was asked for from elsewhere than the form.
 pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Response, Problem> {
     let form = SwitchForm {
         agent: swap.agent.to_string(),
@@ -313,7 +301,6 @@ async fn page(
     })
 }
 
-/// The names that can be sent to an agent.
 pub(crate) fn model_names(deployments: &[Deployment]) -> Vec<String> {
     let usable = deployments.iter().filter(|deployment| !deployment.blocked);
     let mut names: Vec<String> = usable.filter_map(Deployment::spec).map(|spec| spec.to_string()).collect();
@@ -322,7 +309,6 @@ pub(crate) fn model_names(deployments: &[Deployment]) -> Vec<String> {
     names
 }
 
-/// What a form's prompt and its box "clear the prompt" ask for.
 pub(crate) fn prompt_change(prompt: &str, clear: &str, errors: &mut FieldErrors) -> PromptChange {
     match (prompt.trim().is_empty(), clear.is_empty()) {
         (true, true) => PromptChange::Keep,

@@ -41,13 +41,10 @@ struct UsageData {
     usage: Option<Usage>,
     as_of: AsOf,
     trouble: Option<Trouble>,
-    /// One entry for each day with a swap, the oldest first.
     swaps: Vec<SwapDay>,
-    /// How many contexts are on each model, the most first.
     contexts: Vec<OnModel>,
 }
 
-/// How many contexts are on a model, as far as they were read.
 #[derive(Debug, PartialEq, Serialize)]
 struct OnModel {
     model: String,
@@ -100,7 +97,6 @@ impl UsagePage {
     }
 }
 
-/// The chart of what was spent.
 pub(crate) fn spend_chart(ui: &Ui, days: &[DailySpend]) -> DayChart {
     // A day with calls shows, be they ever so cheap, where any day has cost something.
     let least = if days.iter().any(|day| day.spend > 0.0) { f64::MIN_POSITIVE } else { 0.0 };

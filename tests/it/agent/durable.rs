@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use patchbay::agent::{Extras, StartError, open};
+use patchbay_agent::{Extras, StartError, open};
 use secrecy::SecretString;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Bench, bench, bench_with, said};
-use patchbay::domain::clock::Clock;
+use patchbay_clock::Clock;
 
 async fn list(bench: &Bench, params: Value) -> Value {
     let answer = bench.rpc(Some("1.0"), "ListTasks", params).await;

@@ -10,7 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::{StreamExt, stream};
-use patchbay::agent::{Extras, open};
+use patchbay_agent::{Extras, open};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use patchbay::agent::{Options, StartError, router};
+use patchbay_agent::{Options, StartError, router};
 use serde_json::json;
 
 use super::{KEY, bench, bench_with, options, said, said_v1};

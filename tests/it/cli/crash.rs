@@ -5,8 +5,8 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{self, Database, Generation, World};
+use patchbay_clock::Clock;
+use patchbay_sandbox::{self as sandbox, Database, Generation, World};
 use reqwest::{Client, redirect};
 use secrecy::SecretString;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use patchbay::agent::{Extras, open};
+use patchbay_agent::{Extras, open};
 use serde_json::Value;
 
 use super::{patchbay, run};

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use patchbay::agent;
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{self, Database, Generation, World};
+use patchbay_agent as agent;
+use patchbay_clock::Clock;
+use patchbay_sandbox::{self as sandbox, Database, Generation, World};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, Row as _};

@@ -208,7 +208,7 @@ async fn meet(who: Who, told: &str, lie: &Lie, was_well: bool, patterns: &[Strin
     };
     let ahead = Ahead::default();
     let app = TestApp::with(Setup { proxy, agent, clock: ahead.clock(), ..Setup::default() }).await;
-    let genuine = patchbay::agent::router(agent_options(&app.sandbox, &app.agent_key)).unwrap();
+    let genuine = patchbay_agent::router(agent_options(&app.sandbox, &app.agent_key)).unwrap();
     let (beside, _guard) = spawn(genuine).await;
     liar.lead_to(&if who == Who::Proxy { app.sandbox.clone() } else { format!("http://{beside}") });
     let browser = app.user().await;

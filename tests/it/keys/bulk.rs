@@ -1,6 +1,6 @@
 //! One change of many keys, where it is refused.
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 
 use super::stage;
 

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use reqwest::header;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{Database, Generation};
+use patchbay_clock::Clock;
+use patchbay_sandbox::{Database, Generation};
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::net::TcpListener;

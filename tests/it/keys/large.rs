@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use serde_json::json;
 
 use crate::support::{Setup, TestApp};

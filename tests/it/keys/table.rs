@@ -1,6 +1,6 @@
 //! The table, one key's page, the download.
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use serde_json::json;
 
 use super::{GENERATIONS, stage};

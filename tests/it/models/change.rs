@@ -1,6 +1,6 @@
 //! Editing, replacing, blocking.
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use reqwest::StatusCode;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Chat, and what it costs.
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use serde_json::{Value, json};
 
 use super::{BOTH, MASTER, Stand, bearer, differences};

@@ -1,6 +1,6 @@
 //! Virtual keys.
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use serde_json::{Value, json};
 
 use super::{BOTH, MASTER, Stand, bearer, differences, recording, subject};

@@ -1,6 +1,6 @@
 //! Deployments.
 
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use serde_json::json;
 
 use super::{BOTH, MASTER, Stand, recording};

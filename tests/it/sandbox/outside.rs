@@ -1,6 +1,6 @@
 //! The database, and requests that fit nowhere.
 
-use patchbay::sandbox::{Database, Generation};
+use patchbay_sandbox::{Database, Generation};
 use serde_json::json;
 
 use super::{BOTH, MASTER, Stand, bearer};

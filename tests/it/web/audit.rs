@@ -3,8 +3,8 @@
 use axum::http::{Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use patchbay::domain::audit::{Action, Actor, NewEntry};
-use patchbay::domain::clock::Clock;
 use patchbay::store::Store;
+use patchbay_clock::Clock;
 use sqlx::Connection as _;
 
 use crate::database;

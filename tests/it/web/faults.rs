@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::{Database, Generation};
+use patchbay_clock::Clock;
+use patchbay_sandbox::{Database, Generation};
 
 use crate::support::{Browser, Page, Setup, TestApp, closed_port};
 use crate::web::fakes::{FakeAgent, Front, Manner};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::Generation;
+use patchbay_clock::Clock;
+use patchbay_sandbox::Generation;
 use serde_json::{Value, json};
 
 use crate::support::{Page, Setup, TestApp};

@@ -1,7 +1,7 @@
 //! The models' table and page, with many models and with odd ones.
 
 use axum::http::StatusCode;
-use patchbay::sandbox::Generation;
+use patchbay_sandbox::Generation;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! What is wrong leads to the recipe that mends it, and the recipe is there.
 
 use axum::http::StatusCode;
-use patchbay::sandbox::Database;
+use patchbay_sandbox::Database;
 use serde_json::json;
 
 use crate::support::{Browser, Page, Setup, TestApp, closed_port};

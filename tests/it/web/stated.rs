@@ -1,7 +1,7 @@
 //! "None", "filtered out", "proxy down" and "proxy has no database" are told apart.
 
 use axum::http::StatusCode;
-use patchbay::sandbox::{Database, Generation};
+use patchbay_sandbox::{Database, Generation};
 
 use crate::support::{Page, Setup, TestApp, closed_port};
 

@@ -2,8 +2,8 @@
 
 use axum::http::StatusCode;
 use jiff::SignedDuration;
-use patchbay::domain::clock::Clock;
-use patchbay::sandbox::Generation;
+use patchbay_clock::Clock;
+use patchbay_sandbox::Generation;
 use serde_json::json;
 
 use crate::support::{Page, Setup, TestApp};

@@ -9,8 +9,8 @@ use axum::http::{Method, StatusCode, header};
 use jiff::SignedDuration;
 use patchbay::config::users::{Editor, Hash, NamedUser};
 use patchbay::config::{Access, Network};
-use patchbay::domain::clock::Clock;
 use patchbay::domain::role::Role;
+use patchbay_clock::Clock;
 use secrecy::SecretString;
 
 use crate::support::{PASSWORD, Page, Setup, TestApp, USER};

@@ -44,8 +44,6 @@ impl<'a> Found<'a> {
         Self { index, places }
     }
 
-    /// How many there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         match &self.places {
             Places::AsKept | Places::Sorted(..) => self.index.len(),
@@ -54,7 +52,6 @@ impl<'a> Found<'a> {
     }
 
     /// Whether there are none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -64,13 +61,11 @@ impl<'a> Found<'a> {
         numbers.filter_map(|number| self.index.at(self.place(number)?))
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = VirtualKey> + '_ {
         self.range(0..self.len())
     }
 
     /// The same with one key first, where it is among them.
-    #[must_use]
     pub fn led_by(self, hash: &KeyHash) -> Self {
         let Some(leader) = self.index.place_of(hash) else { return self };
         let mut places: Vec<Place> = (0..self.len()).filter_map(|number| self.place(number)).collect();

@@ -4,7 +4,6 @@
 //! A block that lacks one of the parts of a text cannot hold it. Parts share numbers, so that a block may be
 //! looked through for nothing, and none is ever left out by mistake.
 
-/// Keys of a block.
 const BLOCK: usize = 64;
 
 /// How many blocks a segment has at most; the last one has all the keys that are left.
@@ -19,7 +18,6 @@ const PART: usize = 3;
 /// Some blocks of a segment: a bit for each.
 pub(super) type Blocks = u16;
 
-/// The block that a row is in.
 pub(super) fn block_of(row: usize) -> usize {
     (row / BLOCK).min(BLOCKS - 1)
 }
@@ -40,7 +38,6 @@ pub(super) fn numbers(text: &str) -> impl Iterator<Item = u16> + '_ {
     })
 }
 
-/// For each number the blocks that have it.
 #[derive(Debug)]
 pub(super) struct Grams(Box<[Blocks]>);
 
@@ -51,7 +48,6 @@ impl Default for Grams {
 }
 
 impl Grams {
-    /// Notes the parts of a text that a row of a block has.
     pub(super) fn note(&mut self, block: usize, text: &str) {
         for number in numbers(text) {
             self.0[usize::from(number)] |= 1 << block;

@@ -9,7 +9,6 @@ use crate::domain::key::Access;
 /// What a row says without its texts, for filters.
 #[derive(Debug, Clone, Copy)]
 pub struct Glance {
-    /// Set aside.
     pub blocked: bool,
     /// When it ends, in milliseconds; none at `i64::MIN`.
     expires: i64,
@@ -25,20 +24,15 @@ impl From<&Row> for Glance {
 }
 
 impl Glance {
-    /// When it ends.
-    #[must_use]
     pub fn expires_ms(&self) -> Option<i64> {
         (self.expires != NO_TIME).then_some(self.expires)
     }
 
-    /// Its budget.
-    #[must_use]
     pub fn max_budget(&self) -> Option<f64> {
         Some(self.max_budget).filter(|budget| !budget.is_nan())
     }
 }
 
-/// What to look for.
 pub struct Wanted<'a> {
     /// Part of alias, masked name, owner, hash, or of the name of a model that a key names; empty for all.
     pub text: &'a str,
@@ -60,9 +54,7 @@ impl Wanted<'_> {
 struct Text {
     lower: String,
     finder: Finder<'static>,
-    /// Of its parts.
     numbers: Vec<u16>,
-    /// Whether a hash may hold it.
     is_hex: bool,
 }
 
@@ -75,7 +67,6 @@ impl Text {
         (!lower.is_empty()).then(|| Self { numbers: numbers(&lower).collect(), finder, is_hex, lower })
     }
 
-    /// Marks the rows of a block whose texts hold it.
     fn find_in_block(&self, segment: &Segment, block: usize, found: &mut [bool]) {
         let rows = rows_of(block, segment.len());
         let end_of = |row: usize| segment.rows[row].lower_end as usize;
@@ -91,7 +82,6 @@ impl Text {
         }
     }
 
-    /// Marks the rows whose hashes hold it, and tells their blocks.
     fn find_in_hashes(&self, segment: &Segment, found: &mut [bool]) -> Blocks {
         let (hashes, mut from, mut blocks) = (segment.hashes.as_bytes(), 0, 0);
         if !self.is_hex {
@@ -129,7 +119,6 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What to look for in each segment.
 pub(super) struct Search<'a> {
     wanted: &'a Wanted<'a>,
     text: Option<Text>,
@@ -158,7 +147,6 @@ impl<'a> Search<'a> {
         rows.into_iter().filter(fits).collect()
     }
 
-    /// The rows that hold a text, or have an access that will do instead.
     fn holding(&self, text: &Text, segment: &Segment) -> Vec<usize> {
         let mut blocks = segment.grams.blocks(&text.numbers);
         if blocks == 0 && !text.is_hex && self.wanted.reaches.is_none() {

@@ -15,24 +15,19 @@ pub(in crate::services::keys) const SEGMENT: usize = 1_000;
 pub(super) const NONE: u32 = u32::MAX;
 pub(super) const NO_TIME: i64 = i64::MIN;
 
-/// Digits of a hash.
 pub(super) const HASH_LEN: usize = 64;
 
-/// A part of the keys.
 #[derive(Debug, Default)]
 pub(in crate::services::keys) struct Segment {
     pub(super) rows: Vec<Row>,
-    /// Alias and masked name of each row.
     text: String,
     /// For the search, in lower case: alias, masked name and owner of each row.
     pub(super) lower: String,
-    /// The hash of each row.
     pub(super) hashes: String,
     /// Which blocks of rows may hold a text: by what is in `lower`, and by the names in their accesses.
     pub(super) grams: Grams,
     /// Names that occur: models, owners, teams, budget periods.
     pub(super) names: Vec<Box<str>>,
-    /// What keys may call, each once.
     pub(super) accesses: Vec<PackedAccess>,
     /// Limits that occur: requests and tokens per minute, requests at once.
     limits: Vec<[Option<u64>; 3]>,
@@ -54,13 +49,11 @@ impl PackedAccess {
     }
 }
 
-/// A key. Positions are within the segment's buffers.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     text: u32,
     pub(super) alias_len: u32,
     masked_len: u32,
-    /// Where its search text ends.
     pub(super) lower_end: u32,
     pub(super) access: u32,
     owner: u32,
@@ -69,21 +62,18 @@ pub(super) struct Row {
     limits: u32,
     pub(super) blocked: bool,
     pub(super) spend: f64,
-    /// Not a number where there is none.
     pub(super) max_budget: f64,
     pub(super) expires: i64,
     pub(super) created_at: i64,
     pub(super) last_active: i64,
 }
 
-/// Builds a segment.
 #[derive(Default)]
 pub(in crate::services::keys) struct Builder {
     segment: Segment,
     names: HashMap<Box<str>, u32>,
     accesses: HashMap<PackedAccess, u32>,
     limits: HashMap<[Option<u64>; 3], u32>,
-    /// The blocks in which the names of an access are noted.
     noted: Vec<Blocks>,
 }
 

@@ -24,7 +24,6 @@ impl Rule {
         self.first.checked_mul(factor).map_or(self.longest, |delay| delay.min(self.longest))
     }
 
-    /// What is left of the delay.
     pub(super) fn left(&self, entry: Entry, now: Timestamp) -> SignedDuration {
         let delay = self.delay(entry.failures);
         // A clock that was put back does not make it longer, and makes none where there was none.
@@ -40,9 +39,7 @@ impl Rule {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) failures: u32,
-    /// Attempts whose end is not known yet.
     pub(super) pending: u32,
-    /// When the last one failed.
     pub(super) at: Timestamp,
 }
 
@@ -92,7 +89,6 @@ impl<T: Copy> Table<T> {
 }
 
 impl Table<Entry> {
-    /// What counts now.
     pub(super) fn now(&mut self, key: u64, now: Timestamp) -> Entry {
         let entry = self.get(key).unwrap_or(Entry::new(now));
         if entry.counts(now) { entry } else { Entry { pending: entry.pending, ..Entry::new(now) } }

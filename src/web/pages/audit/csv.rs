@@ -29,7 +29,6 @@ const HEADINGS: [&str; 11] = [
     "request_id",
 ];
 
-/// Entries that are read at a time.
 const PIECE: usize = 1000;
 
 /// All of them, newest first, read as they are sent: a long audit is never whole in memory.

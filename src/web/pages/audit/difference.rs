@@ -24,7 +24,6 @@ impl Difference {
         }
     }
 
-    /// Nothing has changed.
     pub(super) fn is_none(&self) -> bool {
         self.before.is_empty() && self.after.is_empty()
     }

@@ -19,7 +19,6 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
-/// Items a page.
 const ITEMS: u32 = 100;
 
 pub(super) fn routes() -> Routes {
@@ -36,7 +35,6 @@ pub(super) fn routes() -> Routes {
 struct JobPage {
     ui: Ui,
     data: JobData,
-    /// This page's address, to look again.
     here: String,
     /// The filters: label, address, whether it is the one shown.
     tabs: Vec<(String, String, bool)>,
@@ -51,7 +49,6 @@ struct JobData {
     actor: String,
     what: String,
     counts: Counts,
-    /// As many as a page shows, in the order of their numbers.
     items: Vec<Item>,
 }
 
@@ -70,7 +67,6 @@ impl JobPage {
         !self.is_under_way() && self.data.job.undoes.is_none() && self.data.counts.done > 0
     }
 
-    /// Colour of the line that says how it stands.
     fn notice(&self) -> &'static str {
         match self.data.job.state {
             JobState::Running => "plain",
@@ -82,7 +78,6 @@ impl JobPage {
     }
 }
 
-/// A badge's colour.
 fn tone(state: ItemState) -> &'static str {
     match state {
         ItemState::Done => "good",
@@ -128,7 +123,6 @@ async fn show(
     Ok(JobPage { ui, data, here, tabs, next }.respond(StatusCode::OK))
 }
 
-/// Goes on with what waits for a yes.
 async fn go(
     State(state): State<AppState>,
     ui: Ui,

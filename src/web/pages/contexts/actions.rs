@@ -33,7 +33,6 @@ pub(super) fn routes() -> Routes {
         .post(OPERATOR, route::CONTEXT_FORGET, forget)
 }
 
-/// Asks the agent where the context is.
 async fn refresh(
     State(state): State<AppState>,
     ui: Ui,
@@ -51,12 +50,10 @@ async fn refresh(
 
 #[derive(Deserialize)]
 struct UndoForm {
-    /// The swap to undo, or to go back to.
     swap: String,
     /// `after` goes to what it was on after that swap; else to what it was on before.
     #[serde(default)]
     to: String,
-    /// The last swap that the page showed, as in the switcher's form.
     #[serde(default)]
     seen: String,
 }
@@ -150,7 +147,6 @@ async fn set_pin(
     Ok(done(ui, &agent, &context))
 }
 
-/// What people say about a context.
 struct Described {
     label: Option<String>,
     is_pinned: bool,
@@ -181,7 +177,6 @@ impl Described {
     }
 }
 
-/// Takes the context out of the list. The agent's conversation stays as it is.
 async fn forget(
     State(state): State<AppState>,
     ui: Ui,

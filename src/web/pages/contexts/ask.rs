@@ -25,7 +25,6 @@ pub(super) fn routes() -> Routes {
     Routes::new().post(OPERATOR, route::CONTEXT_MESSAGE, ask).get(VIEWER, route::ASK_EVENTS, events)
 }
 
-/// One question and its answer, as far as it has come.
 #[derive(Template)]
 #[template(path = "contexts/ask.html")]
 struct AskFragment {

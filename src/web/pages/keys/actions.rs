@@ -26,7 +26,6 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
 
-/// Who acts, and the session that takes the message to the next page.
 pub(super) struct Acting(pub(super) Session, pub(super) Actor);
 
 impl FromRequestParts<AppState> for Acting {
@@ -91,7 +90,6 @@ pub(super) async fn restrict(
     Ok(done(&state, &ui, &session, key, text).await)
 }
 
-/// A model that a key is to call as well, and the matrix to go back to.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AllowForm {
@@ -189,7 +187,6 @@ struct SecretPage {
 #[derive(Serialize)]
 struct SecretData {
     key: KeyRow,
-    /// Other keys that have its alias.
     duplicates: Vec<KeyHash>,
 }
 

@@ -25,19 +25,15 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
-/// Keys that a page names.
 const NAMED: usize = 200;
 
-/// Which keys, and what is done to them.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct BulkForm {
     /// `selected` takes `key`, `filter` takes all that `filter` finds.
     scope: String,
     key: Vec<String>,
-    /// The query of the table.
     filter: String,
-    /// How many keys the form showed.
     count: String,
     /// `relax`, `restrict`, `budget`, `expiry`, `block`, `unblock`, `delete`
     action: String,
@@ -47,7 +43,6 @@ pub(super) struct BulkForm {
     budget_duration: String,
     duration: String,
     never: String,
-    /// How many keys are deleted, typed.
     confirm: String,
 }
 
@@ -62,11 +57,8 @@ struct BulkPage {
 
 #[derive(Serialize)]
 struct BulkData {
-    /// How many keys it is about.
     count: usize,
-    /// The first of them.
     first: Vec<String>,
-    /// The agent's own key is among them.
     has_agents: bool,
     errors: FieldErrors,
 }
@@ -84,7 +76,6 @@ const ACTIONS: [(&str, &str); 7] = [
     ("delete", "Delete"),
 ];
 
-/// An action as the form offers it.
 struct Offer {
     name: &'static str,
     label: &'static str,
@@ -98,7 +89,6 @@ impl BulkPage {
     }
 }
 
-/// The keys that a form is about, and why they cannot be told yet.
 async fn chosen(state: &AppState, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHash, String)>, FieldErrors> {
     let mut errors = FieldErrors::default();
     let query = Query::parse(if form.scope == "filter" { &form.filter } else { "" });
@@ -125,7 +115,6 @@ async fn chosen(state: &AppState, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHa
     if errors.is_empty() { Ok(keys) } else { Err(errors) }
 }
 
-/// How many keys it would be, and what may be done to them. Nothing is changed.
 pub(super) async fn prepare(
     State(state): State<AppState>,
     ui: Ui,
@@ -265,7 +254,6 @@ struct JobData {
 page!(JobPage, JobData, as_content);
 
 impl JobPage {
-    /// Colour and word.
     fn badge(&self, progress: &Progress) -> (&'static str, &'static str) {
         match progress {
             Progress::Done => ("good", "done"),

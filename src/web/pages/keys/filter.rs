@@ -9,10 +9,8 @@ use crate::services::keys::index::{Found, Glance, Order, Wanted};
 use crate::services::registry::serving;
 use crate::web::table::Query;
 
-/// Parameters that leave keys out.
 pub(super) const FILTERS: [&str; 5] = ["q", "model", "state", "expires", "spent"];
 
-/// Columns to sort by, as the address names them.
 pub(super) const SORTS: [&str; 6] = ["alias", "spend", "budget", "expires", "created", "used"];
 
 /// The newest first.

@@ -32,7 +32,6 @@ struct FormPage {
     ui: Ui,
     form: KeyForm,
     data: FormData,
-    /// Registered models.
     models: Vec<String>,
 }
 
@@ -41,7 +40,6 @@ struct FormData {
     /// The key that is changed; none for a new one.
     key: Option<KeyRow>,
     errors: FieldErrors,
-    /// Another key that has the alias.
     alias_of: Option<KeyHash>,
     /// The key was changed since the form was loaded.
     has_changed: bool,
@@ -78,7 +76,6 @@ struct ReviewData {
 
 page!(ReviewPage, ReviewData, as_content);
 
-/// The form, with fields from the address.
 pub(super) async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Response {
     let field = |name: &str| Some(query.get(name).to_owned()).filter(|value| !value.is_empty());
     let model = query.get("model");

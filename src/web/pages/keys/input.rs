@@ -46,7 +46,6 @@ pub(super) struct KeyForm {
     pub(super) user_id: Option<String>,
     #[serde(deserialize_with = "sent")]
     pub(super) metadata: Option<String>,
-    /// What the form showed.
     #[serde(deserialize_with = "sent")]
     pub(super) seen: Option<String>,
     /// Not empty: show the changes first.
@@ -197,7 +196,6 @@ pub(super) fn budget(field: Option<&str>, errors: &mut FieldErrors) -> Set<f64> 
     }
 }
 
-/// A length of time, as the proxy writes it.
 pub(super) fn period(field: &'static str, text: Option<&str>, errors: &mut FieldErrors) -> Set<String> {
     match given(text) {
         None => Set::Keep,

@@ -42,9 +42,7 @@ struct KeysData {
     keys: Vec<KeyRow>,
     #[serde(flatten)]
     pager: Pager,
-    /// Keys that the proxy has.
     issued: u64,
-    /// Keys that have been read so far, and can be searched.
     read: usize,
     is_complete: bool,
     as_of: AsOf,
@@ -73,7 +71,6 @@ impl KeysPage {
         self.query.link(&self.ui.paths.keys_matrix(), &[("page", ""), ("size", ""), ("model", "")])
     }
 
-    /// The filter as it goes with a form.
     fn filter_text(&self) -> String {
         let link = self.query.link("", &[("page", ""), ("size", ""), ("sort", ""), ("dir", "")]);
         link.trim_start_matches('?').to_owned()

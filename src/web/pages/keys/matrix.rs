@@ -17,7 +17,6 @@ use crate::web::state::AppState;
 use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
 
-/// Models side by side.
 const COLUMNS: usize = 8;
 
 #[derive(Template)]
@@ -32,9 +31,7 @@ struct MatrixPage {
 
 #[derive(Serialize)]
 struct MatrixData {
-    /// The models of this page.
     models: Vec<MatrixModel>,
-    /// Models in all.
     models_total: usize,
     rows: Vec<MatrixRow>,
     #[serde(flatten)]
@@ -57,21 +54,14 @@ struct MatrixRow {
     cells: Vec<Cell>,
 }
 
-/// Whether a key may call a model, and by what.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Cell {
-    /// It may call every model.
     All,
-    /// By name.
     Listed,
-    /// By a wildcard or an access group.
     Covered,
-    /// Its team decides.
     Unsure,
-    /// It may not.
     Missing,
-    /// It may not, and a swap of the agent to this model would be refused for it.
     Needed,
 }
 
@@ -82,7 +72,6 @@ impl MatrixPage {
         self.query.has(&FILTERS)
     }
 
-    /// Where a click on "allow" comes back to.
     fn back(&self) -> String {
         self.query.link("", &[]).trim_start_matches('?').to_owned()
     }
@@ -119,7 +108,6 @@ pub(super) async fn show(State(state): State<AppState>, ui: Ui, query: Query) ->
     MatrixPage { ui, query, data, earlier, later }.respond(status)
 }
 
-/// The models of the page, how many there are, and where the others are.
 fn model_columns(
     query: &Query,
     deployments: &[Deployment],

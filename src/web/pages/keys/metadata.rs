@@ -5,10 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::redact;
 
-/// What stands in the place of a secret.
 const MASK: &str = "(secret, kept)";
 
-/// Parts of names whose values are secret.
 const SECRET_NAMES: [&str; 9] =
     ["secret", "password", "passwd", "token", "credential", "private", "authorization", "apikey", "_key"];
 
@@ -38,7 +36,6 @@ fn masked(value: &Value, is_secret: bool) -> Value {
     }
 }
 
-/// What was typed, with the masks taken from what was there.
 pub(super) fn from_text(text: &str, old: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     if text.trim().is_empty() {
         return Ok(Map::new());

@@ -22,7 +22,6 @@ use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
 
-/// What becomes of the old key, and when.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct ReplaceForm {
@@ -32,7 +31,6 @@ pub(super) struct ReplaceForm {
     grace: String,
     /// How long the new key lives; empty is as long as the old one would have.
     duration: String,
-    /// The name of the agent's own key.
     confirm: String,
 }
 
@@ -142,7 +140,6 @@ async fn refused(
     Ok(ReplacePage { ui, form, data }.respond(StatusCode::UNPROCESSABLE_ENTITY))
 }
 
-/// Lets a replaced key live on.
 pub(super) async fn keep(
     State(state): State<AppState>,
     ui: Ui,
@@ -165,7 +162,6 @@ impl ReplacePage {
         self.data.key.key.expires.is_some_and(|at| at <= self.ui.now)
     }
 
-    /// What a new key lives by itself.
     fn lives(&self) -> &'static str {
         if self.data.key.key.expires.is_some() { "until the old one would have ended" } else { "for ever" }
     }

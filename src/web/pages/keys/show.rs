@@ -33,19 +33,13 @@ struct KeyPage {
 #[derive(Serialize)]
 struct KeyData {
     key: KeyRow,
-    /// As JSON, its secrets masked.
     metadata: String,
-    /// Names of registered models that it may call.
     reachable: Vec<String>,
-    /// Names of registered models that it may not call.
     unreachable: Vec<String>,
-    /// One entry a day.
     spend_by_day: Vec<DailySpend>,
     calls: Vec<Call>,
-    /// What could not be read of spend and calls.
     usage_trouble: Option<Trouble>,
     audit: Vec<Entry>,
-    /// When it ends, after it was replaced.
     retirement: Option<Retirement>,
     errors: FieldErrors,
     as_of: AsOf,
@@ -82,7 +76,6 @@ pub(super) async fn show(
     page(&state, ui, &parse_hash(&hash)?, FieldErrors::default()).await
 }
 
-/// The page, with what was wrong with a form on it.
 pub(super) async fn page(
     state: &AppState,
     ui: Ui,

@@ -93,13 +93,11 @@ impl DeletePage {
         Ok(Self { ui, data, is_ghost: found.ghost.is_some(), detail: found.detail, typed: String::new() })
     }
 
-    /// What is to be typed.
     fn asked(&self) -> &str {
         if self.detail.name.trim().is_empty() { &self.detail.id } else { &self.detail.name }
     }
 }
 
-/// What a deletion would hit.
 pub(super) async fn confirm(
     State(state): State<AppState>,
     ui: Ui,

@@ -69,7 +69,6 @@ async fn edited(state: &AppState, found: &Found) -> Result<Edited, Problem> {
     Ok(Edited { fingerprint: found.detail.fingerprint(), ghost: found.ghost.clone(), radius, detail })
 }
 
-/// What the form asks for.
 struct Wish {
     draft: Draft,
     cleared: Vec<String>,
@@ -104,7 +103,6 @@ impl Wish {
         (!form.get("name").is_empty() && name != now.trim()).then_some(name)
     }
 
-    /// With what the rest of the world thinks of a new name.
     fn errors(&self, form: &ModelForm, edited: &Edited) -> FieldErrors {
         let mut errors = self.wrong.clone();
         let is_renamed = self.new_name(form, &edited.detail.name).is_some();

@@ -32,7 +32,6 @@ const FIELD_PARAMS: [&str; 9] = [
     "tpm",
 ];
 
-/// The fields that stand for something at the proxy.
 pub(super) const FIELDS: [&str; 13] = [
     "name",
     "provider",
@@ -70,7 +69,6 @@ impl ModelForm {
         self.0.get(field).map_or("", |text| if field == "extra" { text } else { text.trim() })
     }
 
-    /// Whether a box was ticked.
     pub(super) fn is_ticked(&self, field: &str) -> bool {
         !self.get(field).is_empty()
     }
@@ -79,7 +77,6 @@ impl ModelForm {
         self.0.insert(field.to_owned(), text.into());
     }
 
-    /// The form filled in for a provider.
     pub(super) fn of_preset(id: &str) -> Self {
         let mut form = Self::default();
         form.set("mode", "chat");
@@ -95,7 +92,6 @@ impl ModelForm {
         form
     }
 
-    /// The form of a deployment as it is.
     pub(super) fn of_detail(detail: &Detail) -> Self {
         let mut form = Self::default();
         form.set("name", &detail.name);
@@ -276,7 +272,6 @@ fn field_of(param: &str) -> &'static str {
     }
 }
 
-/// What a field is called.
 pub(super) fn label(field: &str) -> &'static str {
     match field {
         "name" => "Model name",
@@ -341,7 +336,6 @@ fn yaml(map: &Map<String, Value>) -> String {
     map.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a line of YAML or JSON seems to hold a secret.
 fn holds_secret(line: &str) -> bool {
     if redact::secrets(line) != line {
         return true;

@@ -31,7 +31,6 @@ struct ImportFormData {
 
 page!(ImportPage, ImportFormData, as_content);
 
-/// A list, pasted or uploaded.
 pub(super) struct Upload(String);
 
 impl<S: Send + Sync> FromRequest<S> for Upload {
@@ -141,7 +140,6 @@ pub(super) async fn show(
     Ok(JobPage { ui, data }.respond(StatusCode::OK))
 }
 
-/// Applies the plan, or what has failed of it, in the background.
 pub(super) async fn apply(
     State(state): State<AppState>,
     ui: Ui,

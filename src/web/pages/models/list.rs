@@ -20,21 +20,16 @@ use crate::web::state::AppState;
 use crate::web::table::{Column, Pager, Query, columns};
 use crate::web::ui::{Ui, Wants};
 
-/// Parameters that leave rows out.
 const FILTERS: [&str; 5] = ["q", "provider", "mode", "source", "blocked"];
 
-/// One row of the table.
 #[derive(Serialize)]
 struct ModelRow {
     #[serde(flatten)]
     deployment: Deployment,
-    /// Deployments of the same name, this one included.
     siblings: usize,
     /// Keys that may call it; none where the keys have not been read.
     keys: Option<usize>,
-    /// Contexts that were on it when they were last read.
     contexts: u64,
-    /// How its last test ended.
     test: Option<TestResult>,
 }
 
@@ -53,9 +48,7 @@ struct ModelsData {
     deployments: Vec<ModelRow>,
     #[serde(flatten)]
     pager: Pager,
-    /// Deployments without any filter.
     registered: usize,
-    /// Deployments that are saved and not live.
     ghosts: Vec<Note>,
     /// Whether the keys were there to be counted; none where none were read.
     keys_are_complete: Option<bool>,
@@ -63,7 +56,6 @@ struct ModelsData {
     trouble: Option<Trouble>,
 }
 
-/// What the filters offer.
 struct Options {
     providers: Vec<String>,
     modes: Vec<String>,
@@ -136,7 +128,6 @@ fn if_there<T: Default>(kept: Result<T, StoreError>) -> Result<T, StoreError> {
     }
 }
 
-/// The rows of one page, with what Patchbay knows beside the registry.
 async fn complete(
     state: &AppState,
     rows: Vec<&Deployment>,
@@ -177,7 +168,6 @@ const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("", "Last test", "", false),
 ];
 
-/// How many deployments share a name, and the access groups of them all.
 fn names(all: &[Deployment]) -> HashMap<&str, (usize, Vec<&str>)> {
     let mut names: HashMap<&str, (usize, Vec<&str>)> = HashMap::new();
     for deployment in all {

@@ -1,6 +1,5 @@
 //! What the form knows of providers and modes.
 
-/// What LiteLLM calls the modes.
 pub(super) const MODES: [&str; 9] = [
     "chat",
     "completion",
@@ -13,13 +12,10 @@ pub(super) const MODES: [&str; 9] = [
     "moderation",
 ];
 
-/// A provider that the form knows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Preset {
-    /// As the proxy names it, and as addresses do.
     pub(super) id: &'static str,
     pub(super) label: &'static str,
-    /// An upstream model, as an example.
     pub(super) example: &'static str,
     /// The variable that its secret is in; empty where it needs none.
     pub(super) secret: &'static str,

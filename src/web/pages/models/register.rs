@@ -21,18 +21,15 @@ use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
 
-/// The form, new or of a deployment that is there.
 #[derive(Template)]
 #[template(path = "models/form.html", blocks = ["content"])]
 pub(super) struct FormPage {
     pub(super) ui: Ui,
     pub(super) form: ModelForm,
     pub(super) data: FormData,
-    /// The deployment that is edited.
     pub(super) edited: Option<Edited>,
 }
 
-/// What the form knows of the deployment that it edits.
 pub(super) struct Edited {
     pub(super) detail: Detail,
     pub(super) fingerprint: String,
@@ -43,9 +40,7 @@ pub(super) struct Edited {
 #[derive(Default, Serialize)]
 pub(super) struct FormData {
     pub(super) errors: FieldErrors,
-    /// What the proxy cannot clear, if the form would.
     pub(super) cannot_clear: Vec<String>,
-    /// Deployments of the name that are there already.
     pub(super) same_name: usize,
 }
 
@@ -103,7 +98,6 @@ pub(super) async fn create(
     Ok(done(&ui, &session, StatusCode::CREATED, &outcome, "is registered, and live").await)
 }
 
-/// How many live deployments have this name.
 async fn same_name(state: &AppState, name: &str) -> usize {
     let all = state.registry.deployments().await.value;
     all.map_or(0, |all| all.iter().filter(|deployment| deployment.name == name).count())

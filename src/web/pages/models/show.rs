@@ -36,24 +36,16 @@ struct ModelPage {
 #[derive(Serialize)]
 struct ModelData {
     deployment: Deployment,
-    /// All parameters that can be shown, as texts.
     settings: Vec<(String, String)>,
-    /// The reference of its secret, where it was given here.
     secret: Option<String>,
-    /// Other deployments of the same name.
     siblings: Vec<Deployment>,
-    /// Keys that may call it, at most twenty.
     keys: Vec<VirtualKey>,
-    /// How many may, of those that have been read.
     keys_total: usize,
     keys_are_complete: bool,
-    /// Contexts that were on it when they were last read, at most twenty.
     contexts: Vec<KnownContext>,
     contexts_total: usize,
     test: Option<TestResult>,
-    /// Why it is not tested, if it is not.
     cannot_test: Option<String>,
-    /// Why it cannot be blocked, if it cannot.
     cannot_block: Option<String>,
     audit: Vec<Entry>,
     as_of: AsOf,

@@ -9,7 +9,6 @@ use crate::web::errors::Problem;
 use crate::web::paths::Paths;
 use crate::web::state::AppState;
 
-/// How many are shown, and how many entries are looked through for them.
 const SHOWN: usize = 6;
 const ENTRIES: u32 = 60;
 
@@ -18,9 +17,7 @@ const ENTRIES: u32 = 60;
 pub(super) struct Change {
     #[serde(flatten)]
     pub(super) entry: Entry,
-    /// What was done, in words.
     pub(super) done: &'static str,
-    /// What it was done to, as people call it.
     pub(super) name: String,
     /// Where that is, unless it is gone.
     pub(super) href: Option<String>,

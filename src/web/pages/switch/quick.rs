@@ -12,13 +12,11 @@ use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch::last_seen;
 use crate::web::state::AppState;
 
-/// How many swaps are looked through.
 const SWAPS: u32 = 100;
 
 /// How many pairs are offered: each has a digit.
 const PAIRS: usize = 6;
 
-/// How many models are offered as chips.
 const CHIPS: usize = 12;
 
 /// A context and a model that it was on before, and is not on now.
@@ -26,20 +24,15 @@ const CHIPS: usize = 12;
 pub(super) struct Pair {
     pub(super) agent: AgentName,
     pub(super) context: ContextId,
-    /// What people call the context.
     pub(super) label: Option<String>,
-    /// What it is on now.
     pub(super) now: Option<String>,
     pub(super) model: String,
-    /// The last swap that the button was made after.
     pub(super) seen: String,
 }
 
-/// What the form offers.
 #[derive(Debug, Default)]
 pub(super) struct Quick {
     pub(super) pairs: Vec<Pair>,
-    /// The models used most, then others, as many as fit.
     pub(super) chips: Vec<String>,
 }
 

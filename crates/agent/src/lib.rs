@@ -1,0 +1,302 @@
+//! The built-in task agent: an A2A server whose model and system prompt are switched while it runs.
+//!
+//! It answers through a LiteLLM proxy and understands the control messages of hot-swap agents, such as
+//! `[HOTSWAP:MODEL:openai/gpt-5]`. Unlike the ADK agents it stands beside, it keeps **model and prompt for
+//! each context**, never undoes a swap made while it answers, and asks the proxy whether a model is there
+//! before it promises it.
+//!
+//! It speaks A2A 0.3 and, with the header `A2A-Version: 1.0`, 1.0. Contexts and tasks are kept in SQLite
+//! ([`open`]) or in memory alone ([`router`]), and all is bounded. Without a token it asks for no login: let it
+//! listen where only trusted callers reach it.
+//!
+//! The protocol is written out here. The official SDK's crates (`a2a-lf`, `a2a-server-lf`) know 1.0 alone: its
+//! types refuse 0.3's roles, parts and states, and its server 0.3's method names, while most clients in use
+//! speak 0.3 on the same address. Half a protocol from a crate and half from here would be two sets of types
+//! for one task, so both are rendered from one.
+//!
+//! Nothing here is shared with the dashboard but the clock: the two meet on the wire only, so that a mistake
+//! in one cannot hide the same mistake in the other.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `card` | the agent card |
+//! | `guard` | the bearer token |
+//! | `rpc` | the JSON-RPC envelope, versions, errors |
+//! | `wire` | messages and tasks as JSON, in both versions |
+//! | `events` | a task as it goes on: streams |
+//! | `list` | the tasks, in pages |
+//! | `control` | the control messages and their replies |
+//! | `contexts` | settings and history of each context |
+//! | `tasks` | the tasks, to be asked for again |
+//! | `turns` | carries a message out |
+//! | `chat` | calls the proxy |
+//! | `store` | all of it on disk |
+
+mod card;
+mod chat;
+mod contexts;
+mod control;
+mod events;
+mod guard;
+mod list;
+mod rpc;
+mod store;
+mod tasks;
+mod turns;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::middleware;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::{StreamExt, stream};
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tower_http::csrf::CsrfLayer;
+
+use control::ModelName;
+use guard::Guard;
+use patchbay_clock::Clock;
+use rpc::{Dialect, Fault, Method, Refusal, Request};
+use tasks::Progress;
+use turns::Agent;
+
+pub use store::StoreError;
+
+/// Where the agent is asked, the same as with the agents it stands beside.
+const PATH: &str = "/a2a/litellm_agent";
+const BODY_LIMIT: usize = 1024 * 1024;
+/// So much of a body that is too large is still read, so that its sender gets to see the answer.
+const DRAIN_LIMIT: usize = 8 * BODY_LIMIT;
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams that are open at once.
+const STREAM_LIMIT: usize = 256;
+/// A stream that says nothing for so long is shown to be alive: proxies between cut it off otherwise.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The proxy's address, such as `http://127.0.0.1:4000`; a final `/` or `/v1` makes no difference.
+    pub proxy: String,
+    pub api_key: Option<SecretString>,
+    /// The model of a context before its first swap, such as `openai/gpt-5`.
+    pub default_model: String,
+    /// The whole address of the agent for its card, such as `https://agents.example/a2a/litellm_agent`.
+    /// Without it the card names the host that it was asked by.
+    pub public_url: Option<String>,
+    pub clock: Clock,
+    /// How long a call to the proxy may take; [`Options::TIMEOUT`] does for most.
+    pub timeout: Duration,
+}
+
+impl Options {
+    pub const TIMEOUT: Duration = Duration::from_mins(1);
+}
+
+/// What an agent for real use has beside its [`Options`].
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Where contexts and tasks are kept: `sqlite://patchbay-agent.db`. In memory alone without it.
+    pub database_url: Option<String>,
+    pub token: Option<SecretString>,
+    pub key_source: Option<Arc<dyn Fn() -> Option<SecretString> + Send + Sync>>,
+    /// How often a silent stream is shown to be alive; every 15 s by default.
+    pub keep_alive: Option<Duration>,
+}
+
+impl fmt::Debug for Extras {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extras").field("database_url", &self.database_url).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the proxy's address must be like http://127.0.0.1:4000, without user, query or fragment")]
+    ProxyUrl,
+    #[error("the agent's public address must be like https://agents.example{PATH}")]
+    PublicUrl,
+    #[error("the agent's key must be printable ASCII, on one line")]
+    ApiKey,
+    #[error("the agent's token must be printable ASCII, on one line, and not empty")]
+    Token,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the default model must be like openai/gpt-5: {0}")]
+    DefaultModel(&'static str),
+    #[error("the HTTP client cannot be set up")]
+    Client(#[from] reqwest::Error),
+}
+
+/// The agent as a router, to be served on a listener of its own. It keeps all in memory.
+pub fn router(options: Options) -> Result<Router, StartError> {
+    let extras = Extras::default();
+    let agent = agent(&options, &extras)?;
+    build(agent, options.public_url, &extras)
+}
+
+pub async fn open(options: Options, extras: Extras) -> Result<Router, StartError> {
+    let mut agent = agent(&options, &extras)?;
+    if let Some(url) = &extras.database_url {
+        agent.restore(store::Store::open(url).await?).await?;
+    }
+    build(agent, options.public_url, &extras)
+}
+
+fn agent(options: &Options, extras: &Extras) -> Result<Agent, StartError> {
+    let default_model = ModelName::parse(&options.default_model, None).map_err(StartError::DefaultModel)?;
+    let (key, source) = (options.api_key.clone(), extras.key_source.clone());
+    let proxy = chat::Proxy::new(&options.proxy, key, source, options.timeout)?;
+    Ok(Agent::new(proxy, default_model, options.clock.clone()))
+}
+
+fn build(agent: Agent, public_url: Option<String>, extras: &Extras) -> Result<Router, StartError> {
+    let guard = extras.token.as_ref().map(Guard::new).transpose()?;
+    let app = App {
+        agent: Arc::new(agent),
+        public_url: public_url.map(checked_url).transpose()?,
+        has_token: guard.is_some(),
+        keep_alive: extras.keep_alive.unwrap_or(KEEP_ALIVE),
+        streams: Arc::new(Semaphore::new(STREAM_LIMIT)),
+    };
+    // Without a token the agent knows its callers by nothing, so at least no page in a browser may be one.
+    let mut endpoint = post(call).layer(CsrfLayer::new());
+    if let Some(guard) = guard {
+        endpoint = endpoint.layer(middleware::from_fn_with_state(guard, guard::check));
+    }
+    Ok(Router::new()
+        .route(PATH, endpoint)
+        .route("/a2a/litellm_agent/.well-known/agent-card.json", get(show_card))
+        .route("/.well-known/agent-card.json", get(show_card))
+        .route("/health", get(async || Json(json!({"status": "ok"}))))
+        .with_state(app))
+}
+
+#[derive(Clone)]
+struct App {
+    agent: Arc<Agent>,
+    public_url: Option<Arc<str>>,
+    has_token: bool,
+    keep_alive: Duration,
+    streams: Arc<Semaphore>,
+}
+
+fn checked_url(text: String) -> Result<Arc<str>, StartError> {
+    let url = reqwest::Url::parse(&text).map_err(|_| StartError::PublicUrl)?;
+    let http = matches!(url.scheme(), "http" | "https");
+    if http && url.has_host() { Ok(text.into()) } else { Err(StartError::PublicUrl) }
+}
+
+async fn show_card(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+    let url = app.public_url.as_deref().map_or_else(|| card::url_as_asked(&headers), str::to_owned);
+    // It depends on the `Host` header, by which no cache tells answers apart.
+    ([(CACHE_CONTROL, "no-store")], Json(card::card(&url, app.has_token)))
+}
+
+async fn call(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
+    let (status, fault) = match tokio::time::timeout(BODY_TIMEOUT, read(body)).await {
+        Ok(Ok(Some(body))) => return answer(&app, &headers, &body).await,
+        Ok(Ok(None)) => (StatusCode::PAYLOAD_TOO_LARGE, "it is larger than 1 MiB"),
+        Ok(Err(_)) => (StatusCode::BAD_REQUEST, "its body broke off"),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "its body took too long to come"),
+    };
+    (status, Json(Refusal::unread(Fault::Request(fault)).into_value())).into_response()
+}
+
+/// The body, or `None` if it is too large.
+async fn read(body: Body) -> Result<Option<Vec<u8>>, axum::Error> {
+    let mut stream = body.into_data_stream();
+    let (mut bytes, mut size) = (Vec::new(), 0);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        size += chunk.len();
+        if size > DRAIN_LIMIT {
+            break;
+        }
+        if size <= BODY_LIMIT {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    Ok((size <= BODY_LIMIT).then_some(bytes))
+}
+
+async fn answer(app: &App, headers: &HeaderMap, body: &[u8]) -> Response {
+    let request = match rpc::read(body, headers) {
+        Ok(request) => request,
+        Err(refusal) => return Json(refusal.into_value()).into_response(),
+    };
+    let (id, dialect) = (request.id.clone(), request.dialect);
+    if request.method.is_streamed() {
+        let refused = match follow(app, request).await {
+            Ok(stream) => return stream,
+            Err(fault) => Refusal { id, dialect, fault }.into_value(),
+        };
+        // Who asked for a stream reads nothing else.
+        let event = Event::default().data(refused.to_string());
+        return Sse::new(stream::iter([Ok::<_, std::convert::Infallible>(event)])).into_response();
+    }
+    Json(match result(&app.agent, request.method, dialect, &request.params).await {
+        Ok(result) => rpc::answer(id, result),
+        Err(fault) => Refusal { id, dialect, fault }.into_value(),
+    })
+    .into_response()
+}
+
+async fn result(
+    agent: &Arc<Agent>,
+    method: Method,
+    dialect: Dialect,
+    params: &Map<String, Value>,
+) -> Result<Value, Fault> {
+    match method {
+        Method::Send => {
+            let send = wire::Send::read(params, dialect)?;
+            let length = send.history_length;
+            Ok(wire::sent(&agent.send(send, dialect).await?, dialect, length))
+        }
+        Method::Get => {
+            let get = wire::Get::read(params)?;
+            Ok(wire::render(&agent.task(&get.task)?, dialect, get.history_length))
+        }
+        Method::Cancel => Ok(wire::render(&agent.cancel(&wire::task_id(params)?).await?, dialect, None)),
+        Method::List => {
+            let wanted = list::Wanted::read(params)?;
+            Ok(agent.list(&wanted).render(&wanted))
+        }
+        Method::Push => Err(Fault::NoPush),
+        Method::ExtendedCard => Err(Fault::NoExtendedCard),
+        Method::Stream | Method::Subscribe => Err(Fault::Method),
+    }
+}
+
+async fn follow(app: &App, request: Request) -> Result<Response, Fault> {
+    let Request { id, dialect, method, params } = request;
+    let busy = || Fault::Busy("The agent is busy: too many streams at once. Try again.");
+    let room = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
+    let (first, progress) = if method == Method::Stream {
+        let send = wire::Send::read(&params, dialect)?;
+        let (task, progress) = app.agent.begin(send, dialect, true).await?;
+        (Progress { task, said: String::new() }, progress)
+    } else {
+        let mut progress = app.agent.watch(&wire::task_id(&params)?)?;
+        let now = progress.borrow_and_update().clone();
+        (now, progress)
+    };
+    let events = events::follow(&first, progress, id, dialect).map(move |event| {
+        let _room = &room;
+        event
+    });
+    let alive = KeepAlive::new().interval(app.keep_alive).text("ping");
+    let headers = [(CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((headers, Sse::new(events).keep_alive(alive)).into_response())
+}

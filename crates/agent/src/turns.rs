@@ -1,0 +1,400 @@
+//! What happens to a message: it is obeyed, or answered by the model of its context.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use super::chat::{Answer, ChatError, ChatMessage, Proxy};
+use super::contexts::{Context, ContextId, Contexts, History};
+use super::control::{Command, ModelName, PROMPT_LIMIT, Settings, reply};
+use super::list;
+use super::rpc::{Dialect, Fault};
+use super::store::{Added, Store, StoreError};
+use super::tasks::{Call, Outcome, Progress, Question, Running, State, Task, Tasks, ended};
+use super::wire::Send;
+use patchbay_clock::Clock;
+
+/// Both running turns and those waiting for an earlier one of their context.
+const TURN_LIMIT: usize = 64;
+/// Control messages have their own room: a swap must get through when the models are slow.
+const CONTROL_LIMIT: usize = 64;
+const DEFAULT_PROMPT: &str = "You are a helpful assistant. Answer briefly.";
+const INTERRUPTED: &str =
+    "The agent was stopped while it worked on this message, so there is no answer. Send it again.";
+
+pub(super) struct Agent {
+    proxy: Proxy,
+    contexts: Contexts,
+    tasks: Tasks,
+    store: Store,
+    clock: Clock,
+    turns: Arc<Semaphore>,
+    controls: Arc<Semaphore>,
+}
+
+enum Work {
+    Control(Command),
+    Chat {
+        text: String,
+        /// Taken at once if the context is free, with the settings of that moment: a swap that comes
+        /// later is for the next turn, even if this one has not been scheduled yet.
+        start: Option<(OwnedMutexGuard<History>, Settings)>,
+        is_streamed: bool,
+    },
+}
+
+/// A turn that was answered: what its context is to remember.
+struct Turn {
+    history: OwnedMutexGuard<History>,
+    question: String,
+    answer: Arc<str>,
+}
+
+impl Agent {
+    pub(super) fn new(proxy: Proxy, default_model: ModelName, clock: Clock) -> Self {
+        Self {
+            proxy,
+            contexts: Contexts::new(Settings { name: default_model, prompt: None }),
+            tasks: Tasks::default(),
+            store: Store::default(),
+            clock,
+            turns: Arc::new(Semaphore::new(TURN_LIMIT)),
+            controls: Arc::new(Semaphore::new(CONTROL_LIMIT)),
+        }
+    }
+
+    /// Takes up what `store` holds, and keeps all in it from now on. Tasks that were at work when the agent
+    /// was stopped have failed.
+    pub(super) async fn restore(&mut self, store: Store) -> Result<(), StoreError> {
+        let found = store.load().await?;
+        let forgotten = self.contexts.restore(found.contexts);
+        let mut gone = Vec::new();
+        for mut task in found.tasks {
+            if !task.is_done() {
+                let text = INTERRUPTED.to_owned();
+                task.finish(Outcome::Failure { text, call: None }, self.clock.now());
+                store.end(&task, None).await?;
+            }
+            gone.extend(self.tasks.put(task));
+        }
+        store.forget(&forgotten, &gone).await?;
+        self.store = store;
+        Ok(())
+    }
+
+    /// Takes a message; returns its task when it is done, or at once if the client does not want to wait.
+    pub(super) async fn send(self: &Arc<Self>, send: Send, dialect: Dialect) -> Result<Task, Fault> {
+        let is_blocking = send.blocking;
+        let (task, mut progress) = self.begin(send, dialect, false).await?;
+        Ok(if is_blocking { ended(&mut progress).await } else { task })
+    }
+
+    /// Takes a message; returns its task as it begins, and a look at how it goes on.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        send: Send,
+        dialect: Dialect,
+        is_streamed: bool,
+    ) -> Result<(Task, watch::Receiver<Progress>), Fault> {
+        self.refuse_task(&send, dialect)?;
+        let command = send.texts.first().and_then(|text| Command::read(text));
+        let permit = self.admit(command.is_some())?;
+        let context_id = send.context.unwrap_or_else(ContextId::new);
+        let (context, gone) = self.contexts.open(&context_id);
+        let work = match command {
+            Some(command) => Work::Control(command),
+            None => Work::Chat { text: send.texts.join("\n"), start: start(&context), is_streamed },
+        };
+        let question = Question { message_id: send.message_id, texts: send.texts };
+        let task = Task::new(context_id, question, self.clock.now());
+        let (running, old) = self.tasks.start(&task);
+        let progress = running.progress.subscribe();
+        let (kept, is_kept) = oneshot::channel();
+        let agent = Arc::clone(self);
+        let begun = task.clone();
+        // On its own, so that it is finished even if the client hangs up.
+        tokio::spawn(async move {
+            let store = agent.store.begin(&begun, &gone, &old).await;
+            let is_stored = store.is_ok();
+            let _ = kept.send(store);
+            if is_stored {
+                agent.run(begun, context, work, running, permit).await;
+            } else {
+                let text = "The agent's database failed.".to_owned();
+                agent.finish(begun, Outcome::Failure { text, call: None }, None, &running).await;
+            }
+        });
+        // What is taken is on disk, so that it is not lost without a word.
+        match is_kept.await {
+            Ok(Ok(())) => Ok((task, progress)),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a message was refused");
+                Err(Fault::Internal("The agent's database failed."))
+            }
+            Err(_) => Err(Fault::Internal("The agent is being stopped.")),
+        }
+    }
+
+    pub(super) fn task(&self, id: &str) -> Result<Task, Fault> {
+        self.tasks.get(id).ok_or(Fault::TaskNotFound)
+    }
+
+    pub(super) async fn cancel(&self, id: &str) -> Result<Task, Fault> {
+        self.tasks.cancel(id).await
+    }
+
+    pub(super) fn list(&self, wanted: &list::Wanted) -> list::Listed {
+        list::page(self.tasks.pick(|task| wanted.fits(task)), wanted)
+    }
+
+    /// A look at a task that is still at work.
+    pub(super) fn watch(&self, id: &str) -> Result<watch::Receiver<Progress>, Fault> {
+        self.tasks.watch(id).ok_or_else(|| match self.tasks.get(id) {
+            Some(_) => Fault::TaskEnded,
+            None => Fault::TaskNotFound,
+        })
+    }
+
+    /// Each message is a task of its own here: none takes a second message.
+    fn refuse_task(&self, send: &Send, dialect: Dialect) -> Result<(), Fault> {
+        let Some(id) = &send.task else { return Ok(()) };
+        let task = self.task(id)?;
+        if dialect == Dialect::V10 && send.context.as_ref().is_none_or(|context| *context == task.context) {
+            return Err(Fault::Unsupported("A task takes no further message; give a contextId alone"));
+        }
+        Err(Fault::params(
+            "message.taskId",
+            "names a task that takes no further message; give a contextId alone",
+        ))
+    }
+
+    fn admit(&self, control: bool) -> Result<OwnedSemaphorePermit, Fault> {
+        let (room, busy) = if control {
+            (&self.controls, "The agent is busy: too many control messages at once. Try again.")
+        } else {
+            (&self.turns, "The agent is busy: too many turns at once. Try again.")
+        };
+        Arc::clone(room).try_acquire_owned().map_err(|_| Fault::Busy(busy))
+    }
+
+    async fn run(
+        &self,
+        mut task: Task,
+        context: Arc<Context>,
+        work: Work,
+        running: Running,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let outcome = AssertUnwindSafe(async {
+            match work {
+                Work::Control(command) => (self.obey(&context, command).await, None),
+                Work::Chat { text, start, is_streamed } => {
+                    let chat = self.chat(&mut task, &context, text, start, is_streamed, &running);
+                    tokio::select! {
+                        // With the call its connection ends, at which the proxy stops its own.
+                        biased;
+                        () = running.cancel.cancelled() => (Outcome::Canceled, None),
+                        done = chat => done,
+                    }
+                }
+            }
+        });
+        // Without this a task that meets a bug would be "working" for ever.
+        let (outcome, turn) = outcome.catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("a message could not be carried out: the agent panicked");
+            (Outcome::Failure { text: "The agent failed. Its log says more.".to_owned(), call: None }, None)
+        });
+        self.finish(task, outcome, turn.map(|turn| (&*context, turn)), &running).await;
+    }
+
+    /// Keeps how a task ended, and only then tells it.
+    async fn finish(
+        &self,
+        mut task: Task,
+        outcome: Outcome,
+        turn: Option<(&Context, Turn)>,
+        running: &Running,
+    ) {
+        task.finish(outcome, self.clock.now());
+        let added = turn.as_ref().map(|(context, turn)| Added {
+            context,
+            question: &turn.question,
+            answer: &turn.answer,
+        });
+        let mut kept = self.store.end(&task, added).await;
+        if let Some((context, mut turn)) = turn {
+            let dropped = turn.history.add(turn.question, turn.answer);
+            kept = kept.and(self.store.drop_oldest(&context.id, dropped).await);
+        }
+        let gone = self.tasks.put(task.clone());
+        kept = kept.and(if gone.is_empty() { Ok(()) } else { self.store.forget(&[], &gone).await });
+        if let Err(error) = kept {
+            tracing::error!(%error, task = %task.id, "an answer is not kept over a restart");
+        }
+        running.progress.send_modify(|progress| progress.task = task);
+    }
+
+    async fn obey(&self, context: &Context, command: Command) -> Outcome {
+        let _in_order = context.control.lock().await;
+        let text = match command {
+            Command::Model(spec) if spec.is_empty() => reply::MISSING_MODEL.to_owned(),
+            Command::Model(spec) => self.swap(context, &spec).await,
+            Command::Prompt(prompt) => self.set_prompt(context, prompt.trim()).await,
+            Command::GetConfig => {
+                let settings = context.settings();
+                return Outcome::Control { text: settings.describe(), settings };
+            }
+            Command::Unknown(what) => reply::unknown(&what),
+        };
+        Outcome::Control { text, settings: context.settings() }
+    }
+
+    async fn swap(&self, context: &Context, spec: &str) -> String {
+        let default_provider = self.contexts.defaults().name.provider.as_deref();
+        let name = match ModelName::parse(spec, default_provider) {
+            Ok(name) => name,
+            Err(reason) => return reply::invalid(reason),
+        };
+        let alias = name.alias();
+        if self.proxy.offers(&alias).await == Some(false) {
+            return reply::unavailable(&alias);
+        }
+        let done = reply::switched(&alias);
+        let told = self.change(context, Settings { name, ..context.settings() }, done).await;
+        tracing::info!(context = %context.id, model = alias, told, "context switched");
+        told
+    }
+
+    async fn set_prompt(&self, context: &Context, prompt: &str) -> String {
+        if prompt.len() > PROMPT_LIMIT {
+            return reply::prompt_too_long();
+        }
+        let prompt = (!prompt.is_empty()).then(|| Arc::from(prompt));
+        let done = prompt.as_ref().map_or(reply::PROMPT_CLEARED, |_| reply::PROMPT_SET);
+        self.change(context, Settings { prompt, ..context.settings() }, done.to_owned()).await
+    }
+
+    /// Goes on with other settings, once they are kept. One at a time: the caller holds `control`.
+    async fn change(&self, context: &Context, new: Settings, done: String) -> String {
+        if let Err(error) = self.store.save_settings(context, &new).await {
+            tracing::error!(%error, "a swap was refused");
+            return reply::NOT_KEPT.to_owned();
+        }
+        context.set(new);
+        done
+    }
+
+    async fn chat(
+        &self,
+        task: &mut Task,
+        context: &Context,
+        text: String,
+        start: Option<(OwnedMutexGuard<History>, Settings)>,
+        is_streamed: bool,
+        running: &Running,
+    ) -> (Outcome, Option<Turn>) {
+        let (history, settings) = if let Some(start) = start {
+            start
+        } else {
+            let history = Arc::clone(&context.history).lock_owned().await;
+            (history, context.settings())
+        };
+        task.state = State::Working;
+        task.since = self.clock.now();
+        self.tasks.put(task.clone());
+        running.progress.send_modify(|progress| progress.task = task.clone());
+        let mut call = Call { model: settings.name.alias(), served: None, elapsed_ms: 0 };
+        let begun = Instant::now();
+        let answer = self
+            .ask(&call.model, &messages(&settings, &history, &text), is_streamed.then_some(running))
+            .await;
+        call.elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match answer {
+            Ok(answer) => {
+                let said: Arc<str> = answer.text.into();
+                call.served = answer.served;
+                let turn = Turn { history, question: text, answer: Arc::clone(&said) };
+                (Outcome::Answer { text: said, settings, usage: answer.usage, call }, Some(turn))
+            }
+            Err(error) => (Outcome::Failure { text: error.to_string(), call: Some(call) }, None),
+        }
+    }
+
+    async fn ask(
+        &self,
+        model: &str,
+        messages: &[ChatMessage<'_>],
+        streamed: Option<&Running>,
+    ) -> Result<Answer, ChatError> {
+        let Some(running) = streamed else { return self.proxy.complete(model, messages).await };
+        let said = |piece: &str| {
+            if !piece.is_empty() {
+                running.progress.send_modify(|progress| progress.said.push_str(piece));
+            }
+        };
+        self.proxy.stream(model, messages, said).await
+    }
+}
+
+fn start(context: &Context) -> Option<(OwnedMutexGuard<History>, Settings)> {
+    let history = Arc::clone(&context.history).try_lock_owned().ok()?;
+    Some((history, context.settings()))
+}
+
+fn messages<'a>(settings: &'a Settings, history: &'a History, text: &'a str) -> Vec<ChatMessage<'a>> {
+    let message = |role, content| ChatMessage { role, content };
+    let prompt = settings.prompt.as_deref().unwrap_or(DEFAULT_PROMPT);
+    let mut messages = vec![message("system", prompt)];
+    for (question, answer) in history.exchanges() {
+        messages.extend([message("user", question), message("assistant", answer)]);
+    }
+    messages.push(message("user", text));
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn send(context: &ContextId, text: &str) -> Send {
+        Send {
+            message_id: "m".to_owned(),
+            context: Some(context.clone()),
+            task: None,
+            texts: vec![text.to_owned()],
+            blocking: false,
+            history_length: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_keeps_the_settings_it_was_sent_under_and_a_waiting_one_takes_the_newest() {
+        let name = |spec| ModelName::parse(spec, None).unwrap();
+        // Takes connections, and never answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", silent.local_addr().unwrap());
+        let proxy = Proxy::new(&address, None, None, Duration::from_millis(200)).unwrap();
+        let agent = Arc::new(Agent::new(proxy, name("a/first"), Clock::system()));
+        let id = ContextId::new();
+        let sent = [
+            agent.send(send(&id, "one"), Dialect::V03).await.unwrap(),
+            agent.send(send(&id, "two"), Dialect::V03).await.unwrap(),
+        ];
+        agent.contexts.open(&id).0.set(Settings { name: name("a/second"), prompt: None });
+        for (task, expected) in sent.iter().zip(["a/first", "a/second"]) {
+            let reply = loop {
+                match agent.task(&task.id).unwrap().state {
+                    State::Done(reply) => break reply,
+                    _ => tokio::time::sleep(Duration::from_millis(2)).await,
+                }
+            };
+            let Outcome::Failure { call: Some(call), .. } = &reply.outcome else { panic!("it answered") };
+            assert_eq!(call.model, expected, "the first turn had its context, the second waited for it");
+        }
+    }
+}

@@ -9,7 +9,7 @@
   const RESTS = { swap: 'is switching' }
   const STEP = 2000
   const GAP = 700
-  let last = seen, source, patience = STEP, me = {}, due, renewed = 0, unseen = [], calmUntil = 0, isRenewing = false
+  let last = seen, source, patience = STEP, due, renewed = 0, unseen = [], calmUntil = 0, isRenewing = false
   const told = new Set()
 
   const strip = document.createElement('div')
@@ -22,10 +22,6 @@
   button.textContent = 'Show'
   strip.append(words, button)
   document.getElementById('main').append(strip)
-  const people = document.createElement('p')
-  people.className = 'people'
-  people.hidden = true
-  document.querySelector('form.user')?.before(people)
 
   const say = (text, offers) => { if (words.textContent !== text) words.textContent = text; button.hidden = !offers; strip.hidden = !text }
   const list = (names) => names.length > 4 ? names.slice(0, 3).join(', ') + ' and ' + (names.length - 3) + ' more' : names.join(', ')
@@ -136,7 +132,7 @@
   })
 
   const on = {
-    hello: (data) => { me = data; patience = STEP },
+    hello: () => { patience = STEP },
     change: (change) => {
       if (told.has(change.id)) return
       told.add(change.id)
@@ -157,19 +153,11 @@
       const tenths = Math.floor(10 * (done + failed) / total)
       say(runs ? who + ' is switching ' + total.toLocaleString('en') + ' contexts of ' + agent + ', ' + tenths + '0 % …' : '')
     },
-    people: ({ people: all }) => {
-      const others = all.filter((other) => other.key !== me.key)
-      const names = (some) => list([...new Set(some.map(({ name }) => name === me.name ? name + ' (another browser)' : name))])
-      const beside = others.filter((other) => other.page === me.page)
-      people.textContent = beside.length ? 'On this page too: ' + names(beside) : others.length ? 'Here too: ' + names(others) : ''
-      people.hidden = !others.length
-    },
     reset: () => say('More has changed than can be told', true),
   }
   const listen = () => {
     if (source || document.visibilityState === 'hidden') return
     const url = new URL(events, location.origin)
-    url.searchParams.set('page', location.pathname)
     url.searchParams.set('last', last)
     source = new EventSource(url)
     for (const [name, heed] of Object.entries(on)) {

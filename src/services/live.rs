@@ -1,14 +1,14 @@
 //! What happens, told at once to everybody who looks.
 //!
 //! Every write leaves an audit entry, so an event is an audit entry, and its number the event's id: whoever lost
-//! the connection is told what came since. What leaves no entry (a swap that begins, how far a job is, who is
-//! here) is told to those who listen at that moment, without an id.
+//! the connection is told what came since. What leaves no entry (a swap that begins, how far a job is) is told to
+//! those who listen at that moment, without an id.
 //!
 //! With several replicas, each reads the entries of all from the database, which tells when there are new ones,
 //! and the rest they say to each other ([`Store::say`]), at that moment to whoever listens there.
 
 mod event;
-mod people;
+mod listeners;
 mod told;
 
 use std::collections::VecDeque;
@@ -16,15 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, broadcast, mpsc};
-use tokio::time::Instant;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::event::Message;
-pub use self::people::{Full, Listener, Person};
+pub use self::listeners::{Full, Listener};
 
 use self::event::{are_alike, change, frame, json};
-use self::people::People;
+use self::listeners::Listeners;
 use self::told::Told;
 use crate::store::{Said, Store, StoreError};
 
@@ -35,12 +34,8 @@ const KEPT: u32 = 256;
 /// Most entries that are read at a time.
 const BATCH: u32 = 256;
 
-/// How often the entries are looked at although nobody said that there are new ones, and the other replicas are
-/// told who is here.
+/// How often the entries are read although nobody said that there are new ones.
 const LOOK: Duration = Duration::from_secs(20);
-
-/// People who come and go at the same time are told of once.
-const GATHER: Duration = Duration::from_millis(200);
 
 /// After entries were told, more are told together so much later: a job makes hundreds a second.
 const REST: Duration = Duration::from_millis(100);
@@ -65,7 +60,6 @@ struct Inner {
     frames: broadcast::Sender<Bytes>,
     relayed: Option<mpsc::Sender<Message>>,
     state: Mutex<State>,
-    stirred: Arc<Notify>,
     closing: CancellationToken,
 }
 
@@ -73,7 +67,7 @@ struct State {
     told: Told,
     kept: VecDeque<(i64, Bytes)>,
     floor: i64,
-    people: People,
+    listeners: Listeners,
 }
 
 impl Live {
@@ -85,21 +79,20 @@ impl Live {
             told: Told::up_to(newest.last().map_or(0, |entry| entry.id)),
             kept: newest.iter().map(|entry| (entry.id, change(entry, 1, entry.id))).collect(),
             floor: newest.first().map_or(0, |entry| entry.id - 1),
-            people: People::default(),
+            listeners: Listeners::default(),
         };
         let (relayed, unsaid) = store.is_shared().then(|| mpsc::channel(UNSAID)).unzip();
         let live = Self(Arc::new(Inner {
             frames: broadcast::Sender::new(BACKLOG),
             relayed,
             state: Mutex::new(state),
-            stirred: Arc::default(),
             closing: CancellationToken::new(),
         }));
         if let Some(unsaid) = unsaid {
             tokio::spawn(say(unsaid, store.clone()));
             tokio::spawn(hear(Arc::downgrade(&live.0), store.said()));
         }
-        tokio::spawn(tell(Arc::downgrade(&live.0), store, Arc::clone(&live.0.stirred)));
+        tokio::spawn(tell(Arc::downgrade(&live.0), store));
         Ok(live)
     }
 
@@ -113,13 +106,12 @@ impl Live {
         self.0.state().told.up_to
     }
 
-    pub fn listen(&self, listener: &Listener) -> Result<Listening, Full> {
+    pub fn listen(&self, listener: Listener) -> Result<Listening, Full> {
         let mut state = self.0.state();
-        let number = state.people.join(listener)?;
-        let seen = state.told.up_to;
-        let mut first =
-            format!("retry: 2000\nid: {seen}\nevent: hello\ndata: {}\n\n", listener.person_json());
-        match listener.last {
+        let last = listener.last;
+        let number = state.listeners.join(listener)?;
+        let mut first = format!("retry: 2000\nid: {}\nevent: hello\ndata: {{}}\n\n", state.told.up_to);
+        match last {
             // Numbers that were not given yet are those of another database.
             Some(last) if last < state.floor || last > state.told.newest() => first.push_str(RESET),
             Some(last) => {
@@ -131,12 +123,11 @@ impl Live {
         // Under the lock, so that nothing is told twice or never.
         let frames = self.0.frames.subscribe();
         drop(state);
-        self.0.stirred.notify_one();
         Ok(Listening { inner: Arc::clone(&self.0), number, first: Some(first.into()), frames })
     }
 
     pub fn listeners(&self) -> usize {
-        self.0.state().people.len()
+        self.0.state().listeners.len()
     }
 
     pub fn close(&self) {
@@ -161,11 +152,6 @@ impl Inner {
 
     fn heard(&self, said: &Said) {
         match serde_json::from_str(&said.text) {
-            Ok(Message::People { people }) => {
-                if self.state().people.heard(&said.replica, &people) {
-                    self.stirred.notify_one();
-                }
-            }
             Ok(message) => self.send(frame(&message)),
             Err(error) => tracing::debug!(%error, "another replica says what is not known here"),
         }
@@ -197,15 +183,6 @@ impl Inner {
             }
             state.told.give_up_gaps();
         }
-    }
-
-    fn tell_people(&self) {
-        let (here, all) = {
-            let mut state = self.state();
-            (state.people.here(), state.people.all())
-        };
-        self.send(frame(&Message::People { people: all }));
-        self.relay(Message::People { people: here });
     }
 }
 
@@ -240,49 +217,26 @@ async fn hear(inner: Weak<Inner>, mut said: broadcast::Receiver<Said>) {
 }
 
 /// Runs for as long as anybody holds the [`Live`].
-async fn tell(inner: Weak<Inner>, store: Store, stirred: Arc<Notify>) {
+async fn tell(inner: Weak<Inner>, store: Store) {
     let mut audited = store.audited();
     let mut look = tokio::time::interval(LOOK);
-    // When those who came and went are told of, and when entries are again.
-    let (mut gathered, mut rested) = (None, None);
     loop {
-        let mut is_time_to_look = false;
         tokio::select! {
-            changed = audited.changed(), if rested.is_none() => if changed.is_err() { return },
-            () = at(rested), if rested.is_some() => {
-                rested = None;
-                continue;
-            }
-            () = stirred.notified(), if gathered.is_none() => {
-                gathered = Some(Instant::now() + GATHER);
-                continue;
-            }
-            () = at(gathered), if gathered.is_some() => {
-                gathered = None;
-                if let Some(inner) = inner.upgrade() { inner.tell_people() }
-                continue;
-            }
-            _ = look.tick() => is_time_to_look = true,
+            changed = audited.changed() => if changed.is_err() { return },
+            _ = look.tick() => {}
         }
         let Some(inner) = inner.upgrade() else { return };
-        if is_time_to_look {
-            inner.tell_people();
-        }
-        match inner.read(&store).await {
-            Ok(is_news) => rested = is_news.then(|| Instant::now() + REST),
+        let pause = match inner.read(&store).await {
+            Ok(false) => Duration::ZERO,
+            Ok(true) => REST,
             Err(error) => {
-                tracing::warn!(%error, "what happened could not be told");
-                rested = Some(Instant::now() + RETRY);
+                tracing::warn!(%error, "events could not be read");
                 audited.mark_changed();
+                RETRY
             }
-        }
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
+        };
+        drop(inner);
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -317,7 +271,6 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.inner.state().people.leave(self.number);
-        self.inner.stirred.notify_one();
+        self.inner.state().listeners.leave(self.number);
     }
 }

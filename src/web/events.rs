@@ -34,8 +34,6 @@ pub(super) fn routes() -> Routes {
 
 #[derive(Deserialize)]
 struct Asked {
-    #[serde(default)]
-    page: String,
     last: Option<i64>,
 }
 
@@ -55,16 +53,15 @@ async fn events(
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let session = session.and_then(|session| session.id());
     let listener = Listener {
-        name: user.name,
+        name: user.name.clone(),
         session: session.map(|id| id.to_string()),
-        page: asked.page,
         last: last.or(asked.last),
     };
-    let listening = state.live.listen(&listener).map_err(|full| {
+    let listening = state.live.listen(listener).map_err(|full| {
         let advice = "Close some of the dashboard's windows.";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many listeners", full.to_string(), advice)
     })?;
-    let account = state.users().account(&listener.name).await;
+    let account = state.users().account(&user.name).await;
     let watched = Watched { session, account, state };
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),

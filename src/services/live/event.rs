@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Person;
 use crate::domain::audit::{Action, Entry};
 
 /// What leaves no audit entry.
@@ -11,24 +10,9 @@ use crate::domain::audit::{Action, Entry};
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Message {
     /// Someone began something that takes a while: a swap.
-    Begun {
-        topic: String,
-        object: String,
-        who: String,
-    },
+    Begun { topic: String, object: String, who: String },
     /// How far a job is: now and then, and when nothing of it runs any more.
-    Progress {
-        job: String,
-        agent: String,
-        who: String,
-        runs: bool,
-        done: u64,
-        failed: u64,
-        total: u64,
-    },
-    People {
-        people: Vec<Person>,
-    },
+    Progress { job: String, agent: String, who: String, runs: bool, done: u64, failed: u64, total: u64 },
 }
 
 /// An audit entry as it is told: what a page needs to know whether it is about it.
@@ -70,7 +54,6 @@ pub(super) fn frame(message: &Message) -> Bytes {
     let event = match message {
         Message::Begun { .. } => "begun",
         Message::Progress { .. } => "progress",
-        Message::People { .. } => "people",
     };
     format!("event: {event}\ndata: {}\n\n", json(message)).into()
 }

@@ -33,8 +33,8 @@ impl Stream {
         Self { answer, rest: String::new() }
     }
 
-    pub(crate) async fn open(browser: &Browser, page: &str) -> Self {
-        let mut stream = Self::of(browser.http.get(browser.url("/events")).query(&[("page", page)])).await;
+    pub(crate) async fn open(browser: &Browser) -> Self {
+        let mut stream = Self::of(browser.http.get(browser.url("/events"))).await;
         assert_eq!(stream.next().await.unwrap().name, "hello");
         stream
     }
@@ -77,7 +77,7 @@ async fn block(app: &TestApp, who: &Browser, verb: &str) {
 async fn what_one_does_others_are_told_and_who_comes_back_misses_nothing() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.user().await, app.user().await);
-    let mut stream = Stream::open(&bob, "/keys").await;
+    let mut stream = Stream::open(&bob).await;
     block(&app, &ada, "block").await;
     let mut told = stream.find("change").await;
     while told.data["topic"] == "login" {
@@ -91,7 +91,7 @@ async fn what_one_does_others_are_told_and_who_comes_back_misses_nothing() {
     drop(stream);
 
     // Away for a while.
-    let mut witness = Stream::open(&bob, "/keys").await;
+    let mut witness = Stream::open(&bob).await;
     block(&app, &ada, "unblock").await;
     let form = [("agent", "task-agent"), ("context", "live"), ("model", "openai/gpt-5-mini")];
     ada.post("/switch", &form).await;
@@ -136,32 +136,10 @@ async fn who_was_away_for_too_long_is_told_to_load_the_page_anew() {
 }
 
 #[tokio::test]
-async fn who_is_here_is_told_once_for_all_tabs_of_a_browser() {
-    let app = TestApp::start().await;
-    let (ada, bob) = (app.user().await, app.user().await);
-    let mut first = Stream::of(ada.http.get(ada.url("/events?page=/keys"))).await;
-    let me = first.find("hello").await.data;
-    let _second = Stream::open(&ada, "/keys").await;
-    let other = Stream::open(&bob, "/keys").await;
-    let people = loop {
-        let people = first.find("people").await.data["people"].as_array().unwrap().clone();
-        if people.len() > 1 {
-            break people;
-        }
-    };
-    assert_eq!(people.len(), 2, "{people:?}");
-    let ada = people.iter().filter(|person| person["key"] == me["key"]);
-    assert_eq!(ada.count(), 1, "{people:?}");
-    assert!(people.iter().all(|person| person["page"] == me["page"] && person["name"] == USER));
-    drop(other);
-    while first.find("people").await.data["people"].as_array().unwrap().len() > 1 {}
-}
-
-#[tokio::test]
 async fn a_stream_ends_with_its_session_and_nobody_else_listens() {
     let app = TestApp::start().await;
     let ada = app.user().await;
-    let mut stream = Stream::open(&ada, "/").await;
+    let mut stream = Stream::open(&ada).await;
     ada.post("/logout", &[]).await;
     while stream.next().await.is_some() {}
 
@@ -183,10 +161,10 @@ async fn a_stream_ends_with_its_session_and_nobody_else_listens() {
 async fn a_session_listens_with_a_few_windows_and_a_slow_one_is_told_to_load_anew() {
     let app = TestApp::start().await;
     let ada = app.user().await;
-    let mut slow = Stream::open(&ada, "/").await;
+    let mut slow = Stream::open(&ada).await;
     let mut others = Vec::new();
     for _ in 1..16 {
-        others.push(Stream::open(&ada, "/").await);
+        others.push(Stream::open(&ada).await);
     }
     let one_more = ada.http.get(ada.url("/events")).header(header::ACCEPT, "text/event-stream");
     assert_eq!(one_more.send().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
@@ -207,7 +185,7 @@ async fn a_session_listens_with_a_few_windows_and_a_slow_one_is_told_to_load_ane
 async fn a_swap_is_told_when_it_begins_and_when_it_ends() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.user().await, app.user().await);
-    let mut stream = Stream::open(&bob, "/").await;
+    let mut stream = Stream::open(&bob).await;
     let form = [("agent", "task-agent"), ("context", "live"), ("model", "openai/gpt-5-mini")];
     ada.post("/switch", &form).await;
     let begun = stream.find("begun").await.data;
@@ -227,7 +205,7 @@ async fn a_job_is_told_as_it_goes_on() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.user().await, app.user().await);
     app.script().post(&format!("/keys/{}/relax", app.agent_key_hash), &[]).await;
-    let mut stream = Stream::open(&bob, "/contexts").await;
+    let mut stream = Stream::open(&bob).await;
     let ids = (0..CONTEXTS).map(|n| format!("c{n}")).collect::<Vec<_>>().join(" ");
     let form = [("agent", "task-agent"), ("ids", ids.as_str()), ("model", "openai/gpt-5")];
     assert_eq!(ada.post("/bulk", &form).await.status, StatusCode::OK);

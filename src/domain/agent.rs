@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 
 /// The short name under which an agent is known here, from the setting `PATCHBAY_AGENTS`:
 /// `[A-Za-z0-9._-]{1,64}`.
@@ -60,8 +61,9 @@ impl fmt::Debug for AgentName {
 }
 
 /// Whether an agent keeps its model for each context or once for all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Scope {
     Context,
     /// All contexts share them: a swap in one changes every other.
@@ -70,42 +72,26 @@ pub enum Scope {
 
 impl Scope {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Context => "context",
-            Self::Agent => "agent",
-        }
-    }
-}
-
-impl FromStr for Scope {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "context" => Ok(Self::Context),
-            "agent" => Ok(Self::Agent),
-            _ => Err(()),
-        }
+        self.into()
     }
 }
 
 /// The generation of the A2A protocol that is spoken with an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 pub enum Dialect {
     /// `message/send`, lower-case roles and states.
     #[serde(rename = "0.3")]
+    #[strum(serialize = "0.3")]
     V03,
     /// `SendMessage` with the header `A2A-Version: 1.0`.
     #[serde(rename = "1.0")]
+    #[strum(serialize = "1.0")]
     V10,
 }
 
 impl Dialect {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V03 => "0.3",
-            Self::V10 => "1.0",
-        }
+        self.into()
     }
 
     /// The one to try when an agent does not know this one.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -19,7 +20,8 @@ impl Actor {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Action {
     Login,
     Logout,
@@ -30,63 +32,54 @@ pub enum Action {
     Compare,
     Drift,
     /// Looked whether an agent's model is per context or agent-wide.
+    #[strum(serialize = "agent.scope")]
     AgentScope,
+    #[strum(serialize = "context.describe")]
     ContextDescribe,
+    #[strum(serialize = "context.forget")]
     ContextForget,
+    #[strum(serialize = "key.relax")]
     KeyRelax,
+    #[strum(serialize = "key.restrict")]
     KeyRestrict,
+    #[strum(serialize = "key.allow")]
     KeyAllow,
+    #[strum(serialize = "key.create")]
     KeyCreate,
+    #[strum(serialize = "key.update")]
     KeyUpdate,
+    #[strum(serialize = "key.block")]
     KeyBlock,
+    #[strum(serialize = "key.unblock")]
     KeyUnblock,
+    #[strum(serialize = "key.delete")]
     KeyDelete,
+    #[strum(serialize = "key.replace")]
     KeyReplace,
+    #[strum(serialize = "key.keep")]
     KeyKeep,
+    #[strum(serialize = "key.bulk")]
     KeyBulk,
+    #[strum(serialize = "model.register")]
     ModelRegister,
+    #[strum(serialize = "model.edit")]
     ModelEdit,
+    #[strum(serialize = "model.delete")]
     ModelDelete,
+    #[strum(serialize = "model.block")]
     ModelBlock,
+    #[strum(serialize = "model.unblock")]
     ModelUnblock,
+    #[strum(serialize = "model.test")]
     ModelTest,
+    #[strum(serialize = "proxy.reset")]
     ProxyReset,
+    #[strum(serialize = "audit.end")]
     AuditEnd,
 }
 
 impl Action {
-    pub const ALL: [Self; 30] = [
-        Self::Login,
-        Self::Logout,
-        Self::Access,
-        Self::Swap,
-        Self::Bulk,
-        Self::Ask,
-        Self::Compare,
-        Self::Drift,
-        Self::AgentScope,
-        Self::ContextDescribe,
-        Self::ContextForget,
-        Self::KeyRelax,
-        Self::KeyRestrict,
-        Self::KeyAllow,
-        Self::KeyCreate,
-        Self::KeyUpdate,
-        Self::KeyBlock,
-        Self::KeyUnblock,
-        Self::KeyDelete,
-        Self::KeyReplace,
-        Self::KeyKeep,
-        Self::KeyBulk,
-        Self::ModelRegister,
-        Self::ModelEdit,
-        Self::ModelDelete,
-        Self::ModelBlock,
-        Self::ModelUnblock,
-        Self::ModelTest,
-        Self::ProxyReset,
-        Self::AuditEnd,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Whether a word is that of an action that says who came and went: for admins, and for whom it is about.
     pub fn is_of_logins(word: &str) -> bool {
@@ -94,38 +87,7 @@ impl Action {
     }
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Logout => "logout",
-            Self::Access => "access",
-            Self::Swap => "swap",
-            Self::Bulk => "bulk",
-            Self::Ask => "ask",
-            Self::Compare => "compare",
-            Self::Drift => "drift",
-            Self::AgentScope => "agent.scope",
-            Self::ContextDescribe => "context.describe",
-            Self::ContextForget => "context.forget",
-            Self::KeyRelax => "key.relax",
-            Self::KeyRestrict => "key.restrict",
-            Self::KeyAllow => "key.allow",
-            Self::KeyCreate => "key.create",
-            Self::KeyUpdate => "key.update",
-            Self::KeyBlock => "key.block",
-            Self::KeyUnblock => "key.unblock",
-            Self::KeyDelete => "key.delete",
-            Self::KeyReplace => "key.replace",
-            Self::KeyKeep => "key.keep",
-            Self::KeyBulk => "key.bulk",
-            Self::ModelRegister => "model.register",
-            Self::ModelEdit => "model.edit",
-            Self::ModelDelete => "model.delete",
-            Self::ModelBlock => "model.block",
-            Self::ModelUnblock => "model.unblock",
-            Self::ModelTest => "model.test",
-            Self::ProxyReset => "proxy.reset",
-            Self::AuditEnd => "audit.end",
-        }
+        self.into()
     }
 }
 

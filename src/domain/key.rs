@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::model::Deployment;
 
@@ -144,8 +145,11 @@ pub fn wildcard_matches(pattern: &str, name: &str) -> bool {
     })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum KeyState {
     Active,
     Blocked,
@@ -154,16 +158,10 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    /// All states, in the order in which they are offered.
-    pub const ALL: [Self; 4] = [Self::Active, Self::Blocked, Self::Expired, Self::OverBudget];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Blocked => "blocked",
-            Self::Expired => "expired",
-            Self::OverBudget => "over-budget",
-        }
+        self.into()
     }
 
     pub fn label(self) -> &'static str {
@@ -171,14 +169,6 @@ impl KeyState {
             Self::OverBudget => "over budget",
             other => other.as_str(),
         }
-    }
-}
-
-impl FromStr for KeyState {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// Longest model spec that is sent to an agent, in characters.
 pub const MAX_SPEC_CHARS: usize = 256;
@@ -97,8 +98,9 @@ impl fmt::Debug for ModelSpec {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Source {
     /// The proxy's database: can be changed through its API.
     Database,
@@ -108,10 +110,7 @@ pub enum Source {
 
 impl Source {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Database => "database",
-            Self::Config => "config",
-        }
+        self.into()
     }
 }
 

@@ -1,12 +1,25 @@
 //! What a user may do.
 
-use std::str::FromStr;
-
 use serde::Serialize;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// A user's role. Each may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownRole, parse_err_fn = unknown_role)]
 pub enum Role {
     Viewer,
     Operator,
@@ -14,15 +27,11 @@ pub enum Role {
 }
 
 impl Role {
-    /// All, the least first.
-    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+    /// In ascending order of rights.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
+        self.into()
     }
 
     pub fn with_article(self) -> &'static str {
@@ -34,14 +43,10 @@ impl Role {
     }
 }
 
-impl FromStr for Role {
-    type Err = UnknownRole;
-
-    fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a role is viewer, operator or admin")]
 pub struct UnknownRole;
+
+fn unknown_role(_: &str) -> UnknownRole {
+    UnknownRole
+}

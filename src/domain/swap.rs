@@ -1,9 +1,8 @@
 //! Swaps: one change of a context's model or prompt, from request to receipt.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::agent::AgentName;
 use crate::domain::context::ContextId;
@@ -101,8 +100,11 @@ pub enum PromptChange {
 }
 
 /// How a swap ended: always the strongest that was *seen*.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Outcome {
     /// Patchbay ended before the swap did: what the agent did with it is not known.
     Unknown,
@@ -116,26 +118,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 7] = [
-        Self::Unknown,
-        Self::Refused,
-        Self::Failed,
-        Self::RolledBack,
-        Self::Accepted,
-        Self::Verified,
-        Self::Proven,
-    ];
-
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::RolledBack => "rolled-back",
-            Self::Accepted => "accepted",
-            Self::Verified => "verified",
-            Self::Proven => "proven",
-        }
+        self.into()
     }
 
     pub fn meaning(self) -> &'static str {
@@ -154,14 +138,6 @@ impl Outcome {
 
     pub fn is_success(self) -> bool {
         matches!(self, Self::Accepted | Self::Verified | Self::Proven)
-    }
-}
-
-impl FromStr for Outcome {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text).ok_or(())
     }
 }
 
@@ -196,8 +172,9 @@ impl StepKind {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum StepResult {
     Done,
     Warning,
@@ -206,11 +183,7 @@ pub enum StepResult {
 
 impl StepResult {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
+        self.into()
     }
 }
 
@@ -282,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_outcome_has_one_word_everywhere() {
-        for outcome in Outcome::ALL {
+        for &outcome in Outcome::VARIANTS {
             assert_eq!(outcome.as_str().parse(), Ok(outcome));
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }

@@ -107,7 +107,7 @@ async fn a_page_made_for_one_reader_is_shown_to_no_other() {
     let app = TestApp::with(Setup { access, ..Setup::default() }).await;
     let bare = Bare::of(&app);
     let mut cookies = Vec::new();
-    for role in Role::ALL {
+    for &role in Role::ALL {
         cookies.push((role, bare.log_in_as(role.as_str(), PASSWORD).await));
     }
     for (role, cookie) in cookies.iter().chain(&cookies) {

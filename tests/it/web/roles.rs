@@ -114,7 +114,7 @@ pub(crate) fn team() -> (tempfile::TempDir, Settings) {
     let path = dir.path().join("users");
     let hash = Hash::of(&SecretString::from(PASSWORD)).unwrap();
     let mut file = Editor::open(&path).unwrap();
-    for role in Role::ALL {
+    for &role in Role::ALL {
         file.set(&NamedUser { name: role.as_str().to_owned(), hash: hash.clone(), role });
     }
     file.save_if_changed().unwrap();
@@ -130,7 +130,7 @@ async fn every_role_may_do_what_the_table_says_and_no_more() {
     let bare = Bare::of(&app);
     let (mut admitted, mut refused, mut streams) = (0, 0, 0);
     let is_stream = |kind: &header::HeaderValue| kind == "text/event-stream";
-    for role in Role::ALL {
+    for &role in Role::ALL {
         let cookie = bare.log_in_as(role.as_str(), PASSWORD).await;
         for route in table() {
             let Access::From(needed) = route.access else { continue };
@@ -200,7 +200,7 @@ async fn pages_offer_what_the_role_may_do() {
         "/compare".to_owned(),
         "/usage".to_owned(),
     ];
-    for role in Role::ALL {
+    for &role in Role::ALL {
         let browser = app.user_named(role.as_str()).await;
         let mut offered = 0;
         for path in &pages {

@@ -1,12 +1,12 @@
 //! Pages, addresses, login, errors for people. Each address answers as a page, as a fragment of it (for
 //! htmx) and as JSON, from one loader.
 
-mod again;
 mod assets;
 mod auth;
 mod charts;
 mod csv;
 mod errors;
+mod etag;
 mod events;
 mod format;
 mod forms;
@@ -16,7 +16,6 @@ mod lifetime;
 mod metering;
 mod next;
 mod origin;
-mod pack;
 pub mod pages;
 pub mod paths;
 mod recipes;

@@ -1,7 +1,7 @@
 //! The files below `static`, held in the binary so that it runs alone, and served by tower-http's `ServeDir`.
 
 use std::future::{Ready, ready};
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::LazyLock;
@@ -10,13 +10,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, File, Metadata};
 
 use crate::domain::key::hex;
-use crate::web::pack::gzip;
 
 const FILES: [(&str, &[u8]); 5] = [
     ("app.css", include_bytes!("../../static/app.css")),
@@ -27,9 +27,15 @@ const FILES: [(&str, &[u8]); 5] = [
 ];
 
 /// The same as gzip, which `ServeDir` looks for as `name.gz`. Made when the first is asked for.
-static PACKED: LazyLock<Vec<(String, Bytes)>> = LazyLock::new(|| {
-    FILES.iter().map(|(name, content)| (format!("{name}.gz"), gzip(content, Compression::best()))).collect()
-});
+static PACKED: LazyLock<Vec<(String, Bytes)>> =
+    LazyLock::new(|| FILES.iter().map(|(name, content)| (format!("{name}.gz"), gzip(content))).collect());
+
+fn gzip(content: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    // Into memory nothing fails.
+    let _ = encoder.write_all(content);
+    encoder.finish().unwrap_or_default().into()
+}
 
 pub(super) fn service() -> ServeDir<tower_http::services::fs::DefaultServeDirFallback, Embedded> {
     ServeDir::with_backend("", Embedded).precompressed_gzip().append_index_html_on_directories(false)

@@ -22,12 +22,11 @@ use tower_sessions::{Expiry, SessionManagerLayer};
 use tracing::Instrument as _;
 
 use crate::web::errors::Problem;
-use crate::web::pack::Packed;
 use crate::web::paths::route;
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
 use crate::web::{
-    assets, auth, errors, events, headers, host, lifetime, metering, origin, pack, pages, theme,
+    assets, auth, errors, etag, events, headers, host, lifetime, metering, origin, pages, theme,
 };
 
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
@@ -109,7 +108,8 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(errors::panicked))
         .layer(from_fn_with_state(state.clone(), errors::render))
         .layer(from_fn_with_state(state.clone(), headers::add))
-        .layer(from_fn_with_state(Packed::default(), pack::add))
+        .layer(from_fn(etag::add))
+        .layer(etag::compression())
         .layer(from_fn_with_state(state.clone(), origin::note))
         .layer(from_fn(metering::count))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
@@ -152,10 +152,7 @@ async fn to_the_end(State(state): State<AppState>, request: Request, next: Next)
         return next.run(request).await;
     }
     match state.writes.spawn(next.run(request).in_current_span()).await {
-        Ok(response) => {
-            state.again().written();
-            response
-        }
+        Ok(response) => response,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),

@@ -17,13 +17,12 @@ use crate::services::proxy::Proxy;
 use crate::services::registry::{Models, Registry};
 use crate::services::switcher::Switcher;
 use crate::store::Store;
-use crate::web::again::Again;
 use crate::web::auth::Users;
 use crate::web::paths::Paths;
 use patchbay_clock::Clock;
 
 #[derive(Clone)]
-pub struct AppState(Arc<(Parts, Users, Again)>);
+pub struct AppState(Arc<(Parts, Users)>);
 
 pub struct Parts {
     pub paths: Paths,
@@ -52,15 +51,11 @@ impl AppState {
     /// Shares `parts`.
     pub fn new(parts: Parts) -> Self {
         let users = Users::new(parts.login.clone(), parts.access.users.clone(), parts.clock.clone());
-        Self(Arc::new((parts, users, Again::default())))
+        Self(Arc::new((parts, users)))
     }
 
     pub(super) fn users(&self) -> &Users {
         &self.0.1
-    }
-
-    pub(super) fn again(&self) -> &Again {
-        &self.0.2
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod audit;
 mod comfort;
+mod etag;
 pub(crate) mod events;
 pub(crate) mod fakes;
 mod faults;
@@ -10,7 +11,6 @@ mod history;
 mod keys;
 mod login;
 mod models;
-mod pack;
 mod pages;
 mod recipes;
 mod renewal;

@@ -20,6 +20,7 @@ use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::services::keys::KeyChangeError;
 use crate::web::auth::{ActorOf, CurrentUser};
 use crate::web::errors::Problem;
+use crate::web::etag::HoldsSecret;
 use crate::web::forms::FieldErrors;
 use crate::web::respond::{Page, page};
 use crate::web::state::AppState;
@@ -212,5 +213,7 @@ pub(super) async fn secret(
     let secret = state.keys.take_secret(&hash, &user.name).filter(|_| ui.wants != Wants::Json);
     let status = if secret.is_some() { StatusCode::OK } else { StatusCode::GONE };
     let data = SecretData { key: KeyRow::of(key, &ui, &state), duplicates };
-    Ok(SecretPage { ui, data, secret }.respond(status))
+    let mut response = SecretPage { ui, data, secret }.respond(status);
+    response.extensions_mut().insert(HoldsSecret);
+    Ok(response)
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::Uri;
 use axum::response::Response;
 use futures_util::future::{Either, select};
 use serde::Serialize;
@@ -90,25 +89,15 @@ const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("used", "Last used", "", true),
 ];
 
-pub(super) async fn list(
-    State(state): State<AppState>,
-    ui: Ui,
-    query: Query,
-    address: Uri,
-) -> Result<Response, Problem> {
-    let key = state.again().key(&state, &ui, &address);
-    state.again().page(key, make(&state, ui, query)).await
-}
-
-async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Problem> {
-    let (view, deployments) = load(state, &query).await;
+pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let (view, deployments) = load(&state, &query).await;
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
     let path = ui.paths.keys();
     let found = filter::find(&query, &view, &deployments, ui.now);
     let (pager, shown) = Pager::of(&query, &path, found.len());
     let data = KeysData {
-        keys: found.range(shown).map(|key| KeyRow::of(key, &ui, state)).collect(),
+        keys: found.range(shown).map(|key| KeyRow::of(key, &ui, &state)).collect(),
         pager,
         issued: view.total,
         read: view.keys.len(),

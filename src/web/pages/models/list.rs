@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::Uri;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -74,17 +73,7 @@ impl ModelsPage {
     }
 }
 
-pub(super) async fn list(
-    State(state): State<AppState>,
-    ui: Ui,
-    query: Query,
-    address: Uri,
-) -> Result<Response, Problem> {
-    let key = state.again().key(&state, &ui, &address);
-    state.again().page(key, make(&state, ui, query)).await
-}
-
-async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Problem> {
+pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
     if query.has(&["keys"]) {
         state.keys.view().await;
     }
@@ -107,7 +96,7 @@ async fn make(state: &AppState, ui: Ui, query: Query) -> Result<Response, Proble
     let (pager, rows) = Pager::cut(&query, &path, rows);
     let keys = state.models.key_count();
     let data = ModelsData {
-        deployments: complete(state, rows, all, keys.as_deref()).await?,
+        deployments: complete(&state, rows, all, keys.as_deref()).await?,
         pager,
         registered: all.len(),
         ghosts: if_there(state.models.ghosts().await)?,

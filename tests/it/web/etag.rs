@@ -69,6 +69,21 @@ async fn pages_and_files_are_compressed_for_who_takes_it_and_another_page_is_nev
     assert_eq!(value(&small, "content-encoding"), "");
 }
 
+/// Beside text of an attacker's choice, the size of a compressed answer would tell of the secret.
+#[tokio::test]
+async fn answers_with_a_secret_are_not_compressed() {
+    let app = TestApp::start().await;
+    let ada = app.user().await;
+    for (kind, alias) in [("text/html", "shown-once"), ("application/json", "for-a-script")] {
+        let form = [("alias", alias), ("access", "all")];
+        let request = ada.http.post(ada.url("/keys")).form(&form).header(header::ACCEPT, kind);
+        let answer = request.header(header::ACCEPT_ENCODING, "gzip").send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+        assert_eq!(value(&answer, "content-encoding"), "", "{kind}");
+        assert!(answer.text().await.unwrap().contains("sk-"), "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn the_figures_need_no_login_and_tell_nothing_of_people_or_secrets() {
     let app = TestApp::start().await;
@@ -100,7 +115,6 @@ async fn the_figures_need_no_login_and_tell_nothing_of_people_or_secrets() {
     }
 }
 
-/// Looks within the same second may be answered with the page that was made for the first.
 #[tokio::test]
 async fn a_page_made_for_one_reader_is_shown_to_no_other() {
     let (_dir, access) = team();

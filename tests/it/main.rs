@@ -15,6 +15,7 @@ mod replicas;
 mod sandbox;
 mod scenario;
 mod setup;
+mod snapshots;
 mod support;
 mod swaps;
 mod web;

@@ -56,8 +56,12 @@ pub(crate) struct Setup {
     pub(crate) database_url: Option<String>,
     pub(crate) timeouts: Timeouts,
     pub(crate) is_default_password: bool,
-    /// The dashboard's clock; the sandbox keeps its own.
+    /// The dashboard's clock.
     pub(crate) clock: Clock,
+    /// The clock of the sandbox and of the built-in agent.
+    pub(crate) upstream_clock: Clock,
+    /// Models from the sandbox's configuration file, as `sandbox::Options` takes them.
+    pub(crate) config_models: Vec<(String, String)>,
     /// Named users, trusted proxies.
     pub(crate) access: Access,
     /// Register the guide's models and issue the agent's key.
@@ -85,6 +89,8 @@ impl Default for Setup {
             },
             is_default_password: false,
             clock: Clock::system(),
+            upstream_clock: Clock::system(),
+            config_models: Vec::new(),
             access: Access::default(),
             is_furnished: true,
         }
@@ -140,8 +146,8 @@ impl TestApp {
             master_key: SecretString::from(MASTER_KEY),
             generation: setup.generation,
             database: Database::Up,
-            clock: Clock::system(),
-            config_models: Vec::new(),
+            clock: setup.upstream_clock.clone(),
+            config_models: setup.config_models,
         });
         let (sandbox, guard) = spawn(sandbox::router(world.clone())).await;
         let sandbox = format!("http://{sandbox}");
@@ -156,7 +162,9 @@ impl TestApp {
         let agent = if let Some(agent) = setup.agent {
             agent
         } else {
-            let (address, guard) = spawn(agent::router(agent_options(&sandbox, &agent_key)).unwrap()).await;
+            let options =
+                agent::Options { clock: setup.upstream_clock, ..agent_options(&sandbox, &agent_key) };
+            let (address, guard) = spawn(agent::router(options).unwrap()).await;
             guards.push(guard);
             format!("http://{address}/a2a/litellm_agent")
         };

@@ -176,12 +176,12 @@ impl App {
         let state = AppState::new(web::Parts {
             writes: writes.clone(),
             paths: Paths::new(&config.base_path, &web::assets_version()),
-            login: config.login,
-            access: config.access,
+            login: config.login.into(),
+            access: config.access.into(),
             proxy,
             keys: keys.clone(),
             models,
-            is_demo,
+            is_demo: web::IsDemo(is_demo),
             clock,
             store: store.clone(),
             registry,
@@ -191,7 +191,7 @@ impl App {
             bulk: bulk.clone(),
             live: live.clone(),
             bootstrap,
-            setup: config.setup,
+            setup: config.setup.into(),
         });
         Ok(Self {
             router: web::router(state),

@@ -31,4 +31,4 @@ mod ui;
 pub use assets::version as assets_version;
 pub use router::{router, table};
 pub use routes::{Access, Route};
-pub use state::{AppState, Parts};
+pub use state::{AppState, IsDemo, Parts};

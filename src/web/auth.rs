@@ -16,14 +16,16 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum_login::{AuthUser, AuthnBackend};
 use base64::Engine as _;
 use secrecy::SecretString;
+use tower_sessions::Session;
 
 pub(super) use self::users::{Account, Users};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::role::Role;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::web::errors::Problem;
 use crate::web::origin::Origin;
-use crate::web::state::AppState;
+use crate::web::paths::Paths;
+use crate::web::state::services;
 use crate::web::ui::{RequestIdText, Wants};
 
 pub(super) type AuthSession = axum_login::AuthSession<Users>;
@@ -70,6 +72,14 @@ impl AuthnBackend for Users {
     }
 }
 
+services! {
+    pub(super) struct Services {
+        paths: Paths,
+        pub(super) store: Store,
+        users: Users,
+    }
+}
+
 /// Whoever made the request, behind [`require_user`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CurrentUser {
@@ -79,7 +89,7 @@ pub(super) struct CurrentUser {
 
 /// Lets only users through. Others are led to the login, or told 401 where nobody looks at a page.
 pub(super) async fn require_user(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     auth: AuthSession,
     mut request: Request,
     next: Next,
@@ -87,7 +97,7 @@ pub(super) async fn require_user(
     let address = Origin::of(request.extensions());
     let account = match (auth.user, basic(request.headers())) {
         (Some(account), _) => account,
-        (None, Some(credentials)) => match state.users().by_basic(&credentials, address).await {
+        (None, Some(credentials)) => match state.users.by_basic(&credentials, address).await {
             Ok(account) => account,
             Err(denied) => {
                 let actor = actor(request.extensions());
@@ -112,7 +122,7 @@ pub(super) async fn require_user(
 /// Writes a failed login down, with the name if it is someone's: another may be a password in the wrong field.
 /// Those that are not looked at are not written down either, or anyone could fill the database.
 pub(super) async fn note_denied(
-    state: &AppState,
+    state: &Services,
     mut actor: Actor,
     credentials: &Credentials,
     denied: Denied,
@@ -122,12 +132,12 @@ pub(super) async fn note_denied(
         tracing::warn!(address = actor.address, "a login is not looked at: too many have failed");
         return Ok(());
     }
-    let account = state.users().account(&credentials.username).await;
+    let account = state.users.account(&credentials.username).await;
     let object = account.map_or_else(|| "-".to_owned(), |account| account.name);
     state.store.audit(&NewEntry::new(&actor, Action::Login, object, "refused")).await
 }
 
-fn to_login(state: &AppState, request: &Request) -> Response {
+fn to_login(state: &Services, request: &Request) -> Response {
     let original = request.extensions().get::<OriginalUri>().map(|uri| uri.0.clone());
     let next = original.as_ref().and_then(|uri| uri.path_and_query()).map(PathAndQuery::as_str);
     // Nobody comes back to the address of a form that was sent.
@@ -206,5 +216,16 @@ impl<S: Sync> FromRequestParts<S> for ActorOf {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self(actor(&parts.extensions)))
+    }
+}
+
+/// Who changes something, and the session, which takes the message for the next page.
+pub(super) struct Acting(pub(super) Session, pub(super) Actor);
+
+impl<S: Send + Sync> FromRequestParts<S> for Acting {
+    type Rejection = <Session as FromRequestParts<S>>::Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(Session::from_request_parts(parts, state).await?, actor(&parts.extensions)))
     }
 }

@@ -23,7 +23,6 @@ use crate::domain::words::sentence;
 use crate::web::auth::whole_seconds;
 use crate::web::paths::Paths;
 use crate::web::recipes::Recipe;
-use crate::web::state::AppState;
 use crate::web::theme::Theme;
 use crate::web::ui::{RequestIdText, Wants};
 
@@ -161,7 +160,7 @@ struct ErrorPage<'a> {
     request_id: &'a str,
 }
 
-pub(super) async fn render(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn render(State(paths): State<Paths>, request: Request, next: Next) -> Response {
     let (wants, theme) = (Wants::of(request.headers()), Theme::of(request.headers()));
     let request_id = RequestIdText::of(request.extensions());
     let response = next.run(request).await;
@@ -171,10 +170,8 @@ pub(super) async fn render(State(state): State<AppState>, request: Request, next
         None if is_bare_error(&response) => bare(status),
         None => return response,
     };
-    let body = answer(
-        wants,
-        &ErrorPage { theme, paths: &state.paths, problem: &problem, request_id: &request_id.0 },
-    );
+    let body =
+        answer(wants, &ErrorPage { theme, paths: &paths, problem: &problem, request_id: &request_id.0 });
     let (mut parts, _) = response.into_parts();
     for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
         parts.headers.remove(name);

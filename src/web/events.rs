@@ -10,17 +10,19 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
+use patchbay_clock::Clock;
 use serde::Deserialize;
 use tower_sessions::session::Id;
 use tower_sessions::{Session, SessionStore as _};
 
-use crate::services::live::{Listener, Listening};
-use crate::web::auth::{Account, CurrentUser};
+use crate::services::live::{Listener, Listening, Live};
+use crate::store::Store;
+use crate::web::auth::{Account, CurrentUser, Users};
 use crate::web::errors::Problem;
 use crate::web::lifetime;
 use crate::web::paths::route;
 use crate::web::routes::{Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 
 /// How often a stream looks whether its session is still there, and says that it is.
 const LOOK: Duration = Duration::from_secs(4);
@@ -32,13 +34,22 @@ pub(super) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::EVENTS, events)
 }
 
+services! {
+    struct Services {
+        clock: Clock,
+        live: Live,
+        store: Store,
+        users: Users,
+    }
+}
+
 #[derive(Deserialize)]
 struct Asked {
     last: Option<i64>,
 }
 
 async fn events(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     Extension(user): Extension<CurrentUser>,
     session: Option<Extension<Session>>,
     Query(asked): Query<Asked>,
@@ -61,7 +72,7 @@ async fn events(
         let advice = "Close some of the dashboard's windows.";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many listeners", full.to_string(), advice)
     })?;
-    let account = state.users().account(&user.name).await;
+    let account = state.users.account(&user.name).await;
     let watched = Watched { session, account, state };
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -94,13 +105,13 @@ fn pieces(listening: Listening, watched: Watched) -> impl stream::Stream<Item = 
 struct Watched {
     session: Option<Id>,
     account: Option<Account>,
-    state: AppState,
+    state: Services,
 }
 
 impl Watched {
     async fn is_there(&self) -> bool {
         let Some(account) = &self.account else { return false };
-        let now = self.state.users().account(&account.name).await;
+        let now = self.state.users.account(&account.name).await;
         if now.is_none_or(|now| now.tag != account.tag) {
             return false;
         }

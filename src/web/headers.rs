@@ -1,5 +1,7 @@
 //! Headers that every answer carries.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -8,7 +10,7 @@ use axum::http::header::{
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::web::state::AppState;
+use crate::config::Access;
 
 /// Nothing inline, nothing from elsewhere. No text becomes a script; HTML is put in by the one policy of `app.js`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -29,10 +31,10 @@ const PLAIN: [(HeaderName, &str); 7] = [
 ];
 
 /// Adds them. What is no versioned file is not kept by browser or cache: after a logout, Back shows nothing.
-pub(super) async fn add(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn add(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    if state.access.is_behind_tls {
+    if access.is_behind_tls {
         headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     for (name, value) in PLAIN {

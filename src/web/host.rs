@@ -1,6 +1,7 @@
 //! By which name the dashboard is asked for.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -8,15 +9,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::config::Login;
 use crate::web::errors::Problem;
-use crate::web::state::AppState;
 
 /// A password that everybody knows is good for this machine alone. But a page from elsewhere whose name is pointed at
 /// this machine once it is open would be asked for by its own name, and could log in with it: so only the machine's
 /// own names count while that password is in use.
-pub(super) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(login): State<Arc<Login>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
-    if state.login.is_default && host.is_some_and(|host| !is_own(host)) {
+    if login.is_default && host.is_some_and(|host| !is_own(host)) {
         return Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "The default password is for this machine alone",

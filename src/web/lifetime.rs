@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
+use patchbay_clock::Clock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tower_sessions::Session;
@@ -14,7 +15,6 @@ use tower_sessions::session::Error;
 
 use crate::web::auth::AuthSession;
 use crate::web::errors::Problem;
-use crate::web::state::AppState;
 
 /// A session that is not used ends after this time.
 const IDLE: SignedDuration = SignedDuration::from_hours(2);
@@ -49,14 +49,14 @@ pub(super) async fn begin(session: &Session, now: Timestamp) -> Result<(), Error
 }
 
 pub(super) async fn end(
-    State(state): State<AppState>,
+    State(clock): State<Clock>,
     mut auth: AuthSession,
     mut request: Request,
     next: Next,
 ) -> Response {
     // Without a cookie there is nothing to look up.
     if request.headers().contains_key(header::COOKIE)
-        && let Err(error) = look(&mut auth, state.clock.now()).await
+        && let Err(error) = look(&mut auth, clock.now()).await
     {
         tracing::error!(%error, "the session could not be read");
         return Problem::of_session().into_response();

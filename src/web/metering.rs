@@ -9,9 +9,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
+use patchbay_clock::Clock;
 
+use crate::services::keys::Keys;
+use crate::services::live::Live;
+use crate::services::registry::Registry;
+use crate::store::Store;
 use crate::telemetry;
-use crate::web::state::AppState;
+use crate::web::state::services;
 
 pub(super) async fn count(request: Request, next: Next) -> Response {
     // Any word can be sent as a method.
@@ -32,7 +37,17 @@ pub(super) async fn count(request: Request, next: Next) -> Response {
     response
 }
 
-pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+services! {
+    pub(super) struct Services {
+        clock: Clock,
+        keys: Keys,
+        live: Live,
+        registry: Registry,
+        store: Store,
+    }
+}
+
+pub(super) async fn metrics(State(state): State<Services>) -> Response {
     let now = state.clock.now();
     let age = |of: &'static str, at: Option<Timestamp>| {
         if let Some(at) = at {

@@ -1,14 +1,14 @@
 //! Where a request came from: the address of whoever connected, or what a trusted reverse proxy says of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::config::Network;
-use crate::web::state::AppState;
+use crate::config::{Access, Network};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin(pub(super) Option<IpAddr>);
@@ -19,9 +19,9 @@ impl Origin {
     }
 }
 
-pub(super) async fn note(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+pub(super) async fn note(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
-    let address = peer.map(|peer| address(peer, request.headers(), &state.access.trusted_proxies));
+    let address = peer.map(|peer| address(peer, request.headers(), &access.trusted_proxies));
     request.extensions_mut().insert(Origin(address));
     next.run(request).await
 }

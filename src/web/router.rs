@@ -1,6 +1,7 @@
 //! The routes and the layers around them.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
@@ -11,6 +12,7 @@ use axum::{Json, Router};
 use axum_login::AuthManagerLayerBuilder;
 use serde_json::json;
 use time::Duration;
+use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::CsrfLayer;
@@ -21,8 +23,11 @@ use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
 use tracing::Instrument as _;
 
+use crate::config::Access;
+use crate::store::Store;
+use crate::web::auth::Users;
 use crate::web::errors::Problem;
-use crate::web::paths::route;
+use crate::web::paths::{Paths, route};
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
 use crate::web::{
@@ -38,16 +43,17 @@ const MAX_ID: usize = 128;
 
 /// The whole dashboard.
 pub fn router(state: AppState) -> Router {
-    let is_secure = state.access.is_behind_tls;
-    let sessions = SessionManagerLayer::new(state.store.sessions())
-        .with_name(cookie(is_secure, state.paths.base()))
-        .with_path(if state.paths.base().is_empty() { "/".to_owned() } else { state.paths.base().to_owned() })
+    let (paths, store) = (state.part::<Paths>(), state.part::<Store>());
+    let is_secure = state.part::<Arc<Access>>().is_behind_tls;
+    let sessions = SessionManagerLayer::new(store.sessions())
+        .with_name(cookie(is_secure, paths.base()))
+        .with_path(if paths.base().is_empty() { "/".to_owned() } else { paths.base().to_owned() })
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
         .with_secure(is_secure)
         // Whether it is over is decided by what stands in it; this is when the row goes.
         .with_expiry(Expiry::OnInactivity(Duration::seconds(lifetime::ABSOLUTE.as_secs())));
-    let auth = AuthManagerLayerBuilder::new(state.users().clone(), sessions).build();
+    let auth = AuthManagerLayerBuilder::new(state.part::<Users>(), sessions).build();
 
     let (open, for_users) = routes().into_routers();
     let for_users = for_users
@@ -60,7 +66,7 @@ pub fn router(state: AppState) -> Router {
         .nest_service(route::STATIC, assets_service());
     let ended = from_fn_with_state(state.clone(), lifetime::end);
     let app = for_users.merge(open).layer(ended).layer(auth).merge(for_all);
-    around(below(state.paths.base(), app, state.clone()), state)
+    around(below(paths.base(), app, state.clone()), state)
 }
 
 /// The name of the session's cookie. Behind TLS its beginning has browsers take it from this host alone.
@@ -147,11 +153,11 @@ async fn refuse_large(request: Request, next: Next) -> Response {
 
 /// Carries a write to its end though its sender has gone away: what the proxy was told to change must not be
 /// missing in the audit.
-async fn to_the_end(State(state): State<AppState>, request: Request, next: Next) -> Response {
+async fn to_the_end(State(writes): State<TaskTracker>, request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
-    match state.writes.spawn(next.run(request).in_current_span()).await {
+    match writes.spawn(next.run(request).in_current_span()).await {
         Ok(response) => response,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -192,8 +198,8 @@ fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
 }
 
 /// Without the database nothing is changed anywhere, since it could not be written down.
-async fn refuse_writes(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    if !request.method().is_safe() && state.store.is_down() {
+async fn refuse_writes(State(store): State<Store>, request: Request, next: Next) -> Response {
+    if !request.method().is_safe() && store.is_down() {
         return Problem::without_database().into_response();
     }
     next.run(request).await
@@ -203,8 +209,8 @@ async fn healthz() -> &'static str {
     "ok"
 }
 
-async fn readyz(State(state): State<AppState>, _request: Request) -> Response {
-    match state.store.ping().await {
+async fn readyz(State(store): State<Store>) -> Response {
+    match store.ping().await {
         Ok(()) => Json(json!({ "status": "ready" })).into_response(),
         Err(error) => {
             tracing::warn!(%error, "not ready");

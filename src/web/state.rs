@@ -1,8 +1,8 @@
-//! What handlers work with.
+//! What handlers work with. Each takes the parts it needs, by their types.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Access, Login};
@@ -22,47 +22,85 @@ use crate::web::paths::Paths;
 use patchbay_clock::Clock;
 
 #[derive(Clone)]
-pub struct AppState(Arc<(Parts, Users)>);
+pub struct AppState(Arc<Inner>);
 
-pub struct Parts {
-    pub paths: Paths,
-    pub login: Login,
-    pub access: Access,
-    /// Whether it is the demo, which shows the style guide as well.
-    pub is_demo: bool,
-    pub clock: Clock,
-    pub store: Store,
-    pub proxy: Proxy,
-    pub registry: Registry,
-    pub models: Models,
-    pub keys: Keys,
-    pub agents: Agents,
-    pub switcher: Switcher,
-    pub asks: Asks,
-    pub live: Live,
-    pub bulk: Bulk,
-    /// Requests that change something, which go on whatever becomes of whoever sent them.
-    pub writes: TaskTracker,
-    pub bootstrap: Bootstrap,
-    pub setup: Setup,
+struct Inner {
+    parts: Parts,
+    users: Users,
 }
 
 impl AppState {
-    /// Shares `parts`.
     pub fn new(parts: Parts) -> Self {
-        let users = Users::new(parts.login.clone(), parts.access.users.clone(), parts.clock.clone());
-        Self(Arc::new((parts, users)))
+        let users = Users::new(Arc::clone(&parts.login), parts.access.users.clone(), parts.clock.clone());
+        Self(Arc::new(Inner { parts, users }))
     }
 
-    pub(super) fn users(&self) -> &Users {
-        &self.0.1
+    pub(super) fn part<T: FromRef<Self>>(&self) -> T {
+        T::from_ref(self)
+    }
+}
+
+macro_rules! parts {
+    ($($field:ident: $part:ty,)+) => {
+        /// What the application is made of.
+        pub struct Parts {
+            $(pub $field: $part,)+
+        }
+
+        // Not axum's `FromRef` derive: it wants the parts side by side in the state, whose clones, several for each
+        // request, would then copy them all.
+        $(impl FromRef<AppState> for $part {
+            fn from_ref(state: &AppState) -> Self {
+                state.0.parts.$field.clone()
+            }
+        })+
+    };
+}
+
+parts! {
+    paths: Paths,
+    login: Arc<Login>,
+    access: Arc<Access>,
+    is_demo: IsDemo,
+    clock: Clock,
+    store: Store,
+    proxy: Proxy,
+    registry: Registry,
+    models: Models,
+    keys: Keys,
+    agents: Agents,
+    switcher: Switcher,
+    asks: Asks,
+    live: Live,
+    bulk: Bulk,
+    writes: TaskTracker,
+    bootstrap: Bootstrap,
+    setup: Arc<Setup>,
+}
+
+/// Whether it is the demo, which shows the style guide as well.
+#[derive(Debug, Clone, Copy)]
+pub struct IsDemo(pub bool);
+
+impl FromRef<AppState> for Users {
+    fn from_ref(state: &AppState) -> Self {
+        state.0.users.clone()
     }
 }
 
-impl Deref for AppState {
-    type Target = Parts;
+/// Declares the parts of the state that the handlers of a page family use together.
+macro_rules! services {
+    ($visibility:vis struct $name:ident { $($of_field:vis $field:ident: $part:ty,)+ }) => {
+        #[derive(Clone)]
+        $visibility struct $name {
+            $($of_field $field: $part,)+
+        }
 
-    fn deref(&self) -> &Parts {
-        &self.0.0
-    }
+        impl ::axum::extract::FromRef<$crate::web::state::AppState> for $name {
+            fn from_ref(state: &$crate::web::state::AppState) -> Self {
+                Self { $($field: state.part(),)+ }
+            }
+        }
+    };
 }
+pub(super) use services;

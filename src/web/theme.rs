@@ -10,7 +10,6 @@ use url::Url;
 use crate::web::next::local_next;
 use crate::web::paths::{Paths, route};
 use crate::web::routes::{Access, Routes};
-use crate::web::state::AppState;
 use crate::web::ui::Wants;
 
 const COOKIE: &str = "patchbay_theme";
@@ -63,7 +62,7 @@ struct ThemeForm {
 }
 
 async fn choose(
-    State(state): State<AppState>,
+    State(paths): State<Paths>,
     wants: Wants,
     headers: HeaderMap,
     Form(form): Form<ThemeForm>,
@@ -71,10 +70,10 @@ async fn choose(
     let cookie = format!(
         "{COOKIE}={}; Path={}; Max-Age=31536000; SameSite=Lax; HttpOnly",
         form.theme.as_str(),
-        if state.paths.base().is_empty() { "/" } else { state.paths.base() },
+        if paths.base().is_empty() { "/" } else { paths.base() },
     );
     let mut response = match wants {
-        Wants::Page => Redirect::to(&back(&headers, &state.paths)).into_response(),
+        Wants::Page => Redirect::to(&back(&headers, &paths)).into_response(),
         Wants::Fragment | Wants::Json => StatusCode::NO_CONTENT.into_response(),
     };
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {

@@ -1,16 +1,21 @@
 //! What every page needs to know of its request.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, header};
 use jiff::Timestamp;
+use patchbay_clock::Clock;
 use serde::{Deserialize, Serialize};
 use tower_http::request_id::RequestId;
 use tower_sessions::Session;
 
+use crate::config::Login;
 use crate::domain::role::Role;
+use crate::services::live::Live;
+use crate::store::Store;
 use crate::web::auth::CurrentUser;
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
@@ -92,7 +97,7 @@ impl FromRequestParts<AppState> for Ui {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let wants = Wants::of(&parts.headers);
         // Before anything is read: what happens meanwhile is rather told once too often.
-        let seen = state.live.seen();
+        let seen = state.part::<Live>().seen();
         let section = parts.uri.path().split('/').nth(1).unwrap_or_default().to_owned();
         let user = parts.extensions.get::<CurrentUser>().cloned();
         let flash = match parts.extensions.get::<Session>() {
@@ -100,12 +105,12 @@ impl FromRequestParts<AppState> for Ui {
             _ => None,
         };
         Ok(Self {
-            paths: state.paths.clone(),
+            paths: state.part(),
             user,
             flash,
-            now: state.clock.now(),
-            has_default_password: state.login.is_default,
-            has_no_database: state.store.is_down(),
+            now: state.part::<Clock>().now(),
+            has_default_password: state.part::<Arc<Login>>().is_default,
+            has_no_database: state.part::<Store>().is_down(),
             wants,
             seen,
             theme: Theme::of(&parts.headers),

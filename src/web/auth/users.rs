@@ -34,7 +34,7 @@ const PAUSING: usize = 256;
 pub(in crate::web) struct Users(Arc<Inner>);
 
 struct Inner {
-    login: Login,
+    login: Arc<Login>,
     /// The shared login's hash: made once, and not before someone logs in, for it takes tens of milliseconds.
     shared: OnceCell<Account>,
     file: Option<PathBuf>,
@@ -83,7 +83,7 @@ impl Account {
 }
 
 impl Users {
-    pub(in crate::web) fn new(login: Login, file: Option<UsersFile>, clock: Clock) -> Self {
+    pub(in crate::web) fn new(login: Arc<Login>, file: Option<UsersFile>, clock: Clock) -> Self {
         let (file, users) = file.map_or((None, Vec::new()), |file| (file.path, file.users));
         let accounts = users.into_iter().map(Account::of).collect();
         Self(Arc::new(Inner {

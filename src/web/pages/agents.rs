@@ -10,19 +10,21 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tower_sessions::Session;
 
 use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
 use crate::domain::context::{ContextId, KnownContext};
+use crate::services::agents::Agents;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::switcher::Evidence;
-use crate::web::auth::ActorOf;
+use crate::services::switcher::Switcher;
+use crate::store::Store;
+use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::ui::{Flash, Ui, Wants};
 
 const CONTEXTS: u32 = 500;
@@ -39,6 +41,14 @@ pub(in crate::web) fn routes() -> Routes {
         .get(VIEWER, route::AGENT, show)
         .post(OPERATOR, route::AGENT_SCOPE, scope)
         .post(OPERATOR, route::AGENT_ADOPT, adopt)
+}
+
+services! {
+    struct Services {
+        agents: Agents,
+        store: Store,
+        switcher: Switcher,
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -104,8 +114,8 @@ struct AgentsData {
 
 page!(AgentsPage, AgentsData, as_content);
 
-async fn list(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
-    let agents = state.agents.views().await?.into_iter().map(AgentRow::of).collect();
+async fn list(State(agents): State<Agents>, ui: Ui) -> Result<Response, Problem> {
+    let agents = agents.views().await?.into_iter().map(AgentRow::of).collect();
     Ok(AgentsPage { ui, data: AgentsData { agents } }.respond(StatusCode::OK))
 }
 
@@ -127,12 +137,12 @@ struct AgentData {
 
 page!(AgentPage, AgentData, as_content);
 
-fn named<'a>(state: &'a AppState, name: &str) -> Result<&'a KnownAgent, Problem> {
+fn named<'a>(state: &'a Services, name: &str) -> Result<&'a KnownAgent, Problem> {
     let known = AgentName::from_str(name).ok().and_then(|name| state.agents.get(&name));
     known.ok_or_else(|| Problem::not_found("The agent"))
 }
 
-async fn show(State(state): State<AppState>, ui: Ui, Path(name): Path<String>) -> Result<Response, Problem> {
+async fn show(State(state): State<Services>, ui: Ui, Path(name): Path<String>) -> Result<Response, Problem> {
     let known = named(&state, &name)?;
     let agent = AgentRow::of(state.agents.view(known).await?);
     let mut contexts = state.store.contexts(CONTEXTS).await?;
@@ -147,10 +157,9 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(name): Path<String>) -
 }
 
 async fn scope(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
-    session: Session,
-    ActorOf(actor): ActorOf,
+    Acting(session, actor): Acting,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let name = &named(&state, &name)?.name;
@@ -175,7 +184,7 @@ struct AdoptForm {
 
 /// Reads a context that someone knows by its id, which makes it known here.
 async fn adopt(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(name): Path<String>,
     Form(form): Form<AdoptForm>,

@@ -17,7 +17,11 @@ use crate::domain::agent::{AgentName, Scope};
 use crate::domain::bulk::{Job, MAX_AT_ONCE, MAX_CONTEXTS, MAX_PACE_MS, Plan};
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::PromptChange;
+use crate::services::agents::Agents;
+use crate::services::bulk::Bulk;
 use crate::services::bulk::Chosen;
+use crate::services::registry::Registry;
+use crate::store::Store;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -27,7 +31,7 @@ use crate::web::pages::switch::{model_names, prompt_change};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
@@ -42,6 +46,15 @@ pub(in crate::web) fn routes() -> Routes {
         .post_up_to(OPERATOR, route::BULK_NEW, MAX_FORM, count)
         .post_up_to(OPERATOR, route::BULK, MAX_FORM, begin)
         .merge(job::routes())
+}
+
+services! {
+    struct Services {
+        agents: Agents,
+        bulk: Bulk,
+        registry: Registry,
+        store: Store,
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -121,21 +134,21 @@ impl BulkPage {
 }
 
 /// The form; with a search, for all contexts that it finds.
-async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+async fn new(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let mut form = BulkForm {
         agent: query.get("agent").to_owned(),
         model: query.get("model").to_owned(),
         ..BulkForm::default()
     };
     if query.has(&["filter"]) {
-        let found = contexts::find(&state, query.get("q")).await?;
+        let found = contexts::find(&state.store, query.get("q")).await?;
         form.context = found.iter().map(|known| format!("{}/{}", known.agent, known.context)).collect();
     }
     Ok(page(&state, ui, form, FieldErrors::default()).await?.respond(StatusCode::OK))
 }
 
 async fn count(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Form(form): Form<BulkForm>,
 ) -> Result<Response, Problem> {
@@ -143,7 +156,7 @@ async fn count(
 }
 
 async fn begin(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Form(mut form): Form<BulkForm>,
@@ -166,7 +179,7 @@ async fn begin(
 }
 
 async fn page(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     mut form: BulkForm,
     errors: FieldErrors,
@@ -212,7 +225,7 @@ impl BulkForm {
 
     async fn validate(
         &self,
-        state: &AppState,
+        state: &Services,
         errors: &mut FieldErrors,
     ) -> Result<Option<(Plan, Chosen)>, Problem> {
         let agent = self.agent.parse::<AgentName>().ok();

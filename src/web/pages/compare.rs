@@ -13,6 +13,9 @@ use crate::domain::context::ContextIdError;
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::check_message;
 use crate::domain::words::sentence;
+use crate::services::agents::Agents;
+use crate::services::registry::Registry;
+use crate::services::switcher::Switcher;
 use crate::services::switcher::{CompareError, CompareRequest, Comparison, MODELS, why_not};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
@@ -22,7 +25,7 @@ use crate::web::pages::switch::model_names;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::stream::html_events;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
@@ -33,6 +36,14 @@ pub(in crate::web) fn routes() -> Routes {
         .post(OPERATOR, route::COMPARE, compare)
         .get(VIEWER, route::COMPARISON, show)
         .get(VIEWER, route::COMPARE_EVENTS, events)
+}
+
+services! {
+    struct Services {
+        agents: Agents,
+        registry: Registry,
+        switcher: Switcher,
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -79,7 +90,7 @@ struct ColumnsFragment {
     comparison: Comparison,
 }
 
-async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+async fn new(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let field = |name: &str| query.get(name).to_owned();
     let form = CompareForm {
         agent: field("agent"),
@@ -91,7 +102,7 @@ async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Resp
 }
 
 async fn compare(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Form(form): Form<CompareForm>,
@@ -122,7 +133,7 @@ async fn compare(
     }
 }
 
-async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn show(State(state): State<Services>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
     let kept = state.switcher.comparison(&id).ok_or_else(|| Problem::not_found("The comparison"))?;
     let comparison = kept.borrow().clone();
     let form = CompareForm {
@@ -136,8 +147,12 @@ async fn show(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> 
 }
 
 /// The columns at each change, then an end.
-async fn events(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
-    let progress = state.switcher.comparison(&id).ok_or_else(|| Problem::not_found("The comparison"))?;
+async fn events(
+    State(switcher): State<Switcher>,
+    ui: Ui,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let progress = switcher.comparison(&id).ok_or_else(|| Problem::not_found("The comparison"))?;
     let render = move |comparison: &Comparison| {
         ColumnsFragment { ui: ui.clone(), comparison: comparison.clone() }.render()
     };
@@ -145,7 +160,7 @@ async fn events(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -
 }
 
 impl CompareForm {
-    fn validate(&self, state: &AppState) -> Result<CompareRequest, FieldErrors> {
+    fn validate(&self, state: &Services) -> Result<CompareRequest, FieldErrors> {
         let mut errors = FieldErrors::default();
         let agent = self.agent.parse::<AgentName>().ok().filter(|name| state.agents.get(name).is_some());
         if agent.is_none() {
@@ -194,7 +209,7 @@ impl CompareForm {
 }
 
 async fn page(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     mut form: CompareForm,
     mut data: CompareData,

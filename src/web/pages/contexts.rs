@@ -12,15 +12,19 @@ use serde::Serialize;
 use crate::domain::agent::AgentName;
 use crate::domain::context::{Ask, ContextId, KnownContext};
 use crate::domain::swap::Swap;
+use crate::services::agents::Agents;
 use crate::services::asks::AskProgress;
+use crate::services::asks::Asks;
 use crate::services::switcher::Evidence;
+use crate::services::switcher::Switcher;
+use crate::store::Store;
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
 
@@ -36,6 +40,16 @@ pub(in crate::web) fn routes() -> Routes {
         .get(VIEWER, route::CONTEXT, show)
         .merge(actions::routes())
         .merge(ask::routes())
+}
+
+services! {
+    struct Services {
+        agents: Agents,
+        asks: Asks,
+        store: Store,
+        switcher: Switcher,
+        switch: switch::Services,
+    }
 }
 
 #[derive(Template)]
@@ -55,9 +69,9 @@ struct ContextsData {
 
 page!(ContextsPage, ContextsData, as_results);
 
-pub(super) async fn find(state: &AppState, text: &str) -> Result<Vec<KnownContext>, Problem> {
+pub(super) async fn find(store: &Store, text: &str) -> Result<Vec<KnownContext>, Problem> {
     let text = text.to_lowercase();
-    let mut contexts = state.store.contexts(CONTEXTS).await?;
+    let mut contexts = store.contexts(CONTEXTS).await?;
     contexts.retain(|known| {
         let model = known.config.as_ref().map(|config| config.spec_text().to_lowercase());
         text.is_empty()
@@ -69,8 +83,8 @@ pub(super) async fn find(state: &AppState, text: &str) -> Result<Vec<KnownContex
     Ok(contexts)
 }
 
-async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
-    let contexts = find(&state, query.get("q")).await?;
+async fn list(State(store): State<Store>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let contexts = find(&store, query.get("q")).await?;
     let (pager, contexts) = Pager::cut(&query, &ui.paths.contexts(), contexts);
     Ok(ContextsPage { ui, query, data: ContextsData { contexts, pager } }.respond(StatusCode::OK))
 }
@@ -132,7 +146,7 @@ impl ContextPage {
 }
 
 async fn show(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path((agent, context)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
@@ -141,7 +155,7 @@ async fn show(
 }
 
 async fn page(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     agent: &AgentName,
     context: &ContextId,
@@ -169,7 +183,7 @@ async fn page(
         context: known,
     };
     let scope = data.agent.as_ref().and_then(|agent| agent.scope);
-    let seen = switch::last_seen(state, scope, agent, context).await?;
+    let seen = switch::last_seen(&state.store, scope, agent, context).await?;
     Ok(ContextPage { ui, data, asks, refused, seen })
 }
 

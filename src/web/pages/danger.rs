@@ -1,5 +1,7 @@
 //! The danger zone: emptying the proxy and bootstrapping it again.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,7 +10,12 @@ use axum::{Form, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::domain::setup::Setup;
+use crate::services::bootstrap::Bootstrap;
 use crate::services::bootstrap::{Outcome, ResetJob, Stock};
+use crate::services::keys::Keys;
+use crate::services::proxy::Proxy;
+use crate::services::registry::Registry;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -16,13 +23,23 @@ use crate::web::pages::Trouble;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{ADMIN, Routes};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::ui::{Ui, Wants};
 
 const SHOWN: usize = 200;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(ADMIN, route::DANGER, show).post(ADMIN, route::DANGER_RESET, reset)
+}
+
+services! {
+    struct Services {
+        bootstrap: Bootstrap,
+        keys: Keys,
+        proxy: Proxy,
+        registry: Registry,
+        setup: Arc<Setup>,
+    }
 }
 
 #[derive(Template)]
@@ -48,7 +65,7 @@ struct DangerData {
 page!(DangerPage, DangerData, as_content);
 
 impl DangerPage {
-    async fn load(state: &AppState, ui: Ui, typed: String, errors: FieldErrors) -> Self {
+    async fn load(state: &Services, ui: Ui, typed: String, errors: FieldErrors) -> Self {
         let (models, keys) = tokio::join!(state.registry.deployments(), state.keys.view());
         let live = models.value.as_deref().map_or(&[][..], Vec::as_slice);
         let stock = Stock::of(live, keys.total, keys.keys.iter().map(|key| key.label().to_owned()));
@@ -82,7 +99,7 @@ impl DangerPage {
     }
 }
 
-async fn show(State(state): State<AppState>, ui: Ui) -> Response {
+async fn show(State(state): State<Services>, ui: Ui) -> Response {
     DangerPage::load(&state, ui, String::new(), FieldErrors::default()).await.respond(StatusCode::OK)
 }
 
@@ -95,7 +112,7 @@ struct ResetForm {
 
 /// Begins it in the background, since many models take their time; the page follows it.
 async fn reset(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Form(form): Form<ResetForm>,

@@ -15,10 +15,14 @@ mod show;
 use serde::Serialize;
 
 use crate::domain::key::{KeyHash, KeyState, VirtualKey};
+use crate::services::keys::Keys;
+use crate::services::registry::Registry;
+use crate::services::switcher::Switcher;
+use crate::store::Store;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::routes::{ADMIN, Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::ui::Ui;
 
 pub(in crate::web) fn routes() -> Routes {
@@ -50,6 +54,15 @@ pub(in crate::web) fn routes() -> Routes {
         .post(ADMIN, route::KEY_KEEP, replace::keep)
 }
 
+services! {
+    struct Services {
+        keys: Keys,
+        registry: Registry,
+        store: Store,
+        switcher: Switcher,
+    }
+}
+
 #[derive(Serialize)]
 pub(crate) struct KeyRow {
     #[serde(flatten)]
@@ -59,7 +72,7 @@ pub(crate) struct KeyRow {
 }
 
 impl KeyRow {
-    fn of(key: VirtualKey, ui: &Ui, state: &AppState) -> Self {
+    fn of(key: VirtualKey, ui: &Ui, state: &Services) -> Self {
         Self { state: key.state(ui.now), is_agents: state.keys.is_agents(&key.hash), key }
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::domain::audit::{Action, NewEntry};
+use crate::store::Store;
 use crate::web::auth::{
     self, Account, ActorOf, AuthSession, Credentials, Denied, Users, note_denied, too_many, whole_seconds,
 };
@@ -20,7 +21,6 @@ use crate::web::next::local_next;
 use crate::web::origin::Origin;
 use crate::web::paths::route;
 use crate::web::routes::{Access, Routes};
-use crate::web::state::AppState;
 use crate::web::ui::{Ui, Wants};
 
 pub(in crate::web) fn routes() -> Routes {
@@ -77,16 +77,15 @@ fn empty() -> SecretString {
 }
 
 async fn login(
-    State(state): State<AppState>,
+    State(state): State<auth::Services>,
     mut auth: AuthSession,
     ui: Ui,
-    ActorOf(mut actor): ActorOf,
-    Extension(Origin(address)): Extension<Origin>,
+    (ActorOf(mut actor), Extension(Origin(address))): (ActorOf, Extension<Origin>),
     Form(form): Form<LoginForm>,
 ) -> Result<Response, Problem> {
     let LoginForm { username, password, next } = form;
     let credentials = Credentials { username: username.trim().to_owned(), password };
-    let account = match state.users().log_in(&credentials, address).await {
+    let account = match auth.backend.log_in(&credentials, address).await {
         Ok(account) => account,
         Err(denied) => {
             note_denied(&state, actor, &credentials, denied).await?;
@@ -94,7 +93,7 @@ async fn login(
         }
     };
     actor.name.clone_from(&account.name);
-    if let Err(error) = begin_session(&mut auth, &account, state.clock.now()).await {
+    if let Err(error) = begin_session(&mut auth, &account, ui.now).await {
         tracing::error!(%error, "the session was not kept");
         return Err(Problem::of_session());
     }
@@ -137,7 +136,7 @@ async fn begin_session(
 }
 
 async fn logout(
-    State(state): State<AppState>,
+    State(store): State<Store>,
     mut auth: AuthSession,
     ui: Ui,
     ActorOf(mut actor): ActorOf,
@@ -148,7 +147,7 @@ async fn logout(
             tracing::error!(%error, "the session was not ended");
             return Err(Problem::of_session());
         }
-        state.store.audit(&NewEntry::new(&actor, Action::Logout, actor.name.as_str(), "ok")).await?;
+        store.audit(&NewEntry::new(&actor, Action::Logout, actor.name.as_str(), "ok")).await?;
     }
     let mut response = Redirect::to(&ui.paths.login(None)).into_response();
     // What a browser kept of the pages, against the word of their headers.

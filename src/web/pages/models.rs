@@ -10,8 +10,12 @@ mod register;
 mod show;
 
 use crate::domain::model::{Deployment, Source};
+use crate::services::keys::Keys;
+use crate::services::registry::{Models, Registry};
+use crate::store::Store;
 use crate::web::paths::route;
 use crate::web::routes::{ADMIN, OPERATOR, Routes, VIEWER};
+use crate::web::state::services;
 
 /// Largest list that is imported, in bytes as it is sent: no other body is larger.
 pub(in crate::web) const MAX_IMPORT: usize = 8 * 1024 * 1024;
@@ -35,6 +39,15 @@ pub(in crate::web) fn routes() -> Routes {
         .post(ADMIN, route::MODEL_UNBLOCK, actions::unblock)
         .get(ADMIN, route::MODEL_DELETE, actions::confirm)
         .post(ADMIN, route::MODEL_DELETE, actions::delete)
+}
+
+services! {
+    struct Services {
+        keys: Keys,
+        models: Models,
+        registry: Registry,
+        store: Store,
+    }
 }
 
 impl Deployment {

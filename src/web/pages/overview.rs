@@ -17,7 +17,14 @@ use crate::domain::agent::Scope;
 use crate::domain::context::KnownContext;
 use crate::domain::key::{KeyHash, KeyState, VirtualKey};
 use crate::domain::swap::{Outcome, Swap};
+use crate::services::agents::Agents;
+use crate::services::keys::Keys;
+use crate::services::proxy::Proxy;
+use crate::services::registry::Registry;
 use crate::services::snapshot::View;
+use crate::services::switcher::Switcher;
+use crate::store::Store;
+use crate::web::auth::Users;
 use crate::web::errors::Problem;
 use crate::web::pages::Trouble;
 use crate::web::pages::agents::AgentRow;
@@ -25,7 +32,7 @@ use crate::web::paths::route;
 use crate::web::recipes::Recipe;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::ui::Ui;
 
 const RECENT: u32 = 6;
@@ -38,6 +45,18 @@ const DRIFTED: usize = 5;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::HOME, show)
+}
+
+services! {
+    struct Services {
+        agents: Agents,
+        keys: Keys,
+        proxy: Proxy,
+        registry: Registry,
+        store: Store,
+        switcher: Switcher,
+        users: Users,
+    }
 }
 
 #[derive(Template)]
@@ -103,7 +122,7 @@ impl Attention {
 
 page!(OverviewPage, Overview, as_content);
 
-async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
+async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem> {
     // All at once: each may have to wait for a server of its own.
     let (health, registry, keys, spend, agents, agent_key, contexts) = tokio::join!(
         state.proxy.health(),
@@ -136,7 +155,7 @@ async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem
         }
     }
     attention.extend(drifted(&contexts, &ui));
-    attention.extend(state.users().problem().map(|problem| Attention {
+    attention.extend(state.users.problem().map(|problem| Attention {
         title: "The users' file is not taken".to_owned(),
         detail: format!("{problem}. The users are those of before."),
         href: None,

@@ -9,12 +9,16 @@ use serde::Serialize;
 use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;
 use crate::domain::role::Role;
+use crate::services::agents::Agents;
+use crate::services::keys::Keys;
 use crate::services::keys::index::{Order, Wanted};
+use crate::services::registry::Registry;
+use crate::store::Store;
 use crate::web::errors::Problem;
 use crate::web::paths::{Paths, route, with_query};
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
 
@@ -49,6 +53,15 @@ pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::SEARCH, search)
 }
 
+services! {
+    struct Services {
+        agents: Agents,
+        keys: Keys,
+        registry: Registry,
+        store: Store,
+    }
+}
+
 #[derive(Template)]
 #[template(path = "search.html", blocks = ["results"])]
 struct SearchPage {
@@ -80,7 +93,7 @@ struct Item {
 
 page!(SearchPage, SearchData, as_results);
 
-async fn search(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+async fn search(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let text = query.get("q").trim().to_owned();
     let mut found =
         vec![pages(&ui.paths, &text, |role| ui.has_role(role)), contexts(&state, &ui, &text).await?];
@@ -119,7 +132,7 @@ fn pages(paths: &Paths, text: &str, has: impl Fn(Role) -> bool) -> Group {
     Group { kind: "Pages", icon: "page", items: items.collect(), more: None }
 }
 
-async fn contexts(state: &AppState, ui: &Ui, text: &str) -> Result<Group, Problem> {
+async fn contexts(state: &Services, ui: &Ui, text: &str) -> Result<Group, Problem> {
     let known = state.store.contexts(CONTEXTS).await?;
     let model = |known: &KnownContext| known.config.as_ref().map(AgentConfig::spec_text).unwrap_or_default();
     let fitting = known.iter().filter(|known| {
@@ -134,7 +147,7 @@ async fn contexts(state: &AppState, ui: &Ui, text: &str) -> Result<Group, Proble
     Ok(group("Contexts", "messages", items, with_query(ui.paths.contexts(), [("q", text)])))
 }
 
-async fn models(state: &AppState, ui: &Ui, text: &str) -> Group {
+async fn models(state: &Services, ui: &Ui, text: &str) -> Group {
     let registry = state.registry.glance().await;
     let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
     let mut fitting: Vec<_> =
@@ -148,7 +161,7 @@ async fn models(state: &AppState, ui: &Ui, text: &str) -> Group {
     group("Models", "boxes", items, with_query(ui.paths.models(), [("q", text)]))
 }
 
-async fn keys(state: &AppState, ui: &Ui, text: &str) -> Group {
+async fn keys(state: &Services, ui: &Ui, text: &str) -> Group {
     let view = state.keys.view_for(text).await;
     let wanted = Wanted { text, reaches: None, access: None, glance: None };
     let found = view.keys.find(&wanted, Order::Alias, false);
@@ -160,7 +173,7 @@ async fn keys(state: &AppState, ui: &Ui, text: &str) -> Group {
     group("Keys", "key", items, with_query(ui.paths.keys(), [("q", text)]))
 }
 
-async fn agents(state: &AppState, ui: &Ui, text: &str) -> Result<Group, Problem> {
+async fn agents(state: &Services, ui: &Ui, text: &str) -> Result<Group, Problem> {
     let views = state.agents.views().await?;
     let fitting = views.iter().filter(|agent| fits(text, &[agent.name.as_str(), &agent.address]));
     let items = fitting.map(|agent| Item {

@@ -13,7 +13,7 @@ use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::IsDemo;
 use crate::web::ui::Ui;
 
 pub(in crate::web) fn routes() -> Routes {
@@ -48,8 +48,8 @@ impl StyleguidePage {
     }
 }
 
-async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
-    if !state.is_demo {
+async fn show(State(IsDemo(is_demo)): State<IsDemo>, ui: Ui) -> Result<Response, Problem> {
+    if !is_demo {
         return Err(Problem::not_found("The page"));
     }
     Ok(StyleguidePage { ui, data: Nothing {} }.respond(StatusCode::OK))

@@ -16,7 +16,11 @@ use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{Fault, MAX_MINUTES, PromptChange, StepKind, Swap, SwapRequest, check_message};
 use crate::domain::words::sentence;
+use crate::services::agents::Agents;
+use crate::services::registry::Registry;
+use crate::services::switcher::Switcher;
 use crate::services::switcher::{NONE_SEEN, SwapError};
+use crate::store::Store;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -25,7 +29,7 @@ use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
@@ -33,6 +37,15 @@ const RECENT: u32 = 8;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::SWITCH, show).post(OPERATOR, route::SWITCH, switch).merge(live::routes())
+}
+
+services! {
+    pub(super) struct Services {
+        agents: Agents,
+        registry: Registry,
+        store: Store,
+        switcher: Switcher,
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -96,7 +109,7 @@ impl SwitchPage {
     }
 }
 
-async fn show(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let receipt = match query.get("swap") {
         "" => None,
         id => state.store.swap(id).await?,
@@ -121,7 +134,7 @@ fn new_context() -> String {
 }
 
 async fn switch(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Form(form): Form<SwitchForm>,
@@ -155,7 +168,7 @@ async fn switch(
 }
 
 /// The page with the receipt of a swap that goes on: its steps come in as they are done.
-async fn begun(state: &AppState, ui: Ui, form: SwitchForm, swap: Swap) -> Result<Response, Problem> {
+async fn begun(state: &Services, ui: Ui, form: SwitchForm, swap: Swap) -> Result<Response, Problem> {
     let address = ui.paths.receipt(&swap.agent, &swap.context, &swap.id);
     let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
     let mut response = page(state, ui, form, data).await?.respond(StatusCode::OK);
@@ -165,7 +178,7 @@ async fn begun(state: &AppState, ui: Ui, form: SwitchForm, swap: Swap) -> Result
     Ok(response)
 }
 
-pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Response, Problem> {
+pub(super) async fn after(state: &Services, ui: Ui, swap: Swap) -> Result<Response, Problem> {
     let form = SwitchForm {
         agent: swap.agent.to_string(),
         context: swap.context.to_string(),
@@ -178,7 +191,7 @@ pub(crate) async fn after(state: &AppState, ui: Ui, swap: Swap) -> Result<Respon
 
 /// The answer to a swap that has ended: for people the receipt at its own address, so that a reload does not
 /// swap again; where it failed, with the form as it was sent.
-async fn answer(state: &AppState, ui: Ui, form: SwitchForm, swap: Swap) -> Result<Response, Problem> {
+async fn answer(state: &Services, ui: Ui, form: SwitchForm, swap: Swap) -> Result<Response, Problem> {
     let status = status_of(&swap);
     if ui.wants == Wants::Json {
         return Ok((status, Json(swap)).into_response());
@@ -200,7 +213,7 @@ fn status_of(swap: &Swap) -> StatusCode {
 }
 
 impl SwitchForm {
-    fn validate(&self, state: &AppState) -> Result<SwapRequest, FieldErrors> {
+    fn validate(&self, state: &Services) -> Result<SwapRequest, FieldErrors> {
         let mut errors = FieldErrors::default();
         let agent = self.agent.parse::<AgentName>().ok().filter(|name| state.agents.get(name).is_some());
         if agent.is_none() {
@@ -249,7 +262,7 @@ impl SwitchForm {
 
 /// The page around a form, however it came to be.
 async fn page(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     mut form: SwitchForm,
     mut data: SwitchData,
@@ -266,7 +279,7 @@ async fn page(
     if let (Some(agent), Some(context)) = named {
         data.context = state.store.context(&agent, &context).await?;
         let scope = agents.iter().find(|row| row.name == agent).and_then(|row| row.scope);
-        form.seen = last_seen(state, scope, &agent, &context).await?;
+        form.seen = last_seen(&state.store, scope, &agent, &context).await?;
         form.seen_for = format!("{agent}/{context}");
     }
     let progress = data.receipt.as_ref().and_then(|swap| state.switcher.progress(&swap.id));
@@ -285,7 +298,7 @@ async fn page(
     let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
     let models = model_names(all);
     let user = ui.user.as_ref().map_or("", |user| user.name.as_str());
-    let quick = quick::find(state, user, &agents, &form.context, &models).await?;
+    let quick = quick::find(&state.store, user, &agents, &form.context, &models).await?;
     Ok(SwitchPage {
         quick,
         unnamed: all.iter().filter(is_unnamed).count(),
@@ -329,12 +342,12 @@ pub(crate) fn prompt_change(prompt: &str, clear: &str, errors: &mut FieldErrors)
 
 /// What the form shows as the last swap: of the context, or of any where one changes them all.
 pub(crate) async fn last_seen(
-    state: &AppState,
+    store: &Store,
     scope: Option<Scope>,
     agent: &AgentName,
     context: &ContextId,
 ) -> Result<String, Problem> {
     let context = (scope == Some(Scope::Context)).then_some(context);
-    let last = state.store.last_swap(agent, context).await?;
+    let last = store.last_swap(agent, context).await?;
     Ok(last.map_or_else(|| NONE_SEEN.to_owned(), |swap| swap.id))
 }

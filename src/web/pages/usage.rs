@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::domain::usage::{DailySpend, Share};
+use crate::services::proxy::Proxy;
 use crate::services::proxy::{DAYS, Usage};
+use crate::store::Store;
 use crate::store::SwapDay;
 use crate::web::charts::{self, Day, DayChart};
 use crate::web::errors::Problem;
@@ -18,7 +20,7 @@ use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
-use crate::web::state::AppState;
+use crate::web::state::services;
 use crate::web::ui::Ui;
 
 /// Most contexts that are counted.
@@ -26,6 +28,13 @@ const CONTEXTS: u32 = 10_000;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::USAGE, show)
+}
+
+services! {
+    struct Services {
+        proxy: Proxy,
+        store: Store,
+    }
 }
 
 #[derive(Template)]
@@ -113,7 +122,7 @@ fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
-async fn show(State(state): State<AppState>, ui: Ui) -> Result<Response, Problem> {
+async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem> {
     let since = ui.now - jiff::SignedDuration::from_hours(24 * DAYS);
     let view = state.proxy.usage().await;
     let mut models = BTreeMap::<String, usize>::new();

@@ -11,7 +11,6 @@ use crate::domain::audit::{Entry, Filter};
 use crate::store::{Store, StoreError};
 use crate::web::csv::line;
 use crate::web::errors::Problem;
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
 
@@ -32,16 +31,12 @@ const HEADINGS: [&str; 11] = [
 const PIECE: usize = 1000;
 
 /// All of them, newest first, read as they are sent: a long audit is never whole in memory.
-pub(super) async fn download(
-    State(state): State<AppState>,
-    ui: Ui,
-    query: Query,
-) -> Result<Response, Problem> {
+pub(super) async fn download(State(store): State<Store>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let (filter, _) = filter(&query, &ui);
     // The first piece is read before the answer begins, so that a database that is down is told.
-    let (first, next) = piece(&state.store, &filter, None).await?;
+    let (first, next) = piece(&store, &filter, None).await?;
     let head = line(HEADINGS.map(str::to_owned)) + &first;
-    let rest = stream::unfold((state.store.clone(), filter, next), |(store, filter, next)| async move {
+    let rest = stream::unfold((store.clone(), filter, next), |(store, filter, next)| async move {
         let next = next?;
         Some(match piece(&store, &filter, Some(next)).await {
             Ok((text, next)) => (Ok::<_, StoreError>(text), (store, filter, next)),

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 use serde_json::json;
 
+use super::Services;
 use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState};
 use crate::services::bulk::describe;
 use crate::web::auth::ActorOf;
@@ -15,7 +16,6 @@ use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
@@ -87,12 +87,12 @@ fn tone(state: ItemState) -> &'static str {
     }
 }
 
-async fn find(state: &AppState, id: &str) -> Result<Job, Problem> {
+async fn find(state: &Services, id: &str) -> Result<Job, Problem> {
     state.store.bulk(id).await?.ok_or_else(|| Problem::not_found("The job"))
 }
 
 async fn show(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(id): Path<String>,
     query: Query,
@@ -124,7 +124,7 @@ async fn show(
 }
 
 async fn go(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,
@@ -136,7 +136,7 @@ async fn go(
 
 /// What failed, again.
 async fn retry(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,
@@ -147,7 +147,7 @@ async fn retry(
 }
 
 async fn cancel(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,
@@ -159,7 +159,7 @@ async fn cancel(
 
 /// Takes the job's swaps back: a job of its own.
 async fn undo(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,

@@ -8,17 +8,19 @@ use serde::Deserialize;
 use serde_json::json;
 use tower_sessions::Session;
 
+use super::Services;
 use super::parse;
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::{ContextId, KnownContext, MAX_LABEL_CHARS};
 use crate::domain::swap::{Swap, SwapRequest};
-use crate::web::auth::ActorOf;
+use crate::services::switcher::Switcher;
+use crate::store::Store;
+use crate::web::auth::{Acting, ActorOf};
 use crate::web::errors::Problem;
 use crate::web::pages::switch;
 use crate::web::paths::route;
 use crate::web::routes::{OPERATOR, Routes};
-use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
 
 type At = Path<(String, String)>;
@@ -34,13 +36,13 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn refresh(
-    State(state): State<AppState>,
+    State(switcher): State<Switcher>,
     ui: Ui,
     session: Session,
     Path((agent, context)): At,
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
-    let config = state.switcher.read_config(&agent, &context).await?;
+    let config = switcher.read_config(&agent, &context).await?;
     if ui.wants == Wants::Json {
         return Ok(Json(config).into_response());
     }
@@ -60,7 +62,7 @@ struct UndoForm {
 
 /// Puts back what the context was on before or after a swap: itself a swap, forward.
 async fn undo(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path((agent, context)): At,
@@ -75,7 +77,7 @@ async fn undo(
     let mut request = request.ok_or_else(|| Problem::cannot_undo(&past))?;
     request.seen = Some(form.seen).filter(|seen| !seen.is_empty());
     let swap = state.switcher.swap(request, &actor).await?;
-    switch::after(&state, ui, swap).await
+    switch::after(&state.switch, ui, swap).await
 }
 
 fn going_back(known: Option<&KnownContext>, past: &Swap, is_after: bool) -> Option<SwapRequest> {
@@ -97,7 +99,7 @@ struct DescribeForm {
 }
 
 async fn describe(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path((agent, context)): At,
@@ -115,7 +117,7 @@ async fn describe(
 }
 
 async fn pin(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     at: At,
@@ -124,7 +126,7 @@ async fn pin(
 }
 
 async fn unpin(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     at: At,
@@ -133,7 +135,7 @@ async fn unpin(
 }
 
 async fn set_pin(
-    state: &AppState,
+    state: &Services,
     ui: &Ui,
     actor: &Actor,
     Path((agent, context)): At,
@@ -156,7 +158,7 @@ struct Described {
 impl Described {
     async fn write(
         self,
-        state: &AppState,
+        state: &Services,
         actor: &Actor,
         agent: &AgentName,
         context: &ContextId,
@@ -178,17 +180,16 @@ impl Described {
 }
 
 async fn forget(
-    State(state): State<AppState>,
+    State(store): State<Store>,
     ui: Ui,
-    session: Session,
-    ActorOf(actor): ActorOf,
+    Acting(session, actor): Acting,
     Path((agent, context)): At,
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
-    let was_there = state.store.forget_context(&agent, &context).await?;
+    let was_there = store.forget_context(&agent, &context).await?;
     let outcome = if was_there { "ok" } else { "refused" };
     let entry = NewEntry::new(&actor, Action::ContextForget, format!("{agent}/{context}"), outcome);
-    state.store.audit(&entry).await?;
+    store.audit(&entry).await?;
     if !was_there {
         return Err(Problem::not_found("The context"));
     }

@@ -9,15 +9,16 @@ use axum_extra::extract::Form;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::Services;
 use super::{page, parse};
 use crate::domain::swap::check_message;
+use crate::services::asks::Asks;
 use crate::services::asks::{AskError, AskProgress};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::respond::Page as _;
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
-use crate::web::state::AppState;
 use crate::web::stream::html_events;
 use crate::web::ui::{Ui, Wants};
 
@@ -39,7 +40,7 @@ struct AskForm {
 }
 
 async fn ask(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path((agent, context)): Path<(String, String)>,
@@ -71,15 +72,15 @@ async fn ask(
 
 /// An answer as it comes: the whole fragment each time, then an end. It may be whole before the page came to listen.
 async fn events(
-    State(state): State<AppState>,
+    State(asks): State<Asks>,
     ui: Ui,
     Path((agent, context, id)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
-    let progress = if let Some(progress) = state.asks.progress(&id) {
+    let progress = if let Some(progress) = asks.progress(&id) {
         progress
     } else {
-        let asks = state.asks.of(&agent, &context).await?;
+        let asks = asks.of(&agent, &context).await?;
         let ended = asks.into_iter().find(|progress| progress.ask.id == id);
         watch::channel(ended.ok_or_else(|| Problem::not_found("The question"))?).1
     };

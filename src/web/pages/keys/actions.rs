@@ -1,51 +1,31 @@
 //! What is done to one key with one button.
 
-use std::convert::Infallible;
-
 use askama::Template;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Extension, Json, RequestPartsExt as _};
+use axum::{Extension, Json};
 use axum_extra::extract::Form;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tower_sessions::Session;
 
+use super::Services;
 use super::{KeyRow, parse_hash, show};
-use crate::domain::audit::Actor;
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::services::keys::KeyChangeError;
-use crate::web::auth::{ActorOf, CurrentUser};
+use crate::web::auth::{Acting, CurrentUser};
 use crate::web::errors::Problem;
 use crate::web::etag::HoldsSecret;
 use crate::web::forms::FieldErrors;
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
 
-pub(super) struct Acting(pub(super) Session, pub(super) Actor);
-
-impl FromRequestParts<AppState> for Acting {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
-        let session = parts.extract::<Session>().await.map_err(IntoResponse::into_response)?;
-        let Ok(ActorOf(actor)) = ActorOf::from_request_parts(parts, state).await.map_err(never);
-        Ok(Self(session, actor))
-    }
-}
-
-fn never(impossible: Infallible) -> Infallible {
-    impossible
-}
-
 /// The answer after a change: the key's page, or the key for a script.
 pub(super) async fn done(
-    state: &AppState,
+    state: &Services,
     ui: &Ui,
     session: &Session,
     key: VirtualKey,
@@ -60,7 +40,7 @@ pub(super) async fn done(
 
 /// The guide's step: the key may call whatever is registered, now and later.
 pub(super) async fn relax(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path(hash): Path<String>,
@@ -78,7 +58,7 @@ pub(super) struct RestrictForm {
 }
 
 pub(super) async fn restrict(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path(hash): Path<String>,
@@ -100,7 +80,7 @@ pub(super) struct AllowForm {
 }
 
 pub(super) async fn allow(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path(hash): Path<String>,
@@ -121,7 +101,7 @@ pub(super) async fn allow(
 }
 
 pub(super) async fn block(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path(hash): Path<String>,
@@ -132,7 +112,7 @@ pub(super) async fn block(
 }
 
 pub(super) async fn unblock(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path(hash): Path<String>,
@@ -150,7 +130,7 @@ pub(super) struct DeleteForm {
 }
 
 pub(super) async fn delete(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path(hash): Path<String>,
@@ -201,7 +181,7 @@ impl SecretPage {
 
 /// A new key, for whoever made it, once. A reload finds nothing to show any more.
 pub(super) async fn secret(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Extension(user): Extension<CurrentUser>,
     Path(hash): Path<String>,

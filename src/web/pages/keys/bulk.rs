@@ -11,6 +11,7 @@ use axum_extra::extract::Form;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::Services;
 use super::filter;
 use super::input::{budget, lifetime, period};
 use super::list::{load, names};
@@ -21,7 +22,6 @@ use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
@@ -89,7 +89,7 @@ impl BulkPage {
     }
 }
 
-async fn chosen(state: &AppState, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHash, String)>, FieldErrors> {
+async fn chosen(state: &Services, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHash, String)>, FieldErrors> {
     let mut errors = FieldErrors::default();
     let query = Query::parse(if form.scope == "filter" { &form.filter } else { "" });
     let (view, deployments) = load(state, &query).await;
@@ -116,7 +116,7 @@ async fn chosen(state: &AppState, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHa
 }
 
 pub(super) async fn prepare(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Form(mut form): Form<BulkForm>,
 ) -> Response {
@@ -129,7 +129,7 @@ pub(super) async fn prepare(
 }
 
 pub(super) async fn run(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Form(mut form): Form<BulkForm>,
@@ -163,7 +163,7 @@ fn answer(ui: &Ui, job: &Job) -> Response {
 }
 
 async fn page(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     form: BulkForm,
     keys: &[(KeyHash, String)],
@@ -264,7 +264,7 @@ impl JobPage {
     }
 }
 
-fn job(state: &AppState, id: &str) -> Result<Arc<Job>, Problem> {
+fn job(state: &Services, id: &str) -> Result<Arc<Job>, Problem> {
     state
         .keys
         .job(id)
@@ -272,7 +272,7 @@ fn job(state: &AppState, id: &str) -> Result<Arc<Job>, Problem> {
 }
 
 pub(super) async fn show(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -290,7 +290,7 @@ pub(super) async fn show(
 
 /// What failed, again; and what was not begun.
 pub(super) async fn retry(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,
@@ -301,7 +301,7 @@ pub(super) async fn retry(
 }
 
 pub(super) async fn cancel(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {

@@ -5,12 +5,12 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
+use super::Services;
 use super::filter;
 use super::list::load;
 use crate::domain::key::VirtualKey;
 use crate::web::csv::line;
 use crate::web::errors::Problem;
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
 
@@ -35,7 +35,7 @@ const HEADINGS: [&str; 17] = [
 ];
 
 pub(super) async fn download(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     query: Query,
 ) -> Result<Response, Problem> {

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Map, json};
 
+use super::Services;
 use super::input::KeyForm;
 use super::list::names;
 use super::{KeyRow, actions, parse_hash};
@@ -17,12 +18,11 @@ use crate::clients::litellm::KeyRecord;
 use crate::domain::key::KeyHash;
 use crate::domain::key_changes::Difference;
 use crate::services::keys::{KeyChangeError, Keys};
-use crate::web::auth::ActorOf;
+use crate::web::auth::{Acting, ActorOf};
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
@@ -76,7 +76,7 @@ struct ReviewData {
 
 page!(ReviewPage, ReviewData, as_content);
 
-pub(super) async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> Response {
+pub(super) async fn new(State(state): State<Services>, ui: Ui, query: Query) -> Response {
     let field = |name: &str| Some(query.get(name).to_owned()).filter(|value| !value.is_empty());
     let model = query.get("model");
     let form = KeyForm {
@@ -89,7 +89,7 @@ pub(super) async fn new(State(state): State<AppState>, ui: Ui, query: Query) -> 
 }
 
 pub(super) async fn create(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Form(form): Form<KeyForm>,
@@ -116,7 +116,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn edit(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(hash): Path<String>,
 ) -> Result<Response, Problem> {
@@ -128,9 +128,9 @@ pub(super) async fn edit(
 }
 
 pub(super) async fn update(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
-    actions::Acting(session, actor): actions::Acting,
+    Acting(session, actor): Acting,
     Path(hash): Path<String>,
     Form(form): Form<KeyForm>,
 ) -> Result<Response, Problem> {
@@ -159,13 +159,13 @@ pub(super) async fn update(
     }
 }
 
-async fn record(state: &AppState, hash: &KeyHash) -> Result<KeyRecord, Problem> {
+async fn record(state: &Services, hash: &KeyHash) -> Result<KeyRecord, Problem> {
     let record = state.keys.record(hash).await.map_err(|error| Problem::of_client(&error))?;
     record.ok_or_else(|| Problem::not_found("The key"))
 }
 
 /// What would change, before it does.
-async fn review(state: &AppState, ui: Ui, form: KeyForm, record: KeyRecord) -> Response {
+async fn review(state: &Services, ui: Ui, form: KeyForm, record: KeyRecord) -> Response {
     let seen = form.seen.as_deref().unwrap_or_default();
     if !seen.is_empty() && seen != Keys::fingerprint(&record) {
         return changed(state, ui, record).await;
@@ -177,7 +177,7 @@ async fn review(state: &AppState, ui: Ui, form: KeyForm, record: KeyRecord) -> R
 }
 
 /// The form as it is now: what was typed was about another state.
-async fn changed(state: &AppState, ui: Ui, record: KeyRecord) -> Response {
+async fn changed(state: &Services, ui: Ui, record: KeyRecord) -> Response {
     let form = KeyForm::of(&record, &registered(state).await);
     let key = KeyRow::of(record.key, &ui, state);
     let mut page = page(state, ui, form, Some(key), None).await;
@@ -186,7 +186,7 @@ async fn changed(state: &AppState, ui: Ui, record: KeyRecord) -> Response {
 }
 
 async fn refused(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     form: KeyForm,
     record: Option<KeyRecord>,
@@ -197,7 +197,7 @@ async fn refused(
 }
 
 async fn taken(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     form: KeyForm,
     record: Option<KeyRecord>,
@@ -211,13 +211,13 @@ async fn taken(
     page.respond(StatusCode::UNPROCESSABLE_ENTITY)
 }
 
-async fn registered(state: &AppState) -> Vec<String> {
+async fn registered(state: &Services) -> Vec<String> {
     let registry = state.registry.deployments().await;
     names(registry.value.as_deref().map_or(&[][..], Vec::as_slice))
 }
 
 async fn page(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     form: KeyForm,
     key: Option<KeyRow>,

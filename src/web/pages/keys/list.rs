@@ -11,6 +11,7 @@ use futures_util::future::{Either, select};
 use serde::Serialize;
 
 use super::KeyRow;
+use super::Services;
 use super::filter::{self, DEFAULT_SORT, FILTERS, SORTS};
 use crate::clients::Meaning;
 use crate::domain::model::Deployment;
@@ -18,7 +19,6 @@ use crate::services::keys::KeysView;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::{Column, Pager, Query, columns};
 use crate::web::ui::Ui;
 
@@ -89,7 +89,7 @@ const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("used", "Last used", "", true),
 ];
 
-pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let (view, deployments) = load(&state, &query).await;
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
@@ -113,7 +113,7 @@ pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) ->
 
 /// Keys and registry. A page that only lists keys waits for one answer of the proxy, the first page of keys: the
 /// registry, of which it takes the choices of a filter, is asked at the same time and must be quick.
-pub(super) async fn load(state: &AppState, query: &Query) -> (KeysView, Arc<Vec<Deployment>>) {
+pub(super) async fn load(state: &Services, query: &Query) -> (KeysView, Arc<Vec<Deployment>>) {
     let keys = pin!(state.keys.view_for(query.get("q")));
     let registry = pin!(state.registry.glance());
     let (view, registry) = match select(keys, registry).await {

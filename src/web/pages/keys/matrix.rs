@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::KeyRow;
+use super::Services;
 use super::filter::{self, FILTERS};
 use super::list::{load, names};
 use crate::domain::key::{Access, Permission};
@@ -13,7 +14,6 @@ use crate::domain::model::{Deployment, ModelSpec};
 use crate::services::registry::serving;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
 
@@ -77,7 +77,7 @@ impl MatrixPage {
     }
 }
 
-pub(super) async fn show(State(state): State<AppState>, ui: Ui, query: Query) -> Response {
+pub(super) async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Response {
     let (view, registry) = tokio::join!(load(&state, &query), state.registry.deployments());
     let view = view.0;
     let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);

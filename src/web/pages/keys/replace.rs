@@ -10,16 +10,17 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::actions::Acting;
+use super::Services;
 use super::{KeyRow, input, parse_hash};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::key_changes::span;
+use crate::services::keys::Keys;
 use crate::services::keys::{KeyChangeError, OldKey, Replacement};
+use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -70,13 +71,13 @@ impl ReplaceForm {
     }
 }
 
-async fn known(state: &AppState, hash: &KeyHash) -> Result<VirtualKey, Problem> {
+async fn known(state: &Services, hash: &KeyHash) -> Result<VirtualKey, Problem> {
     let key = state.keys.key(hash).await.map_err(|error| Problem::of_client(&error))?;
     key.ok_or_else(|| Problem::not_found("The key"))
 }
 
 pub(super) async fn show(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(hash): Path<String>,
 ) -> Result<Response, Problem> {
@@ -87,7 +88,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn replace(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(_, actor): Acting,
     Path(hash): Path<String>,
@@ -129,7 +130,7 @@ fn at_field(error: &KeyChangeError) -> FieldErrors {
 }
 
 async fn refused(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     hash: &KeyHash,
     form: ReplaceForm,
@@ -141,13 +142,13 @@ async fn refused(
 }
 
 pub(super) async fn keep(
-    State(state): State<AppState>,
+    State(keys): State<Keys>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path(hash): Path<String>,
 ) -> Result<Response, Problem> {
     let hash = parse_hash(&hash)?;
-    let was_due = state.keys.keep(&hash, &actor).await?;
+    let was_due = keys.keep(&hash, &actor).await?;
     if ui.wants == Wants::Json {
         return Ok(Json(json!({ "kept": was_due })).into_response());
     }

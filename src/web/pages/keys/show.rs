@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::Services;
 use super::list::names;
 use super::{KeyRow, metadata, parse_hash};
 use crate::clients::litellm::KeyRecord;
@@ -20,7 +21,6 @@ use crate::web::forms::FieldErrors;
 use crate::web::pages::usage::spend_chart;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
 #[derive(Template)]
@@ -69,7 +69,7 @@ impl KeyPage {
 }
 
 pub(super) async fn show(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(hash): Path<String>,
 ) -> Result<Response, Problem> {
@@ -77,7 +77,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn page(
-    state: &AppState,
+    state: &Services,
     ui: Ui,
     hash: &KeyHash,
     errors: FieldErrors,

@@ -7,25 +7,25 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 use serde_json::json;
-use tower_sessions::Session;
 
+use super::Services;
 use super::form::ModelForm;
 use super::register::done;
 use crate::domain::model_detail::Detail;
+use crate::services::registry::Models;
 use crate::services::registry::{ModelError, Radius, is_confirmed};
-use crate::web::auth::ActorOf;
+use crate::web::auth::{Acting, ActorOf};
 use crate::web::errors::Problem;
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::ui::{Flash, Ui, Wants};
 
 pub(super) async fn test(
-    State(state): State<AppState>,
+    State(models): State<Models>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let result = state.models.test(&id, &actor).await?;
+    let result = models.test(&id, &actor).await?;
     if ui.wants == Wants::Json {
         return Ok(Json(result).into_response());
     }
@@ -33,24 +33,22 @@ pub(super) async fn test(
 }
 
 pub(super) async fn block(
-    State(state): State<AppState>,
+    State(models): State<Models>,
     ui: Ui,
-    session: Session,
-    ActorOf(actor): ActorOf,
+    Acting(session, actor): Acting,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let outcome = state.models.set_blocked(&id, true, &actor).await?;
+    let outcome = models.set_blocked(&id, true, &actor).await?;
     Ok(done(&ui, &session, StatusCode::OK, &outcome, "is blocked: the proxy refuses calls to it").await)
 }
 
 pub(super) async fn unblock(
-    State(state): State<AppState>,
+    State(models): State<Models>,
     ui: Ui,
-    session: Session,
-    ActorOf(actor): ActorOf,
+    Acting(session, actor): Acting,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let outcome = state.models.set_blocked(&id, false, &actor).await?;
+    let outcome = models.set_blocked(&id, false, &actor).await?;
     Ok(done(&ui, &session, StatusCode::OK, &outcome, "takes calls again").await)
 }
 
@@ -77,7 +75,7 @@ struct DeleteData {
 page!(DeletePage, DeleteData, as_content);
 
 impl DeletePage {
-    async fn load(state: &AppState, ui: Ui, id: &str) -> Result<Self, Problem> {
+    async fn load(state: &Services, ui: Ui, id: &str) -> Result<Self, Problem> {
         let found = state.models.find(id).await?.ok_or(ModelError::Unknown)?;
         if found.detail.source == crate::domain::model::Source::Config {
             return Err(ModelError::ReadOnly.into());
@@ -99,7 +97,7 @@ impl DeletePage {
 }
 
 pub(super) async fn confirm(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -107,9 +105,9 @@ pub(super) async fn confirm(
 }
 
 pub(super) async fn delete(
-    State(state): State<AppState>,
-    (ui, session): (Ui, Session),
-    ActorOf(actor): ActorOf,
+    State(state): State<Services>,
+    ui: Ui,
+    Acting(session, actor): Acting,
     Path(id): Path<String>,
     form: ModelForm,
 ) -> Result<Response, Problem> {

@@ -3,23 +3,22 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use tower_sessions::Session;
 
+use super::Services;
 use super::form::ModelForm;
 use super::register::{Edited, FormData, FormPage, done};
 use crate::domain::audit::Actor;
 use crate::domain::model::Source;
 use crate::domain::model_detail::Draft;
 use crate::services::registry::{Edit, Found, ModelError, Outcome};
-use crate::web::auth::ActorOf;
+use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::respond::Page as _;
-use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
 pub(super) async fn edit(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -30,9 +29,9 @@ pub(super) async fn edit(
 }
 
 pub(super) async fn update(
-    State(state): State<AppState>,
-    (ui, session): (Ui, Session),
-    ActorOf(actor): ActorOf,
+    State(state): State<Services>,
+    ui: Ui,
+    Acting(session, actor): Acting,
     Path(id): Path<String>,
     form: ModelForm,
 ) -> Result<Response, Problem> {
@@ -55,7 +54,7 @@ pub(super) async fn update(
     Ok(done(&ui, &session, StatusCode::OK, &outcome, what).await)
 }
 
-async fn editable(state: &AppState, id: &str) -> Result<Found, Problem> {
+async fn editable(state: &Services, id: &str) -> Result<Found, Problem> {
     let found = state.models.find(id).await?.ok_or(ModelError::Unknown)?;
     if found.detail.source == Source::Config {
         return Err(ModelError::ReadOnly.into());
@@ -63,7 +62,7 @@ async fn editable(state: &AppState, id: &str) -> Result<Found, Problem> {
     Ok(found)
 }
 
-async fn edited(state: &AppState, found: &Found) -> Result<Edited, Problem> {
+async fn edited(state: &Services, found: &Found) -> Result<Edited, Problem> {
     let detail = found.as_given();
     let radius = state.models.radius(&detail.id, &detail.name).await?;
     Ok(Edited { fingerprint: found.detail.fingerprint(), ghost: found.ghost.clone(), radius, detail })
@@ -119,7 +118,7 @@ impl Wish {
 
     async fn fulfil(
         &self,
-        state: &AppState,
+        state: &Services,
         found: &Found,
         form: &ModelForm,
         actor: &Actor,

@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 
 use super::form::ModelForm;
+use crate::services::registry::Models;
 use crate::services::registry::{Apply, Import, Item, ItemState, JobState, PlanError, Step};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
@@ -65,12 +65,12 @@ pub(super) async fn form(ui: Ui) -> Response {
 
 /// Plans; nothing is sent to the proxy yet. The list is not shown again, since it may hold secrets.
 pub(super) async fn plan(
-    State(state): State<AppState>,
+    State(models): State<Models>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Upload(yaml): Upload,
 ) -> Result<Response, Problem> {
-    let import = match state.models.plan_import(&yaml, &actor).await {
+    let import = match models.plan_import(&yaml, &actor).await {
         Ok(import) => import,
         Err(PlanError::Model(error)) => return Err(error.into()),
         Err(PlanError::Yaml(error)) => {
@@ -132,23 +132,23 @@ impl JobPage {
 }
 
 pub(super) async fn show(
-    State(state): State<AppState>,
+    State(models): State<Models>,
     ui: Ui,
     Path(job): Path<String>,
 ) -> Result<Response, Problem> {
-    let data = state.models.import(&job).ok_or_else(|| Problem::not_found("The import"))?;
+    let data = models.import(&job).ok_or_else(|| Problem::not_found("The import"))?;
     Ok(JobPage { ui, data }.respond(StatusCode::OK))
 }
 
 pub(super) async fn apply(
-    State(state): State<AppState>,
+    State(models): State<Models>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Path(job): Path<String>,
     form: ModelForm,
 ) -> Result<Response, Problem> {
     let how = Apply { with_raw_secrets: form.is_ticked("raw_secrets") };
-    let data = state.models.apply_import(&job, how, &actor);
+    let data = models.apply_import(&job, how, &actor);
     let data = data.ok_or_else(|| Problem::not_found("The import"))?;
     if ui.wants == Wants::Json {
         return Ok((StatusCode::ACCEPTED, Json(data)).into_response());
@@ -157,8 +157,8 @@ pub(super) async fn apply(
 }
 
 /// The registry as YAML, without secrets.
-pub(super) async fn export(State(state): State<AppState>, query: Query) -> Result<Response, Problem> {
-    let yaml = state.models.export(query.get("source") == "all").await?;
+pub(super) async fn export(State(models): State<Models>, query: Query) -> Result<Response, Problem> {
+    let yaml = models.export(query.get("source") == "all").await?;
     let yaml = yaml.map_err(|error| {
         tracing::error!(%error, "the registry could not be written as YAML");
         Problem::not_found("A way to write the registry as YAML")

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::Services;
 use crate::domain::model::Deployment;
 use crate::domain::model_note::{Note, TestResult};
 use crate::services::registry::KeyCount;
@@ -15,7 +16,6 @@ use crate::store::StoreError;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::{Column, Pager, Query, columns};
 use crate::web::ui::{Ui, Wants};
 
@@ -73,7 +73,7 @@ impl ModelsPage {
     }
 }
 
-pub(super) async fn list(State(state): State<AppState>, ui: Ui, query: Query) -> Result<Response, Problem> {
+pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     if query.has(&["keys"]) {
         state.keys.view().await;
     }
@@ -118,7 +118,7 @@ fn if_there<T: Default>(kept: Result<T, StoreError>) -> Result<T, StoreError> {
 }
 
 async fn complete(
-    state: &AppState,
+    state: &Services,
     rows: Vec<&Deployment>,
     all: &[Deployment],
     keys: Option<&KeyCount>,

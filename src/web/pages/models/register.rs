@@ -9,15 +9,15 @@ use serde::Serialize;
 use serde_json::json;
 use tower_sessions::Session;
 
+use super::Services;
 use super::form::{FIELDS, ModelForm, label};
 use super::presets::{MODES, PRESETS};
 use crate::domain::model_detail::Detail;
 use crate::services::registry::{Outcome, Radius};
-use crate::web::auth::ActorOf;
+use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
 
@@ -74,10 +74,9 @@ pub(super) async fn new(ui: Ui, query: Query) -> Response {
 }
 
 pub(super) async fn create(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
-    session: Session,
-    ActorOf(actor): ActorOf,
+    Acting(session, actor): Acting,
     form: ModelForm,
 ) -> Result<Response, Problem> {
     let mut errors = FieldErrors::default();
@@ -98,7 +97,7 @@ pub(super) async fn create(
     Ok(done(&ui, &session, StatusCode::CREATED, &outcome, "is registered, and live").await)
 }
 
-async fn same_name(state: &AppState, name: &str) -> usize {
+async fn same_name(state: &Services, name: &str) -> usize {
     let all = state.registry.deployments().await.value;
     all.map_or(0, |all| all.iter().filter(|deployment| deployment.name == name).count())
 }

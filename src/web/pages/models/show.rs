@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::Services;
 use crate::clients::ClientError;
 use crate::domain::audit::Entry;
 use crate::domain::context::KnownContext;
@@ -20,7 +21,6 @@ use crate::services::snapshot::View;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
-use crate::web::state::AppState;
 use crate::web::ui::Ui;
 
 /// Most keys, and most contexts, that are named on a model's page.
@@ -74,7 +74,7 @@ struct GhostData {
 page!(GhostPage, GhostData, as_content);
 
 pub(super) async fn show(
-    State(state): State<AppState>,
+    State(state): State<Services>,
     ui: Ui,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -100,7 +100,7 @@ pub(super) async fn show(
 
 type Registered = View<Vec<Deployment>, ClientError>;
 
-async fn ghost(state: &AppState, ui: Ui, detail: &Detail, why: String) -> Result<Response, Problem> {
+async fn ghost(state: &Services, ui: Ui, detail: &Detail, why: String) -> Result<Response, Problem> {
     let data = GhostData {
         id: detail.id.clone(),
         name: detail.name.clone(),
@@ -112,7 +112,7 @@ async fn ghost(state: &AppState, ui: Ui, detail: &Detail, why: String) -> Result
 }
 
 async fn load(
-    state: &AppState,
+    state: &Services,
     id: &str,
     found: Option<Found>,
     registry: Registered,

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
+use super::Services;
 use crate::domain::audit::Entry;
 use crate::domain::key::KeyHash;
 use crate::domain::model::Deployment;
 use crate::web::errors::Problem;
 use crate::web::paths::Paths;
-use crate::web::state::AppState;
 
 const SHOWN: usize = 6;
 const ENTRIES: u32 = 60;
@@ -25,7 +25,7 @@ pub(super) struct Change {
 
 /// The last changes of models, keys and contexts. Swaps have a list of their own.
 pub(super) async fn last(
-    state: &AppState,
+    state: &Services,
     paths: &Paths,
     deployments: Option<&Vec<Deployment>>,
 ) -> Result<Vec<Change>, Problem> {
@@ -69,7 +69,7 @@ fn done(action: &str) -> Option<&'static str> {
 
 fn named(
     entry: &Entry,
-    state: &AppState,
+    state: &Services,
     paths: &Paths,
     deployments: Option<&Vec<Deployment>>,
 ) -> (String, Option<String>) {

@@ -5,11 +5,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::Running;
+use super::Services;
 use crate::services::switcher::Progress;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::routes::{Routes, VIEWER};
-use crate::web::state::AppState;
 use crate::web::stream::html_events;
 use crate::web::ui::Ui;
 
@@ -31,7 +31,7 @@ impl ReceiptFragment {
 }
 
 /// The whole receipt at each step, then an end. A swap may have ended before the page came to listen.
-async fn events(State(state): State<AppState>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn events(State(state): State<Services>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
     let progress = if let Some(progress) = state.switcher.progress(&id) {
         progress
     } else {

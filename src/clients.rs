@@ -6,68 +6,51 @@
 pub mod a2a;
 mod http;
 mod lenient;
+mod limiter;
 pub mod litellm;
-mod room;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use http::build as build_http;
 
+/// The kind of server that a request went to. It is written as it is named in an error text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upstream {
+    Proxy,
+    Agent,
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proxy => "the proxy",
+            Self::Agent => "the agent",
+        })
+    }
+}
+
 /// Why a request to a proxy or an agent brought no usable answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
-    /// No connection, or it broke.
-    #[error("{server} cannot be reached: {reason}")]
-    Unreachable {
-        /// `the proxy` or `the agent`.
-        server: &'static str,
-        /// What the connection said.
-        reason: String,
-    },
-    /// No whole answer in time.
-    #[error("{server} did not answer within {} s", after.as_secs_f64())]
-    Timeout {
-        /// `the proxy` or `the agent`.
-        server: &'static str,
-        /// The limit.
-        after: Duration,
-    },
-    /// More than the limit.
-    #[error("{server} answered with more than {} MiB", limit / 1024 / 1024)]
-    TooLarge {
-        /// `the proxy` or `the agent`.
-        server: &'static str,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// Too many large answers at once.
-    #[error("{server} sent a large answer while other large answers of its kind were read")]
-    Crowded {
-        /// `the proxy` or `the agent`.
-        server: &'static str,
-    },
-    /// An answer with a good status that is not what it should be.
-    #[error("{server} answered something that is not understood: {detail}")]
-    NotUnderstood {
-        /// `the proxy` or `the agent`.
-        server: &'static str,
-        /// What is wrong with it, and how it begins.
-        detail: String,
-    },
-    /// An answer with an error status.
-    #[error("{server} answered {status}: {message}")]
-    Status {
-        /// `the proxy` or `the agent`.
-        server: &'static str,
-        /// The HTTP status.
-        status: u16,
-        /// The `type` in the proxy's error body.
-        kind: Option<String>,
-        /// The error's text, without secrets and stack traces.
-        message: String,
-        /// What it means.
-        meaning: Meaning,
-    },
+    /// No connection, or it broke. `cause` is not its source, since `reason` is the innermost cause already.
+    #[error("{upstream} cannot be reached: {reason}")]
+    Unreachable { upstream: Upstream, reason: String, cause: Arc<reqwest::Error> },
+    #[error("{upstream} did not answer within {} s", after.as_secs_f64())]
+    Timeout { upstream: Upstream, after: Duration },
+    /// `limit` is in bytes.
+    #[error("{upstream} answered with more than {} MiB", limit / 1024 / 1024)]
+    TooLarge { upstream: Upstream, limit: usize },
+    #[error("{upstream} sent a large answer while other large answers of its kind were read")]
+    Overloaded { upstream: Upstream },
+    /// An answer with a success status that is not what it should be.
+    #[error("{upstream} answered something that is not understood: {detail}")]
+    NotUnderstood { upstream: Upstream, detail: String },
+    /// An answer with an error status. `kind` is the `type` in the proxy's error body, and `message` has neither
+    /// secrets nor stack traces.
+    #[error("{upstream} answered {status}: {message}")]
+    Status { upstream: Upstream, status: u16, kind: Option<String>, message: String, meaning: Meaning },
 }
 
 /// What an error status means, which the status alone does not tell: see [`litellm`].
@@ -100,7 +83,17 @@ pub enum Meaning {
 }
 
 impl ClientError {
-    /// What the error status means; none for other errors.
+    pub fn upstream(&self) -> Upstream {
+        match self {
+            Self::Unreachable { upstream, .. }
+            | Self::Timeout { upstream, .. }
+            | Self::TooLarge { upstream, .. }
+            | Self::Overloaded { upstream }
+            | Self::NotUnderstood { upstream, .. }
+            | Self::Status { upstream, .. } => *upstream,
+        }
+    }
+
     pub fn meaning(&self) -> Option<Meaning> {
         match self {
             Self::Status { meaning, .. } => Some(*meaning),
@@ -108,7 +101,6 @@ impl ClientError {
         }
     }
 
-    /// Whether time ran out.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout { .. })
     }

@@ -30,7 +30,10 @@ pub const REQUESTS: &str = "patchbay_requests_total";
 /// How long they took until the answer began, in seconds, by method and route pattern.
 pub const REQUEST_SECONDS: &str = "patchbay_request_seconds";
 pub const SWAPS: &str = "patchbay_swaps_total";
-/// How long requests to the proxy and to agents took, in seconds, by server and whether there was an answer.
+/// Calls of the proxy and of agents, by upstream, route template and status: a class of HTTP statuses, `rpc_error`,
+/// `not_understood`, `too_large`, `timeout` or `unreachable`.
+pub const UPSTREAM_CALLS: &str = "patchbay_upstream_calls_total";
+/// How long they took, in seconds, by server, route template and whether there was an answer.
 pub const UPSTREAM_SECONDS: &str = "patchbay_upstream_seconds";
 /// Age of the copies of the proxy's state, in seconds.
 pub const SNAPSHOT_AGE: &str = "patchbay_snapshot_age_seconds";

@@ -13,23 +13,21 @@ mod task;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::clients::http::{self, Limits};
+use crate::clients::http::{self, Call, CallError, Limits};
 use crate::clients::lenient::{object, scalar};
-use crate::clients::room::Room;
-use crate::clients::{ClientError, Meaning};
+use crate::clients::limiter::LargeResponseLimiter;
+use crate::clients::{ClientError, Meaning, Upstream};
 use crate::domain::agent::{AgentCard, Dialect};
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
 use crate::domain::redact;
 
 use self::task::{Progress, TaskState};
-
-const SERVER: &str = "the agent";
 
 /// Largest answer that is taken: agents echo the prompt and a history.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
@@ -72,6 +70,15 @@ pub enum AgentError {
     },
 }
 
+impl CallError for AgentError {
+    fn client(&self) -> Option<&ClientError> {
+        match self {
+            Self::Transport(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 impl AgentError {
     /// Whether the agent surely did not act on the message: it did not understand it, does not know what it
     /// names, or does not do such things. An internal error (-32603) may come at any time.
@@ -98,7 +105,7 @@ pub struct Agent {
     http: Client,
     url: Url,
     dialect: Arc<Mutex<Option<Dialect>>>,
-    room: Room,
+    limiter: LargeResponseLimiter,
 }
 
 impl Agent {
@@ -107,7 +114,7 @@ impl Agent {
         // With a trailing slash the agents measured answer 307 (`wire/a2a/err_trailing_slash`).
         let path = url.path().trim_end_matches(CARD_PATH).trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Self { http, url, dialect: Arc::default(), room: Room::of_agent() }
+        Self { http, url, dialect: Arc::default(), limiter: LargeResponseLimiter::new(Upstream::Agent) }
     }
 
     /// The agent's address, without credentials.
@@ -126,25 +133,55 @@ impl Agent {
 
     /// The agent card, from the well-known place below the agent's address.
     pub async fn card(&self) -> Result<AgentCard, ClientError> {
+        self.card_within(CARD_TIMEOUT).await
+    }
+
+    /// The agent card, waited for at most `time` or five seconds.
+    pub async fn card_within(&self, time: Duration) -> Result<AgentCard, ClientError> {
+        self.fetch_card(time, |error| matches!(error, ClientError::Status { meaning: Meaning::NotFound, .. }))
+            .await
+    }
+
+    async fn fetch_card(
+        &self,
+        time: Duration,
+        is_expected: fn(&ClientError) -> bool,
+    ) -> Result<AgentCard, ClientError> {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{CARD_PATH}", self.url.path().trim_end_matches('/')));
-        let limits = Limits { time: CARD_TIMEOUT, size: 1024 * 1024 };
-        let answer = http::send(&self.room, self.http.get(url), limits).await?;
-        if !answer.status.is_success() {
-            return Err(status_error(answer.status.as_u16(), &answer.body));
-        }
-        card::parse(&answer.body).ok_or_else(|| ClientError::NotUnderstood {
-            server: SERVER,
-            detail: format!("no agent card, but {}", http::excerpt(&answer.body)),
+        let limits = Limits { time: time.min(CARD_TIMEOUT), size: 1024 * 1024 };
+        let call = Call { upstream: Upstream::Agent, method: Method::GET, route: CARD_PATH, is_expected };
+        http::observe(call, async {
+            let answer = http::send(&self.limiter, self.http.get(url), limits).await?;
+            if !answer.status.is_success() {
+                return Err(status_error(answer.status.as_u16(), &answer.body));
+            }
+            card::parse(&answer.body).ok_or_else(|| {
+                let detail = format!("no agent card, but {}", http::excerpt(&answer.body));
+                ClientError::NotUnderstood { upstream: Upstream::Agent, detail }
+            })
         })
+        .await
     }
 
     /// Sends `text` in `context` and waits at most `time` for the answer.
     pub async fn send(&self, context: &ContextId, text: &str, time: Duration) -> Result<Answer, AgentError> {
-        match tokio::time::timeout(time, self.exchange(context, text)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ClientError::Timeout { server: SERVER, after: time }.into()),
-        }
+        self.observe("message/send", |_| false, time, self.exchange(context, text)).await
+    }
+
+    /// Observes a whole exchange, which may take several requests, and bounds its time. `route` is the 0.3 name of
+    /// its JSON-RPC method.
+    async fn observe<T>(
+        &self,
+        route: &'static str,
+        is_expected: fn(&AgentError) -> bool,
+        time: Duration,
+        exchange: impl Future<Output = Result<T, AgentError>>,
+    ) -> Result<T, AgentError> {
+        let call = Call { upstream: Upstream::Agent, method: Method::POST, route, is_expected };
+        let timeout = ClientError::Timeout { upstream: Upstream::Agent, after: time };
+        let exchange = async { tokio::time::timeout(time, exchange).await.unwrap_or(Err(timeout.into())) };
+        http::observe(call, exchange).await
     }
 
     /// The dialect to try first.
@@ -152,7 +189,7 @@ impl Agent {
         match self.dialect() {
             Some(known) => known,
             // No card, or one that nobody can read, does not mean that the agent cannot answer.
-            None => self.card().await.map_or(Dialect::V03, |card| card.dialect),
+            None => self.fetch_card(CARD_TIMEOUT, |_| true).await.map_or(Dialect::V03, |card| card.dialect),
         }
     }
 
@@ -186,8 +223,8 @@ impl Agent {
         self.call(dialect, method, &params).await
     }
 
-    /// Waits for the task to end. Asked to wait, an agent may return early all the same; `send` bounds the
-    /// time.
+    /// Waits for the task to end. Asked to wait, an agent may return early all the same; `observe`
+    /// bounds the time.
     async fn follow(&self, dialect: Dialect, mut result: Value) -> Result<Answer, AgentError> {
         let mut pause = POLL;
         loop {
@@ -217,9 +254,9 @@ impl Agent {
 
     async fn call(&self, dialect: Dialect, method: &str, params: &Value) -> Result<Value, AgentError> {
         let request = self.request(dialect, method, params);
-        // The time of the whole exchange, polling included, is bounded by `send`.
+        // The time of the whole exchange, polling included, is bounded by `observe`.
         let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
-        let answer = http::send(&self.room, request, limits).await?;
+        let answer = http::send(&self.limiter, request, limits).await?;
         read_answer(&answer)
     }
 
@@ -300,11 +337,11 @@ fn status_error(status: u16, body: &[u8]) -> ClientError {
     let json = http::error_json(body);
     let detail = json.get("detail").and_then(Value::as_str).map(redact::error_text);
     let message = detail.unwrap_or_else(|| http::excerpt(body));
-    ClientError::Status { server: SERVER, status, kind: None, message, meaning }
+    ClientError::Status { upstream: Upstream::Agent, status, kind: None, message, meaning }
 }
 
 fn garbled(detail: &str) -> AgentError {
-    ClientError::NotUnderstood { server: SERVER, detail: detail.to_owned() }.into()
+    ClientError::NotUnderstood { upstream: Upstream::Agent, detail: detail.to_owned() }.into()
 }
 
 impl TaskState {

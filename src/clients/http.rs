@@ -1,16 +1,22 @@
-//! What both clients share: how a connection is made, and an answer taken within bounds.
+//! What both clients share: how a connection is made, how a call is observed, and an answer taken within bounds.
 
+use std::error::Error;
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::histogram;
+use metrics::{counter, histogram};
 use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout_at;
+use tracing::Instrument as _;
 
-use crate::clients::room::{Coming, PATIENCE, ROOM_BYTES, Room, SMALL, Whole};
-use crate::clients::{ClientError, Meaning};
+use crate::clients::limiter::{
+    BUFFER_BYTES, DecodePermit, DownloadPermit, LargeResponseLimiter, MAX_WAIT, SMALL_BYTES,
+};
+use crate::clients::{ClientError, Meaning, Upstream};
 use crate::domain::redact;
 use crate::telemetry;
 
@@ -23,19 +29,19 @@ const MAX_VALUES: usize = 400_000;
 /// Largest weight of an answer that becomes a tree of values: 1,000 deployments weigh 160,000.
 const MAX_WEIGHT: usize = 300_000;
 
-/// Longest text of an answer, in bytes as it is sent. Whoever frees a larger block has the C library keep as much.
+/// Longest text of an answer, in bytes as it is sent. The C library keeps larger blocks that are freed.
 const MAX_TEXT: usize = 2 * 1024 * 1024;
 
 /// Up to this weight an answer is small: 50 bytes for each become 2.5 MB.
 const SMALL_WEIGHT: usize = 50_000;
 
-/// So many values an object takes the room of.
+/// An object takes the memory of this many values.
 const OBJECT_WEIGHT: usize = 12;
 
 /// Largest error body that is read.
 const ERROR_BYTES: usize = 256 * 1024;
 
-/// Of this much of a body an error text is made.
+/// An error text is made of this much of a body.
 const EXCERPT_BYTES: usize = 2048;
 
 /// An HTTP client for proxies and agents: no redirects (they would carry the master key along), no proxy from
@@ -58,13 +64,99 @@ pub fn build() -> Result<Client, reqwest::Error> {
         .build()
 }
 
+/// A call as its span, its metrics and the log name it.
+pub(super) struct Call<E> {
+    pub(super) upstream: Upstream,
+    pub(super) method: Method,
+    /// The path with placeholders, or the method of JSON-RPC: never an id or a query.
+    pub(super) route: &'static str,
+    /// Whether the caller takes this error for an answer, such as "unknown key".
+    pub(super) is_expected: fn(&E) -> bool,
+}
+
+/// An error of a call. One without a [`ClientError`] is JSON-RPC's.
+pub(super) trait CallError: Display {
+    fn client(&self) -> Option<&ClientError>;
+}
+
+impl CallError for ClientError {
+    fn client(&self) -> Option<&ClientError> {
+        Some(self)
+    }
+}
+
+/// Makes a call in a span of its own. It is counted and timed, and its failure is logged, here and nowhere else.
+pub(super) async fn observe<T, E: CallError>(
+    call: Call<E>,
+    exchange: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let Call { upstream, method, route, is_expected } = call;
+    let name = match upstream {
+        Upstream::Proxy => "proxy",
+        Upstream::Agent => "agent",
+    };
+    let span = tracing::info_span!("upstream_call", upstream = name, method = method.as_str(), route);
+    async {
+        let started = Instant::now();
+        let result = exchange.await;
+        let elapsed = started.elapsed();
+        let status = result.as_ref().map_or_else(status_class, |_| "2xx");
+        let answered = if matches!(status, "unreachable" | "timeout" | "too_large") { "none" } else { "answer" };
+        counter!(telemetry::UPSTREAM_CALLS, "upstream" => name, "route" => route, "status" => status).increment(1);
+        histogram!(telemetry::UPSTREAM_SECONDS, "server" => upstream.to_string(), "result" => answered, "route" => route)
+            .record(elapsed.as_secs_f64());
+        if let Err(error) = &result {
+            let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            let (status, cause) = (http_status(error), causes(error));
+            if is_expected(error) {
+                tracing::debug!(status, elapsed_ms, cause, %error, "upstream call failed as expected");
+            } else {
+                tracing::warn!(status, elapsed_ms, cause, %error, "upstream call failed");
+            }
+        }
+        result
+    }
+    .instrument(span)
+    .await
+}
+
+fn http_status(error: &impl CallError) -> Option<u16> {
+    match error.client() {
+        Some(ClientError::Status { status, .. }) => Some(*status),
+        _ => None,
+    }
+}
+
+fn status_class(error: &impl CallError) -> &'static str {
+    match error.client() {
+        Some(ClientError::Status { status: 300..=399, .. }) => "3xx",
+        Some(ClientError::Status { status: 400..=499, .. }) => "4xx",
+        Some(ClientError::Status { .. }) => "5xx",
+        Some(ClientError::Unreachable { .. }) => "unreachable",
+        Some(ClientError::Timeout { .. }) => "timeout",
+        Some(ClientError::TooLarge { .. } | ClientError::Overloaded { .. }) => "too_large",
+        Some(ClientError::NotUnderstood { .. }) => "not_understood",
+        None => "rpc_error",
+    }
+}
+
+/// The causes of a broken connection, the outermost first.
+fn causes(error: &impl CallError) -> Option<String> {
+    let Some(ClientError::Unreachable { cause, .. }) = error.client() else { return None };
+    Some(redact::error_text(&chain(&**cause).collect::<Vec<_>>().join(": ")))
+}
+
+fn chain(error: &(dyn Error + 'static)) -> impl Iterator<Item = String> {
+    std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string)
+}
+
 /// A status, headers and a whole body: of an error status as much as an error text is made of.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
     /// Of a large one, until it is read and dropped.
-    _room: Option<(Option<Coming>, Whole)>,
+    _permits: Option<(Option<DownloadPermit>, DecodePermit)>,
 }
 
 /// Limits of one request.
@@ -78,103 +170,95 @@ pub(super) struct Limits {
 
 /// Sends `request` and takes the whole answer within `limits`.
 pub(super) async fn send(
-    room: &Room,
+    limiter: &LargeResponseLimiter,
     request: RequestBuilder,
     limits: Limits,
 ) -> Result<Answer, ClientError> {
-    let server = room.server();
-    let exchange = async { close(room, open(room, request).await?, limits.size).await };
-    let begun = Instant::now();
-    let answer = match tokio::time::timeout(limits.time, exchange).await {
-        Ok(answer) => answer,
-        Err(_) => Err(ClientError::Timeout { server, after: limits.time }),
-    };
-    let result = if answer.is_ok() { "answer" } else { "none" };
-    histogram!(telemetry::UPSTREAM_SECONDS, "server" => server, "result" => result)
-        .record(begun.elapsed().as_secs_f64());
-    answer
+    let exchange = async { read_body(limiter, open(limiter.upstream(), request).await?, limits.size).await };
+    let timeout = ClientError::Timeout { upstream: limiter.upstream(), after: limits.time };
+    tokio::time::timeout(limits.time, exchange).await.unwrap_or(Err(timeout))
 }
 
 /// Sends `request`, and leaves the body to come. The caller bounds time and size.
-pub(super) async fn open(room: &Room, request: RequestBuilder) -> Result<Response, ClientError> {
-    let response = request.send().await.map_err(|error| broken(room.server(), &error))?;
+pub(super) async fn open(upstream: Upstream, request: RequestBuilder) -> Result<Response, ClientError> {
+    let response = request.send().await.map_err(|error| broken(upstream, error))?;
     if response.status().is_redirection() {
-        return Err(redirected(room.server(), &response));
+        return Err(redirected(upstream, &response));
     }
     Ok(response)
 }
 
-/// Takes the rest of an answer that was opened. A large one waits until there is room for it.
-pub(super) async fn close(room: &Room, mut response: Response, limit: usize) -> Result<Answer, ClientError> {
+/// Reads the body of an answer that was opened. A large one waits for its permits.
+pub(super) async fn read_body(
+    limiter: &LargeResponseLimiter,
+    mut response: Response,
+    limit: usize,
+) -> Result<Answer, ClientError> {
+    let upstream = limiter.upstream();
     let (status, headers) = (response.status(), response.headers().clone());
     let is_error = !status.is_success();
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > limit && !is_error {
-        return Err(ClientError::TooLarge { server: room.server(), limit });
+        return Err(ClientError::TooLarge { upstream, limit });
     }
     // What is announced need not come.
-    let (mut body, mut coming, mut until) = (Vec::with_capacity(announced.min(SMALL)), None, None);
+    let (mut body, mut download, mut until) = (Vec::with_capacity(announced.min(SMALL_BYTES)), None, None);
     loop {
         let next = match until {
             None => response.chunk().await,
             Some(until) => timeout_at(until, response.chunk())
                 .await
-                .map_err(|_| ClientError::Timeout { server: room.server(), after: PATIENCE })?,
+                .map_err(|_| ClientError::Timeout { upstream, after: MAX_WAIT })?,
         };
-        let Some(chunk) = next.map_err(|error| broken(room.server(), &error))? else { break };
+        let Some(chunk) = next.map_err(|error| broken(upstream, error))? else { break };
         let size = body.len() + chunk.len();
         if is_error && size > ERROR_BYTES {
             // Too much to be a message: its beginning says what it is.
             break;
         }
         if size > limit {
-            return Err(ClientError::TooLarge { server: room.server(), limit });
+            return Err(ClientError::TooLarge { upstream, limit });
         }
-        if size > SMALL && coming.is_none() {
-            coming = Some(room.enter().await?);
-            // Whoever is slow must not keep others waiting.
-            until = Some(tokio::time::Instant::now() + PATIENCE);
-            body.reserve_exact(ROOM_BYTES - body.len());
+        if size > SMALL_BYTES && download.is_none() {
+            download = Some(limiter.download_permit().await?);
+            // A slow server must not keep others waiting.
+            until = Some(tokio::time::Instant::now() + MAX_WAIT);
+            body.reserve_exact(BUFFER_BYTES - body.len());
         }
         body.extend_from_slice(&chunk);
     }
-    let is_large = coming.is_some() || outweighs(&body, SMALL_WEIGHT, OBJECT_WEIGHT);
-    let room = if is_large { Some((coming, room.close().await?)) } else { None };
-    Ok(Answer { status, headers, body, _room: room })
+    let is_large = download.is_some() || outweighs(&body, SMALL_WEIGHT, OBJECT_WEIGHT);
+    let permits = if is_large { Some((download, limiter.decode_permit().await?)) } else { None };
+    Ok(Answer { status, headers, body, _permits: permits })
 }
 
 /// To follow it would carry the credentials to wherever it points.
-fn redirected(server: &'static str, response: &Response) -> ClientError {
+fn redirected(upstream: Upstream, response: &Response) -> ClientError {
     let target = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-    let message = match target {
-        Some(target) => {
-            format!(
-                "a redirect to {}, which is not followed: correct the address",
-                redact::error_text(target)
-            )
-        }
-        None => "a redirect to nowhere".to_owned(),
-    };
+    let message = target.map_or_else(
+        || "a redirect to nowhere".to_owned(),
+        |target| {
+            let target = redact::error_text(target);
+            format!("a redirect to {target}, which is not followed: correct the address")
+        },
+    );
     let status = response.status().as_u16();
-    ClientError::Status { server, status, kind: None, message, meaning: Meaning::Other }
+    ClientError::Status { upstream, status, kind: None, message, meaning: Meaning::Other }
 }
 
-/// The innermost cause says most ("connection refused"); the outer ones repeat the address.
-fn broken(server: &'static str, error: &reqwest::Error) -> ClientError {
+/// The innermost cause says most ("connection refused").
+fn broken(upstream: Upstream, error: reqwest::Error) -> ClientError {
     // The only time limit that reqwest is given.
     if error.is_timeout() {
-        return ClientError::Timeout { server, after: CONNECT };
+        return ClientError::Timeout { upstream, after: CONNECT };
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    ClientError::Unreachable { server, reason: redact::error_text(&cause.to_string()) }
+    // The address has ids and a query.
+    let error = error.without_url();
+    let reason = redact::error_text(&chain(&error).last().unwrap_or_default());
+    ClientError::Unreachable { upstream, reason, cause: Arc::new(error) }
 }
 
-/// Reads an answer whose form is known, if it is not made of more values than there is room for.
-///
-/// A text of two bytes may become a value of a hundred, so that the size alone bounds nothing.
+/// Reads an answer whose form is known. Two bytes may become a value of a hundred, so values are bounded too.
 pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     if outweighs(body, MAX_VALUES, 1) {
         return Err(format!("more than {MAX_VALUES} values"));
@@ -185,12 +269,12 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// Reads an answer of which whatever is in it is kept.
+/// Reads an answer of which everything is kept.
 pub(super) fn tree<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     tree_up_to(MAX_WEIGHT, body)
 }
 
-/// Reads a part of an answer of which whatever is in it is kept. It has no room of its own, and so is small.
+/// The same for a part of an answer, which has no permits and so must be small.
 pub(super) fn small_tree<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     tree_up_to(SMALL_WEIGHT, body)
 }

@@ -10,21 +10,20 @@ pub use models::Tried;
 
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use reqwest::{Client, Method, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 pub use self::keys::{KeyRecord, NewKey};
-use crate::clients::http::{self, Limits};
-use crate::clients::room::Room;
-use crate::clients::{ClientError, Meaning};
+use crate::clients::http::{self, Call, Limits};
+use crate::clients::limiter::LargeResponseLimiter;
+use crate::clients::{ClientError, Meaning, Upstream};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::redact;
-
-const SERVER: &str = "the proxy";
 
 /// Largest answer that is taken. 1,000 deployments are 8.6 MB on 1.109.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
@@ -54,7 +53,7 @@ pub struct LiteLlm {
     base: Url,
     master_key: SecretString,
     timeouts: Timeouts,
-    room: Room,
+    limiter: LargeResponseLimiter,
 }
 
 /// The proxy's own word on its health.
@@ -99,7 +98,7 @@ pub struct Probe {
 impl LiteLlm {
     /// A client of the proxy at `base` (scheme, host, port and path, without `/v1`).
     pub fn new(http: Client, base: Url, master_key: SecretString, timeouts: Timeouts) -> Self {
-        Self { http, base, master_key, timeouts, room: Room::of_proxy() }
+        Self { http, base, master_key, timeouts, limiter: LargeResponseLimiter::new(Upstream::Proxy) }
     }
 
     /// The proxy's address, without credentials.
@@ -109,143 +108,225 @@ impl LiteLlm {
 
     /// `GET /health/liveliness`: whether it answers at all.
     pub async fn live(&self) -> Result<(), ClientError> {
-        self.get::<IgnoredAny>("health/liveliness", &[]).await.map(drop)
+        self.get("health/liveliness").json(|IgnoredAny| Ok(())).await
     }
 
     /// `GET /model/info`: every live deployment. Rows without an id are left out.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, ClientError> {
-        let answer: wire::ModelInfo = self.get("model/info", &[]).await?;
-        usable(answer.data, wire::ModelRow::into_deployment)
+        self.get("model/info")
+            .json(|answer: wire::ModelInfo| usable(answer.data, wire::ModelRow::into_deployment))
+            .await
     }
 
     /// `GET /key/list`: page `page` (from 1) of [`KEY_PAGE`] keys, newest first.
     pub async fn keys(&self, page: u32) -> Result<KeyPage, ClientError> {
-        let (page, size) = (page.to_string(), KEY_PAGE.to_string());
-        let query = [("return_full_object", "true"), ("size", &size), ("page", &page)];
-        let answer: wire::KeyList = self.get("key/list", &query).await?;
-        let mut keys = usable(answer.keys, |row| row.into_key(None))?;
-        keys.truncate(KEY_PAGE as usize);
-        let total = answer.total_count.unwrap_or(keys.len() as u64);
-        let pages = answer.total_pages.and_then(|pages| u32::try_from(pages).ok()).unwrap_or(1);
-        Ok(KeyPage { keys, total, pages })
+        self.key_list(page, &[]).await
     }
 
     /// `GET /key/info`: one key; none if the proxy does not know it, or has deleted it.
     pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {
-        let answer: Result<wire::KeyInfo, _> = self.get("key/info", &[("key", hash.as_str())]).await;
-        match answer {
-            Ok(wire::KeyInfo { info: Some(info) }) if info.is_deleted() => Ok(None),
-            Ok(wire::KeyInfo { info: Some(info) }) => Ok(info.into_key(Some(hash.clone()))),
-            Ok(wire::KeyInfo { info: None }) => Err(not_understood("a key without `info`".to_owned())),
-            Err(error) if error.meaning() == Some(Meaning::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let answer = self.get("key/info").query(&[("key", hash.as_str())]).expecting(is_not_found);
+        let key = answer.json(|answer: wire::KeyInfo| match answer.info {
+            Some(info) if info.is_deleted() => Ok(None),
+            Some(info) => Ok(info.into_key(Some(hash.clone()))),
+            None => Err(not_understood("a key without `info`".to_owned())),
+        });
+        none_if(is_not_found, key.await)
     }
 
     /// `POST /key/update` with `models: []`: the key may call whatever is registered.
-    ///
-    /// `actor` goes along as `LiteLLM-Changed-By`, since the master key hides who acts.
     pub async fn relax_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
-        let body = json!({ "key": hash, "models": [] });
-        let request = self.request(Method::POST, "key/update").json(&body);
-        let _: IgnoredAny =
-            self.answer(changed_by(request, actor), &self.master_key, self.timeouts.admin).await?;
-        Ok(())
+        let changes = Map::from_iter([("models".to_owned(), json!([]))]);
+        self.update_key(hash, &changes, actor).await
     }
 
     /// `GET /global/spend`, in US dollars. A proxy that has seen no call answers `null`.
     pub async fn global_spend(&self) -> Result<f64, ClientError> {
-        let answer: wire::GlobalSpend = self.get("global/spend", &[]).await?;
-        Ok(answer.spend.unwrap_or(0.0))
+        self.get("global/spend").json(|answer: wire::GlobalSpend| Ok(answer.spend.unwrap_or(0.0))).await
     }
 
     /// `GET /health/readiness`, and on releases that keep their version for admins
     /// `/health/readiness/details`.
     pub async fn health(&self) -> Result<Health, ClientError> {
-        let answer: Result<wire::Readiness, _> = self.get("health/readiness", &[]).await;
-        let (database, version) = match answer {
+        let readiness = self.get("health/readiness").expecting(is_database_down);
+        let (database, version) = match readiness.json(Ok::<wire::Readiness, _>).await {
             Ok(answer) => (read_database(answer.db.as_deref()), answer.litellm_version),
             // 1.80 says so in words, 1.109 in `db`. A 503 that says neither is not the proxy's.
-            Err(error) if error.meaning() == Some(Meaning::DatabaseDown) => (Database::Down, None),
+            Err(error) if is_database_down(&error) => (Database::Down, None),
             Err(error) => return Err(error),
         };
         if version.is_some() {
             return Ok(Health { version, database });
         }
-        let details: Result<wire::Readiness, _> = self.get("health/readiness/details", &[]).await;
-        Ok(Health { version: details.ok().and_then(|details| details.litellm_version), database })
+        let details = self.get("health/readiness/details").expecting(is_status);
+        let version = details.json(|details: wire::Readiness| Ok(details.litellm_version)).await;
+        Ok(Health { version: version.ok().flatten(), database })
     }
 
     /// One tiny chat completion of `model` with the virtual key `key`: finds a bad upstream credential, a key
     /// that may not call the model, a model that is registered but dead.
     pub async fn probe(&self, key: &SecretString, model: &ModelSpec) -> Result<Probe, ClientError> {
+        self.tiny_completion(key, model.as_str())
+            .json(|answer: wire::Completion| {
+                if answer.choices.is_empty() {
+                    return Err(not_understood("a completion without choices".to_owned()));
+                }
+                Ok(Probe { model: answer.model })
+            })
+            .await
+    }
+
+    fn tiny_completion<'a>(&'a self, key: &'a SecretString, model: &str) -> Request<'a> {
         // Some models refuse fewer output tokens than 16.
         let body = json!({
             "model": model,
             "messages": [{ "role": "user", "content": "Reply with the word ok." }],
             "max_tokens": 16,
         });
-        let request =
-            self.http.post(self.url("v1/chat/completions")).bearer_auth(key.expose_secret()).json(&body);
-        let answer: wire::Completion = self.answer(request, key, self.timeouts.chat).await?;
-        if answer.choices.is_empty() {
-            return Err(not_understood("a completion without choices".to_owned()));
-        }
-        Ok(Probe { model: answer.model })
+        let (method, route) = (Method::POST, "v1/chat/completions");
+        let mut request = self.request_with(key, method, route, route).body(&body).expecting(is_status);
+        request.limits.time = self.timeouts.chat;
+        request
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, ClientError> {
-        let request = self.request(Method::GET, path).query(query);
-        self.answer(request, &self.master_key, self.timeouts.admin).await
+    fn get(&self, route: &'static str) -> Request<'_> {
+        self.request_with(&self.master_key, Method::GET, route, route)
     }
 
-    /// The same, where whatever is in the answer is kept.
-    async fn get_tree<T: DeserializeOwned>(
-        &self,
+    /// `actor` goes along as `LiteLLM-Changed-By`, since the master key hides who acts.
+    fn post(&self, route: &'static str, body: &Value, actor: &str) -> Request<'_> {
+        self.request_with(&self.master_key, Method::POST, route, route).body(body).changed_by(actor)
+    }
+
+    /// `path` is `route` with its placeholders filled in.
+    fn request_with<'a>(
+        &'a self,
+        key: &'a SecretString,
+        method: Method,
+        route: &'static str,
         path: &str,
-        query: &[(&str, &str)],
-    ) -> Result<T, ClientError> {
-        let request = self.request(Method::GET, path).query(query);
-        self.read(request, &self.master_key, self.timeouts.admin, http::tree).await
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.url(path)).bearer_auth(self.master_key.expose_secret())
-    }
-
-    fn url(&self, path: &str) -> Url {
+    ) -> Request<'a> {
         let mut url = self.base.clone();
         let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
         url.set_path(&joined);
-        url
-    }
-
-    /// `key` is the one sent along, which must not come back in an error text.
-    async fn answer<T: DeserializeOwned>(
-        &self,
-        request: RequestBuilder,
-        key: &SecretString,
-        time: Duration,
-    ) -> Result<T, ClientError> {
-        self.read(request, key, time, http::json).await
-    }
-
-    async fn read<T>(
-        &self,
-        request: RequestBuilder,
-        key: &SecretString,
-        time: Duration,
-        read: fn(&[u8]) -> Result<T, String>,
-    ) -> Result<T, ClientError> {
-        let answer = http::send(&self.room, request, Limits { time, size: MAX_ANSWER }).await?;
-        if !answer.status.is_success() {
-            return Err(errors::read(answer.status.as_u16(), &answer.body, key));
+        Request {
+            client: self,
+            builder: self.http.request(method.clone(), url).bearer_auth(key.expose_secret()),
+            call: Call { upstream: Upstream::Proxy, method, route, is_expected: |_| false },
+            secrets: vec![key.clone()],
+            limits: Limits { time: self.timeouts.admin, size: MAX_ANSWER },
         }
-        read(&answer.body).map_err(|error| {
-            let detail = format!("{error}, in {}", http::excerpt(&answer.body));
-            not_understood(redact::error_text(&redact::known(&detail, key.expose_secret())))
-        })
     }
+}
+
+/// A request that is not sent yet.
+struct Request<'a> {
+    client: &'a LiteLlm,
+    builder: RequestBuilder,
+    call: Call<ClientError>,
+    /// Were sent along, and must not come back in an error text.
+    secrets: Vec<SecretString>,
+    limits: Limits,
+}
+
+impl Request<'_> {
+    fn query(mut self, query: &[(&str, &str)]) -> Self {
+        self.builder = self.builder.query(query);
+        self
+    }
+
+    fn body(mut self, body: &Value) -> Self {
+        self.builder = self.builder.json(body);
+        self
+    }
+
+    /// A header must not break on a name with odd characters: such a name is left out.
+    fn changed_by(mut self, actor: &str) -> Self {
+        if let Ok(actor) = HeaderValue::from_str(actor) {
+            self.builder = self.builder.header("LiteLLM-Changed-By", actor);
+        }
+        self
+    }
+
+    /// Errors that the caller takes for an answer.
+    fn expecting(mut self, is_expected: fn(&ClientError) -> bool) -> Self {
+        self.call.is_expected = is_expected;
+        self
+    }
+
+    /// Reads an answer whose form is known.
+    async fn json<A: DeserializeOwned, T>(
+        self,
+        convert: impl FnOnce(A) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.parsed(http::json, convert).await
+    }
+
+    /// Reads an answer of which everything is kept.
+    async fn tree<A: DeserializeOwned, T>(
+        self,
+        convert: impl FnOnce(A) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.parsed(http::tree, convert).await
+    }
+
+    async fn parsed<A, T>(
+        self,
+        parse: fn(&[u8]) -> Result<A, String>,
+        convert: impl FnOnce(A) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let secrets = self.secrets.clone();
+        self.answer(|answer| {
+            let parsed = parse(&answer.body).map_err(|error| {
+                let detail = format!("{error}, in {}", http::excerpt(&answer.body));
+                not_understood(redact::error_text(&without(&detail, &secrets)))
+            });
+            drop(answer);
+            convert(parsed?)
+        })
+        .await
+    }
+
+    async fn answer<T>(
+        self,
+        read: impl FnOnce(http::Answer) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        http::observe(self.call, async {
+            let answer = http::send(&self.client.limiter, self.builder, self.limits).await?;
+            if !answer.status.is_success() {
+                return Err(errors::read(answer.status.as_u16(), &answer.body, &self.secrets));
+            }
+            read(answer)
+        })
+        .await
+    }
+}
+
+/// Takes the errors that `is_none` accepts for the answer that there is no such thing.
+fn none_if<T>(
+    is_none: fn(&ClientError) -> bool,
+    answer: Result<Option<T>, ClientError>,
+) -> Result<Option<T>, ClientError> {
+    match answer {
+        Err(error) if is_none(&error) => Ok(None),
+        answer => answer,
+    }
+}
+
+fn is_not_found(error: &ClientError) -> bool {
+    error.meaning() == Some(Meaning::NotFound)
+}
+
+fn is_database_down(error: &ClientError) -> bool {
+    error.meaning() == Some(Meaning::DatabaseDown)
+}
+
+fn is_status(error: &ClientError) -> bool {
+    matches!(error, ClientError::Status { .. })
+}
+
+fn without(text: &str, secrets: &[SecretString]) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| redact::known(&text, secret.expose_secret()))
 }
 
 /// The rows that can be read. A list of which none can is not the list that was asked for.
@@ -260,7 +341,7 @@ fn usable<R, T>(rows: Option<Vec<Option<R>>>, read: impl Fn(R) -> Option<T>) -> 
 }
 
 fn not_understood(detail: String) -> ClientError {
-    ClientError::NotUnderstood { server: SERVER, detail }
+    ClientError::NotUnderstood { upstream: Upstream::Proxy, detail }
 }
 
 fn read_database(db: Option<&str>) -> Database {
@@ -268,13 +349,5 @@ fn read_database(db: Option<&str>) -> Database {
         Some("connected") => Database::Connected,
         Some("Not connected") => Database::None,
         _ => Database::Down,
-    }
-}
-
-/// A header must not break on a name with odd characters: such a name is left out.
-fn changed_by(request: RequestBuilder, actor: &str) -> RequestBuilder {
-    match reqwest::header::HeaderValue::from_str(actor) {
-        Ok(value) => request.header("LiteLLM-Changed-By", value),
-        Err(_) => request,
     }
 }

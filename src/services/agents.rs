@@ -76,10 +76,7 @@ impl Agents {
             let (for_card, for_list) = (client.clone(), client.clone());
             let card = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
                 let client = for_card.clone();
-                async move {
-                    let card = tokio::time::timeout(limit, client.card()).await;
-                    card.unwrap_or(Err(ClientError::Timeout { server: "the agent", after: limit }))
-                }
+                async move { client.card_within(limit).await }
             });
             let contexts = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
                 let client = for_list.clone();

@@ -6,8 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Agent, AgentError, SERVER, garbled};
-use crate::clients::ClientError;
+use super::{Agent, AgentError, garbled};
 use crate::clients::lenient::{objects, text};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
@@ -39,10 +38,9 @@ impl Agent {
     /// The contexts of the agent's last tasks, at most those of 1,000 tasks. None where the agent cannot list
     /// them. Ids that Patchbay does not take are left out.
     pub async fn list_contexts(&self) -> Result<Option<BTreeSet<ContextId>>, AgentError> {
-        match tokio::time::timeout(TIMEOUT, self.list_all()).await {
-            Ok(Err(AgentError::Rpc { .. })) => Ok(None),
-            Ok(listed) => listed.map(Some),
-            Err(_) => Err(ClientError::Timeout { server: SERVER, after: TIMEOUT }.into()),
+        match self.observe("tasks/list", is_rpc, TIMEOUT, self.list_all()).await {
+            Err(error) if is_rpc(&error) => Ok(None),
+            listed => listed.map(Some),
         }
     }
 
@@ -63,4 +61,8 @@ impl Agent {
         }
         Ok(contexts)
     }
+}
+
+fn is_rpc(error: &AgentError) -> bool {
+    matches!(error, AgentError::Rpc { .. })
 }

@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::task::{self, MAX_TEXT, Progress, TaskState};
-use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, SERVER, garbled, message, read_answer, rpc_error};
+use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, garbled, message, read_answer, rpc_error};
+use crate::clients::http;
 use crate::clients::lenient::{memory_of, text};
-use crate::clients::{ClientError, http};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -49,10 +49,7 @@ impl Agent {
         time: Duration,
         progress: &watch::Sender<String>,
     ) -> Result<Answer, AgentError> {
-        match tokio::time::timeout(time, self.converse(context, text, progress)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ClientError::Timeout { server: SERVER, after: time }.into()),
-        }
+        self.observe("message/stream", |_| false, time, self.converse(context, text, progress)).await
     }
 
     async fn converse(
@@ -65,10 +62,10 @@ impl Agent {
         let method = if dialect == Dialect::V03 { "message/stream" } else { "SendStreamingMessage" };
         let params = json!({ "message": message(dialect, context, text) });
         let request = self.request(dialect, method, &params).header(header::ACCEPT, "text/event-stream");
-        let response = http::open(&self.room, request).await?;
+        let response = http::open(self.limiter.upstream(), request).await?;
         let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
         if !kind.unwrap_or_default().starts_with(b"text/event-stream") {
-            let answer = http::close(&self.room, response, MAX_ANSWER).await?;
+            let answer = http::read_body(&self.limiter, response, MAX_ANSWER).await?;
             return match read_answer(&answer) {
                 // Refused before anything was done with it, so it can be sent again.
                 Err(refusal) if refusal.is_wrong_dialect() || refusal.is_unsupported() => {

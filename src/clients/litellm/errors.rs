@@ -6,15 +6,16 @@
 
 use std::borrow::Cow;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::clients::{ClientError, Meaning, http};
+use super::without;
+use crate::clients::{ClientError, Meaning, Upstream, http};
 use crate::domain::redact;
 
-/// Reads an answer with an error status. `key` was sent along: 1.80 repeats one that it does not like in full
-/// (`model_info_malformed_key`).
-pub(super) fn read(status: u16, body: &[u8], key: &SecretString) -> ClientError {
+/// Reads an answer with an error status. `secrets` were sent along: 1.80 repeats a key that it does not like in
+/// full (`model_info_malformed_key`).
+pub(super) fn read(status: u16, body: &[u8], secrets: &[SecretString]) -> ClientError {
     let json = http::error_json(body);
     let (kind, message) = parts(&json);
     let raw = message.unwrap_or_else(|| http::excerpt(body));
@@ -24,8 +25,8 @@ pub(super) fn read(status: u16, body: &[u8], key: &SecretString) -> ClientError 
     } else {
         meaning(status, kind.as_deref(), &raw)
     };
-    let message = redact::error_text(&redact::known(&worded(&raw, meaning), key.expose_secret()));
-    ClientError::Status { server: super::SERVER, status, kind, message, meaning }
+    let message = redact::error_text(&without(&worded(&raw, meaning), secrets));
+    ClientError::Status { upstream: Upstream::Proxy, status, kind, message, meaning }
 }
 
 /// Type and message, whichever form the body has.

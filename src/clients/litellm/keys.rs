@@ -7,14 +7,14 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use reqwest::Method;
 use secrecy::SecretString;
+use serde::Deserialize as _;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::{KEY_PAGE, KeyPage, LiteLlm, changed_by, not_understood, usable, usage, wire};
+use super::{KEY_PAGE, KeyPage, LiteLlm, is_not_found, none_if, not_understood, usable, usage, wire};
+use crate::clients::ClientError;
 use crate::clients::lenient::memory_of;
-use crate::clients::{ClientError, Meaning};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
 
@@ -69,36 +69,23 @@ pub struct NewKey {
 impl LiteLlm {
     /// `GET /key/info` with metadata and settings; none if the proxy does not know it, or has deleted it.
     pub async fn key_record(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
-        let answer: Result<Value, _> = self.get_tree("key/info", &[("key", hash.as_str())]).await;
-        let info = match answer {
-            Ok(mut answer) => answer.get_mut("info").map(Value::take).unwrap_or_default(),
-            Err(error) if error.meaning() == Some(Meaning::NotFound) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if memory_of(&info) > MAX_RECORD {
-            return Err(not_understood("a key with more in it than a key has".to_owned()));
-        }
-        let row: wire::KeyRow = serde_json::from_value(info.clone())
-            .map_err(|_| not_understood("a key without `info`".to_owned()))?;
-        if row.is_deleted() {
-            return Ok(None);
-        }
-        let Some(key) = row.into_key(Some(hash.clone())) else { return Ok(None) };
-        let metadata = info.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
-        let set = |name: &&str| info.get(*name).filter(|value| says_something(value)).cloned();
-        let settings = SETTINGS.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect();
-        Ok(Some(KeyRecord { key, metadata, settings }))
+        let request = self.get("key/info").query(&[("key", hash.as_str())]).expecting(is_not_found);
+        let record = request.tree(|mut answer: Value| {
+            let info = answer.get_mut("info").map(Value::take).unwrap_or_default();
+            read_record(&info, hash)
+        });
+        none_if(is_not_found, record.await)
     }
 
     /// `GET /key/list` of exactly this alias. Uniqueness is racy at the proxy, so that there may be several.
     pub async fn keys_by_alias(&self, alias: &str) -> Result<Vec<VirtualKey>, ClientError> {
-        Ok(self.key_list(&[("key_alias", alias)]).await?.keys)
+        Ok(self.key_list(1, &[("key_alias", alias)]).await?.keys)
     }
 
     /// `GET /key/list` with 1.109's search: part of an alias or an owner, the beginning of a hash. 1.80 ignores
     /// it and lists everything, which [`Self::can_search_keys`] finds out.
     pub async fn search_keys(&self, text: &str) -> Result<KeyPage, ClientError> {
-        self.key_list(&[("search", text), ("substring_matching", "true")]).await
+        self.key_list(1, &[("search", text), ("substring_matching", "true")]).await
     }
 
     /// Whether the proxy searches: it does if a text that no key holds finds none of the `total` keys.
@@ -107,24 +94,31 @@ impl LiteLlm {
         Ok(self.search_keys(&nowhere).await?.total == 0)
     }
 
-    async fn key_list(&self, filter: &[(&str, &str)]) -> Result<KeyPage, ClientError> {
-        let size = KEY_PAGE.to_string();
-        let mut query = vec![("return_full_object", "true"), ("size", &*size), ("page", "1")];
+    pub(super) async fn key_list(&self, page: u32, filter: &[(&str, &str)]) -> Result<KeyPage, ClientError> {
+        let (page, size) = (page.to_string(), KEY_PAGE.to_string());
+        let mut query = vec![("return_full_object", "true"), ("size", &*size), ("page", &*page)];
         query.extend_from_slice(filter);
-        let answer: wire::KeyList = self.get("key/list", &query).await?;
-        let mut keys = usable(answer.keys, |row| row.into_key(None))?;
-        keys.truncate(KEY_PAGE as usize);
-        let total = answer.total_count.unwrap_or(keys.len() as u64);
-        Ok(KeyPage { keys, total, pages: 1 })
+        self.get("key/list")
+            .query(&query)
+            .json(|answer: wire::KeyList| {
+                let mut keys = usable(answer.keys, |row| row.into_key(None))?;
+                keys.truncate(KEY_PAGE as usize);
+                let total = answer.total_count.unwrap_or(keys.len() as u64);
+                let pages = answer.total_pages.and_then(|pages| u32::try_from(pages).ok()).unwrap_or(1);
+                Ok(KeyPage { keys, total, pages })
+            })
+            .await
     }
 
     /// `POST /key/generate`. The answer alone does not say that the key was stored.
     pub async fn generate_key(&self, body: &Map<String, Value>, actor: &str) -> Result<NewKey, ClientError> {
-        let answer: wire::Generated = self.post("key/generate", &json!(body), actor).await?;
-        let key = answer.key.ok_or_else(|| not_understood("a new key without `key`".to_owned()))?;
-        let secret = SecretString::from(key);
-        let hash = KeyHash::of(&secret);
-        Ok(NewKey { secret, hash })
+        self.post("key/generate", &json!(body), actor)
+            .json(|answer: wire::Generated| {
+                let key = answer.key.ok_or_else(|| not_understood("a new key without `key`".to_owned()))?;
+                let secret = SecretString::from(key);
+                Ok(NewKey { hash: KeyHash::of(&secret), secret })
+            })
+            .await
     }
 
     /// `POST /key/update` with `changes` alone; what is not named stays.
@@ -136,7 +130,7 @@ impl LiteLlm {
     ) -> Result<(), ClientError> {
         let mut body = changes.clone();
         body.insert("key".to_owned(), json!(hash));
-        self.post::<IgnoredAny>("key/update", &Value::Object(body), actor).await.map(drop)
+        self.post("key/update", &Value::Object(body), actor).json(|IgnoredAny| Ok(())).await
     }
 
     /// `POST /key/block` or `/key/unblock`.
@@ -146,13 +140,13 @@ impl LiteLlm {
         blocked: bool,
         actor: &str,
     ) -> Result<(), ClientError> {
-        let path = if blocked { "key/block" } else { "key/unblock" };
-        self.post::<IgnoredAny>(path, &json!({ "key": hash }), actor).await.map(drop)
+        let route = if blocked { "key/block" } else { "key/unblock" };
+        self.post(route, &json!({ "key": hash }), actor).json(|IgnoredAny| Ok(())).await
     }
 
     /// `POST /key/delete` of one hash. Never by alias: that would delete every key of that alias.
     pub async fn delete_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
-        self.post::<IgnoredAny>("key/delete", &json!({ "keys": [hash] }), actor).await.map(drop)
+        self.post("key/delete", &json!({ "keys": [hash] }), actor).json(|IgnoredAny| Ok(())).await
     }
 
     /// `GET /user/daily/activity` of one key, or of all: what was spent, by day, the oldest first.
@@ -170,7 +164,8 @@ impl LiteLlm {
             let mut query =
                 vec![("start_date", &*from), ("end_date", &to), ("page_size", "1000"), ("page", &page)];
             query.extend(hash.map(|hash| ("api_key", hash.as_str())));
-            let answer: usage::Activity = self.get("user/daily/activity", &query).await?;
+            let request = self.get("user/daily/activity").query(&query);
+            let answer = request.json(Ok::<usage::Activity, _>).await?;
             let has_more = answer.has_more();
             usage::add_days(&mut days, answer);
             if !has_more {
@@ -198,19 +193,25 @@ impl LiteLlm {
             ("page", "1"),
             ("page_size", &limit),
         ];
-        let answer: usage::Logs = self.get("spend/logs/v2", &query).await?;
-        usable(answer.data, usage::LogRow::into_call)
+        let request = self.get("spend/logs/v2").query(&query);
+        request.json(|answer: usage::Logs| usable(answer.data, usage::LogRow::into_call)).await
     }
+}
 
-    async fn post<T: serde::de::DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &Value,
-        actor: &str,
-    ) -> Result<T, ClientError> {
-        let request = changed_by(self.request(Method::POST, path).json(body), actor);
-        self.answer(request, &self.master_key, self.timeouts.admin).await
+fn read_record(info: &Value, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
+    if memory_of(info) > MAX_RECORD {
+        return Err(not_understood("a key with more in it than a key has".to_owned()));
     }
+    let row = wire::KeyRow::deserialize(info);
+    let row = row.map_err(|_| not_understood("a key without `info`".to_owned()))?;
+    if row.is_deleted() {
+        return Ok(None);
+    }
+    let Some(key) = row.into_key(Some(hash.clone())) else { return Ok(None) };
+    let metadata = info.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+    let set = |name: &&str| info.get(*name).filter(|value| says_something(value)).cloned();
+    let settings = SETTINGS.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect();
+    Ok(Some(KeyRecord { key, metadata, settings }))
 }
 
 /// Null and empty values are what a new key has anyway.

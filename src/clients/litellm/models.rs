@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{LiteLlm, changed_by, errors, not_understood, usable};
-use crate::clients::http::{self, Limits};
+use super::{LiteLlm, Request, none_if, not_understood, usable};
+use crate::clients::http;
 use crate::clients::lenient::{memory_of, object, rows, scalar, text};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::model::Source;
@@ -100,27 +100,25 @@ impl Row {
 impl LiteLlm {
     /// `GET /model/info?litellm_model_id=`: one live deployment, whole; none if the proxy serves no such one.
     pub async fn deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
-        let answer: Result<Rows, _> = self.get_tree("model/info", &[("litellm_model_id", id)]).await;
-        match answer {
-            Ok(answer) => Ok(usable(answer.data, Row::into_detail)?.into_iter().find(|found| found.id == id)),
-            // `model_info_one_unknown`: 400 on both releases.
-            Err(error) if is_unknown(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let request = self.get("model/info").query(&[("litellm_model_id", id)]).expecting(is_unknown);
+        // `model_info_one_unknown`: 400 on both releases.
+        none_if(
+            is_unknown,
+            request.tree(|answer: Rows| Ok(with_id(usable(answer.data, Row::into_detail)?, id))).await,
+        )
     }
 
     /// `GET /v2/model/info?modelId=`: the one place where 1.106 and later show a deployment that is saved
     /// and not live. 1.80 ignores the parameter and lists what is live.
     pub async fn stored_deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
-        let answer: Rows = self.get_tree("v2/model/info", &[("modelId", id), ("size", "1")]).await?;
-        let found = answer.data.unwrap_or_default().into_iter().flatten().filter_map(Row::into_detail);
-        Ok(found.into_iter().find(|found| found.id == id))
+        let request = self.get("v2/model/info").query(&[("modelId", id), ("size", "1")]);
+        let read = |rows: Vec<Option<Row>>| rows.into_iter().flatten().filter_map(Row::into_detail).collect();
+        request.tree(|answer: Rows| Ok(with_id(answer.data.map(read).unwrap_or_default(), id))).await
     }
 
     /// `GET /model/info`: every live deployment, whole.
     pub async fn details(&self) -> Result<Vec<Detail>, ClientError> {
-        let answer: Rows = self.get_tree("model/info", &[]).await?;
-        usable(answer.data, Row::into_detail)
+        self.get("model/info").tree(|answer: Rows| usable(answer.data, Row::into_detail)).await
     }
 
     /// `POST /model/new`, under an id of ours: so it is known even where the answer is lost, or is 1.109's
@@ -129,7 +127,7 @@ impl LiteLlm {
         let mut info = draft.info.clone();
         info.insert("id".to_owned(), json!(id));
         let body = json!({ "model_name": draft.name, "litellm_params": draft.params, "model_info": info });
-        self.write(Method::POST, "model/new", &body, draft, actor).await
+        self.post("model/new", &body, actor).done(draft.raw_secrets()).await
     }
 
     /// `PATCH /model/{id}/update`: at once on both releases; `POST /model/update` is not served for 20 s on
@@ -154,85 +152,64 @@ impl LiteLlm {
             body.insert("model_info".to_owned(), json!(info));
         }
         let path = format!("model/{}/update", segment(id));
-        self.write(Method::PATCH, &path, &Value::Object(body), draft, actor).await
+        let request = self.request_with(&self.master_key, Method::PATCH, "model/{id}/update", &path);
+        request.body(&Value::Object(body)).changed_by(actor).done(draft.raw_secrets()).await
     }
 
     /// `POST /model/delete`. False if the proxy knows no such deployment in its database.
     pub async fn delete_deployment(&self, id: &str, actor: &str) -> Result<bool, ClientError> {
-        match self.write(Method::POST, "model/delete", &json!({ "id": id }), &Draft::default(), actor).await {
-            Ok(()) => Ok(true),
-            Err(ClientError::Status { status: 400, message, .. }) if message.contains("not found in db") => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+        let request = self.post("model/delete", &json!({ "id": id }), actor).expecting(is_not_in_database);
+        match request.done(Vec::new()).await {
+            Err(error) if is_not_in_database(&error) => Ok(false),
+            result => result.map(|()| true),
         }
     }
 
     /// `POST /model/block` or `/model/unblock`, which 1.106 and later have.
     pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &str) -> Result<(), ClientError> {
-        let path = if blocked { "model/block" } else { "model/unblock" };
-        self.write(Method::POST, path, &json!({ "model_id": id }), &Draft::default(), actor).await
+        let route = if blocked { "model/block" } else { "model/unblock" };
+        self.post(route, &json!({ "model_id": id }), actor).done(Vec::new()).await
     }
 
     /// One tiny chat completion by one deployment: the proxy takes a deployment's id for a model's name.
     pub async fn try_deployment(&self, id: &str) -> Result<Tried, ClientError> {
-        // Some models refuse fewer output tokens than 16.
-        let body = json!({
-            "model": id,
-            "messages": [{ "role": "user", "content": "Reply with the word ok." }],
-            "max_tokens": 16,
-        });
-        let request = self.request(Method::POST, "v1/chat/completions").json(&body);
+        let mut request = self.tiny_completion(&self.master_key, id);
+        request.limits.size = 1024 * 1024;
         let begun = Instant::now();
-        let limits = Limits { time: self.timeouts.chat, size: 1024 * 1024 };
-        let answer = http::send(&self.room, request, limits).await?;
-        let took = begun.elapsed();
-        if !answer.status.is_success() {
-            return Err(errors::read(answer.status.as_u16(), &answer.body, &self.master_key));
-        }
-        let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let (deployment, upstream) = (header(MODEL_ID), header(MODEL_NAME));
-        let spoken: Spoken = http::json(&answer.body)
-            .map_err(|_| not_understood(format!("no completion: {}", http::excerpt(&answer.body))))?;
-        let choice = spoken.choices.and_then(|choices| choices.into_iter().flatten().next());
-        let choice = choice.ok_or_else(|| not_understood("a completion without choices".to_owned()))?;
-        let said = choice.message.and_then(|message| message.content).unwrap_or_default();
-        let said = redact::secrets(&said).chars().take(MAX_SAID).collect();
-        // 1.109 repeats in its answer what was asked for, which is the id here.
-        let model = spoken.model.filter(|model| model != id).or(upstream);
-        Ok(Tried { model, deployment, said, took })
-    }
-
-    /// A write whose answer says nothing that is needed: what became of it is read back. Secrets that went
-    /// along do not come back in an error.
-    async fn write(
-        &self,
-        method: Method,
-        path: &str,
-        body: &Value,
-        draft: &Draft,
-        actor: &str,
-    ) -> Result<(), ClientError> {
-        let request = changed_by(self.request(method, path).json(body), actor);
-        let limits = Limits { time: self.timeouts.admin, size: super::MAX_ANSWER };
-        let answer = http::send(&self.room, request, limits).await?;
-        if answer.status.is_success() {
-            return Ok(());
-        }
-        let error = errors::read(answer.status.as_u16(), &answer.body, &self.master_key);
-        Err(without(error, &draft.raw_secrets()))
+        request
+            .answer(|answer| {
+                let took = begun.elapsed();
+                let header =
+                    |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+                let spoken: Spoken = http::json(&answer.body)
+                    .map_err(|_| not_understood(format!("no completion: {}", http::excerpt(&answer.body))))?;
+                let choice = spoken.choices.and_then(|choices| choices.into_iter().flatten().next());
+                let choice =
+                    choice.ok_or_else(|| not_understood("a completion without choices".to_owned()))?;
+                let said = choice.message.and_then(|message| message.content).unwrap_or_default();
+                let said = redact::secrets(&said).chars().take(MAX_SAID).collect();
+                // 1.109 repeats in its answer what was asked for, which is the id here.
+                let model = spoken.model.filter(|model| model != id).or_else(|| header(MODEL_NAME));
+                Ok(Tried { model, deployment: header(MODEL_ID), said, took })
+            })
+            .await
     }
 }
 
-/// The error without texts that were sent along as secrets.
-fn without(error: ClientError, secrets: &[String]) -> ClientError {
-    match error {
-        ClientError::Status { server, status, kind, message, meaning } => {
-            let message = secrets.iter().fold(message, |message, secret| redact::known(&message, secret));
-            ClientError::Status { server, status, kind, message, meaning }
-        }
-        other => other,
+impl Request<'_> {
+    /// A write whose answer says nothing that is needed: what became of it is read back. `secrets` went along.
+    async fn done(mut self, secrets: Vec<String>) -> Result<(), ClientError> {
+        self.secrets.extend(secrets.into_iter().map(Into::into));
+        self.answer(|_| Ok(())).await
     }
+}
+
+fn with_id(details: Vec<Detail>, id: &str) -> Option<Detail> {
+    details.into_iter().find(|found| found.id == id)
+}
+
+fn is_not_in_database(error: &ClientError) -> bool {
+    matches!(error, ClientError::Status { status: 400, message, .. } if message.contains("not found in db"))
 }
 
 fn is_unknown(error: &ClientError) -> bool {

@@ -173,8 +173,8 @@ impl LiteLlm {
         self.shares("global/spend/models", limit).await
     }
 
-    async fn shares(&self, path: &str, limit: u32) -> Result<Vec<Share>, ClientError> {
-        let rows: Vec<Option<ShareRow>> = self.get(path, &[("limit", &limit.to_string())]).await?;
-        super::usable(Some(rows), ShareRow::into_share)
+    async fn shares(&self, route: &'static str, limit: u32) -> Result<Vec<Share>, ClientError> {
+        let request = self.get(route).query(&[("limit", &limit.to_string())]);
+        request.json(|rows| super::usable(Some(rows), ShareRow::into_share)).await
     }
 }

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::index::{Builder, Index, SEGMENT, pack};
 use super::{Inner, MAX_KEYS};
-use crate::clients::ClientError;
 use crate::clients::litellm::KEY_PAGE;
+use crate::clients::{ClientError, Upstream};
 use crate::domain::key::{KeyHash, VirtualKey};
 
 const AT_ONCE: usize = 4;
@@ -126,7 +126,7 @@ impl Inner {
                 segments.push(std::mem::take(&mut builder).finish());
                 let size: usize = segments.iter().map(|segment| segment.size()).sum();
                 if size > MAX_BYTES {
-                    return Err(ClientError::TooLarge { server: "the proxy", limit: MAX_BYTES });
+                    return Err(ClientError::TooLarge { upstream: Upstream::Proxy, limit: MAX_BYTES });
                 }
                 if !had_whole_copy {
                     self.publish(Index::new(segments.clone()), (total, at, false));

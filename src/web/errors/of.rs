@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 
 use super::Problem;
 use crate::clients::a2a::AgentError;
-use crate::clients::{ClientError, Meaning};
+use crate::clients::{ClientError, Meaning, Upstream};
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
@@ -53,30 +53,22 @@ impl Problem {
 const LATER: &str = "Try again in a moment: large answers are read one at a time.";
 
 fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) {
-    let is_proxy = match error {
-        ClientError::Unreachable { server, .. }
-        | ClientError::Timeout { server, .. }
-        | ClientError::TooLarge { server, .. }
-        | ClientError::Crowded { server }
-        | ClientError::NotUnderstood { server, .. }
-        | ClientError::Status { server, .. } => *server == "the proxy",
-    };
-    let (title, advice, recipe) = match (error, is_proxy) {
-        (ClientError::Unreachable { .. }, true) => {
+    let (title, advice, recipe) = match (error, error.upstream()) {
+        (ClientError::Unreachable { .. }, Upstream::Proxy) => {
             ("The proxy is down", "Start the LiteLLM proxy, or correct LITELLM_PROXY_URL.", Recipe::Proxy)
         }
-        (ClientError::Unreachable { .. }, false) => (
+        (ClientError::Unreachable { .. }, Upstream::Agent) => (
             "The agent is down",
             "Start the agent, or correct its address in PATCHBAY_AGENTS.",
             Recipe::Agent,
         ),
-        (ClientError::Timeout { .. }, true) => {
+        (ClientError::Timeout { .. }, Upstream::Proxy) => {
             ("The proxy is too slow", "Try again, or look at the proxy's log.", Recipe::Proxy)
         }
-        (ClientError::Timeout { .. }, false) => {
+        (ClientError::Timeout { .. }, Upstream::Agent) => {
             ("The agent is too slow", "Try again, or look at the agent's log.", Recipe::Agent)
         }
-        (ClientError::Status { meaning: Meaning::Credentials, .. }, true) => (
+        (ClientError::Status { meaning: Meaning::Credentials, .. }, Upstream::Proxy) => (
             "The proxy refuses the master key",
             "Set LITELLM_MASTER_KEY to the proxy's own, and restart Patchbay.",
             Recipe::MasterKey,
@@ -91,21 +83,25 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
             "Virtual keys need one: start the proxy with DATABASE_URL. If it has one, check LITELLM_MASTER_KEY.",
             Recipe::ProxyDatabase,
         ),
-        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, true) => (
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, Upstream::Proxy) => (
             "The proxy's answer is not understood",
             "Is LITELLM_PROXY_URL the address of a LiteLLM proxy?",
             Recipe::Proxy,
         ),
-        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, false) => (
+        (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, Upstream::Agent) => (
             "The agent's answer is not understood",
             "Is the address in PATCHBAY_AGENTS an A2A endpoint?",
             Recipe::Agent,
         ),
-        (ClientError::Crowded { .. }, true) => return ("The proxy sends too much at once", LATER, None),
-        (ClientError::Crowded { .. }, false) => return ("The agents send too much at once", LATER, None),
+        (ClientError::Overloaded { .. }, Upstream::Proxy) => {
+            return ("The proxy sends too much at once", LATER, None);
+        }
+        (ClientError::Overloaded { .. }, Upstream::Agent) => {
+            return ("The agents send too much at once", LATER, None);
+        }
         // It says itself what it did not like.
-        (_, true) => return ("The proxy failed", "Look at the proxy's log.", None),
-        (_, false) => ("The agent failed", "Look at the agent's log.", Recipe::Agent),
+        (_, Upstream::Proxy) => return ("The proxy failed", "Look at the proxy's log.", None),
+        (_, Upstream::Agent) => ("The agent failed", "Look at the agent's log.", Recipe::Agent),
     };
     (title, advice, Some(recipe))
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clients::http::{self, Call, CallError, Limits};
-use crate::clients::lenient::{object, scalar};
+use crate::clients::lenient::{Lenient, Object};
 use crate::clients::limiter::LargeResponseLimiter;
 use crate::clients::{ClientError, Meaning, Upstream};
 use crate::domain::agent::{AgentCard, Dialect};
@@ -294,7 +294,7 @@ fn read_answer(answer: &http::Answer) -> Result<Value, AgentError> {
         }
         Err(error) => return Err(garbled(&format!("{error}, in {}", http::excerpt(&answer.body)))),
     };
-    if let Some(error) = rpc.error {
+    if let Some(error) = rpc.error.0 {
         return Err(rpc_error(error));
     }
     if !answer.status.is_success() {
@@ -309,21 +309,18 @@ fn read_answer(answer: &http::Answer) -> Result<Value, AgentError> {
 #[derive(Deserialize)]
 struct RpcAnswer {
     result: Option<Value>,
-    #[serde(default, deserialize_with = "object")]
-    error: Option<RpcError>,
+    error: Object<RpcError>,
 }
 
 #[derive(Deserialize)]
 struct RpcError {
-    #[serde(default, deserialize_with = "scalar")]
-    code: Option<i64>,
-    #[serde(default, deserialize_with = "scalar")]
-    message: Option<String>,
+    code: Lenient<i64>,
+    message: Lenient<String>,
 }
 
 fn rpc_error(error: RpcError) -> AgentError {
-    let message = redact::error_text(&error.message.unwrap_or_default());
-    AgentError::Rpc { code: error.code.unwrap_or_default(), message }
+    let message = redact::error_text(&error.message.0.unwrap_or_default());
+    AgentError::Rpc { code: error.code.0.unwrap_or_default(), message }
 }
 
 fn status_error(status: u16, body: &[u8]) -> ClientError {

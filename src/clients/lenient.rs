@@ -1,22 +1,41 @@
-//! Reads fields whose type a proxy may change from one release to the next. A value of another type counts as
-//! absent, so that one odd row does not cost the whole registry; nothing is kept of it.
+//! Fields whose type a proxy may change from one release to the next. A value of another type counts as missing, so
+//! that one odd row does not cost the whole registry.
+//!
+//! `serde_with::DefaultOnError` copies each value into memory before it tries it, here 8 MB of a registry at every
+//! level, and takes a list for a struct.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// Most rows of a list: ten times what is normal for a registry.
 const MAX_ROWS: usize = 10_000;
 
-/// Longest text of a field that is kept, in bytes: a longer one is no name, address or description.
+/// Longest [`Text`], in bytes: a longer one is no name, address or description.
 const MAX_TEXT: usize = 16 * 1024;
 
-/// What a field is read as; each form of JSON that is not overridden counts as absent.
+/// A number (or one in a string), flag, string or list of strings; none if it is missing, null or something else.
+#[derive(Default)]
+pub(super) struct Lenient<T>(pub(super) Option<T>);
+
+/// A string that is short enough for a page.
+#[derive(Default)]
+pub(super) struct Text(pub(super) Option<String>);
+
+/// An object.
+#[derive(Default)]
+pub(super) struct Object<T>(pub(super) Option<T>);
+
+/// A list of objects, with none in the place of anything else.
+pub(super) struct Rows<T>(pub(super) Option<Vec<Option<T>>>);
+
+/// The objects in a list.
+#[derive(Default)]
+pub(super) struct Objects<T>(pub(super) Vec<T>);
+
+/// How a value is read; each form of JSON that is not overridden counts as missing.
 pub(super) trait Take<'de>: Sized {
     fn text(_: &str) -> Option<Self> {
         None
@@ -53,11 +72,7 @@ impl Take<'_> for f64 {
 }
 
 impl Take<'_> for u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be within 0 and 2^53"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 and 2^53")]
     fn number(number: f64) -> Option<Self> {
         (0.0..=9_007_199_254_740_992.0).contains(&number).then_some(number as u64)
     }
@@ -67,7 +82,7 @@ impl Take<'_> for u64 {
 }
 
 impl Take<'_> for i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be within 32 bits")]
+    #[expect(clippy::cast_possible_truncation, reason = "within 32 bits")]
     fn number(number: f64) -> Option<Self> {
         (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number).then_some(number as i64)
     }
@@ -79,132 +94,108 @@ impl Take<'_> for bool {
     }
 }
 
-/// The texts of a list; other entries are left out.
+/// Entries that are not strings are left out.
 impl<'de> Take<'de> for Vec<String> {
     fn list<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
         let mut texts = Self::new();
-        while let Some(text) = seq.next_element_seed(Taking(PhantomData))? {
-            texts.extend(text);
+        while let Some(Lenient(text)) = seq.next_element()? {
+            texts.extend::<Option<String>>(text);
         }
         Ok(Some(texts))
     }
 }
 
-/// A text of a length that a page can show.
-struct Short(String);
+struct Fields<T>(T);
 
-impl Take<'_> for Short {
-    fn text(text: &str) -> Option<Self> {
-        (text.len() <= MAX_TEXT).then(|| Self(text.to_owned()))
-    }
-}
-
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Take<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Take<'de> for Fields<T> {
     fn object<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(|object| Some(Self(object)))
     }
 }
 
-struct Rows<T>(Vec<Option<T>>);
+struct Items<T>(Vec<Option<T>>);
 
-impl<'de, T: Deserialize<'de>> Take<'de> for Rows<T> {
+impl<'de, T: Deserialize<'de>> Take<'de> for Items<T> {
     fn list<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
         let mut rows = Vec::new();
-        while let Some(row) = seq.next_element_seed(Taking::<Object<T>>(PhantomData))? {
+        while let Some(Object(row)) = seq.next_element()? {
             if rows.len() == MAX_ROWS {
                 return Err(A::Error::custom(format_args!("a list of more than {MAX_ROWS}")));
             }
-            rows.push(row.map(|Object(row)| row));
+            rows.push(row);
         }
         Ok(Some(Self(rows)))
     }
 }
 
-/// A text, number, truth value or list of texts; none if it is something else. Like the functions below, for
-/// `#[serde(deserialize_with)]` beside `#[serde(default)]`.
-pub(super) fn scalar<'de, D: Deserializer<'de>, T: Take<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    Taking(PhantomData).deserialize(from)
+impl<'de, T: Take<'de>> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // As an option, since a missing field is read as one that is null.
+        from.deserialize_option(Self(None))
+    }
 }
 
-/// A text of a length that a page can show; none if it is something else.
-pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    Ok(scalar(from)?.map(|Short(text)| text))
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Lenient(text) = Lenient::<String>::deserialize(from)?;
+        Ok(Self(text.filter(|text| text.len() <= MAX_TEXT)))
+    }
 }
 
-/// The texts of a list; none if it is no list.
-pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    Ok(scalar(from)?.unwrap_or_default())
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(Lenient::deserialize(from)?.0.map(|Fields(object)| object)))
+    }
 }
 
-/// An object; none if it is something else.
-pub(super) fn object<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(scalar(from)?.map(|Object(object)| object))
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Rows<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(Lenient::deserialize(from)?.0.map(|Items(rows)| rows)))
+    }
 }
 
-/// A list of objects, with none in the place of whatever else is in it; none if it is no list.
-pub(super) fn rows<'de, D, T>(from: D) -> Result<Option<Vec<Option<T>>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(scalar(from)?.map(|Rows(rows)| rows))
-}
-
-/// The objects of a list; none if it is no list.
-pub(super) fn objects<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(rows(from)?.into_iter().flatten().flatten().collect())
-}
-
-struct Taking<T>(PhantomData<T>);
-
-impl<'de, T: Take<'de>> DeserializeSeed<'de> for Taking<T> {
-    type Value = Option<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_any(self)
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Objects<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(Rows::deserialize(from)?.0.into_iter().flatten().flatten().collect()))
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers beyond 2^53 mean nothing in the fields read here")]
-impl<'de, T: Take<'de>> Visitor<'de> for Taking<T> {
-    type Value = Option<T>;
+impl<'de, T: Take<'de>> Visitor<'de> for Lenient<T> {
+    type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("anything")
     }
-    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
-        Ok(T::flag(flag))
+    fn visit_none<E>(self) -> Result<Self, E> {
+        Ok(Self(None))
     }
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(T::number(number as f64))
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(Self(None))
     }
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(T::number(number as f64))
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(self)
     }
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(T::number(number))
+    fn visit_bool<E>(self, flag: bool) -> Result<Self, E> {
+        Ok(Self(T::flag(flag)))
     }
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(T::text(text))
+    fn visit_i64<E>(self, number: i64) -> Result<Self, E> {
+        Ok(Self(T::number(number as f64)))
     }
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_u64<E>(self, number: u64) -> Result<Self, E> {
+        Ok(Self(T::number(number as f64)))
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        T::list(seq)
+    fn visit_f64<E>(self, number: f64) -> Result<Self, E> {
+        Ok(Self(T::number(number)))
     }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::object(map)
+    fn visit_str<E>(self, text: &str) -> Result<Self, E> {
+        Ok(Self(T::text(text)))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self, A::Error> {
+        T::list(seq).map(Self)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self, A::Error> {
+        T::object(map).map(Self)
     }
 }
 
@@ -228,44 +219,45 @@ mod tests {
 
     #[derive(Deserialize)]
     struct Row {
-        #[serde(default, deserialize_with = "scalar")]
-        price: Option<f64>,
-        #[serde(default, deserialize_with = "scalar")]
-        tokens: Option<u64>,
-        #[serde(default, deserialize_with = "scalar")]
-        name: Option<String>,
-        #[serde(default, deserialize_with = "texts")]
-        groups: Vec<String>,
+        price: Lenient<f64>,
+        tokens: Lenient<u64>,
+        name: Text,
+        groups: Lenient<Vec<String>>,
     }
 
     #[test]
     fn an_odd_value_costs_one_field_and_not_the_row() {
         let odd = r#"{"price":{"a":[1]},"tokens":-3,"name":7,"groups":["a",1,null,["b"],"c"]}"#;
         let row: Row = serde_json::from_str(odd).unwrap();
-        assert_eq!((row.price, row.tokens, row.name), (None, None, None));
-        assert_eq!(row.groups, ["a", "c"]);
+        assert_eq!((row.price.0, row.tokens.0, row.name.0), (None, None, None));
+        assert_eq!(row.groups.0.unwrap(), ["a", "c"]);
         let near = r#"{"price":"1e-6","tokens":272000.0,"name":"n","groups":null}"#;
         let row: Row = serde_json::from_str(near).unwrap();
-        assert_eq!((row.price, row.tokens, row.name.as_deref()), (Some(1e-6), Some(272_000), Some("n")));
-        assert!(row.groups.is_empty());
+        assert_eq!(
+            (row.price.0, row.tokens.0, row.name.0.as_deref()),
+            (Some(1e-6), Some(272_000), Some("n"))
+        );
+        assert!(row.groups.0.is_none());
+        let long = format!(r#"{{"name":"{}"}}"#, "n".repeat(MAX_TEXT + 1));
+        let row: Row = serde_json::from_str(&long).unwrap();
+        assert!(row.name.0.is_none() && row.price.0.is_none(), "too long, and missing");
     }
 
     #[derive(Deserialize)]
     struct List {
-        #[serde(default, deserialize_with = "rows")]
-        list: Option<Vec<Option<Row>>>,
-        #[serde(default, deserialize_with = "object")]
-        row: Option<Row>,
+        list: Rows<Row>,
+        row: Object<Row>,
     }
 
     #[test]
     fn an_odd_row_costs_itself_and_not_the_list() {
         let odd = r#"{"list":[{"name":"a"},null,"b",[{"name":"c"}],{"name":"d"}],"row":[1,{"x":2}]}"#;
         let list: List = serde_json::from_str(odd).unwrap();
-        let names: Vec<_> = list.list.unwrap().into_iter().map(|row| row.and_then(|row| row.name)).collect();
+        let names: Vec<_> =
+            list.list.0.unwrap().into_iter().map(|row| row.and_then(|row| row.name.0)).collect();
         assert_eq!(names, [Some("a".to_owned()), None, None, None, Some("d".to_owned())]);
-        assert!(list.row.is_none());
+        assert!(list.row.0.is_none());
         let none: List = serde_json::from_str(r#"{"list":{"a":[1]},"row":null}"#).unwrap();
-        assert!(none.list.is_none() && none.row.is_none());
+        assert!(none.list.0.is_none() && none.row.0.is_none());
     }
 }

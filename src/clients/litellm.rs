@@ -114,7 +114,7 @@ impl LiteLlm {
     /// `GET /model/info`: every live deployment. Rows without an id are left out.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, ClientError> {
         self.get("model/info")
-            .json(|answer: wire::ModelInfo| usable(answer.data, wire::ModelRow::into_deployment))
+            .json(|answer: wire::ModelInfo| usable(answer.data.0, wire::ModelRow::into_deployment))
             .await
     }
 
@@ -126,7 +126,7 @@ impl LiteLlm {
     /// `GET /key/info`: one key; none if the proxy does not know it, or has deleted it.
     pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {
         let answer = self.get("key/info").query(&[("key", hash.as_str())]).expecting(is_not_found);
-        let key = answer.json(|answer: wire::KeyInfo| match answer.info {
+        let key = answer.json(|answer: wire::KeyInfo| match answer.info.0 {
             Some(info) if info.is_deleted() => Ok(None),
             Some(info) => Ok(info.into_key(Some(hash.clone()))),
             None => Err(not_understood("a key without `info`".to_owned())),
@@ -142,7 +142,7 @@ impl LiteLlm {
 
     /// `GET /global/spend`, in US dollars. A proxy that has seen no call answers `null`.
     pub async fn global_spend(&self) -> Result<f64, ClientError> {
-        self.get("global/spend").json(|answer: wire::GlobalSpend| Ok(answer.spend.unwrap_or(0.0))).await
+        self.get("global/spend").json(|answer: wire::GlobalSpend| Ok(answer.spend.0.unwrap_or(0.0))).await
     }
 
     /// `GET /health/readiness`, and on releases that keep their version for admins
@@ -150,7 +150,7 @@ impl LiteLlm {
     pub async fn health(&self) -> Result<Health, ClientError> {
         let readiness = self.get("health/readiness").expecting(is_database_down);
         let (database, version) = match readiness.json(Ok::<wire::Readiness, _>).await {
-            Ok(answer) => (read_database(answer.db.as_deref()), answer.litellm_version),
+            Ok(answer) => (read_database(answer.db.0.as_deref()), answer.litellm_version.0),
             // 1.80 says so in words, 1.109 in `db`. A 503 that says neither is not the proxy's.
             Err(error) if is_database_down(&error) => (Database::Down, None),
             Err(error) => return Err(error),
@@ -159,7 +159,7 @@ impl LiteLlm {
             return Ok(Health { version, database });
         }
         let details = self.get("health/readiness/details").expecting(is_status);
-        let version = details.json(|details: wire::Readiness| Ok(details.litellm_version)).await;
+        let version = details.json(|details: wire::Readiness| Ok(details.litellm_version.0)).await;
         Ok(Health { version: version.ok().flatten(), database })
     }
 
@@ -171,7 +171,7 @@ impl LiteLlm {
                 if answer.choices.is_empty() {
                     return Err(not_understood("a completion without choices".to_owned()));
                 }
-                Ok(Probe { model: answer.model })
+                Ok(Probe { model: answer.model.0 })
             })
             .await
     }

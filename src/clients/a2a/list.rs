@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Agent, AgentError, garbled};
-use crate::clients::lenient::{objects, text};
+use crate::clients::lenient::{Objects, Text};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 
@@ -21,17 +21,14 @@ const PAGES: usize = 10;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Tasks {
-    #[serde(default, deserialize_with = "objects")]
-    tasks: Vec<Task>,
-    #[serde(default, deserialize_with = "text")]
-    next_page_token: Option<String>,
+    tasks: Objects<Task>,
+    next_page_token: Text,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Task {
-    #[serde(default, deserialize_with = "text")]
-    context_id: Option<String>,
+    context_id: Text,
 }
 
 impl Agent {
@@ -53,8 +50,8 @@ impl Agent {
             let result = self.call(Dialect::V10, "ListTasks", &params).await?;
             let page =
                 Tasks::deserialize(result).map_err(|error| garbled(&format!("no list of tasks: {error}")))?;
-            contexts.extend(page.tasks.into_iter().filter_map(|task| task.context_id?.parse().ok()));
-            token = page.next_page_token.filter(|token| !token.is_empty());
+            contexts.extend(page.tasks.0.into_iter().filter_map(|task| task.context_id.0?.parse().ok()));
+            token = page.next_page_token.0.filter(|token| !token.is_empty());
             if token.is_none() {
                 break;
             }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::task::{self, MAX_TEXT, Progress, TaskState};
 use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, garbled, message, read_answer, rpc_error};
 use crate::clients::http;
-use crate::clients::lenient::{memory_of, text};
+use crate::clients::lenient::{Text, memory_of};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -122,7 +122,7 @@ async fn collect(
         pending.store(0, Ordering::Relaxed);
         let rpc: RpcAnswer = http::small_tree(event.data.as_bytes())
             .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(event.data.as_bytes()))))?;
-        if let Some(error) = rpc.error {
+        if let Some(error) = rpc.error.0 {
             return Err(rpc_error(error));
         }
         if let Some(result) = rpc.result {
@@ -181,15 +181,11 @@ struct Collector {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Update {
-    #[serde(default, deserialize_with = "text")]
-    task_id: Option<String>,
-    #[serde(default)]
+    task_id: Text,
     status: Option<Value>,
-    #[serde(default)]
     artifact: Option<Value>,
     #[serde(default)]
     append: bool,
-    #[serde(default)]
     metadata: Option<Map<String, Value>>,
 }
 
@@ -220,7 +216,7 @@ impl Collector {
     }
 
     fn update(&mut self, update: Update) {
-        self.task_id = update.task_id.or(self.task_id.take());
+        self.task_id = update.task_id.0.or(self.task_id.take());
         for (name, value) in update.metadata.unwrap_or_default() {
             // The last events of a turn carry empty actions, which must not hide those of the answer.
             let delta = value.get("stateDelta").and_then(Value::as_object);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{AgentError, garbled};
-use crate::clients::lenient::{object, objects, scalar};
+use crate::clients::lenient::{Lenient, Object, Objects};
 use crate::domain::agent::Scope;
 use crate::domain::control::{AgentConfig, Answer, Tokens};
 
@@ -61,38 +61,31 @@ impl TaskState {
 struct Task {
     id: String,
     status: Status,
-    #[serde(default, deserialize_with = "objects")]
-    artifacts: Vec<Artifact>,
-    #[serde(default, deserialize_with = "object")]
-    metadata: Option<Map<String, Value>>,
+    artifacts: Objects<Artifact>,
+    metadata: Object<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
 struct Status {
     state: String,
-    #[serde(default, deserialize_with = "object")]
-    message: Option<Message>,
+    message: Object<Message>,
 }
 
 #[derive(Deserialize)]
 struct Artifact {
-    #[serde(default, deserialize_with = "objects")]
-    parts: Vec<Part>,
+    parts: Objects<Part>,
 }
 
 #[derive(Deserialize)]
 struct Message {
-    #[serde(default, deserialize_with = "objects")]
-    parts: Vec<Part>,
-    #[serde(default, deserialize_with = "object")]
-    metadata: Option<Map<String, Value>>,
+    parts: Objects<Part>,
+    metadata: Object<Map<String, Value>>,
 }
 
 /// Text parts alone are read; files and data have no place in a control reply.
 #[derive(Deserialize)]
 struct Part {
-    #[serde(default, deserialize_with = "scalar")]
-    text: Option<String>,
+    text: Lenient<String>,
 }
 
 /// Reads a result: 0.3 tells task and message apart by `kind`, 1.0 by the name of the field they stand in.
@@ -105,23 +98,24 @@ pub(super) fn read(result: &Value) -> Result<Progress, AgentError> {
     };
     if is_message {
         let message = Message::deserialize(inner).map_err(|error| garbled(&error.to_string()))?;
-        let metadata = message.metadata.unwrap_or_default();
-        return Ok(Progress::Done(answer(text_of(&message.parts), &metadata)));
+        let metadata = message.metadata.0.unwrap_or_default();
+        return Ok(Progress::Done(answer(text_of(&message.parts.0), &metadata)));
     }
     read_task(Task::deserialize(inner).map_err(|error| garbled(&format!("no task: {error}")))?)
 }
 
 fn read_task(task: Task) -> Result<Progress, AgentError> {
-    let said = task.status.message.as_ref().map(|message| text_of(&message.parts)).unwrap_or_default();
+    let said = task.status.message.0.as_ref().map(|message| text_of(&message.parts.0)).unwrap_or_default();
     let state = TaskState::parse(&task.status.state)
         .ok_or_else(|| garbled(&format!("a task in the unknown state “{}”", task.status.state)))?;
     match state {
         TaskState::Running => Ok(Progress::Running { task_id: task.id }),
         TaskState::Completed | TaskState::InputRequired => {
-            let told: Vec<String> = task.artifacts.iter().map(|artifact| text_of(&artifact.parts)).collect();
+            let told: Vec<String> =
+                task.artifacts.0.iter().map(|artifact| text_of(&artifact.parts.0)).collect();
             let text = told.join("\n");
             let text = if text.is_empty() { said } else { text };
-            Ok(Progress::Done(answer(text, &task.metadata.unwrap_or_default())))
+            Ok(Progress::Done(answer(text, &task.metadata.0.unwrap_or_default())))
         }
         ended => Err(ended.error(&said)),
     }
@@ -129,12 +123,12 @@ fn read_task(task: Task) -> Result<Progress, AgentError> {
 
 /// The text in the parts of a message or an artifact.
 pub(super) fn text_in(holder: &Value) -> String {
-    Artifact::deserialize(holder).map(|holder| text_of(&holder.parts)).unwrap_or_default()
+    Artifact::deserialize(holder).map(|holder| text_of(&holder.parts.0)).unwrap_or_default()
 }
 
 fn text_of(parts: &[Part]) -> String {
     let mut text = String::new();
-    for part in parts.iter().filter_map(|part| part.text.as_deref()) {
+    for part in parts.iter().filter_map(|part| part.text.0.as_deref()) {
         text.push_str(&part[..part.floor_char_boundary(MAX_TEXT - text.len())]);
     }
     text

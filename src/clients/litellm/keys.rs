@@ -101,10 +101,10 @@ impl LiteLlm {
         self.get("key/list")
             .query(&query)
             .json(|answer: wire::KeyList| {
-                let mut keys = usable(answer.keys, |row| row.into_key(None))?;
+                let mut keys = usable(answer.keys.0, |row| row.into_key(None))?;
                 keys.truncate(KEY_PAGE as usize);
-                let total = answer.total_count.unwrap_or(keys.len() as u64);
-                let pages = answer.total_pages.and_then(|pages| u32::try_from(pages).ok()).unwrap_or(1);
+                let total = answer.total_count.0.unwrap_or(keys.len() as u64);
+                let pages = answer.total_pages.0.and_then(|pages| u32::try_from(pages).ok()).unwrap_or(1);
                 Ok(KeyPage { keys, total, pages })
             })
             .await
@@ -114,7 +114,7 @@ impl LiteLlm {
     pub async fn generate_key(&self, body: &Map<String, Value>, actor: &str) -> Result<NewKey, ClientError> {
         self.post("key/generate", &json!(body), actor)
             .json(|answer: wire::Generated| {
-                let key = answer.key.ok_or_else(|| not_understood("a new key without `key`".to_owned()))?;
+                let key = answer.key.0.ok_or_else(|| not_understood("a new key without `key`".to_owned()))?;
                 let secret = SecretString::from(key);
                 Ok(NewKey { hash: KeyHash::of(&secret), secret })
             })
@@ -194,7 +194,7 @@ impl LiteLlm {
             ("page_size", &limit),
         ];
         let request = self.get("spend/logs/v2").query(&query);
-        request.json(|answer: usage::Logs| usable(answer.data, usage::LogRow::into_call)).await
+        request.json(|answer: usage::Logs| usable(answer.data.0, usage::LogRow::into_call)).await
     }
 }
 

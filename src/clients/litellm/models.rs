@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{LiteLlm, Request, none_if, not_understood, usable};
 use crate::clients::http;
-use crate::clients::lenient::{memory_of, object, rows, scalar, text};
+use crate::clients::lenient::{Lenient, Object, Rows as Listed, Text, memory_of};
 use crate::clients::{ClientError, Meaning};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft};
@@ -41,44 +41,36 @@ pub struct Tried {
 
 #[derive(Deserialize)]
 struct Rows {
-    #[serde(default, deserialize_with = "rows")]
-    data: Option<Vec<Option<Row>>>,
+    data: Listed<Row>,
 }
 
 /// A row with all that is set in it; the proxy adds some two hundred nulls.
 #[derive(Deserialize)]
 struct Row {
-    #[serde(default, deserialize_with = "text")]
-    model_name: Option<String>,
-    #[serde(default, deserialize_with = "object")]
-    litellm_params: Option<Map<String, Value>>,
-    #[serde(default, deserialize_with = "object")]
-    model_info: Option<Map<String, Value>>,
+    model_name: Text,
+    litellm_params: Object<Map<String, Value>>,
+    model_info: Object<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
 struct Spoken {
-    #[serde(default, deserialize_with = "scalar")]
-    model: Option<String>,
-    #[serde(default, deserialize_with = "rows")]
-    choices: Option<Vec<Option<Choice>>>,
+    model: Lenient<String>,
+    choices: Listed<Choice>,
 }
 
 #[derive(Deserialize)]
 struct Choice {
-    #[serde(default, deserialize_with = "object")]
-    message: Option<Message>,
+    message: Object<Message>,
 }
 
 #[derive(Deserialize)]
 struct Message {
-    #[serde(default, deserialize_with = "scalar")]
-    content: Option<String>,
+    content: Lenient<String>,
 }
 
 impl Row {
     fn into_detail(self) -> Option<Detail> {
-        let mut info = self.model_info?;
+        let mut info = self.model_info.0?;
         let id = info.remove("id")?.as_str()?.to_owned();
         let source = match info.remove("db_model") {
             Some(Value::Bool(false)) => Source::Config,
@@ -86,13 +78,13 @@ impl Row {
         };
         let blocked = info.remove("blocked") == Some(Value::Bool(true));
         info.retain(|_, value| !value.is_null());
-        let mut params = self.litellm_params.unwrap_or_default();
+        let mut params = self.litellm_params.0.unwrap_or_default();
         params.retain(|_, value| !value.is_null());
         let memory: usize = params.values().chain(info.values()).map(memory_of).sum();
         if memory > MAX_DETAIL {
             return None;
         }
-        let name = self.model_name.unwrap_or_default();
+        let name = self.model_name.0.unwrap_or_default();
         Some(Detail { id, name, source, blocked, params, info })
     }
 }
@@ -104,7 +96,7 @@ impl LiteLlm {
         // `model_info_one_unknown`: 400 on both releases.
         none_if(
             is_unknown,
-            request.tree(|answer: Rows| Ok(with_id(usable(answer.data, Row::into_detail)?, id))).await,
+            request.tree(|answer: Rows| Ok(with_id(usable(answer.data.0, Row::into_detail)?, id))).await,
         )
     }
 
@@ -113,12 +105,12 @@ impl LiteLlm {
     pub async fn stored_deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
         let request = self.get("v2/model/info").query(&[("modelId", id), ("size", "1")]);
         let read = |rows: Vec<Option<Row>>| rows.into_iter().flatten().filter_map(Row::into_detail).collect();
-        request.tree(|answer: Rows| Ok(with_id(answer.data.map(read).unwrap_or_default(), id))).await
+        request.tree(|answer: Rows| Ok(with_id(answer.data.0.map(read).unwrap_or_default(), id))).await
     }
 
     /// `GET /model/info`: every live deployment, whole.
     pub async fn details(&self) -> Result<Vec<Detail>, ClientError> {
-        self.get("model/info").tree(|answer: Rows| usable(answer.data, Row::into_detail)).await
+        self.get("model/info").tree(|answer: Rows| usable(answer.data.0, Row::into_detail)).await
     }
 
     /// `POST /model/new`, under an id of ours: so it is known even where the answer is lost, or is 1.109's
@@ -183,13 +175,13 @@ impl LiteLlm {
                     |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
                 let spoken: Spoken = http::json(&answer.body)
                     .map_err(|_| not_understood(format!("no completion: {}", http::excerpt(&answer.body))))?;
-                let choice = spoken.choices.and_then(|choices| choices.into_iter().flatten().next());
+                let choice = spoken.choices.0.and_then(|choices| choices.into_iter().flatten().next());
                 let choice =
                     choice.ok_or_else(|| not_understood("a completion without choices".to_owned()))?;
-                let said = choice.message.and_then(|message| message.content).unwrap_or_default();
+                let said = choice.message.0.and_then(|message| message.content.0).unwrap_or_default();
                 let said = redact::secrets(&said).chars().take(MAX_SAID).collect();
                 // 1.109 repeats in its answer what was asked for, which is the id here.
-                let model = spoken.model.filter(|model| model != id).or_else(|| header(MODEL_NAME));
+                let model = spoken.model.0.filter(|model| model != id).or_else(|| header(MODEL_NAME));
                 Ok(Tried { model, deployment: header(MODEL_ID), said, took })
             })
             .await

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use crate::clients::lenient::{Take, object, rows, scalar, text, texts};
+use crate::clients::lenient::{Lenient, Object, Rows, Take, Text};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::domain::redact;
@@ -14,80 +14,61 @@ use crate::domain::redact;
 /// `GET /model/info`
 #[derive(Deserialize)]
 pub(super) struct ModelInfo {
-    #[serde(default, deserialize_with = "rows")]
-    pub(super) data: Option<Vec<Option<ModelRow>>>,
+    pub(super) data: Rows<ModelRow>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct ModelRow {
-    #[serde(default, deserialize_with = "text")]
-    model_name: Option<String>,
-    #[serde(default, deserialize_with = "object")]
-    litellm_params: Option<Params>,
-    #[serde(default, deserialize_with = "object")]
-    model_info: Option<Info>,
+    model_name: Text,
+    litellm_params: Object<Params>,
+    model_info: Object<Info>,
 }
 
 #[derive(Deserialize, Default)]
 struct Params {
-    #[serde(default, deserialize_with = "text")]
-    model: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    api_base: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    custom_llm_provider: Option<String>,
+    model: Text,
+    api_base: Text,
+    custom_llm_provider: Text,
 }
 
 #[derive(Deserialize, Default)]
 struct Info {
-    #[serde(default, deserialize_with = "text")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
-    db_model: Option<bool>,
-    #[serde(default, deserialize_with = "text")]
-    mode: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    provider: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    litellm_provider: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    description: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
-    max_input_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "scalar")]
-    max_output_tokens: Option<u64>,
-    #[serde(default, deserialize_with = "scalar")]
-    input_cost_per_token: Option<f64>,
-    #[serde(default, deserialize_with = "scalar")]
-    output_cost_per_token: Option<f64>,
-    #[serde(default, deserialize_with = "texts")]
-    access_groups: Vec<String>,
-    #[serde(default, deserialize_with = "scalar")]
-    blocked: Option<bool>,
+    id: Text,
+    db_model: Lenient<bool>,
+    mode: Text,
+    provider: Text,
+    litellm_provider: Text,
+    description: Text,
+    max_input_tokens: Lenient<u64>,
+    max_output_tokens: Lenient<u64>,
+    input_cost_per_token: Lenient<f64>,
+    output_cost_per_token: Lenient<f64>,
+    access_groups: Lenient<Vec<String>>,
+    blocked: Lenient<bool>,
 }
 
 impl ModelRow {
     /// None for a row without an id: it could be neither shown nor changed.
     pub(super) fn into_deployment(self) -> Option<Deployment> {
-        let (params, info) = (self.litellm_params.unwrap_or_default(), self.model_info?);
-        let upstream_model = params.model.unwrap_or_default();
+        let (params, info) = (self.litellm_params.0.unwrap_or_default(), self.model_info.0?);
+        let upstream_model = params.model.0.unwrap_or_default();
         let prefix = upstream_model.split_once('/').map(|(provider, _)| provider.to_owned());
         Some(Deployment {
-            id: info.id?,
-            name: self.model_name.unwrap_or_default(),
-            provider: params.custom_llm_provider.or(info.provider).or(prefix).or(info.litellm_provider),
+            id: info.id.0?,
+            name: self.model_name.0.unwrap_or_default(),
+            provider: params.custom_llm_provider.0.or(info.provider.0).or(prefix).or(info.litellm_provider.0),
             upstream_model,
-            api_base: params.api_base.map(|base| redact::secrets(&base)),
-            source: if info.db_model == Some(false) { Source::Config } else { Source::Database },
-            mode: info.mode,
-            max_input_tokens: info.max_input_tokens,
-            max_output_tokens: info.max_output_tokens,
-            input_cost_per_token: info.input_cost_per_token,
-            output_cost_per_token: info.output_cost_per_token,
+            api_base: params.api_base.0.map(|base| redact::secrets(&base)),
+            source: if info.db_model.0 == Some(false) { Source::Config } else { Source::Database },
+            mode: info.mode.0,
+            max_input_tokens: info.max_input_tokens.0,
+            max_output_tokens: info.max_output_tokens.0,
+            input_cost_per_token: info.input_cost_per_token.0,
+            output_cost_per_token: info.output_cost_per_token.0,
             // An empty one is how a description is taken away.
-            description: info.description.filter(|text| !text.is_empty()),
-            access_groups: info.access_groups,
-            blocked: info.blocked.unwrap_or(false),
+            description: info.description.0.filter(|text| !text.is_empty()),
+            access_groups: info.access_groups.0.unwrap_or_default(),
+            blocked: info.blocked.0.unwrap_or(false),
         })
     }
 }
@@ -95,85 +76,64 @@ impl ModelRow {
 /// `GET /key/list?return_full_object=true`
 #[derive(Deserialize)]
 pub(super) struct KeyList {
-    #[serde(default, deserialize_with = "rows")]
-    pub(super) keys: Option<Vec<Option<KeyRow>>>,
-    #[serde(default, deserialize_with = "scalar")]
-    pub(super) total_count: Option<u64>,
-    #[serde(default, deserialize_with = "scalar")]
-    pub(super) total_pages: Option<u64>,
+    pub(super) keys: Rows<KeyRow>,
+    pub(super) total_count: Lenient<u64>,
+    pub(super) total_pages: Lenient<u64>,
 }
 
 /// `GET /key/info`: the hash is not among the fields.
 #[derive(Deserialize)]
 pub(super) struct KeyInfo {
-    #[serde(default, deserialize_with = "object")]
-    pub(super) info: Option<KeyRow>,
+    pub(super) info: Object<KeyRow>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct KeyRow {
-    #[serde(default, deserialize_with = "text")]
-    token: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    key_name: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    key_alias: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
-    models: Option<Models>,
-    #[serde(default, deserialize_with = "scalar")]
-    spend: Option<f64>,
-    #[serde(default, deserialize_with = "scalar")]
-    max_budget: Option<f64>,
-    #[serde(default, deserialize_with = "text")]
-    budget_duration: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    expires: Option<String>,
-    #[serde(default, deserialize_with = "scalar")]
-    rpm_limit: Option<u64>,
-    #[serde(default, deserialize_with = "scalar")]
-    tpm_limit: Option<u64>,
-    #[serde(default, deserialize_with = "scalar")]
-    max_parallel_requests: Option<u64>,
-    #[serde(default, deserialize_with = "scalar")]
-    blocked: Option<bool>,
-    #[serde(default, deserialize_with = "text")]
-    user_id: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    team_id: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    created_at: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    last_active: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    status: Option<String>,
+    token: Text,
+    key_name: Text,
+    key_alias: Text,
+    models: Lenient<Models>,
+    spend: Lenient<f64>,
+    max_budget: Lenient<f64>,
+    budget_duration: Text,
+    expires: Text,
+    rpm_limit: Lenient<u64>,
+    tpm_limit: Lenient<u64>,
+    max_parallel_requests: Lenient<u64>,
+    blocked: Lenient<bool>,
+    user_id: Text,
+    team_id: Text,
+    created_at: Text,
+    last_active: Text,
+    status: Text,
 }
 
 impl KeyRow {
     /// Whether 1.109 says that the key is gone: it answers 200 for a deleted key
     /// (`wire/litellm/1.109/key_info_deleted`).
     pub(super) fn is_deleted(&self) -> bool {
-        self.status.as_deref() == Some("deleted")
+        self.status.0.as_deref() == Some("deleted")
     }
 
     /// None for a row without a hash.
     pub(super) fn into_key(self, hash: Option<KeyHash>) -> Option<VirtualKey> {
         Some(VirtualKey {
-            hash: hash.or_else(|| self.token.as_deref()?.parse().ok())?,
-            alias: self.key_alias,
-            masked: redact::secrets(&self.key_name.unwrap_or_else(|| "sk-...".to_owned())),
-            access: self.models.map_or(Access::All, |Models(access)| access),
-            spend: self.spend.unwrap_or(0.0),
-            max_budget: self.max_budget,
-            budget_duration: self.budget_duration,
-            expires: self.expires.as_deref().and_then(time),
-            rpm_limit: self.rpm_limit,
-            tpm_limit: self.tpm_limit,
-            max_parallel_requests: self.max_parallel_requests,
-            blocked: self.blocked.unwrap_or(false),
-            user_id: self.user_id,
-            team_id: self.team_id,
-            created_at: self.created_at.as_deref().and_then(time),
-            last_active: self.last_active.as_deref().and_then(time),
+            hash: hash.or_else(|| self.token.0.as_deref()?.parse().ok())?,
+            alias: self.key_alias.0,
+            masked: redact::secrets(&self.key_name.0.unwrap_or_else(|| "sk-...".to_owned())),
+            access: self.models.0.map_or(Access::All, |Models(access)| access),
+            spend: self.spend.0.unwrap_or(0.0),
+            max_budget: self.max_budget.0,
+            budget_duration: self.budget_duration.0,
+            expires: self.expires.0.as_deref().and_then(time),
+            rpm_limit: self.rpm_limit.0,
+            tpm_limit: self.tpm_limit.0,
+            max_parallel_requests: self.max_parallel_requests.0,
+            blocked: self.blocked.0.unwrap_or(false),
+            user_id: self.user_id.0,
+            team_id: self.team_id.0,
+            created_at: self.created_at.0.as_deref().and_then(time),
+            last_active: self.last_active.0.as_deref().and_then(time),
         })
     }
 }
@@ -205,7 +165,7 @@ impl<'de> Take<'de> for Models {
     }
     fn list<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
         let (mut names, mut is_empty) = (Vec::new(), true);
-        while let Some(Entry(name)) = seq.next_element()? {
+        while let Some(Lenient(name)) = seq.next_element::<Lenient<String>>()? {
             is_empty = false;
             names.extend(name);
         }
@@ -216,14 +176,10 @@ impl<'de> Take<'de> for Models {
     }
 }
 
-#[derive(Deserialize)]
-struct Entry(#[serde(deserialize_with = "scalar")] Option<String>);
-
 /// `POST /key/generate`: the only answer that holds the secret.
 #[derive(Deserialize)]
 pub(super) struct Generated {
-    #[serde(default, deserialize_with = "text")]
-    pub(super) key: Option<String>,
+    pub(super) key: Text,
 }
 
 /// `2026-11-22T07:53:29.213000Z` in lists, `…+00:00` in single answers; without either it is UTC as well.
@@ -235,24 +191,20 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
 /// `GET /global/spend`
 #[derive(Deserialize)]
 pub(super) struct GlobalSpend {
-    #[serde(default, deserialize_with = "scalar")]
-    pub(super) spend: Option<f64>,
+    pub(super) spend: Lenient<f64>,
 }
 
 /// `GET /health/readiness` and, on 1.109, `/health/readiness/details`
 #[derive(Deserialize)]
 pub(super) struct Readiness {
-    #[serde(default, deserialize_with = "text")]
-    pub(super) db: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) litellm_version: Option<String>,
+    pub(super) db: Text,
+    pub(super) litellm_version: Text,
 }
 
 /// `POST /v1/chat/completions`
 #[derive(Deserialize)]
 pub(super) struct Completion {
-    #[serde(default, deserialize_with = "text")]
-    pub(super) model: Option<String>,
+    pub(super) model: Text,
     #[serde(default)]
     pub(super) choices: Vec<serde::de::IgnoredAny>,
 }
@@ -298,7 +250,7 @@ mod tests {
         for _ in 0..3 {
             ours = ours.min(shortest(|| {
                 let read: ModelInfo = serde_json::from_slice(black_box(&answer)).unwrap();
-                let rows = read.data.unwrap().into_iter().flatten();
+                let rows = read.data.0.unwrap().into_iter().flatten();
                 assert_eq!(rows.filter_map(ModelRow::into_deployment).count(), 1_000);
             }));
             bare = bare.min(shortest(|| {

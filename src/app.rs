@@ -132,7 +132,7 @@ impl App {
         timeouts: Timeouts,
         is_demo: bool,
     ) -> Result<Self, BuildError> {
-        telemetry::count();
+        telemetry::install_recorder();
         let store = Store::open(&config.database_url, clock.clone()).await?;
         let unfinished = store.close_unfinished_swaps().await?;
         if unfinished > 0 {

@@ -124,27 +124,24 @@ fn main() -> ExitCode {
     guard_process();
     let cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => return told(&error),
+        Err(error) => return report(&error),
     };
-    if !matches!(cli.command, Command::Quick(_)) {
-        telemetry::init();
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return told(&anyhow::Error::new(error).context("no threads to work with")),
+        Err(error) => return report(&anyhow::Error::new(error).context("no threads to work with")),
     };
     match runtime.block_on(run(cli.command)) {
         Ok(code) => code,
-        Err(error) => told(&error),
+        Err(error) => report(&error),
     }
 }
 
-fn told(error: &anyhow::Error) -> ExitCode {
+fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("patchbay: {error:#}");
     ExitCode::FAILURE
 }
 
-/// Reads the command line. What neither a flag nor the environment sets is taken from [`env_files`].
+/// Reads the command line, and starts the log of a server. What neither a flag nor the environment sets is taken from [`env_files`].
 fn parse() -> anyhow::Result<Cli> {
     let mut values = HashMap::new();
     for file in env_files().iter().rev() {
@@ -159,6 +156,8 @@ fn parse() -> anyhow::Result<Cli> {
             }
         }
     }
+    let log_format =
+        std::env::var(telemetry::LOG_FORMAT).ok().or_else(|| values.get(telemetry::LOG_FORMAT).cloned());
     let mut command = Cli::command();
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
@@ -173,8 +172,11 @@ fn parse() -> anyhow::Result<Cli> {
             })
         });
     }
-    let matches = command.get_matches();
-    Ok(Cli::from_arg_matches(&matches)?)
+    let cli = Cli::from_arg_matches(&command.get_matches())?;
+    if !matches!(cli.command, Command::Quick(_)) {
+        telemetry::init(log_format.as_deref())?;
+    }
+    Ok(cli)
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {

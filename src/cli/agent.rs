@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use patchbay::config::{AgentKeyArgs, ProxyArgs, dotenv};
+use patchbay::domain::redact;
 use patchbay_agent::{self as agent, Extras, Options};
 use patchbay_clock::Clock;
 use secrecy::{ExposeSecret, SecretString};
@@ -71,7 +72,8 @@ impl AgentArgs {
             key_source: Some(Arc::new(move || key_in(&file))),
             keep_alive: None,
         };
-        tracing::info!(proxy = options.proxy, database = ?extras.database_url, "the agent starts");
+        let database = extras.database_url.as_deref().map(redact::secrets);
+        tracing::info!(proxy = options.proxy, database, "the agent starts");
         Ok(agent::open(options, extras).await?)
     }
 }

@@ -16,7 +16,7 @@ use super::table::cell;
 use super::{EXIT_CODES, Exit, Failure};
 
 /// Settings that are told, with whether they are secrets.
-const SETTINGS: [(&str, bool); 14] = [
+const SETTINGS: [(&str, bool); 15] = [
     ("PATCHBAY_ENV_FILE", false),
     ("PATCHBAY_BIND", false),
     ("PATCHBAY_BASE_PATH", false),
@@ -31,6 +31,7 @@ const SETTINGS: [(&str, bool); 14] = [
     ("TASK_AGENT_API_KEY", true),
     ("OPENAI_API_KEY", true),
     ("LITELLM_DEFAULT_MODELS", false),
+    ("PATCHBAY_LOG_FORMAT", false),
 ];
 
 /// Looks at what a swap needs.

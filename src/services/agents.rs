@@ -96,6 +96,21 @@ impl Agents {
         self.by_name.keys()
     }
 
+    /// Whether each agent answered when its card was last fetched. Agents that were not asked yet are left out.
+    pub fn last_seen_up(&self) -> impl Iterator<Item = (&AgentName, bool)> {
+        self.by_name.iter().filter_map(|(name, agent)| {
+            let card = agent.card.peek();
+            let is_silent = |error: &ClientError| {
+                matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
+            };
+            match (&card.value, &card.problem) {
+                (_, Some(problem)) => Some((name, !is_silent(problem))),
+                (Some(_), None) => Some((name, true)),
+                (None, None) => None,
+            }
+        })
+    }
+
     /// What is known of all agents; their cards are fetched at once.
     pub async fn views(&self) -> Result<Vec<AgentView>, StoreError> {
         futures_util::future::try_join_all(self.by_name.values().map(|agent| self.view(agent))).await

@@ -1,5 +1,5 @@
-//! Requests are counted, and `GET /metrics` tells all figures. It needs no login: no label holds a name, an
-//! address or anything else that someone typed.
+//! Counts requests and serves `GET /metrics`. It needs no login: no label holds an address or anything that a user
+//! typed. Agents are labelled with their names in the settings.
 
 use std::time::Instant;
 
@@ -56,12 +56,15 @@ pub(super) async fn metrics(State(state): State<Services>) -> Response {
     };
     age("models", state.registry.peek().at);
     age("keys", state.keys.peek().at);
+    for (agent, is_up) in state.agents.last_seen_up() {
+        gauge!(telemetry::AGENT_UP, "agent" => agent.to_string()).set(f64::from(u8::from(is_up)));
+    }
     #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
     gauge!(telemetry::LISTENERS).set(state.live.listeners() as f64);
     // Without a database there is no number.
     if let Ok(sessions) = state.store.sessions().count().await {
         gauge!(telemetry::SESSIONS).set(sessions);
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::figures())
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::render())
         .into_response()
 }

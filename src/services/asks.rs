@@ -161,7 +161,7 @@ impl Parts {
         let Some(agent) = self.agents.get(&ask.agent) else { return };
         let told = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
         let (context, message) = (&ask.context, &ask.proof.message);
-        let answer = match self.switcher.take_turn(&ask.agent, context, &actor.name).await {
+        let answer = match self.switcher.lock_conversation(&ask.agent, context, &actor.name).await {
             Ok(_turn) => {
                 let answer = listen(&self.agents, agent, context, message, self.timeout, told).await;
                 answer.map_err(ReadError::from)

@@ -1,6 +1,7 @@
 //! Swaps: checked before, read back after, proven by an answer, undone where they fail, written down.
 
 mod compare;
+mod context_lock;
 mod drift;
 mod ends;
 mod errors;
@@ -8,7 +9,6 @@ mod record;
 mod run;
 mod scope;
 mod served;
-mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -246,7 +246,7 @@ impl Switcher {
             Some(OneOfMany { place, view, turn }) => (Some((place, turn)), view),
             None => (None, parts.agents.view(agent).await?),
         };
-        let held = parts.lock(view.scope, &request.agent, &request.context, &actor.name).await?;
+        let held = parts.lock_swaps(view.scope, &request.agent, &request.context, &actor.name).await?;
         parts.check_seen(&request, view.scope).await?;
 
         // Made behind the lock: later swaps of a context have greater ids.
@@ -303,7 +303,7 @@ impl Switcher {
         let _turn = if self.parts.reads_for_free(known).await {
             None
         } else {
-            Some(self.parts.take_turn(agent, context, "a look at the model").await?)
+            Some(self.parts.lock_questions(agent, context, "a look at the model").await?)
         };
         let config = self.parts.config(known, context).await?;
         self.parts.store.note_config(agent, context, &config).await?;
@@ -315,16 +315,16 @@ impl Switcher {
     ///
     /// An ADK agent fails a turn whose session was changed under it ("stale session", measured), and a turn
     /// that begins within a swap may go on with the former model, and write it back.
-    pub(super) async fn take_turn(
+    pub(super) async fn lock_conversation(
         &self,
         agent: &AgentName,
         context: &ContextId,
         holder: &str,
     ) -> Result<Held, ReadError> {
         let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
-        let turn = self.parts.take_turn(agent, context, holder).await?;
+        let turn = self.parts.lock_questions(agent, context, holder).await?;
         let scope = self.parts.agents.view(known).await?.scope;
-        drop(self.parts.lock(scope, agent, context, holder).await?);
+        drop(self.parts.lock_swaps(scope, agent, context, holder).await?);
         Ok(turn)
     }
 

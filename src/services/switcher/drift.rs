@@ -190,13 +190,13 @@ impl Parts {
             self.agents.get(&swap.agent).ok_or_else(|| ReadError::UnknownAgent(swap.agent.clone()))?;
         // However long the answer takes, and whoever asks next: the question goes first.
         let _turn = loop {
-            match self.take_turn(&swap.agent, &swap.context, HOLDER).await {
+            match self.lock_questions(&swap.agent, &swap.context, HOLDER).await {
                 Err(ReadError::Asked { .. }) => {}
                 taken => break taken?,
             }
         };
         // Reading writes an ADK agent's state back as it was, so it must not meet a swap.
-        let Ok(_held) = self.lock(Some(Scope::Agent), &swap.agent, &swap.context, HOLDER).await else {
+        let Ok(_held) = self.lock_swaps(Some(Scope::Agent), &swap.agent, &swap.context, HOLDER).await else {
             return Ok(false);
         };
         if self.store.last_swap(&swap.agent, None).await?.is_none_or(|last| last.id != swap.id) {

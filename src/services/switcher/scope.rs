@@ -36,7 +36,7 @@ impl Switcher {
         let agent = parts.agents.get(name).ok_or_else(|| SwapError::UnknownAgent(name.clone()))?;
         let before = parts.agents.view(agent).await?.scope;
         // A swap at the same time would be taken for an effect of the look.
-        let held = parts.lock(None, name, &fresh(), &actor.name).await?;
+        let held = parts.lock_swaps(None, name, &fresh(), &actor.name).await?;
         let looked = parts.look_for_scope(agent).await;
         drop(held);
         let (found, outcome) = match looked {

@@ -1,4 +1,4 @@
-//! One swap and one question at a time, and none on what was not seen.
+//! One swap and one question at a time, and no swap on top of one that the operator has not seen.
 
 use super::{Parts, ReadError, SwapError};
 use crate::domain::agent::{AgentName, Scope};
@@ -7,9 +7,9 @@ use crate::domain::swap::SwapRequest;
 use crate::services::locks::{Held, NotTaken};
 
 impl Parts {
-    /// One swap at a time: per context, or per agent where one changes them all. A scope that is not known
-    /// yet counts as agent-wide: better to wait in vain than to swap twice at once.
-    pub(super) async fn lock(
+    /// Locks swaps: per context, or per agent where one changes all contexts. A scope that is not known yet counts as
+    /// agent-wide: better to wait in vain than to swap twice at once.
+    pub(super) async fn lock_swaps(
         &self,
         scope: Option<Scope>,
         agent: &AgentName,
@@ -24,7 +24,8 @@ impl Parts {
         })
     }
 
-    pub(super) async fn take_turn(
+    /// Locks the questions of a context.
+    pub(super) async fn lock_questions(
         &self,
         agent: &AgentName,
         context: &ContextId,

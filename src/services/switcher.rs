@@ -3,8 +3,8 @@
 mod compare;
 mod context_lock;
 mod drift;
-mod ends;
 mod errors;
+mod outcome_writer;
 mod record;
 mod run;
 mod scope;
@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 use self::compare::Comparisons;
 pub use self::compare::{Column, CompareError, CompareRequest, Comparison, MODELS, why_not};
-use self::ends::Ends;
 pub use self::errors::{ReadError, SwapError};
+use self::outcome_writer::OutcomeWriter;
 use self::record::{audit_entry, new_swap};
 use self::run::Run;
 pub use self::scope::ScopeFound;
@@ -56,10 +56,6 @@ const KEY_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How often a swap that runs in another replica is looked at.
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(300);
-
-/// How often it is tried to write down how a swap ended, and the pause between: ten minutes.
-const WRITE_AGAIN: u32 = 600;
-const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
@@ -94,7 +90,7 @@ struct Parts {
     agent_key_copy: Snapshot<Option<VirtualKey>, ClientError>,
     log: Log,
     comparisons: Comparisons,
-    ends: Ends,
+    outcomes: OutcomeWriter,
     store: Store,
     clock: Clock,
     timeouts: Timeouts,
@@ -117,6 +113,21 @@ pub struct Progress {
     pub doing: Option<StepKind>,
     pub is_done: bool,
     pub is_lost: bool,
+}
+
+impl Progress {
+    fn begun(swap: Swap) -> Self {
+        Self { swap, doing: None, is_done: false, is_lost: false }
+    }
+
+    fn ended(swap: Swap) -> Self {
+        Self { is_done: true, ..Self::begun(swap) }
+    }
+
+    /// The swap as it is stored.
+    fn stored(swap: Swap) -> Self {
+        Self { is_done: swap.finished_at.is_some(), ..Self::begun(swap) }
+    }
 }
 
 impl Switcher {
@@ -144,7 +155,7 @@ impl Switcher {
         let parts = Parts {
             log,
             comparisons: Comparisons::default(),
-            ends: Ends::default(),
+            outcomes: OutcomeWriter::default(),
             agents,
             registry,
             proxy,
@@ -253,8 +264,7 @@ impl Switcher {
         let id = one.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |(place, _)| place.swap.clone());
         let swap = new_swap(id.clone(), &request, actor, parts.clock.now());
         parts.store.begin_swap(&swap).await?;
-        let (sender, progress) =
-            watch::channel(Progress { swap, doing: None, is_done: false, is_lost: false });
+        let (sender, progress) = watch::channel(Progress::begun(swap));
         parts.progress().insert(id, progress.clone());
         // Of many the job tells how far it is.
         if let (Some(live), None) = (parts.live.get(), &one) {
@@ -277,20 +287,16 @@ impl Switcher {
         if let Some(progress) = self.progress(&swap.id) {
             return progress;
         }
-        let is_done = swap.finished_at.is_some();
         let (id, store) = (swap.id.clone(), self.parts.store.clone());
-        let (sender, progress) = watch::channel(Progress { swap, doing: None, is_done, is_lost: false });
-        if !is_done {
-            tokio::spawn(async move {
-                while !sender.is_closed() && !sender.borrow().is_done {
-                    tokio::time::sleep(LOOK_ELSEWHERE).await;
-                    if let Ok(Some(swap)) = store.swap(&id).await {
-                        let is_done = swap.finished_at.is_some();
-                        sender.send_replace(Progress { swap, doing: None, is_done, is_lost: false });
-                    }
+        let (sender, progress) = watch::channel(Progress::stored(swap));
+        tokio::spawn(async move {
+            while !sender.is_closed() && !sender.borrow().is_done {
+                tokio::time::sleep(LOOK_ELSEWHERE).await;
+                if let Ok(Some(swap)) = store.swap(&id).await {
+                    sender.send_replace(Progress::stored(swap));
                 }
-            });
-        }
+            }
+        });
         progress
     }
 
@@ -382,35 +388,13 @@ impl Parts {
             entry: audit_entry(&swap, actor),
             swap: swap.clone(),
         });
-        let is_written = self.write_down(&ended, progress).await;
+        let is_written = self.write_outcome(&ended, progress).await;
         drop(held);
         self.progress().remove(&swap.id);
         if scope == Some(Scope::Agent) && swap.outcome.is_success() {
             tokio::spawn(Arc::clone(&self).look_again(swap.clone()));
         }
-        progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost: !is_written });
-    }
-
-    /// Writes down how a swap ended. Where that fails, whoever waits for it is told so, and it is tried again: the
-    /// context is locked meanwhile, so that nobody finds it free and does not know what was done to it.
-    async fn write_down(&self, ended: &Arc<Ended>, progress: &watch::Sender<Progress>) -> bool {
-        for again in 0..WRITE_AGAIN {
-            // The database may have done it and not have come to say so; or another replica took this one for gone.
-            let is_ended = |swap: Option<Swap>| swap.is_some_and(|swap| swap.finished_at.is_some());
-            if again > 0 && self.store.swap(&ended.swap.id).await.is_ok_and(is_ended) {
-                return true;
-            }
-            let written = match &ended.place {
-                Some(_) => self.ends.write(&self.store, Arc::clone(ended)).await,
-                None => self.store.finish_swaps(&[ended]).await,
-            };
-            let Err(error) = written else { return true };
-            let swap = ended.swap.clone();
-            tracing::error!(%error, swap = swap.id, "the end of a swap was not written down; trying again");
-            progress.send_replace(Progress { swap, doing: None, is_done: true, is_lost: true });
-            tokio::time::sleep(WRITE_PAUSE).await;
-        }
-        false
+        progress.send_replace(Progress { is_lost: !is_written, ..Progress::ended(swap) });
     }
 
     async fn control(

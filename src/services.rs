@@ -1,9 +1,9 @@
 //! What the product does, without HTTP status and HTML: pages, the command line and jobs share it.
 
 pub mod agents;
-pub mod asks;
 pub mod bootstrap;
 pub mod bulk;
+pub mod conversation;
 pub mod doctor;
 pub mod keys;
 pub mod live;

@@ -23,7 +23,7 @@ use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::Proof;
 use crate::domain::words::sentence;
 use crate::services::agents::KnownAgent;
-use crate::services::asks::{fill, listen};
+use crate::services::conversation::{fill, listen};
 use crate::services::registry::serving;
 use crate::store::StoreError;
 

@@ -17,7 +17,7 @@ use crate::domain::swap::{
 };
 use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
-use crate::services::asks::MAX_ANSWER_CHARS;
+use crate::services::conversation::MAX_ANSWER_CHARS;
 
 /// A swap that goes on no further.
 pub(super) struct Stop {

@@ -159,11 +159,11 @@ impl Parts {
         let started = Instant::now();
         // The agent was there when the question began, and the settings do not change.
         let Some(agent) = self.agents.get(&ask.agent) else { return };
-        let told = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
+        let on_text = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
         let (context, message) = (&ask.context, &ask.proof.message);
         let answer = match self.switcher.lock_conversation(&ask.agent, context, &actor.name).await {
             Ok(_turn) => {
-                let answer = listen(&self.agents, agent, context, message, self.timeout, told).await;
+                let answer = listen(&self.agents, agent, context, message, self.timeout, on_text).await;
                 answer.map_err(ReadError::from)
             }
             Err(error) => Err(error),
@@ -205,7 +205,7 @@ pub(super) async fn listen(
     context: &ContextId,
     message: &str,
     timeout: Duration,
-    mut told: impl FnMut(String),
+    mut on_text: impl FnMut(String),
 ) -> Result<Answer, AgentError> {
     let (news, mut heard) = watch::channel(String::new());
     let asking = agent.client.ask(context, message, timeout, &news);
@@ -218,7 +218,7 @@ pub(super) async fn listen(
                 }
                 return answer;
             }
-            Ok(()) = heard.changed() => told(clean(&heard.borrow_and_update())),
+            Ok(()) = heard.changed() => on_text(clean(&heard.borrow_and_update())),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use super::run::Stop;
+use super::run::StepError;
 use super::{Parts, Switcher};
 use crate::clients::a2a::AgentError;
 use crate::domain::agent::{AgentName, Scope};
@@ -209,15 +209,15 @@ impl Parts {
     async fn answer(&self, agent: &KnownAgent, progress: &watch::Sender<Comparison>, index: usize) {
         let Ok(_room) = self.comparisons.room.acquire().await else { return };
         let mut column = progress.borrow().columns[index].clone();
-        let told = |text: String| {
+        let on_text = |text: String| {
             progress.send_modify(|comparison| comparison.columns[index].proof.answer = text);
         };
-        let answered = self.answer_one(agent, &mut column, told).await;
+        let answered = self.answer_one(agent, &mut column, on_text).await;
         // What came before a failure is shown as well.
         if column.proof.answer.is_empty() {
             column.proof.answer.clone_from(&progress.borrow().columns[index].proof.answer);
         }
-        column.problem = answered.err().map(|stop| stop.detail);
+        column.problem = answered.err().map(|error| error.detail);
         column.is_done = true;
         progress.send_modify(|comparison| comparison.columns[index] = column);
     }
@@ -226,27 +226,29 @@ impl Parts {
         &self,
         agent: &KnownAgent,
         column: &mut Column,
-        told: impl FnMut(String),
-    ) -> Result<(), Stop> {
+        on_text: impl FnMut(String),
+    ) -> Result<(), StepError> {
         self.check_model(&column.model, false).await?;
         let context = ContextId::throw_away(Uuid::new_v4().as_u128());
         let message = ControlMessage::Model(column.model.clone());
         if self.control(agent, &context, &message).await? != Reply::Done {
-            return Err(Stop::upstream("The agent did not switch the throw-away context to it."));
+            return Err(StepError::upstream("The agent did not switch the throw-away context to it."));
         }
-        let config = self.config(agent, &context).await.map_err(|error| Stop::upstream(sentence(&error)))?;
+        let config =
+            self.config(agent, &context).await.map_err(|error| StepError::upstream(sentence(&error)))?;
         if !config.is_on(&column.model) {
             let on = config.spec_text();
-            return Err(Stop::upstream(format!("The throw-away context is on {on} after the swap.")));
+            return Err(StepError::upstream(format!("The throw-away context is on {on} after the swap.")));
         }
         let started = Instant::now();
         let answer: Result<Answer, AgentError> =
-            listen(&self.agents, agent, &context, &column.proof.message, self.timeouts.message, told).await;
+            listen(&self.agents, agent, &context, &column.proof.message, self.timeouts.message, on_text)
+                .await;
         column.proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         fill(&mut column.proof, answer?);
         match &column.proof.served {
             Some(served) if served != column.model.as_str() => {
-                return Err(Stop::upstream(format!("{served} answered, not {}.", column.model)));
+                return Err(StepError::upstream(format!("{served} answered, not {}.", column.model)));
             }
             _ => {}
         }

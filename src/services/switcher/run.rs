@@ -19,13 +19,13 @@ use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::conversation::MAX_ANSWER_CHARS;
 
-/// A swap that goes on no further.
-pub(super) struct Stop {
+/// Why a swap stops at a step.
+pub(super) struct StepError {
     fault: Fault,
     pub(super) detail: String,
 }
 
-impl Stop {
+impl StepError {
     fn request(detail: impl Into<String>) -> Self {
         Self { fault: Fault::Request, detail: detail.into() }
     }
@@ -35,7 +35,7 @@ impl Stop {
     }
 }
 
-impl From<ClientError> for Stop {
+impl From<ClientError> for StepError {
     fn from(error: ClientError) -> Self {
         let fault = match error.meaning() {
             _ if error.is_timeout() => Fault::Timeout,
@@ -52,7 +52,7 @@ impl From<ClientError> for Stop {
     }
 }
 
-impl From<AgentError> for Stop {
+impl From<AgentError> for StepError {
     fn from(error: AgentError) -> Self {
         match error {
             AgentError::Transport(error) => error.into(),
@@ -61,13 +61,13 @@ impl From<AgentError> for Stop {
     }
 }
 
-/// What a step saw: the text for the receipt, and whether everything could be looked at.
-struct Seen {
+/// The text of a step for the receipt, and whether it could check everything.
+struct StepReport {
     detail: String,
     result: StepResult,
 }
 
-impl Seen {
+impl StepReport {
     fn done(detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), result: StepResult::Done }
     }
@@ -78,9 +78,9 @@ impl Seen {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
-    Yes,
-    /// No answer in time, or one that is no control reply: the read-back decides.
+enum Ack {
+    Confirmed,
+    /// No answer in time, or one that is no control reply.
     Unclear,
 }
 
@@ -133,12 +133,17 @@ impl<'a> Run<'a> {
         Instant::now()
     }
 
-    fn note(&mut self, kind: StepKind, started: Instant, seen: Result<Seen, Stop>) -> Result<(), ()> {
-        let (result, detail, end) = match seen {
-            Ok(seen) => (seen.result, seen.detail, Ok(())),
-            Err(stop) => {
-                self.swap.fault = Some(stop.fault);
-                (StepResult::Failed, stop.detail, Err(()))
+    fn note(
+        &mut self,
+        kind: StepKind,
+        started: Instant,
+        report: Result<StepReport, StepError>,
+    ) -> Result<(), ()> {
+        let (result, detail, end) = match report {
+            Ok(report) => (report.result, report.detail, Ok(())),
+            Err(error) => {
+                self.swap.fault = Some(error.fault);
+                (StepResult::Failed, error.detail, Err(()))
             }
         };
         let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
@@ -148,114 +153,116 @@ impl<'a> Run<'a> {
 
     async fn before_touching(&mut self) -> Result<(), Outcome> {
         let started = self.begin(StepKind::Preflight);
-        let seen = self.preflight().await;
-        self.note(StepKind::Preflight, started, seen).map_err(|()| Outcome::Refused)?;
+        let report = self.preflight().await;
+        self.note(StepKind::Preflight, started, report).map_err(|()| Outcome::Refused)?;
         if let (true, Some(model)) = (self.request.probe, self.request.model.clone()) {
             let started = self.begin(StepKind::Probe);
-            let seen = self.probe(&model).await;
-            self.note(StepKind::Probe, started, seen).map_err(|()| Outcome::Refused)?;
+            let report = self.probe(&model).await;
+            self.note(StepKind::Probe, started, report).map_err(|()| Outcome::Refused)?;
         }
         let started = self.begin(StepKind::ReadBefore);
-        let seen = self.read_before().await;
-        self.note(StepKind::ReadBefore, started, seen).map_err(|()| Outcome::Failed)
+        let report = self.read_before().await;
+        self.note(StepKind::ReadBefore, started, report).map_err(|()| Outcome::Failed)
     }
 
-    async fn read_before(&mut self) -> Result<Seen, Stop> {
+    async fn read_before(&mut self) -> Result<StepReport, StepError> {
         match self.control(&ControlMessage::GetConfig).await? {
             Reply::Config(config) => {
-                let seen = Seen::done(format!("The context is on {}.", describe(&config)));
+                let report = StepReport::done(format!("The context is on {}.", describe(&config)));
                 self.swap.before = Some(config);
                 self.elsewhere = self.parts.look_elsewhere(self.agent, self.view.scope).await;
-                Ok(seen)
+                Ok(report)
             }
             Reply::Chat => Err(not_switchable()),
-            _ => Ok(Seen::warning("The agent does not tell its configuration, so it could not be put back.")),
+            _ => Ok(StepReport::warning(
+                "The agent does not tell its configuration, so it could not be put back.",
+            )),
         }
     }
 
     async fn change(&mut self) -> Result<Outcome, ()> {
-        let mut said = Said::Yes;
+        let mut ack = Ack::Confirmed;
         if let Some(model) = self.request.model.clone() {
-            said = self.send_control(StepKind::Model, &ControlMessage::Model(model)).await?;
+            ack = self.send_control(StepKind::Model, &ControlMessage::Model(model)).await?;
         }
         if let Some(message) = prompt_message(&self.request.prompt) {
             let prompt = self.send_control(StepKind::Prompt, &message).await?;
-            said = if prompt == Said::Yes { said } else { prompt };
+            ack = if prompt == Ack::Confirmed { ack } else { prompt };
         }
         let started = self.begin(StepKind::ReadBack);
-        let read = self.read_back(said).await;
+        let read = self.read_back(ack).await;
         let outcome = match &read {
             Ok((outcome, _)) => *outcome,
             Err(_) => Outcome::Failed,
         };
-        self.note(StepKind::ReadBack, started, read.map(|(_, seen)| seen))?;
+        self.note(StepKind::ReadBack, started, read.map(|(_, report)| report))?;
         self.find_scope().await;
         let Some(message) = self.request.message.clone() else { return Ok(outcome) };
         let started = self.begin(StepKind::Prove);
         let proof = self.prove(&message, started).await;
         let proven = matches!(proof, Ok((true, _)));
-        self.note(StepKind::Prove, started, proof.map(|(_, seen)| seen))?;
+        self.note(StepKind::Prove, started, proof.map(|(_, report)| report))?;
         Ok(if proven { Outcome::Proven } else { outcome })
     }
 
-    async fn send_control(&mut self, kind: StepKind, message: &ControlMessage) -> Result<Said, ()> {
+    async fn send_control(&mut self, kind: StepKind, message: &ControlMessage) -> Result<Ack, ()> {
         let started = self.begin(kind);
         if !self.parts.store.is_sure() {
             // Another replica may take the context for free by now.
-            let stop = Stop::upstream("Patchbay's database does not answer, so nothing was sent.");
-            return self.note(kind, started, Err(stop)).map(|()| Said::Unclear);
+            let error = StepError::upstream("Patchbay's database does not answer, so nothing was sent.");
+            return self.note(kind, started, Err(error)).map(|()| Ack::Unclear);
         }
         let result = self.control(message).await;
         // A refusal in the agent's own words leaves it as it was; anything else may have changed it.
         self.is_touched |=
             !matches!(&result, Ok(Reply::Refused(_))) && !matches!(&result, Err(error) if error.is_refusal());
-        let (said, seen) = match result {
-            Ok(Reply::Done) => (Said::Yes, Ok(Seen::done("The agent says that it did."))),
+        let (ack, report) = match result {
+            Ok(Reply::Done) => (Ack::Confirmed, Ok(StepReport::done("The agent says that it did."))),
             Ok(Reply::Refused(reason)) => {
                 let detail = format!("The agent refused: {}", redact::error_text(&reason));
-                (Said::Unclear, Err(Stop::request(detail)))
+                (Ack::Unclear, Err(StepError::request(detail)))
             }
-            Ok(Reply::Chat) => (Said::Unclear, Err(not_switchable())),
+            Ok(Reply::Chat) => (Ack::Unclear, Err(not_switchable())),
             Ok(Reply::Config(_) | Reply::Unknown) => (
-                Said::Unclear,
-                Ok(Seen::warning("The agent's reply is no clear yes; the read-back decides.")),
+                Ack::Unclear,
+                Ok(StepReport::warning("The agent's reply is no clear yes; the read-back decides.")),
             ),
             // It may have arrived all the same.
             Err(AgentError::Transport(error)) => {
                 let detail = format!("{} The read-back decides.", sentence(&error));
-                (Said::Unclear, Ok(Seen::warning(detail)))
+                (Ack::Unclear, Ok(StepReport::warning(detail)))
             }
-            Err(error) => (Said::Unclear, Err(error.into())),
+            Err(error) => (Ack::Unclear, Err(error.into())),
         };
-        self.note(kind, started, seen)?;
-        Ok(said)
+        self.note(kind, started, report)?;
+        Ok(ack)
     }
 
-    async fn read_back(&mut self, said: Said) -> Result<(Outcome, Seen), Stop> {
-        let unreadable = |stop: Stop| match said {
-            Said::Yes => {
-                let detail = format!("The configuration could not be read back: {}", stop.detail);
-                Ok((Outcome::Accepted, Seen::warning(detail)))
+    async fn read_back(&mut self, ack: Ack) -> Result<(Outcome, StepReport), StepError> {
+        let unreadable = |error: StepError| match ack {
+            Ack::Confirmed => {
+                let detail = format!("The configuration could not be read back: {}", error.detail);
+                Ok((Outcome::Accepted, StepReport::warning(detail)))
             }
-            Said::Unclear => Err(stop),
+            Ack::Unclear => Err(error),
         };
         let config = match self.control(&ControlMessage::GetConfig).await {
             Ok(Reply::Config(config)) => config,
             Ok(Reply::Chat) => return unreadable(not_switchable()),
-            Ok(_) => return unreadable(Stop::upstream("The agent does not tell its configuration.")),
+            Ok(_) => return unreadable(StepError::upstream("The agent does not tell its configuration.")),
             Err(error) => return unreadable(error.into()),
         };
         let is_as_asked = self.request.is_met_by(&config);
-        let told = describe(&config);
+        let now = describe(&config);
         self.swap.after = Some(config);
         if is_as_asked {
-            Ok((Outcome::Verified, Seen::done(format!("The context is on {told}."))))
+            Ok((Outcome::Verified, StepReport::done(format!("The context is on {now}."))))
         } else {
-            Err(Stop::upstream(format!("The context is on {told}, which is not what was asked for.")))
+            Err(StepError::upstream(format!("The context is on {now}, which is not what was asked for.")))
         }
     }
 
-    /// A swap shows whether other contexts change along. That it could not be told fails nothing.
+    /// A swap shows whether other contexts change along. If it shows nothing, no step fails.
     async fn find_scope(&mut self) {
         let (Some(elsewhere), Some(before), Some(after)) =
             (self.elsewhere.take(), self.swap.before.clone(), self.swap.after.clone())
@@ -264,12 +271,12 @@ impl<'a> Run<'a> {
         };
         let started = self.begin(StepKind::Scope);
         if let Some(found) = self.parts.look_again_elsewhere(self.agent, elsewhere, &before, &after).await {
-            let _ = self.note(StepKind::Scope, started, Ok(Seen::done(found.detail)));
+            let _ = self.note(StepKind::Scope, started, Ok(StepReport::done(found.detail)));
         }
     }
 
-    /// Sends the message. True beside what was seen if the answer shows that the new model gave it.
-    async fn prove(&mut self, message: &str, started: Instant) -> Result<(bool, Seen), Stop> {
+    /// Sends the message. True beside the report if the answer shows that the new model gave it.
+    async fn prove(&mut self, message: &str, started: Instant) -> Result<(bool, StepReport), StepError> {
         let time = self.parts.timeouts.message;
         let answer = self.agent.client.send(&self.request.context, message, time).await?;
         let answer_text: String = redact::secrets(&answer.text).chars().take(MAX_ANSWER_CHARS).collect();
@@ -285,34 +292,39 @@ impl<'a> Run<'a> {
         let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
         match (served, wanted) {
             (Some(served), Some(wanted)) if served == wanted.as_str() && answer.from_model => {
-                Ok((true, Seen::done(format!("{served} answered."))))
+                Ok((true, StepReport::done(format!("{served} answered."))))
             }
             (Some(served), Some(wanted)) if served != wanted.as_str() => {
-                Err(Stop::upstream(format!("{served} answered, not {wanted}.")))
+                Err(StepError::upstream(format!("{served} answered, not {wanted}.")))
             }
-            _ => Ok((false, Seen::warning("An answer came; the agent does not say which model gave it."))),
+            _ => Ok((
+                false,
+                StepReport::warning("An answer came; the agent does not say which model gave it."),
+            )),
         }
     }
 
     async fn roll_back(&mut self) -> Outcome {
         let fault = self.swap.fault;
         let started = self.begin(StepKind::RollBack);
-        let seen = self.put_back().await;
-        let outcome = if seen.is_ok() { Outcome::RolledBack } else { Outcome::Failed };
-        let _ = self.note(StepKind::RollBack, started, seen);
+        let report = self.put_back().await;
+        let outcome = if report.is_ok() { Outcome::RolledBack } else { Outcome::Failed };
+        let _ = self.note(StepKind::RollBack, started, report);
         // The fault that decides the page's status is the one that made the swap fail.
         self.swap.fault = fault;
         outcome
     }
 
-    async fn put_back(&mut self) -> Result<Seen, Stop> {
+    async fn put_back(&mut self) -> Result<StepReport, StepError> {
         let Some(before) = self.swap.before.clone() else {
-            return Err(Stop::upstream("The former configuration is not known, so nothing was put back."));
+            return Err(StepError::upstream(
+                "The former configuration is not known, so nothing was put back.",
+            ));
         };
         let mut messages = Vec::new();
         if self.request.model.is_some() {
             let spec = before.spec().ok_or_else(|| {
-                Stop::upstream(format!(
+                StepError::upstream(format!(
                     "The former model {} cannot be named to the agent.",
                     before.spec_text()
                 ))
@@ -327,25 +339,25 @@ impl<'a> Run<'a> {
         }
         match self.control(&ControlMessage::GetConfig).await? {
             Reply::Config(config) if config == before => {
-                let seen = Seen::done(format!("The context is back on {}.", describe(&config)));
+                let report = StepReport::done(format!("The context is back on {}.", describe(&config)));
                 self.swap.after = Some(config);
-                Ok(seen)
+                Ok(report)
             }
             Reply::Config(config) => {
                 let detail =
                     format!("The context is now on {}, not on what it was before.", describe(&config));
                 self.swap.after = Some(config);
-                Err(Stop::upstream(detail))
+                Err(StepError::upstream(detail))
             }
-            _ => Err(Stop::upstream(
+            _ => Err(StepError::upstream(
                 "The agent does not tell its configuration; where it is now is not known.",
             )),
         }
     }
 
-    fn former_prompt(&self, before: &AgentConfig) -> Result<Option<Prompt>, Stop> {
+    fn former_prompt(&self, before: &AgentConfig) -> Result<Option<Prompt>, StepError> {
         let Some(text) = &before.prompt else { return Ok(None) };
-        let cannot = || Stop::upstream("The former prompt cannot be sent to this agent.");
+        let cannot = || StepError::upstream("The former prompt cannot be sent to this agent.");
         let prompt: Prompt = text.parse().map_err(|_| cannot())?;
         let multiline = self.view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
         if prompt.is_multiline() && !multiline { Err(cannot()) } else { Ok(Some(prompt)) }
@@ -364,8 +376,10 @@ fn prompt_message(change: &PromptChange) -> Option<ControlMessage> {
     }
 }
 
-fn not_switchable() -> Stop {
-    Stop::upstream("A model answered: this agent takes control messages for chat, so it cannot be switched.")
+fn not_switchable() -> StepError {
+    StepError::upstream(
+        "A model answered: this agent takes control messages for chat, so it cannot be switched.",
+    )
 }
 
 fn describe(config: &AgentConfig) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::Parts;
-use super::{Run, Seen, Stop};
+use super::{Run, StepError, StepReport};
 use crate::clients::ClientError;
 use crate::domain::key::{KeyHash, KeyState, Permission};
 use crate::domain::model::{Deployment, ModelSpec};
@@ -13,11 +13,11 @@ use crate::services::snapshot::View;
 
 impl Run<'_> {
     /// Nothing is sent to the agent but the question for its card.
-    pub(super) async fn preflight(&self) -> Result<Seen, Stop> {
+    pub(super) async fn preflight(&self) -> Result<StepReport, StepError> {
         if self.request.model.is_none() && self.request.prompt == PromptChange::Keep {
-            return Err(Stop::request("Nothing to change: name a model or a prompt."));
+            return Err(StepError::request("Nothing to change: name a model or a prompt."));
         }
-        let mut seen = Vec::new();
+        let mut report = Vec::new();
         let mut is_unsure = false;
         match (&self.view.card.value, &self.view.card.problem) {
             (_, Some(problem @ (ClientError::Unreachable { .. } | ClientError::Timeout { .. }))) => {
@@ -25,7 +25,7 @@ impl Run<'_> {
             }
             (None, _) => {
                 is_unsure = true;
-                seen.push("The agent shows no card.".to_owned());
+                report.push("The agent shows no card.".to_owned());
             }
             (Some(_), _) => {}
         }
@@ -33,30 +33,30 @@ impl Run<'_> {
         if let (PromptChange::Set(prompt), false) = (&self.request.prompt, multiline)
             && prompt.is_multiline()
         {
-            return Err(Stop::request(
+            return Err(StepError::request(
                 "The prompt has line breaks. This agent would take it for chat, and pay for it; write it on one line.",
             ));
         }
         if let Some(model) = &self.request.model {
             let (is_permitted, text) = self.parts.check_model(model, self.is_one_of_many).await?;
             is_unsure |= !is_permitted;
-            seen.push(text);
+            report.push(text);
         }
-        let detail = seen.join(" ");
-        Ok(if is_unsure { Seen::warning(detail) } else { Seen::done(detail) })
+        let detail = report.join(" ");
+        Ok(if is_unsure { StepReport::warning(detail) } else { StepReport::done(detail) })
     }
 
-    pub(super) async fn probe(&self, model: &ModelSpec) -> Result<Seen, Stop> {
+    pub(super) async fn probe(&self, model: &ModelSpec) -> Result<StepReport, StepError> {
         let Some(key) = &self.parts.agent_key else {
-            return Ok(Seen::warning(
+            return Ok(StepReport::warning(
                 "Not tried: the agent's key is not in the settings (TASK_AGENT_API_KEY).",
             ));
         };
         let probe = self.parts.proxy.probe(key, model).await.map_err(|error| {
-            let stop = Stop::from(error);
-            Stop { detail: format!("A tiny call of {model} failed: {}", stop.detail), ..stop }
+            let error = StepError::from(error);
+            StepError { detail: format!("A tiny call of {model} failed: {}", error.detail), ..error }
         })?;
-        Ok(Seen::done(match probe.model {
+        Ok(StepReport::done(match probe.model {
             Some(served) => format!("A tiny call with the agent's key was answered by {served}."),
             None => "A tiny call with the agent's key was answered.".to_owned(),
         }))
@@ -70,7 +70,7 @@ impl Parts {
         &self,
         model: &ModelSpec,
         is_one_of_many: bool,
-    ) -> Result<(bool, String), Stop> {
+    ) -> Result<(bool, String), StepError> {
         let mut deployments = self.deployments().await?;
         if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
             // It may have been registered since the copy was made.
@@ -83,7 +83,7 @@ impl Parts {
         Ok((is_permitted, format!("{registered} {text}")))
     }
 
-    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, Stop> {
+    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, StepError> {
         self.registry.forget_failure();
         let registry = self.registry.deployments().await;
         match registry.problem {
@@ -98,7 +98,7 @@ impl Parts {
         model: &ModelSpec,
         serving: &[&Deployment],
         is_one_of_many: bool,
-    ) -> Result<(bool, String), Stop> {
+    ) -> Result<(bool, String), StepError> {
         let Some(secret) = &self.agent_key else {
             let text = "The agent's key is not in the settings (TASK_AGENT_API_KEY), so it is not checked.";
             return Ok((false, text.to_owned()));
@@ -113,33 +113,35 @@ impl Parts {
             self.proxy.key(&KeyHash::of(secret)).await?
         };
         let Some(key) = key else {
-            return Err(Stop::request(
+            return Err(StepError::request(
                 "The proxy does not know the agent's key (TASK_AGENT_API_KEY). Issue the agent a new one.",
             ));
         };
         let label = key.label();
         match key.state(self.clock.now()) {
             KeyState::Active => {}
-            state => return Err(Stop::request(format!("The agent's key {label} is {}.", state.label()))),
+            state => {
+                return Err(StepError::request(format!("The agent's key {label} is {}.", state.label())));
+            }
         }
         match key.access.permits(model.as_str(), serving) {
             Permission::Allowed => Ok((true, format!("The agent's key {label} may call it."))),
             Permission::Unsure => {
                 Ok((false, format!("Whether the agent's key {label} may call it is up to its team.")))
             }
-            Permission::Denied => Err(Stop::request(format!(
+            Permission::Denied => Err(StepError::request(format!(
                 "The agent's key {label} may not call {model}. Relax the key, or add the model to it."
             ))),
         }
     }
 }
 
-fn check_registered(model: &ModelSpec, serving: &[&Deployment]) -> Result<String, Stop> {
+fn check_registered(model: &ModelSpec, serving: &[&Deployment]) -> Result<String, StepError> {
     if serving.is_empty() {
-        return Err(Stop::request(format!("The proxy has no model called {model}. Register it first.")));
+        return Err(StepError::request(format!("The proxy has no model called {model}. Register it first.")));
     }
     if serving.iter().all(|deployment| deployment.blocked) {
-        return Err(Stop::request(format!("{model} is blocked at the proxy.")));
+        return Err(StepError::request(format!("{model} is blocked at the proxy.")));
     }
     Ok(format!("{model} is registered."))
 }

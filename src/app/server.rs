@@ -103,7 +103,7 @@ async fn talk(stream: TcpStream, peer: SocketAddr, router: Router, stop: Cancell
                 );
             }
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.oneshot(request.map(|body| in_time(body, limits.body)));
+            let answer = router.oneshot(request.map(|body| with_deadline(body, limits.body)));
             Ok(answer.await.unwrap_or_else(|never| match never {}))
         }
     });
@@ -133,7 +133,7 @@ fn names_one_host(request: &Request<Incoming>) -> bool {
 }
 
 /// The body, as long as it comes in time as a whole.
-fn in_time(body: Incoming, limit: Duration) -> Body {
+fn with_deadline(body: Incoming, limit: Duration) -> Body {
     if body.is_end_stream() {
         return Body::empty();
     }

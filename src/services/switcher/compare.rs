@@ -30,7 +30,7 @@ use crate::store::StoreError;
 /// How many models are compared at least and at most.
 pub const MODELS: std::ops::RangeInclusive<usize> = 2..=3;
 
-const AT_ONCE: usize = 6;
+const MAX_CONCURRENT: usize = 6;
 
 /// Comparisons under way at once, and how many are kept to be looked at.
 const MAX_RUNNING: usize = 8;
@@ -125,7 +125,7 @@ pub(super) struct Comparisons {
 
 impl Default for Comparisons {
     fn default() -> Self {
-        Self { by_id: Mutex::default(), room: Semaphore::new(AT_ONCE) }
+        Self { by_id: Mutex::default(), room: Semaphore::new(MAX_CONCURRENT) }
     }
 }
 

@@ -24,7 +24,7 @@ const READ_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Most contexts that are read in a round, those swapped last first.
 const CONTEXTS: u32 = 200;
 
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
 /// How long a timed swap that could not be ended waits for the next try.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -120,7 +120,7 @@ impl Switcher {
             }
         }
         stream::iter(due)
-            .for_each_concurrent(AT_ONCE, |known| async move { self.look_at(&known).await })
+            .for_each_concurrent(MAX_CONCURRENT, |known| async move { self.look_at(&known).await })
             .await;
     }
 

@@ -81,8 +81,8 @@ impl Evidence {
     pub fn has(&self, model: &str, from: Timestamp, took_ms: f64) -> bool {
         #[expect(clippy::cast_possible_truncation, reason = "an answer takes minutes at most")]
         let to = from + SignedDuration::from_millis(took_ms.clamp(0.0, 1e7) as i64) + LEEWAY;
-        let in_time = |call: &&Call| call.at >= from - LEEWAY && call.at <= to;
-        self.calls.iter().filter(in_time).any(|call| call.model.as_deref() == Some(model))
+        let in_window = |call: &&Call| call.at >= from - LEEWAY && call.at <= to;
+        self.calls.iter().filter(in_window).any(|call| call.model.as_deref() == Some(model))
     }
 }
 

@@ -206,6 +206,13 @@ pub struct Proof {
     pub elapsed_ms: f64,
 }
 
+impl Proof {
+    pub fn unanswered(message: &str) -> Self {
+        let (message, answer) = (message.to_owned(), String::new());
+        Self { message, answer, served: None, tokens: None, elapsed_ms: 0.0 }
+    }
+}
+
 /// A swap and its receipt: what is known of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Swap {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::clients::a2a::AgentError;
@@ -98,13 +99,7 @@ impl Asks {
             agent: agent.clone(),
             context: context.clone(),
             actor: actor.name.clone(),
-            proof: Proof {
-                message: message.to_owned(),
-                answer: String::new(),
-                served: None,
-                tokens: None,
-                elapsed_ms: 0.0,
-            },
+            proof: Proof::unanswered(message),
             problem: None,
             at: parts.clock.now(),
         };
@@ -118,7 +113,8 @@ impl Asks {
             running.insert(id, receiver.clone());
         }
         let actor = actor.clone();
-        self.parts.running.spawn(async move { parts.carry_out(&sender, &actor).await });
+        let question = async move { parts.carry_out(&sender, &actor).await };
+        self.parts.running.spawn(question.in_current_span());
         Ok(receiver)
     }
 

@@ -1,7 +1,8 @@
-//! Swaps: checked before, read back after, proven by an answer, undone where they fail, written down.
+//! Swaps: pre-flight check, probe, control messages, read-back, proof, rollback, receipt.
 
 mod compare;
 mod context_lock;
+mod control;
 mod drift;
 mod errors;
 mod outcome_writer;
@@ -18,6 +19,7 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
 use self::compare::Comparisons;
@@ -30,16 +32,15 @@ pub use self::scope::ScopeFound;
 use self::served::Log;
 pub use self::served::{Evidence, Standing};
 use crate::clients::ClientError;
-use crate::clients::a2a::AgentError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::bulk::Place;
 use crate::domain::context::ContextId;
-use crate::domain::control::{AgentConfig, ControlMessage, Reply};
+use crate::domain::control::AgentConfig;
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::swap::{StepKind, Swap, SwapRequest};
-use crate::services::agents::{AgentView, Agents, KnownAgent};
+use crate::services::agents::{AgentView, Agents};
 use crate::services::live::{Live, Message};
 use crate::services::locks::{Held, Locks};
 use crate::services::registry::Registry;
@@ -128,6 +129,10 @@ impl Progress {
     fn stored(swap: Swap) -> Self {
         Self { is_done: swap.finished_at.is_some(), ..Self::begun(swap) }
     }
+
+    fn is_written(&self) -> bool {
+        self.is_done && !self.is_lost
+    }
 }
 
 impl Switcher {
@@ -140,18 +145,16 @@ impl Switcher {
         clock: Clock,
         timeouts: Timeouts,
     ) -> Self {
-        let (locks, running, progress) = (Locks::new(&store), TaskTracker::new(), Mutex::default());
-        let (of_key, hash) = (proxy.clone(), agent_key.as_ref().map(KeyHash::of));
+        let hash = agent_key.as_ref().map(KeyHash::of);
+        let log = Self::log_of(proxy.clone(), hash.clone(), &clock);
+        let from = proxy.clone();
         let agent_key_copy = Snapshot::new(clock.clone(), KEY_TIME_TO_LIVE, move || {
-            let (proxy, hash) = (of_key.clone(), hash.clone());
+            let (proxy, hash) = (from.clone(), hash.clone());
             async move {
-                match hash {
-                    Some(hash) => proxy.key(&hash).await,
-                    None => Ok(None),
-                }
+                let Some(hash) = hash else { return Ok(None) };
+                proxy.key(&hash).await
             }
         });
-        let log = Self::log_of(proxy.clone(), agent_key.as_ref().map(KeyHash::of), &clock);
         let parts = Parts {
             log,
             comparisons: Comparisons::default(),
@@ -161,12 +164,12 @@ impl Switcher {
             proxy,
             agent_key,
             agent_key_copy,
+            locks: Locks::new(&store),
             store,
             clock,
             timeouts,
-            locks,
-            running,
-            progress,
+            running: TaskTracker::new(),
+            progress: Mutex::default(),
             live: OnceLock::new(),
         };
         Self { parts: Arc::new(parts) }
@@ -181,15 +184,17 @@ impl Switcher {
     ///
     /// Everything that goes wrong once the swap has begun is in its receipt, not an error.
     pub async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
-        Self::ended(self.start(request, actor).await?).await
+        let mut progress = self.start(request, actor).await?;
+        // The sender says so before it goes.
+        let _ = progress.wait_for(|progress| progress.is_done).await;
+        Self::receipt(&progress)
     }
 
     pub fn forget_key(&self) {
         self.parts.agent_key_copy.drop_copy();
     }
 
-    /// Does one swap of a job to its end, which is noted at its place in the job as well. What could not be written
-    /// down is waited for.
+    /// Does one swap of a job, and waits until its outcome is written, in the job as well.
     pub async fn swap_of_many(
         &self,
         one: OneOfMany,
@@ -197,24 +202,18 @@ impl Switcher {
         actor: &Actor,
     ) -> Result<Swap, SwapError> {
         let mut progress = self.begin(Some(one), request, actor).await?;
-        let _ = progress.wait_for(|progress| progress.is_done && !progress.is_lost).await;
-        Self::told(&progress)
+        let _ = progress.wait_for(Progress::is_written).await;
+        Self::receipt(&progress)
     }
 
-    /// Waits for a swap that runs here, until its end is written down.
+    /// Waits for a swap that runs here, until its outcome is written.
     pub async fn wait_for(&self, id: &str) {
         if let Some(mut progress) = self.progress(id) {
-            let _ = progress.wait_for(|progress| progress.is_done && !progress.is_lost).await;
+            let _ = progress.wait_for(Progress::is_written).await;
         }
     }
 
-    async fn ended(mut progress: watch::Receiver<Progress>) -> Result<Swap, SwapError> {
-        // The sender says so before it goes.
-        let _ = progress.wait_for(|progress| progress.is_done).await;
-        Self::told(&progress)
-    }
-
-    fn told(progress: &watch::Receiver<Progress>) -> Result<Swap, SwapError> {
+    fn receipt(progress: &watch::Receiver<Progress>) -> Result<Swap, SwapError> {
         let Progress { swap, is_lost, .. } = progress.borrow().clone();
         if is_lost { Err(SwapError::NotWritten(Box::new(swap))) } else { Ok(swap) }
     }
@@ -265,6 +264,9 @@ impl Switcher {
         let swap = new_swap(id.clone(), &request, actor, parts.clock.now());
         parts.store.begin_swap(&swap).await?;
         let (sender, progress) = watch::channel(Progress::begun(swap));
+        let span = tracing::info_span!(
+            "swap", id, agent = %request.agent, context = %request.context, outcome = field::Empty
+        );
         parts.progress().insert(id, progress.clone());
         // Of many the job tells how far it is.
         if let (Some(live), None) = (parts.live.get(), &one) {
@@ -272,9 +274,8 @@ impl Switcher {
             live.tell(Message::Begun { topic: "swap".to_owned(), object, who: actor.name.clone() });
         }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
-        self.parts.running.spawn(async move {
-            parts.carry_out(request, &view, &actor, &sender, held, one).await;
-        });
+        let swap = async move { parts.carry_out(request, &view, &actor, &sender, held, one).await };
+        self.parts.running.spawn(swap.instrument(span));
         Ok(progress)
     }
 
@@ -370,6 +371,8 @@ impl Parts {
         let Some(agent) = self.agents.get(&request.agent) else { return };
         let mut swap = Run::new(&self, agent, view, &request, progress, one.is_some()).finish().await;
         metrics::counter!(telemetry::SWAPS, "outcome" => swap.outcome.as_str()).increment(1);
+        Span::current().record("outcome", swap.outcome.as_str());
+        tracing::debug!("swap ended");
         let now = self.clock.now();
         swap.finished_at = Some(now);
         // The swap itself may have shown it; a job is not begun where one swap is for all contexts.
@@ -392,33 +395,8 @@ impl Parts {
         drop(held);
         self.progress().remove(&swap.id);
         if scope == Some(Scope::Agent) && swap.outcome.is_success() {
-            tokio::spawn(Arc::clone(&self).look_again(swap.clone()));
+            tokio::spawn(Arc::clone(&self).look_again(swap.clone()).in_current_span());
         }
         progress.send_replace(Progress { is_lost: !is_written, ..Progress::ended(swap) });
-    }
-
-    async fn control(
-        &self,
-        agent: &KnownAgent,
-        context: &ContextId,
-        message: &ControlMessage,
-    ) -> Result<Reply, AgentError> {
-        let answer = agent.client.send(context, &message.to_text(), self.timeouts.control).await?;
-        if let Some(scope) = answer.scope {
-            self.agents.note_scope(agent, scope).await;
-        }
-        Ok(match (message.read_reply(&answer), answer.state) {
-            // The state holds the prompt as it is; the text may break it into lines.
-            (Reply::Config(_), Some(state)) => Reply::Config(state),
-            (reply, _) => reply,
-        })
-    }
-
-    /// The same for a configuration alone.
-    async fn config(&self, agent: &KnownAgent, context: &ContextId) -> Result<AgentConfig, ReadError> {
-        match self.control(agent, context, &ControlMessage::GetConfig).await? {
-            Reply::Config(config) => Ok(config),
-            _ => Err(ReadError::NotSwitchable),
-        }
     }
 }

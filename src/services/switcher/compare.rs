@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::run::StepError;
@@ -70,14 +71,7 @@ impl Comparison {
 
 impl Column {
     fn new(model: ModelSpec, message: &str) -> Self {
-        let proof = Proof {
-            message: message.to_owned(),
-            answer: String::new(),
-            served: None,
-            tokens: None,
-            elapsed_ms: 0.0,
-        };
-        Self { model, proof, cost: None, problem: None, is_done: false }
+        Self { model, proof: Proof::unanswered(message), cost: None, problem: None, is_done: false }
     }
 
     pub fn is_answered(&self) -> bool {
@@ -177,7 +171,8 @@ impl Switcher {
             kept.insert(id, receiver.clone());
         }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
-        self.parts.running.spawn(async move { parts.answer_all(&sender, &actor).await });
+        let comparison = async move { parts.answer_all(&sender, &actor).await };
+        self.parts.running.spawn(comparison.in_current_span());
         Ok(receiver)
     }
 

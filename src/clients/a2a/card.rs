@@ -38,7 +38,7 @@ struct Capabilities {
     extensions: Objects<Extension>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Extension {
     uri: Text,
     #[serde(default)]

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 pub use http::build as build_http;
 
+pub(crate) type Result<T, E = ClientError> = std::result::Result<T, E>;
+
 /// The kind of server that a request went to. It is written as it is named in an error text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upstream {
@@ -58,27 +60,19 @@ pub enum ClientError {
 pub enum Meaning {
     /// The server does not take the credentials: they are unknown to it, malformed, or not good for this.
     Credentials,
-    /// The proxy knows the virtual key, which is set aside.
     KeyBlocked,
-    /// The proxy knows the virtual key, which is past its expiry.
     KeyExpired,
-    /// The proxy knows the virtual key, whose budget is spent.
     OverBudget,
     /// The model is there, but may not be called: not with this key, or by nobody.
     ModelDenied,
     /// The model's provider failed or refused, at whatever status: the proxy itself did its part.
     Upstream,
-    /// The proxy's database does not answer.
     DatabaseDown,
     /// The proxy has no database at all: neither keys nor models of its own.
     NoDatabase,
-    /// There is no such thing: no such key, no such model.
     NotFound,
-    /// The request was wrong.
     Invalid,
-    /// Too many requests.
     RateLimited,
-    /// Something else.
     Other,
 }
 
@@ -91,6 +85,13 @@ impl ClientError {
             | Self::Overloaded { upstream }
             | Self::NotUnderstood { upstream, .. }
             | Self::Status { upstream, .. } => *upstream,
+        }
+    }
+
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
         }
     }
 

@@ -107,7 +107,8 @@ pub(super) async fn observe<T, E: CallError>(
             .record(elapsed.as_secs_f64());
         if let Err(error) = &result {
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-            let (status, cause) = (http_status(error), causes(error));
+            let status = error.client().and_then(ClientError::status);
+            let cause = causes(error);
             if is_expected(error) {
                 tracing::debug!(status, elapsed_ms, cause, %error, "upstream call failed as expected");
             } else {
@@ -118,13 +119,6 @@ pub(super) async fn observe<T, E: CallError>(
     }
     .instrument(span)
     .await
-}
-
-fn http_status(error: &impl CallError) -> Option<u16> {
-    match error.client() {
-        Some(ClientError::Status { status, .. }) => Some(*status),
-        _ => None,
-    }
 }
 
 fn status_class(error: &impl CallError) -> &'static str {

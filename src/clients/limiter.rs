@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::clients::{ClientError, Upstream};
+use crate::clients::{ClientError, Result, Upstream};
 
 /// Responses up to this many bytes are small, if they have few values as well.
 pub(super) const SMALL_BYTES: usize = 256 * 1024;
@@ -68,7 +68,7 @@ impl LargeResponseLimiter {
         self.shared.upstream
     }
 
-    pub(super) async fn download_permit(&self) -> Result<DownloadPermit, ClientError> {
+    pub(super) async fn download_permit(&self) -> Result<DownloadPermit> {
         self.within_max_wait(async {
             // The server's own permit first: waiting for a slow server must not take a shared one from others.
             let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
@@ -77,11 +77,11 @@ impl LargeResponseLimiter {
         .await
     }
 
-    pub(super) async fn decode_permit(&self) -> Result<DecodePermit, ClientError> {
+    pub(super) async fn decode_permit(&self) -> Result<DecodePermit> {
         self.within_max_wait(async { Some(DecodePermit(self.shared.decoding.acquire().await.ok()?)) }).await
     }
 
-    async fn within_max_wait<T>(&self, permit: impl Future<Output = Option<T>>) -> Result<T, ClientError> {
+    async fn within_max_wait<T>(&self, permit: impl Future<Output = Option<T>>) -> Result<T> {
         let permit = tokio::time::timeout(MAX_WAIT, permit).await.ok().flatten();
         permit.ok_or(ClientError::Overloaded { upstream: self.upstream() })
     }

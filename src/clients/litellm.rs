@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 pub use self::keys::{KeyRecord, NewKey};
 use crate::clients::http::{self, Call, Limits};
 use crate::clients::limiter::LargeResponseLimiter;
-use crate::clients::{ClientError, Meaning, Upstream};
+use crate::clients::{ClientError, Meaning, Result, Upstream};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::redact;
@@ -31,10 +31,8 @@ const MAX_ANSWER: usize = 32 * 1024 * 1024;
 /// Largest page of `/key/list`: the proxy answers 422 beyond (`wire/litellm/1.80/key_list_size_101`).
 pub const KEY_PAGE: u32 = 100;
 
-/// Time limits of the client.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// Of an admin request.
     pub admin: Duration,
     /// Of a chat completion, which waits for the model.
     pub chat: Duration,
@@ -46,7 +44,6 @@ impl Default for Timeouts {
     }
 }
 
-/// A client of one proxy, with its admin key.
 #[derive(Debug, Clone)]
 pub struct LiteLlm {
     http: Client,
@@ -59,19 +56,15 @@ pub struct LiteLlm {
 /// The proxy's own word on its health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// Its release, where it tells.
+    /// Its release.
     pub version: Option<String>,
-    /// The state of its database.
     pub database: Database,
 }
 
-/// The state of the proxy's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Database {
-    /// It answers.
     Connected,
-    /// It does not answer.
     Down,
     /// The proxy was started without one.
     None,
@@ -80,15 +73,13 @@ pub enum Database {
 /// One page of `/key/list`.
 #[derive(Debug, Clone)]
 pub struct KeyPage {
-    /// Its keys, newest first.
+    /// Newest first.
     pub keys: Vec<VirtualKey>,
-    /// How many keys the proxy has.
+    /// Keys of all pages.
     pub total: u64,
-    /// How many pages they fill.
     pub pages: u32,
 }
 
-/// The answer to a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// The model that the proxy says has answered.
@@ -107,47 +98,47 @@ impl LiteLlm {
     }
 
     /// `GET /health/liveliness`: whether it answers at all.
-    pub async fn live(&self) -> Result<(), ClientError> {
+    pub async fn live(&self) -> Result<()> {
         self.get("health/liveliness").json(|IgnoredAny| Ok(())).await
     }
 
     /// `GET /model/info`: every live deployment. Rows without an id are left out.
-    pub async fn deployments(&self) -> Result<Vec<Deployment>, ClientError> {
+    pub async fn deployments(&self) -> Result<Vec<Deployment>> {
         self.get("model/info")
             .json(|answer: wire::ModelInfo| usable(answer.data.0, wire::ModelRow::into_deployment))
             .await
     }
 
     /// `GET /key/list`: page `page` (from 1) of [`KEY_PAGE`] keys, newest first.
-    pub async fn keys(&self, page: u32) -> Result<KeyPage, ClientError> {
+    pub async fn keys(&self, page: u32) -> Result<KeyPage> {
         self.key_list(page, &[]).await
     }
 
     /// `GET /key/info`: one key; none if the proxy does not know it, or has deleted it.
-    pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {
+    pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>> {
         let answer = self.get("key/info").query(&[("key", hash.as_str())]).expecting(is_not_found);
         let key = answer.json(|answer: wire::KeyInfo| match answer.info.0 {
             Some(info) if info.is_deleted() => Ok(None),
             Some(info) => Ok(info.into_key(Some(hash.clone()))),
-            None => Err(not_understood("a key without `info`".to_owned())),
+            None => Err(not_understood("a key without `info`")),
         });
         none_if(is_not_found, key.await)
     }
 
     /// `POST /key/update` with `models: []`: the key may call whatever is registered.
-    pub async fn relax_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
+    pub async fn relax_key(&self, hash: &KeyHash, actor: &str) -> Result<()> {
         let changes = Map::from_iter([("models".to_owned(), json!([]))]);
         self.update_key(hash, &changes, actor).await
     }
 
     /// `GET /global/spend`, in US dollars. A proxy that has seen no call answers `null`.
-    pub async fn global_spend(&self) -> Result<f64, ClientError> {
+    pub async fn global_spend(&self) -> Result<f64> {
         self.get("global/spend").json(|answer: wire::GlobalSpend| Ok(answer.spend.0.unwrap_or(0.0))).await
     }
 
     /// `GET /health/readiness`, and on releases that keep their version for admins
     /// `/health/readiness/details`.
-    pub async fn health(&self) -> Result<Health, ClientError> {
+    pub async fn health(&self) -> Result<Health> {
         let readiness = self.get("health/readiness").expecting(is_database_down);
         let (database, version) = match readiness.json(Ok::<wire::Readiness, _>).await {
             Ok(answer) => (read_database(answer.db.0.as_deref()), answer.litellm_version.0),
@@ -165,11 +156,11 @@ impl LiteLlm {
 
     /// One tiny chat completion of `model` with the virtual key `key`: finds a bad upstream credential, a key
     /// that may not call the model, a model that is registered but dead.
-    pub async fn probe(&self, key: &SecretString, model: &ModelSpec) -> Result<Probe, ClientError> {
+    pub async fn probe(&self, key: &SecretString, model: &ModelSpec) -> Result<Probe> {
         self.tiny_completion(key, model.as_str())
             .json(|answer: wire::Completion| {
                 if answer.choices.is_empty() {
-                    return Err(not_understood("a completion without choices".to_owned()));
+                    return Err(not_understood("a completion without choices"));
                 }
                 Ok(Probe { model: answer.model.0 })
             })
@@ -255,26 +246,20 @@ impl Request<'_> {
     }
 
     /// Reads an answer whose form is known.
-    async fn json<A: DeserializeOwned, T>(
-        self,
-        convert: impl FnOnce(A) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+    async fn json<A: DeserializeOwned, T>(self, convert: impl FnOnce(A) -> Result<T>) -> Result<T> {
         self.parsed(http::json, convert).await
     }
 
     /// Reads an answer of which everything is kept.
-    async fn tree<A: DeserializeOwned, T>(
-        self,
-        convert: impl FnOnce(A) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+    async fn tree<A: DeserializeOwned, T>(self, convert: impl FnOnce(A) -> Result<T>) -> Result<T> {
         self.parsed(http::tree, convert).await
     }
 
     async fn parsed<A, T>(
         self,
         parse: fn(&[u8]) -> Result<A, String>,
-        convert: impl FnOnce(A) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+        convert: impl FnOnce(A) -> Result<T>,
+    ) -> Result<T> {
         let secrets = self.secrets.clone();
         self.answer(|answer| {
             let parsed = parse(&answer.body).map_err(|error| {
@@ -287,10 +272,7 @@ impl Request<'_> {
         .await
     }
 
-    async fn answer<T>(
-        self,
-        read: impl FnOnce(http::Answer) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+    async fn answer<T>(self, read: impl FnOnce(http::Answer) -> Result<T>) -> Result<T> {
         http::observe(self.call, async {
             let answer = http::send(&self.client.limiter, self.builder, self.limits).await?;
             if !answer.status.is_success() {
@@ -303,10 +285,7 @@ impl Request<'_> {
 }
 
 /// Takes the errors that `is_none` accepts for the answer that there is no such thing.
-fn none_if<T>(
-    is_none: fn(&ClientError) -> bool,
-    answer: Result<Option<T>, ClientError>,
-) -> Result<Option<T>, ClientError> {
+fn none_if<T>(is_none: fn(&ClientError) -> bool, answer: Result<Option<T>>) -> Result<Option<T>> {
     match answer {
         Err(error) if is_none(&error) => Ok(None),
         answer => answer,
@@ -330,8 +309,8 @@ fn without(text: &str, secrets: &[SecretString]) -> String {
 }
 
 /// The rows that can be read. A list of which none can is not the list that was asked for.
-fn usable<R, T>(rows: Option<Vec<Option<R>>>, read: impl Fn(R) -> Option<T>) -> Result<Vec<T>, ClientError> {
-    let rows = rows.ok_or_else(|| not_understood("an answer without its list".to_owned()))?;
+fn usable<R, T>(rows: Option<Vec<Option<R>>>, read: impl Fn(R) -> Option<T>) -> Result<Vec<T>> {
+    let rows = rows.ok_or_else(|| not_understood("an answer without its list"))?;
     let count = rows.len();
     let read: Vec<T> = rows.into_iter().flatten().filter_map(read).collect();
     if read.is_empty() && count > 0 {
@@ -340,8 +319,8 @@ fn usable<R, T>(rows: Option<Vec<Option<R>>>, read: impl Fn(R) -> Option<T>) -> 
     Ok(read)
 }
 
-fn not_understood(detail: String) -> ClientError {
-    ClientError::NotUnderstood { upstream: Upstream::Proxy, detail }
+fn not_understood(detail: impl Into<String>) -> ClientError {
+    ClientError::NotUnderstood { upstream: Upstream::Proxy, detail: detail.into() }
 }
 
 fn read_database(db: Option<&str>) -> Database {

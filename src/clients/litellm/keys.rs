@@ -13,8 +13,8 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{KEY_PAGE, KeyPage, LiteLlm, is_not_found, none_if, not_understood, usable, usage, wire};
-use crate::clients::ClientError;
 use crate::clients::lenient::memory_of;
+use crate::clients::{ClientError, Result};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
 
@@ -50,9 +50,7 @@ const MAX_RECORD: usize = 1024 * 1024;
 /// masked before it is shown.
 #[derive(Debug, Clone)]
 pub struct KeyRecord {
-    /// What of it is shown.
     pub key: VirtualKey,
-    /// Free-form data.
     pub metadata: Map<String, Value>,
     /// All settings, for a key that is to be like it.
     pub settings: Map<String, Value>,
@@ -60,15 +58,13 @@ pub struct KeyRecord {
 
 /// A key that was just made. The only time that its secret is known.
 pub struct NewKey {
-    /// The secret.
     pub secret: SecretString,
-    /// Its hash.
     pub hash: KeyHash,
 }
 
 impl LiteLlm {
     /// `GET /key/info` with metadata and settings; none if the proxy does not know it, or has deleted it.
-    pub async fn key_record(&self, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
+    pub async fn key_record(&self, hash: &KeyHash) -> Result<Option<KeyRecord>> {
         let request = self.get("key/info").query(&[("key", hash.as_str())]).expecting(is_not_found);
         let record = request.tree(|mut answer: Value| {
             let info = answer.get_mut("info").map(Value::take).unwrap_or_default();
@@ -78,23 +74,23 @@ impl LiteLlm {
     }
 
     /// `GET /key/list` of exactly this alias. Uniqueness is racy at the proxy, so that there may be several.
-    pub async fn keys_by_alias(&self, alias: &str) -> Result<Vec<VirtualKey>, ClientError> {
+    pub async fn keys_by_alias(&self, alias: &str) -> Result<Vec<VirtualKey>> {
         Ok(self.key_list(1, &[("key_alias", alias)]).await?.keys)
     }
 
     /// `GET /key/list` with 1.109's search: part of an alias or an owner, the beginning of a hash. 1.80 ignores
     /// it and lists everything, which [`Self::can_search_keys`] finds out.
-    pub async fn search_keys(&self, text: &str) -> Result<KeyPage, ClientError> {
+    pub async fn search_keys(&self, text: &str) -> Result<KeyPage> {
         self.key_list(1, &[("search", text), ("substring_matching", "true")]).await
     }
 
     /// Whether the proxy searches: it does if a text that no key holds finds none of the `total` keys.
-    pub async fn can_search_keys(&self) -> Result<bool, ClientError> {
+    pub async fn can_search_keys(&self) -> Result<bool> {
         let nowhere = uuid::Uuid::new_v4().simple().to_string();
         Ok(self.search_keys(&nowhere).await?.total == 0)
     }
 
-    pub(super) async fn key_list(&self, page: u32, filter: &[(&str, &str)]) -> Result<KeyPage, ClientError> {
+    pub(super) async fn key_list(&self, page: u32, filter: &[(&str, &str)]) -> Result<KeyPage> {
         let (page, size) = (page.to_string(), KEY_PAGE.to_string());
         let mut query = vec![("return_full_object", "true"), ("size", &*size), ("page", &*page)];
         query.extend_from_slice(filter);
@@ -111,10 +107,10 @@ impl LiteLlm {
     }
 
     /// `POST /key/generate`. The answer alone does not say that the key was stored.
-    pub async fn generate_key(&self, body: &Map<String, Value>, actor: &str) -> Result<NewKey, ClientError> {
+    pub async fn generate_key(&self, body: &Map<String, Value>, actor: &str) -> Result<NewKey> {
         self.post("key/generate", &json!(body), actor)
             .json(|answer: wire::Generated| {
-                let key = answer.key.0.ok_or_else(|| not_understood("a new key without `key`".to_owned()))?;
+                let key = answer.key.0.ok_or_else(|| not_understood("a new key without `key`"))?;
                 let secret = SecretString::from(key);
                 Ok(NewKey { hash: KeyHash::of(&secret), secret })
             })
@@ -122,40 +118,25 @@ impl LiteLlm {
     }
 
     /// `POST /key/update` with `changes` alone; what is not named stays.
-    pub async fn update_key(
-        &self,
-        hash: &KeyHash,
-        changes: &Map<String, Value>,
-        actor: &str,
-    ) -> Result<(), ClientError> {
+    pub async fn update_key(&self, hash: &KeyHash, changes: &Map<String, Value>, actor: &str) -> Result<()> {
         let mut body = changes.clone();
         body.insert("key".to_owned(), json!(hash));
         self.post("key/update", &Value::Object(body), actor).json(|IgnoredAny| Ok(())).await
     }
 
     /// `POST /key/block` or `/key/unblock`.
-    pub async fn set_key_blocked(
-        &self,
-        hash: &KeyHash,
-        blocked: bool,
-        actor: &str,
-    ) -> Result<(), ClientError> {
+    pub async fn set_key_blocked(&self, hash: &KeyHash, blocked: bool, actor: &str) -> Result<()> {
         let route = if blocked { "key/block" } else { "key/unblock" };
         self.post(route, &json!({ "key": hash }), actor).json(|IgnoredAny| Ok(())).await
     }
 
     /// `POST /key/delete` of one hash. Never by alias: that would delete every key of that alias.
-    pub async fn delete_key(&self, hash: &KeyHash, actor: &str) -> Result<(), ClientError> {
+    pub async fn delete_key(&self, hash: &KeyHash, actor: &str) -> Result<()> {
         self.post("key/delete", &json!({ "keys": [hash] }), actor).json(|IgnoredAny| Ok(())).await
     }
 
     /// `GET /user/daily/activity` of one key, or of all: what was spent, by day, the oldest first.
-    pub async fn daily_spend(
-        &self,
-        hash: Option<&KeyHash>,
-        from: Date,
-        to: Date,
-    ) -> Result<Vec<DailySpend>, ClientError> {
+    pub async fn daily_spend(&self, hash: Option<&KeyHash>, from: Date, to: Date) -> Result<Vec<DailySpend>> {
         let (from, to) = (from.to_string(), to.to_string());
         let mut days = Vec::new();
         // A page has a thousand rows of the proxy's: a day has one for each model. Five are plenty.
@@ -183,7 +164,7 @@ impl LiteLlm {
         from: Timestamp,
         to: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Call>, ClientError> {
+    ) -> Result<Vec<Call>> {
         let stamp = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S").to_string();
         let (from, to, limit) = (stamp(from), stamp(to), limit.to_string());
         let query = [
@@ -198,12 +179,12 @@ impl LiteLlm {
     }
 }
 
-fn read_record(info: &Value, hash: &KeyHash) -> Result<Option<KeyRecord>, ClientError> {
+fn read_record(info: &Value, hash: &KeyHash) -> Result<Option<KeyRecord>> {
     if memory_of(info) > MAX_RECORD {
-        return Err(not_understood("a key with more in it than a key has".to_owned()));
+        return Err(not_understood("a key with more in it than a key has"));
     }
     let row = wire::KeyRow::deserialize(info);
-    let row = row.map_err(|_| not_understood("a key without `info`".to_owned()))?;
+    let row = row.map_err(|_| not_understood("a key without `info`"))?;
     if row.is_deleted() {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{LiteLlm, Request, none_if, not_understood, usable};
 use crate::clients::http;
 use crate::clients::lenient::{Lenient, Object, Rows as Listed, Text, memory_of};
-use crate::clients::{ClientError, Meaning};
+use crate::clients::{ClientError, Meaning, Result};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft};
 use crate::domain::redact;
@@ -26,7 +26,7 @@ const MAX_SAID: usize = 200;
 /// Most memory that what is set in one deployment takes, in bytes: 20,000 is normal.
 const MAX_DETAIL: usize = 256 * 1024;
 
-/// What a tiny chat completion by one deployment brought.
+/// The answer to a tiny chat completion by one deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tried {
     /// The model that the proxy says has answered.
@@ -91,7 +91,7 @@ impl Row {
 
 impl LiteLlm {
     /// `GET /model/info?litellm_model_id=`: one live deployment, whole; none if the proxy serves no such one.
-    pub async fn deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
+    pub async fn deployment(&self, id: &str) -> Result<Option<Detail>> {
         let request = self.get("model/info").query(&[("litellm_model_id", id)]).expecting(is_unknown);
         // `model_info_one_unknown`: 400 on both releases.
         none_if(
@@ -102,20 +102,20 @@ impl LiteLlm {
 
     /// `GET /v2/model/info?modelId=`: the one place where 1.106 and later show a deployment that is saved
     /// and not live. 1.80 ignores the parameter and lists what is live.
-    pub async fn stored_deployment(&self, id: &str) -> Result<Option<Detail>, ClientError> {
+    pub async fn stored_deployment(&self, id: &str) -> Result<Option<Detail>> {
         let request = self.get("v2/model/info").query(&[("modelId", id), ("size", "1")]);
         let read = |rows: Vec<Option<Row>>| rows.into_iter().flatten().filter_map(Row::into_detail).collect();
         request.tree(|answer: Rows| Ok(with_id(answer.data.0.map(read).unwrap_or_default(), id))).await
     }
 
     /// `GET /model/info`: every live deployment, whole.
-    pub async fn details(&self) -> Result<Vec<Detail>, ClientError> {
+    pub async fn details(&self) -> Result<Vec<Detail>> {
         self.get("model/info").tree(|answer: Rows| usable(answer.data.0, Row::into_detail)).await
     }
 
     /// `POST /model/new`, under an id of ours: so it is known even where the answer is lost, or is 1.109's
     /// 500 for a row that it has saved and cannot serve.
-    pub async fn register(&self, id: &str, draft: &Draft, actor: &str) -> Result<(), ClientError> {
+    pub async fn register(&self, id: &str, draft: &Draft, actor: &str) -> Result<()> {
         let mut info = draft.info.clone();
         info.insert("id".to_owned(), json!(id));
         let body = json!({ "model_name": draft.name, "litellm_params": draft.params, "model_info": info });
@@ -124,13 +124,7 @@ impl LiteLlm {
 
     /// `PATCH /model/{id}/update`: at once on both releases; `POST /model/update` is not served for 20 s on
     /// 1.80. What the draft leaves out stays. The id goes along, or the answer would show a new one.
-    pub async fn patch(
-        &self,
-        id: &str,
-        name: Option<&str>,
-        draft: &Draft,
-        actor: &str,
-    ) -> Result<(), ClientError> {
+    pub async fn patch(&self, id: &str, name: Option<&str>, draft: &Draft, actor: &str) -> Result<()> {
         let mut body = Map::new();
         if let Some(name) = name {
             body.insert("model_name".to_owned(), json!(name));
@@ -149,7 +143,7 @@ impl LiteLlm {
     }
 
     /// `POST /model/delete`. False if the proxy knows no such deployment in its database.
-    pub async fn delete_deployment(&self, id: &str, actor: &str) -> Result<bool, ClientError> {
+    pub async fn delete_deployment(&self, id: &str, actor: &str) -> Result<bool> {
         let request = self.post("model/delete", &json!({ "id": id }), actor).expecting(is_not_in_database);
         match request.done(Vec::new()).await {
             Err(error) if is_not_in_database(&error) => Ok(false),
@@ -158,13 +152,13 @@ impl LiteLlm {
     }
 
     /// `POST /model/block` or `/model/unblock`, which 1.106 and later have.
-    pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &str) -> Result<(), ClientError> {
+    pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &str) -> Result<()> {
         let route = if blocked { "model/block" } else { "model/unblock" };
         self.post(route, &json!({ "model_id": id }), actor).done(Vec::new()).await
     }
 
     /// One tiny chat completion by one deployment: the proxy takes a deployment's id for a model's name.
-    pub async fn try_deployment(&self, id: &str) -> Result<Tried, ClientError> {
+    pub async fn try_deployment(&self, id: &str) -> Result<Tried> {
         let mut request = self.tiny_completion(&self.master_key, id);
         request.limits.size = 1024 * 1024;
         let begun = Instant::now();
@@ -176,8 +170,7 @@ impl LiteLlm {
                 let spoken: Spoken = http::json(&answer.body)
                     .map_err(|_| not_understood(format!("no completion: {}", http::excerpt(&answer.body))))?;
                 let choice = spoken.choices.0.and_then(|choices| choices.into_iter().flatten().next());
-                let choice =
-                    choice.ok_or_else(|| not_understood("a completion without choices".to_owned()))?;
+                let choice = choice.ok_or_else(|| not_understood("a completion without choices"))?;
                 let said = choice.message.0.and_then(|message| message.content.0).unwrap_or_default();
                 let said = redact::secrets(&said).chars().take(MAX_SAID).collect();
                 // 1.109 repeats in its answer what was asked for, which is the id here.
@@ -190,7 +183,7 @@ impl LiteLlm {
 
 impl Request<'_> {
     /// A write whose answer says nothing that is needed: what became of it is read back. `secrets` went along.
-    async fn done(mut self, secrets: Vec<String>) -> Result<(), ClientError> {
+    async fn done(mut self, secrets: Vec<String>) -> Result<()> {
         self.secrets.extend(secrets.into_iter().map(Into::into));
         self.answer(|_| Ok(())).await
     }

@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use super::LiteLlm;
 use super::wire::time;
-use crate::clients::ClientError;
 use crate::clients::lenient::{Lenient, Object, Rows, Text};
+use crate::clients::{ClientError, Result};
 use crate::domain::redact;
 use crate::domain::usage::{Call, DailySpend, Share};
 
@@ -139,16 +139,16 @@ impl ShareRow {
 
 impl LiteLlm {
     /// `GET /global/spend/keys`: what each key spent in 30 days, the most expensive first.
-    pub async fn spend_by_key(&self, limit: u32) -> Result<Vec<Share>, ClientError> {
+    pub async fn spend_by_key(&self, limit: u32) -> Result<Vec<Share>> {
         self.shares("global/spend/keys", limit).await
     }
 
     /// `GET /global/spend/models`: the same of each model.
-    pub async fn spend_by_model(&self, limit: u32) -> Result<Vec<Share>, ClientError> {
+    pub async fn spend_by_model(&self, limit: u32) -> Result<Vec<Share>> {
         self.shares("global/spend/models", limit).await
     }
 
-    async fn shares(&self, route: &'static str, limit: u32) -> Result<Vec<Share>, ClientError> {
+    async fn shares(&self, route: &'static str, limit: u32) -> Result<Vec<Share>> {
         let request = self.get(route).query(&[("limit", &limit.to_string())]);
         request.json(|rows| super::usable(Some(rows), ShareRow::into_share)).await
     }

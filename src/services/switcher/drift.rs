@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{Parts, ReadError, Switcher};
 use crate::domain::agent::Scope;
@@ -47,9 +48,12 @@ impl Switcher {
             if !self.parts.store.leads().await {
                 continue;
             }
-            self.close_unfinished().await;
-            self.end_timed_swaps().await;
-            self.look_for_drift().await;
+            let round = async {
+                self.close_unfinished().await;
+                self.end_timed_swaps().await;
+                self.look_for_drift().await;
+            };
+            round.instrument(tracing::info_span!("job", kind = "drift")).await;
         }
     }
 

@@ -17,7 +17,7 @@ use crate::domain::swap::{
 };
 use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
-use crate::services::conversation::MAX_ANSWER_CHARS;
+use crate::services::conversation::fill;
 
 /// Why a swap stops at a step.
 pub(super) struct StepError {
@@ -216,23 +216,19 @@ impl<'a> Run<'a> {
         // A refusal in the agent's own words leaves it as it was; anything else may have changed it.
         self.is_touched |=
             !matches!(&result, Ok(Reply::Refused(_))) && !matches!(&result, Err(error) if error.is_refusal());
-        let (ack, report) = match result {
-            Ok(Reply::Done) => (Ack::Confirmed, Ok(StepReport::done("The agent says that it did."))),
+        let ack = if matches!(result, Ok(Reply::Done)) { Ack::Confirmed } else { Ack::Unclear };
+        let report = match result {
+            Ok(Reply::Done) => Ok(StepReport::done("The agent says that it did.")),
             Ok(Reply::Refused(reason)) => {
-                let detail = format!("The agent refused: {}", redact::error_text(&reason));
-                (Ack::Unclear, Err(StepError::request(detail)))
+                Err(StepError::request(format!("The agent refused: {}", redact::error_text(&reason))))
             }
-            Ok(Reply::Chat) => (Ack::Unclear, Err(not_switchable())),
-            Ok(Reply::Config(_) | Reply::Unknown) => (
-                Ack::Unclear,
-                Ok(StepReport::warning("The agent's reply is no clear yes; the read-back decides.")),
-            ),
+            Ok(Reply::Chat) => Err(not_switchable()),
+            Ok(_) => Ok(StepReport::warning("The agent's reply is no clear yes; the read-back decides.")),
             // It may have arrived all the same.
             Err(AgentError::Transport(error)) => {
-                let detail = format!("{} The read-back decides.", sentence(&error));
-                (Ack::Unclear, Ok(StepReport::warning(detail)))
+                Ok(StepReport::warning(format!("{} The read-back decides.", sentence(&error))))
             }
-            Err(error) => (Ack::Unclear, Err(error.into())),
+            Err(error) => Err(error.into()),
         };
         self.note(kind, started, report)?;
         Ok(ack)
@@ -279,19 +275,15 @@ impl<'a> Run<'a> {
     async fn prove(&mut self, message: &str, started: Instant) -> Result<(bool, StepReport), StepError> {
         let time = self.parts.timeouts.message;
         let answer = self.agent.client.send(&self.request.context, message, time).await?;
-        let answer_text: String = redact::secrets(&answer.text).chars().take(MAX_ANSWER_CHARS).collect();
-        let state = answer.state.as_ref().map(AgentConfig::spec_text);
-        let served = answer.served.clone().or_else(|| state.filter(|_| answer.from_model));
-        self.swap.proof = Some(Proof {
-            message: message.to_owned(),
-            answer: answer_text,
-            served: served.clone(),
-            tokens: answer.tokens,
-            elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
-        });
+        let from_model = answer.from_model;
+        let mut proof = Proof::unanswered(message);
+        proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+        fill(&mut proof, answer);
+        let served = proof.served.clone();
+        self.swap.proof = Some(proof);
         let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
         match (served, wanted) {
-            (Some(served), Some(wanted)) if served == wanted.as_str() && answer.from_model => {
+            (Some(served), Some(wanted)) if served == wanted.as_str() && from_model => {
                 Ok((true, StepReport::done(format!("{served} answered."))))
             }
             (Some(served), Some(wanted)) if served != wanted.as_str() => {

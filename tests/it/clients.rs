@@ -6,6 +6,8 @@ mod agent_dialect;
 mod agent_failures;
 mod agent_stream;
 mod bounds;
+mod control_replies;
+mod logged;
 mod proxy_errors;
 mod proxy_keys;
 mod proxy_models;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 use patchbay_clock::Clock;
 
+use crate::services::agents::Agents;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
 use crate::services::registry::Registry;
@@ -39,6 +40,7 @@ pub(super) async fn count(request: Request, next: Next) -> Response {
 
 services! {
     pub(super) struct Services {
+        agents: Agents,
         clock: Clock,
         keys: Keys,
         live: Live,

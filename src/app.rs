@@ -27,7 +27,7 @@ use crate::services::conversation::Asks;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
 use crate::services::proxy::Proxy;
-use crate::services::registry::{self, Models, Registry};
+use crate::services::registry::{self, Deployments, Models, Registry};
 use crate::services::switcher::{self, Switcher};
 use crate::store::{Store, StoreError};
 use crate::telemetry;
@@ -84,7 +84,7 @@ impl Tools {
     pub fn new(http: &Client, access: Access, store: Store, clock: &Clock) -> Self {
         let Access { proxy_url, master_key, agent_key, timeouts } = access;
         let proxy = LiteLlm::new(http.clone(), proxy_url, master_key.clone(), timeouts);
-        let registry = Registry::new(proxy.clone(), clock.clone());
+        let registry = Registry::new(Deployments(proxy.clone()), clock.clone());
         let agent_key = agent_key.as_ref().map(KeyHash::of);
         let keys = Keys::new(proxy.clone(), store.clone(), clock.clone(), agent_key);
         let health = Proxy::new(&proxy, clock);

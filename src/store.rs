@@ -91,6 +91,12 @@ impl Store {
         Ok(())
     }
 
+    /// A number that changes whenever contexts or notes on deployments may have changed: here at once, elsewhere as
+    /// soon as Postgres tells of an audit entry.
+    pub fn changes(&self) -> u64 {
+        self.database.changes()
+    }
+
     pub fn sessions(&self) -> Sessions {
         self.sessions.clone()
     }

@@ -11,7 +11,7 @@ use crate::clients::ClientError;
 use crate::clients::a2a::{self, AgentError};
 use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
 use crate::domain::context::ContextId;
-use crate::services::snapshot::{Snapshot, View};
+use crate::services::snapshot::{PATIENCE, Snapshot, Source, View};
 use crate::store::{Store, StoreError};
 use patchbay_clock::Clock;
 
@@ -27,10 +27,43 @@ pub struct Agents {
 pub struct KnownAgent {
     pub name: AgentName,
     pub client: a2a::Agent,
-    card: Snapshot<AgentCard, ClientError>,
-    /// The contexts that it lists; none in it where it cannot.
-    contexts: Snapshot<Option<BTreeSet<ContextId>>, AgentError>,
+    card: Snapshot<CardSource>,
+    contexts: Snapshot<ContextsSource>,
     noted_scope: Mutex<Option<Scope>>,
+}
+
+struct CardSource {
+    client: a2a::Agent,
+    limit: Duration,
+}
+
+impl Source for CardSource {
+    type Fetched = AgentCard;
+    type Copy = AgentCard;
+    type Error = ClientError;
+
+    const TIME_TO_LIVE: SignedDuration = CARD_TIME_TO_LIVE;
+
+    async fn fetch(&self) -> Result<AgentCard, ClientError> {
+        self.client.card_within(self.limit).await
+    }
+}
+
+/// The contexts that an agent lists; `None` where it cannot list them.
+struct ContextsSource(a2a::Agent);
+
+impl Source for ContextsSource {
+    type Fetched = Option<BTreeSet<ContextId>>;
+    type Copy = Option<BTreeSet<ContextId>>;
+    type Error = AgentError;
+
+    const TIME_TO_LIVE: SignedDuration = CARD_TIME_TO_LIVE;
+    /// Pages can do without them.
+    const FIRST: Duration = PATIENCE;
+
+    async fn fetch(&self) -> Result<Self::Fetched, AgentError> {
+        self.0.list_contexts().await
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -47,7 +80,7 @@ pub struct AgentView {
 impl KnownAgent {
     /// The contexts that the agent lists, from a copy; none where it cannot list them, or not now.
     pub async fn contexts(&self) -> Option<BTreeSet<ContextId>> {
-        let mut listed = self.contexts.get_soon().await.value.as_deref().cloned().flatten()?;
+        let mut listed = self.contexts.refresh().await.value.as_deref().cloned().flatten()?;
         listed.retain(|context| !context.is_throw_away());
         Some(listed)
     }
@@ -73,15 +106,8 @@ impl Agents {
     ) -> Self {
         let known = |(name, url): &(AgentName, Url)| {
             let client = a2a::Agent::new(http.clone(), url.clone());
-            let (for_card, for_list) = (client.clone(), client.clone());
-            let card = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
-                let client = for_card.clone();
-                async move { client.card_within(limit).await }
-            });
-            let contexts = Snapshot::new(clock.clone(), CARD_TIME_TO_LIVE, move || {
-                let client = for_list.clone();
-                async move { client.list_contexts().await }
-            });
+            let card = Snapshot::new(CardSource { client: client.clone(), limit }, clock.clone());
+            let contexts = Snapshot::new(ContextsSource(client.clone()), clock.clone());
             let name = name.clone();
             (name.clone(), KnownAgent { name, client, card, contexts, noted_scope: Mutex::default() })
         };
@@ -117,7 +143,7 @@ impl Agents {
     }
 
     pub async fn view(&self, agent: &KnownAgent) -> Result<AgentView, StoreError> {
-        let card = agent.card.get().await;
+        let card = agent.card.refresh().await;
         let announced = card.value.as_ref().and_then(|card| card.scope);
         let (seen, scope_seen) = self.store.scope(&agent.name).await?.unzip();
         Ok(AgentView {

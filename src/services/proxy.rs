@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::clients::ClientError;
 use crate::clients::litellm::{Health, LiteLlm};
 use crate::domain::usage::{DailySpend, Share};
-use crate::services::snapshot::{Snapshot, View};
+use crate::services::snapshot::{Snapshot, Source, View};
 use patchbay_clock::Clock;
 
 /// How many days of spend are kept, which is also how far the proxy's own sums look back.
@@ -26,31 +26,61 @@ pub struct Usage {
 #[derive(Clone)]
 pub struct Proxy {
     address: String,
-    health: Snapshot<Health, ClientError>,
-    spend: Snapshot<f64, ClientError>,
-    usage: Snapshot<Usage, ClientError>,
+    health: Snapshot<HealthSource>,
+    spend: Snapshot<SpendSource>,
+    usage: Snapshot<UsageSource>,
+}
+
+struct HealthSource(LiteLlm);
+
+impl Source for HealthSource {
+    type Fetched = Health;
+    type Copy = Health;
+    type Error = ClientError;
+
+    const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
+
+    async fn fetch(&self) -> Result<Health, ClientError> {
+        self.0.health().await
+    }
+}
+
+struct SpendSource(LiteLlm);
+
+impl Source for SpendSource {
+    type Fetched = f64;
+    type Copy = f64;
+    type Error = ClientError;
+
+    const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(30);
+
+    async fn fetch(&self) -> Result<f64, ClientError> {
+        self.0.global_spend().await
+    }
+}
+
+struct UsageSource(LiteLlm, Clock);
+
+impl Source for UsageSource {
+    type Fetched = Usage;
+    type Copy = Usage;
+    type Error = ClientError;
+
+    /// The proxy adds up its log for it.
+    const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(60);
+
+    async fn fetch(&self) -> Result<Usage, ClientError> {
+        read_usage(&self.0, &self.1).await
+    }
 }
 
 impl Proxy {
-    /// The state of the proxy that `client` talks to.
     pub fn new(client: &LiteLlm, clock: &Clock) -> Self {
-        let (of_health, of_spend) = (client.clone(), client.clone());
-        let (of_usage, clock_of_usage) = (client.clone(), clock.clone());
         Self {
             address: client.address(),
-            health: Snapshot::new(clock.clone(), SignedDuration::from_secs(5), move || {
-                let client = of_health.clone();
-                async move { client.health().await }
-            }),
-            spend: Snapshot::new(clock.clone(), SignedDuration::from_secs(30), move || {
-                let client = of_spend.clone();
-                async move { client.global_spend().await }
-            }),
-            // The proxy adds up its log for it.
-            usage: Snapshot::new(clock.clone(), SignedDuration::from_secs(60), move || {
-                let (client, clock) = (of_usage.clone(), clock_of_usage.clone());
-                async move { read_usage(&client, &clock).await }
-            }),
+            health: Snapshot::new(HealthSource(client.clone()), clock.clone()),
+            spend: Snapshot::new(SpendSource(client.clone()), clock.clone()),
+            usage: Snapshot::new(UsageSource(client.clone(), clock.clone()), clock.clone()),
         }
     }
 
@@ -59,18 +89,18 @@ impl Proxy {
         &self.address
     }
 
-    /// Its own word on its health.
+    /// The health that it reports of itself.
     pub async fn health(&self) -> View<Health, ClientError> {
-        self.health.get().await
+        self.health.refresh().await
     }
 
     /// What it has spent in all, in US dollars.
     pub async fn spend(&self) -> View<f64, ClientError> {
-        self.spend.get().await
+        self.spend.refresh().await
     }
 
     pub async fn usage(&self) -> View<Usage, ClientError> {
-        self.usage.get().await
+        self.usage.refresh().await
     }
 }
 

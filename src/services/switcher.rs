@@ -29,7 +29,7 @@ use self::outcome_writer::OutcomeWriter;
 use self::record::{audit_entry, new_swap};
 use self::run::Run;
 pub use self::scope::ScopeFound;
-use self::served::Log;
+use self::served::{AgentKey, Log};
 pub use self::served::{Evidence, Standing};
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
@@ -51,9 +51,6 @@ use patchbay_clock::Clock;
 
 /// The value of `seen` for a form that showed a context without any swap.
 pub const NONE_SEEN: &str = "none";
-
-/// Age at which the copy of the agent's own key is renewed when someone looks.
-const KEY_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
 /// How often a swap that runs in another replica is looked at.
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(300);
@@ -88,8 +85,8 @@ struct Parts {
     registry: Registry,
     proxy: LiteLlm,
     agent_key: Option<SecretString>,
-    agent_key_copy: Snapshot<Option<VirtualKey>, ClientError>,
-    log: Log,
+    agent_key_copy: Snapshot<AgentKey>,
+    log: Snapshot<Log>,
     comparisons: Comparisons,
     outcomes: OutcomeWriter,
     store: Store,
@@ -145,16 +142,10 @@ impl Switcher {
         clock: Clock,
         timeouts: Timeouts,
     ) -> Self {
-        let hash = agent_key.as_ref().map(KeyHash::of);
-        let log = Self::log_of(proxy.clone(), hash.clone(), &clock);
-        let from = proxy.clone();
-        let agent_key_copy = Snapshot::new(clock.clone(), KEY_TIME_TO_LIVE, move || {
-            let (proxy, hash) = (from.clone(), hash.clone());
-            async move {
-                let Some(hash) = hash else { return Ok(None) };
-                proxy.key(&hash).await
-            }
-        });
+        let key = agent_key.as_ref().map(KeyHash::of);
+        let agent_key_copy = AgentKey { proxy: proxy.clone(), hash: key.clone() };
+        let agent_key_copy = Snapshot::new(agent_key_copy, clock.clone());
+        let log = Snapshot::new(Log { proxy: proxy.clone(), key, clock: clock.clone() }, clock.clone());
         let parts = Parts {
             log,
             comparisons: Comparisons::default(),
@@ -191,7 +182,7 @@ impl Switcher {
     }
 
     pub fn forget_key(&self) {
-        self.parts.agent_key_copy.drop_copy();
+        self.parts.agent_key_copy.invalidate();
     }
 
     /// Does one swap of a job, and waits until its outcome is written, in the job as well.
@@ -338,7 +329,7 @@ impl Switcher {
     /// The agent's own key at the proxy, from a background copy; none in it where the settings do not name it or
     /// the proxy does not know it.
     pub async fn agent_key(&self) -> View<Option<VirtualKey>, ClientError> {
-        self.parts.agent_key_copy.get().await
+        self.parts.agent_key_copy.refresh().await
     }
 
     /// The hash of the agent's own key, where the settings name it.

@@ -21,7 +21,7 @@ impl Store {
     }
 
     pub(super) fn tell_of_audit(&self) {
-        self.database.audited().send_replace(());
+        self.database.tell_of_audit();
     }
 
     /// The newest entries before entry `before` (all with none), at most `limit`.

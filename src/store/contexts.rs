@@ -57,6 +57,7 @@ impl Store {
         .bind(self.now())
         .execute(self.pool()?)
         .await?;
+        self.database.note_change();
         Ok(())
     }
 

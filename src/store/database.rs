@@ -1,7 +1,7 @@
 //! Connections to SQLite or Postgres, and the schema.
 
 use std::str::FromStr as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ struct Inner {
     replica: String,
     is_down: AtomicBool,
     heard: Mutex<Instant>,
+    changes: AtomicU64,
     audited: watch::Sender<()>,
     said: broadcast::Sender<Said>,
 }
@@ -72,6 +73,7 @@ impl Database {
             replica: Uuid::now_v7().to_string(),
             is_down: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
+            changes: AtomicU64::new(0),
             audited: watch::Sender::new(()),
             said: broadcast::Sender::new(UNHEARD),
         }));
@@ -113,6 +115,20 @@ impl Database {
         } else {
             format!("{column} = '{}'", self.0.replica)
         }
+    }
+
+    /// A number that changes with what is written, here or as far as other replicas tell of it.
+    pub(super) fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_change(&self) {
+        self.0.changes.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn tell_of_audit(&self) {
+        self.note_change();
+        self.0.audited.send_replace(());
     }
 
     pub(super) fn audited(&self) -> &watch::Sender<()> {
@@ -254,7 +270,7 @@ async fn pass_on(url: &str, database: &Database) -> Result<(), sqlx::Error> {
     let schema: String =
         sqlx::query_scalar("select coalesce(current_schema(), '')::text").fetch_one(&mut listener).await?;
     // Nobody knows what was missed, here and after a break.
-    database.audited().send_replace(());
+    database.tell_of_audit();
     loop {
         match listener.try_recv().await? {
             Some(told) if told.channel() != CHANNELS[0] => {
@@ -265,7 +281,7 @@ async fn pass_on(url: &str, database: &Database) -> Result<(), sqlx::Error> {
                 }
             }
             _ => {
-                database.audited().send_replace(());
+                database.tell_of_audit();
             }
         }
     }

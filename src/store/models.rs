@@ -33,12 +33,11 @@ impl Store {
         Ok(self.deployment_notes(&[id]).await?.remove(id))
     }
 
-    /// Deployments that were saved and not live when last seen.
-    pub async fn ghosts(&self) -> Result<Vec<Note>, StoreError> {
-        let rows =
-            sqlx::query("select * from deployments where ghost is not null order by name, id limit 200")
-                .fetch_all(self.pool()?)
-                .await?;
+    /// Deployments that were tested here, and those that were saved and not live when last seen.
+    pub async fn tested_and_ghosts(&self) -> Result<Vec<Note>, StoreError> {
+        let statement =
+            "select * from deployments where ghost is not null or tested_at is not null order by name, id";
+        let rows = sqlx::query(statement).fetch_all(self.pool()?).await?;
         rows.iter().map(read).collect()
     }
 
@@ -83,6 +82,7 @@ impl Store {
             .bind(plain(id))
             .execute(self.pool()?)
             .await?;
+        self.database.note_change();
         Ok(())
     }
 

@@ -56,7 +56,7 @@ pub(super) async fn metrics(State(state): State<Services>) -> Response {
             gauge!(telemetry::SNAPSHOT_AGE, "of" => of).set(now.duration_since(at).as_secs_f64());
         }
     };
-    age("models", state.registry.peek().at);
+    age("models", state.registry.cached().at);
     age("keys", state.keys.peek().at);
     for (agent, is_up) in state.agents.last_seen_up() {
         gauge!(telemetry::AGENT_UP, "agent" => agent.to_string()).set(f64::from(u8::from(is_up)));

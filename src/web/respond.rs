@@ -36,8 +36,8 @@ pub(super) trait Page: Template {
 
 /// Makes a template a [`Page`]: its data, and the block (`as_NAME`) that is its fragment.
 macro_rules! page {
-    ($page:ty, $data:ty, $fragment:ident) => {
-        impl Page for $page {
+    ([$($borrowed:lifetime)?] $page:ty, $data:ty, $fragment:ident) => {
+        impl $(<$borrowed>)? Page for $page {
             type Data = $data;
 
             fn ui(&self) -> &Ui {
@@ -52,6 +52,9 @@ macro_rules! page {
                 self.$fragment().render()
             }
         }
+    };
+    ($page:ty, $data:ty, $fragment:ident) => {
+        page!([] $page, $data, $fragment);
     };
 }
 pub(super) use page;

@@ -15,6 +15,8 @@ use crate::domain::model_note::{Ghost, Note};
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
+use crate::services::registry::notes::NotesSource;
+use crate::services::snapshot::Snapshot;
 use crate::store::{Begun, Store, StoreError};
 use patchbay_clock::Clock;
 
@@ -38,6 +40,7 @@ pub(super) struct Inner {
     pub(super) health: Proxy,
     pub(super) store: Store,
     pub(super) clock: Clock,
+    pub(super) notes: Snapshot<NotesSource>,
     pub(super) uses: super::uses::Uses,
     pub(super) imports: super::import::Imports,
 }
@@ -72,6 +75,8 @@ pub enum ModelError {
     Proxy(#[from] ClientError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Notes(#[from] Arc<StoreError>),
 }
 
 #[derive(Debug, Clone)]
@@ -113,9 +118,10 @@ impl Found {
 impl Models {
     pub fn new(parts: Parts) -> Self {
         let Parts { proxy, registry, keys, health, store, clock } = parts;
+        let notes = Snapshot::new(NotesSource(store.clone()), clock.clone());
         let uses = super::uses::Uses::default();
         let imports = super::import::Imports::default();
-        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, uses, imports }) }
+        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, notes, uses, imports }) }
     }
 
     /// One deployment as the proxy knows it now: live, or saved and dead.
@@ -134,18 +140,6 @@ impl Models {
         let stored = self.inner.proxy.stored_deployment(id).await?;
         let why = || "the proxy has saved it and does not serve it".to_owned();
         Ok(stored.map(|detail| Found { detail, ghost: Some(why()), note }))
-    }
-
-    /// Deployments that were registered or changed here, are saved, and are not live. Those that have come
-    /// to life, or are gone, are no longer among them.
-    pub async fn ghosts(&self) -> Result<Vec<Note>, StoreError> {
-        let ghosts = self.inner.store.ghosts().await?;
-        if ghosts.is_empty() {
-            return Ok(ghosts);
-        }
-        let live = self.inner.registry.deployments().await.value;
-        let is_live = |id: &str| live.as_ref().is_some_and(|live| live.iter().any(|live| live.id == id));
-        Ok(ghosts.into_iter().filter(|ghost| !is_live(&ghost.id)).collect())
     }
 
     pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
@@ -174,7 +168,7 @@ impl Models {
         if is_own && sent.as_ref().is_err_and(is_taken) && self.inner.taken_up(id).await {
             sent = Ok(());
         }
-        self.inner.registry.drop_copy();
+        self.inner.registry.invalidate();
         let result = self.registered(id, draft, sent).await;
         self.written_down(begun, entry, &result).await?;
         result

@@ -47,7 +47,7 @@ impl Models {
         }
         let id = &detail.id;
         let sent = self.inner.proxy.patch(id, edit.name.as_deref(), &edit.draft, &actor.name).await;
-        self.inner.registry.drop_copy();
+        self.inner.registry.invalidate();
         if let Err(error) = &sent
             && !is_open(error)
         {
@@ -122,7 +122,7 @@ impl Models {
             return Err(ModelError::Unsupported(why));
         }
         let sent = self.inner.proxy.set_blocked(id, blocked, &actor.name).await;
-        self.inner.registry.drop_copy();
+        self.inner.registry.invalidate();
         match sent {
             Err(error) if error.meaning() == Some(Meaning::NotFound) => {
                 let why = "This proxy has no way to set a deployment aside; LiteLLM 1.106 and later have.";

@@ -42,7 +42,7 @@ pub fn is_confirmed(detail: &Detail, typed: &str) -> bool {
 
 impl Models {
     pub async fn radius(&self, id: &str, name: &str) -> Result<Radius, ModelError> {
-        let (registry, keys) = tokio::join!(self.inner.registry.deployments(), self.inner.keys.view());
+        let (registry, keys) = tokio::join!(self.inner.registry.refresh(), self.inner.keys.view());
         let contexts = self.inner.store.contexts(CONTEXTS).await?;
         let names =
             |access: &Access| matches!(access, Access::List(models) if models.iter().any(|m| m == name));
@@ -50,7 +50,7 @@ impl Models {
         let on_it = |context: &&KnownContext| {
             context.config.as_ref().is_some_and(|config| config.spec_text() == name)
         };
-        let siblings = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+        let siblings = registry.value.as_deref().map_or(&[][..], |all| all);
         Ok(Radius {
             keys: naming.range(0..NAMED).collect(),
             keys_total: naming.len(),
@@ -88,7 +88,7 @@ impl Models {
         }
         let id = &detail.id;
         let was_there = self.inner.proxy.delete_deployment(id, &actor.name).await;
-        self.inner.registry.drop_copy();
+        self.inner.registry.invalidate();
         // Where the answer is lost, and where another was faster, the look decides.
         let gone = self.inner.proxy.deployment(id).await?.is_none();
         if !gone {

@@ -247,7 +247,7 @@ impl Parts {
             }
             _ => {}
         }
-        let registry = self.registry.deployments().await;
+        let registry = self.registry.refresh().await;
         column.cost = registry.value.as_deref().and_then(|all| cost(column, all));
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! The log is per key and names no context. What it says can be held against a selection only where the key has
 //! one agent and the agent one model.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -10,15 +12,12 @@ use super::Switcher;
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
-use crate::domain::key::KeyHash;
+use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::swap::Swap;
 use crate::domain::usage::Call;
-use crate::services::snapshot::Snapshot;
+use crate::services::snapshot::{PATIENCE, Source};
 use crate::store::StoreError;
 use patchbay_clock::Clock;
-
-/// Age at which the copy of the log is renewed when someone looks; the proxy books with a delay of its own.
-const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(10);
 
 const SINCE: SignedDuration = SignedDuration::from_hours(24 * 30);
 const CALLS: u32 = 50;
@@ -28,7 +27,58 @@ const LEEWAY: SignedDuration = SignedDuration::from_secs(2);
 /// Swaps whose own calls are told apart from the agent's.
 const SWAPS: u32 = 50;
 
-pub(super) type Log = Snapshot<Vec<Call>, ClientError>;
+/// The agent's own key at the proxy; `None` where the settings do not name it or the proxy does not know it.
+pub(super) struct AgentKey {
+    pub(super) proxy: LiteLlm,
+    pub(super) hash: Option<KeyHash>,
+}
+
+impl Source for AgentKey {
+    type Fetched = Option<VirtualKey>;
+    type Copy = Option<VirtualKey>;
+    type Error = ClientError;
+
+    const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
+
+    async fn fetch(&self) -> Result<Option<VirtualKey>, ClientError> {
+        match &self.hash {
+            Some(hash) => self.proxy.key(hash).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// The last calls of the agent's key in the proxy's log.
+pub(super) struct Log {
+    pub(super) proxy: LiteLlm,
+    pub(super) key: Option<KeyHash>,
+    pub(super) clock: Clock,
+}
+
+impl Source for Log {
+    type Fetched = Vec<Call>;
+    type Copy = Vec<Call>;
+    type Error = ClientError;
+
+    /// The proxy books with a delay of its own.
+    const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(10);
+    /// Pages can do without it.
+    const FIRST: Duration = PATIENCE;
+
+    async fn fetch(&self) -> Result<Vec<Call>, ClientError> {
+        let Some(key) = &self.key else { return Ok(Vec::new()) };
+        let now = self.clock.now();
+        // The proxy's clock may be ahead.
+        let to = now + SignedDuration::from_mins(5);
+        self.proxy.calls(key, now - SINCE, to, CALLS).await
+    }
+
+    fn derive(&self, mut calls: Vec<Call>) -> Vec<Call> {
+        calls.retain(|call| !call.has_failed && call.model.is_some());
+        calls.sort_by_key(|call| std::cmp::Reverse(call.at));
+        calls
+    }
+}
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Evidence {
@@ -87,22 +137,6 @@ impl Evidence {
 }
 
 impl Switcher {
-    pub(super) fn log_of(proxy: LiteLlm, hash: Option<KeyHash>, clock: &Clock) -> Log {
-        let now = clock.clone();
-        Snapshot::new(clock.clone(), TIME_TO_LIVE, move || {
-            let (proxy, hash, now) = (proxy.clone(), hash.clone(), now.now());
-            async move {
-                let Some(hash) = hash else { return Ok(Vec::new()) };
-                // The proxy's clock may be ahead.
-                let to = now + SignedDuration::from_mins(5);
-                let mut calls = proxy.calls(&hash, now - SINCE, to, CALLS).await?;
-                calls.retain(|call| !call.has_failed && call.model.is_some());
-                calls.sort_by_key(|call| std::cmp::Reverse(call.at));
-                Ok(calls)
-            }
-        })
-    }
-
     /// What the proxy's log of the agent's key says; none where the settings do not name the key.
     pub async fn evidence(
         &self,
@@ -113,7 +147,7 @@ impl Switcher {
         if parts.agent_key.is_none() {
             return Ok(None);
         }
-        let log = parts.log.get_soon().await;
+        let log = parts.log.refresh().await;
         let calls = log.value.as_deref().cloned().unwrap_or_default();
         let mut evidence = Evidence {
             last: calls.first().cloned(),

@@ -174,6 +174,7 @@ impl From<ModelError> for Problem {
             ),
             ModelError::Proxy(error) => Self::of_client(&error),
             ModelError::Store(error) => error.into(),
+            ModelError::Notes(error) => Self::of_store(&error),
         }
     }
 }

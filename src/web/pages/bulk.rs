@@ -185,14 +185,14 @@ async fn page(
     errors: FieldErrors,
 ) -> Result<BulkPage, Problem> {
     let elsewhere = form.take_ticked();
-    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.deployments());
+    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.refresh());
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     if form.agent.is_empty()
         && let Some(first) = agents.first()
     {
         form.agent = first.name.to_string();
     }
-    let models = model_names(registry.value.as_deref().map_or(&[][..], Vec::as_slice));
+    let models = model_names(registry.value.as_deref().map_or(&[][..], |all| all));
     let mut data = BulkData { elsewhere, errors, ..BulkData::default() };
     if let Ok(agent) = form.agent.parse::<AgentName>() {
         let chosen = state.bulk.sort(&agent, &form.ids).await?;

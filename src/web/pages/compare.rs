@@ -214,7 +214,7 @@ async fn page(
     mut form: CompareForm,
     mut data: CompareData,
 ) -> Result<ComparePage, Problem> {
-    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.deployments());
+    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.refresh());
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     // One that can be compared on is offered first.
     let first = agents.iter().find(|agent| why_not(agent.scope).is_none()).or(agents.first());
@@ -223,7 +223,7 @@ async fn page(
     }
     data.why_not =
         agents.iter().find(|agent| agent.name.as_str() == form.agent).and_then(|agent| why_not(agent.scope));
-    let models = model_names(registry.value.as_deref().map_or(&[][..], Vec::as_slice));
+    let models = model_names(registry.value.as_deref().map_or(&[][..], |all| all));
     Ok(ComparePage { ui, data, form, agents, models })
 }
 

@@ -126,7 +126,7 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
     // All at once: each may have to wait for a server of its own.
     let (health, registry, keys, spend, agents, agent_key, contexts) = tokio::join!(
         state.proxy.health(),
-        state.registry.glance(),
+        state.registry.get(),
         state.keys.view(),
         state.proxy.spend(),
         state.agents.views(),
@@ -172,7 +172,8 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
         keys: keys.has_data().then_some(keys.total),
         spend: spend.value.as_deref().copied(),
         swaps: state.store.recent_swaps(RECENT).await?,
-        changes: changes::last(&state, &ui.paths, registry.value.as_deref()).await?,
+        changes: changes::last(&state, &ui.paths, registry.value.as_deref().map_or(&[][..], |all| all))
+            .await?,
         agents: agents.into_iter().map(|agent| AgentOn { on: models_of(&agent, &contexts), agent }).collect(),
         proxy,
         attention,

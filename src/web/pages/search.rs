@@ -148,8 +148,8 @@ async fn contexts(state: &Services, ui: &Ui, text: &str) -> Result<Group, Proble
 }
 
 async fn models(state: &Services, ui: &Ui, text: &str) -> Group {
-    let registry = state.registry.glance().await;
-    let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let registry = state.registry.get().await;
+    let all = registry.value.as_deref().map_or(&[][..], |all| all);
     let mut fitting: Vec<_> =
         all.iter().filter(|model| fits(text, &[&model.name, &model.upstream_model, &model.id])).collect();
     fitting.sort_by_key(|model| (!model.name.starts_with(text), &model.name));

@@ -267,7 +267,7 @@ async fn page(
     mut form: SwitchForm,
     mut data: SwitchData,
 ) -> Result<SwitchPage, Problem> {
-    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.deployments());
+    let (agents, registry) = tokio::join!(state.agents.views(), state.registry.refresh());
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     if form.agent.is_empty()
         && let Some(first) = agents.first()
@@ -294,7 +294,7 @@ async fn page(
             data.receipt.as_ref().filter(|swap| swap.finished_at.is_none()).map(|_| Running { step: None })
         }
     };
-    let all = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let all = registry.value.as_deref().map_or(&[][..], |all| all);
     let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
     let models = model_names(all);
     let user = ui.user.as_ref().map_or("", |user| user.name.as_str());

@@ -8,7 +8,7 @@ use crate::clients::ClientError;
 use crate::domain::key::{KeyHash, KeyState, Permission};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::PromptChange;
-use crate::services::registry::serving;
+use crate::services::registry::{Catalog, serving};
 use crate::services::snapshot::View;
 
 impl Run<'_> {
@@ -74,7 +74,7 @@ impl Parts {
         let mut deployments = self.deployments().await?;
         if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
             // It may have been registered since the copy was made.
-            self.registry.drop_copy();
+            self.registry.invalidate();
             deployments = self.deployments().await?;
         }
         let serving = serving(&deployments, model.as_str());
@@ -83,9 +83,13 @@ impl Parts {
         Ok((is_permitted, format!("{registered} {text}")))
     }
 
-    async fn deployments(&self) -> Result<Arc<Vec<Deployment>>, StepError> {
-        self.registry.forget_failure();
-        let registry = self.registry.deployments().await;
+    async fn deployments(&self) -> Result<Arc<Catalog>, StepError> {
+        let mut registry = self.registry.refresh().await;
+        if registry.problem.is_some() {
+            // It may be over.
+            self.registry.invalidate();
+            registry = self.registry.refresh().await;
+        }
         match registry.problem {
             Some(problem) => Err(problem.into()),
             None => Ok(registry.value.unwrap_or_default()),
@@ -104,7 +108,7 @@ impl Parts {
             return Ok((false, text.to_owned()));
         };
         let key = if is_one_of_many {
-            let View { value, problem, .. } = self.agent_key_copy.get().await;
+            let View { value, problem, .. } = self.agent_key_copy.refresh().await;
             match problem {
                 Some(problem) => return Err(problem.into()),
                 None => value.and_then(|key| (*key).clone()),

@@ -169,8 +169,8 @@ async fn page(
     keys: &[(KeyHash, String)],
     errors: FieldErrors,
 ) -> BulkPage {
-    let registry = state.registry.deployments().await;
-    let models = names(registry.value.as_deref().map_or(&[][..], Vec::as_slice));
+    let registry = state.registry.refresh().await;
+    let models = names(registry.value.as_deref().map_or(&[][..], |all| all));
     let data = BulkData {
         count: keys.len(),
         first: keys.iter().take(NAMED).map(|(_, label)| label.clone()).collect(),

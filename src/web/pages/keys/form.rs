@@ -212,8 +212,8 @@ async fn taken(
 }
 
 async fn registered(state: &Services) -> Vec<String> {
-    let registry = state.registry.deployments().await;
-    names(registry.value.as_deref().map_or(&[][..], Vec::as_slice))
+    let registry = state.registry.refresh().await;
+    names(registry.value.as_deref().map_or(&[][..], |all| all))
 }
 
 async fn page(

@@ -16,6 +16,7 @@ use super::filter::{self, DEFAULT_SORT, FILTERS, SORTS};
 use crate::clients::Meaning;
 use crate::domain::model::Deployment;
 use crate::services::keys::KeysView;
+use crate::services::registry::Catalog;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
@@ -113,9 +114,9 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
 
 /// Keys and registry. A page that only lists keys waits for one answer of the proxy, the first page of keys: the
 /// registry, of which it takes the choices of a filter, is asked at the same time and must be quick.
-pub(super) async fn load(state: &Services, query: &Query) -> (KeysView, Arc<Vec<Deployment>>) {
+pub(super) async fn load(state: &Services, query: &Query) -> (KeysView, Arc<Catalog>) {
     let keys = pin!(state.keys.view_for(query.get("q")));
-    let registry = pin!(state.registry.glance());
+    let registry = pin!(state.registry.get());
     let (view, registry) = match select(keys, registry).await {
         Either::Right((registry, keys)) => (keys.await, Some(registry)),
         Either::Left((view, registry)) if query.has(&["q", "model"]) => (view, Some(registry.await)),

@@ -78,9 +78,9 @@ impl MatrixPage {
 }
 
 pub(super) async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Response {
-    let (view, registry) = tokio::join!(load(&state, &query), state.registry.deployments());
+    let (view, registry) = tokio::join!(load(&state, &query), state.registry.refresh());
     let view = view.0;
-    let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let deployments = registry.value.as_deref().map_or(&[][..], |all| all);
     let problem = view.problem.as_ref().filter(|_| !view.has_data()).or(registry.problem.as_ref());
     let trouble = problem.map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());

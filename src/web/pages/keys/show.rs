@@ -84,7 +84,7 @@ pub(super) async fn page(
 ) -> Result<Response, Problem> {
     let (record, registry, days, calls) = tokio::join!(
         state.keys.record(hash),
-        state.registry.deployments(),
+        state.registry.refresh(),
         state.keys.daily_spend(hash),
         state.keys.calls(hash),
     );
@@ -98,8 +98,8 @@ pub(super) async fn page(
             None => return Err(Problem::of_client(&error)),
         },
     };
-    let names = names(registry.value.as_deref().map_or(&[][..], Vec::as_slice));
-    let deployments = registry.value.as_deref().map_or(&[][..], Vec::as_slice);
+    let names = names(registry.value.as_deref().map_or(&[][..], |all| all));
+    let deployments = registry.value.as_deref().map_or(&[][..], |all| all);
     let may = |key: &VirtualKey, name: &str| {
         key.access.permits(name, &serving(deployments, name)) == Permission::Allowed
     };

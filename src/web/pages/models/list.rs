@@ -1,7 +1,6 @@
 //! The table.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
@@ -11,8 +10,7 @@ use serde::Serialize;
 use super::Services;
 use crate::domain::model::Deployment;
 use crate::domain::model_note::{Note, TestResult};
-use crate::services::registry::KeyCount;
-use crate::store::StoreError;
+use crate::services::registry::{Catalog, Column as By, KeyCount, ModelError, Notes};
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
@@ -22,29 +20,29 @@ use crate::web::ui::{Ui, Wants};
 const FILTERS: [&str; 5] = ["q", "provider", "mode", "source", "blocked"];
 
 #[derive(Serialize)]
-struct ModelRow {
+struct ModelRow<'a> {
     #[serde(flatten)]
-    deployment: Deployment,
+    deployment: &'a Deployment,
     siblings: usize,
     /// Keys that may call it; none where the keys have not been read.
     keys: Option<usize>,
     contexts: u64,
-    test: Option<TestResult>,
+    test: Option<&'a TestResult>,
 }
 
 #[derive(Template)]
 #[template(path = "models/list.html", blocks = ["results"])]
-struct ModelsPage {
+struct ModelsPage<'a> {
     ui: Ui,
     query: Query,
     columns: Vec<Column>,
-    data: ModelsData,
-    options: Options,
+    data: ModelsData<'a>,
+    options: &'a Catalog,
 }
 
 #[derive(Serialize)]
-struct ModelsData {
-    deployments: Vec<ModelRow>,
+struct ModelsData<'a> {
+    deployments: Vec<ModelRow<'a>>,
     #[serde(flatten)]
     pager: Pager,
     registered: usize,
@@ -55,14 +53,9 @@ struct ModelsData {
     trouble: Option<Trouble>,
 }
 
-struct Options {
-    providers: Vec<String>,
-    modes: Vec<String>,
-}
+page!(['a] ModelsPage<'a>, ModelsData<'a>, as_results);
 
-page!(ModelsPage, ModelsData, as_results);
-
-impl ModelsPage {
+impl ModelsPage<'_> {
     fn is_filtered(&self) -> bool {
         self.query.has(&FILTERS)
     }
@@ -79,70 +72,68 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     }
     // A script gets what is there now, and so does who asks for it.
     let view = if ui.wants == Wants::Json || query.is_fresh() {
-        state.registry.deployments().await
+        state.registry.refresh().await
     } else {
-        state.registry.glance().await
+        state.registry.get().await
     };
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.value.is_some());
-    let all = view.value.as_deref().map_or(&[][..], Vec::as_slice);
-    let path = ui.paths.models();
-    let sorted = query.sort(&SORTS, BY_NAME);
-    let mut rows: Vec<&Deployment> = all.iter().filter(|deployment| fits(deployment, &query)).collect();
-    // They come by their names.
-    if sorted != BY_NAME {
-        rows.sort_by(|a, b| compare(a, b, sorted));
-    }
-    let (pager, rows) = Pager::cut(&query, &path, rows);
+    let catalog = view.value.unwrap_or_default();
+    let notes = notes(&state).await?;
     let keys = state.models.key_count();
+    let path = ui.paths.models();
+    let (column, descending) = query.sort(&SORTS, ("name", false));
+    let order = (by(column), descending);
+    let found = catalog.find(query.get("q"), |deployment| fits(deployment, &query), order);
+    let (pager, shown) = Pager::cut(&query, &path, found);
+    let row = |deployment| row(deployment, &catalog, &notes, keys.as_deref());
     let data = ModelsData {
-        deployments: complete(&state, rows, all, keys.as_deref()).await?,
+        deployments: shown.into_iter().map(row).collect(),
         pager,
-        registered: all.len(),
-        ghosts: if_there(state.models.ghosts().await)?,
-        keys_are_complete: keys.map(|keys| keys.is_complete),
+        registered: catalog.len(),
+        ghosts: state.models.ghosts(&notes).await,
+        keys_are_complete: keys.as_ref().map(|keys| keys.is_complete),
         as_of: AsOf { at: view.at, is_renewing: view.is_renewing },
         trouble,
     };
-    let columns = columns(&query, &path, sorted, &COLUMNS);
-    let options = Options::of(all);
-    Ok(ModelsPage { ui, query, columns, data, options }.respond(status))
+    let columns = columns(&query, &path, (column, descending), &COLUMNS);
+    Ok(ModelsPage { ui, query, columns, data, options: &catalog }.respond(status))
 }
 
 /// Without the database the registry is shown all the same; the page says what is missing.
-fn if_there<T: Default>(kept: Result<T, StoreError>) -> Result<T, StoreError> {
-    match kept {
-        Err(error) if error.is_outage() => Ok(T::default()),
-        kept => kept,
+async fn notes(state: &Services) -> Result<Arc<Notes>, Problem> {
+    if state.store.is_down() {
+        return Ok(Arc::default());
+    }
+    match state.models.notes().await {
+        Err(error) if error.is_outage() => Ok(Arc::default()),
+        notes => Ok(notes.map_err(ModelError::from)?),
     }
 }
 
-async fn complete(
-    state: &Services,
-    rows: Vec<&Deployment>,
-    all: &[Deployment],
+fn row<'a>(
+    deployment: &'a Deployment,
+    catalog: &Catalog,
+    notes: &'a Notes,
     keys: Option<&KeyCount>,
-) -> Result<Vec<ModelRow>, Problem> {
-    let ids: Vec<&str> = rows.iter().map(|deployment| deployment.id.as_str()).collect();
-    let mut notes = if_there(state.store.deployment_notes(&ids).await)?;
-    let contexts = if_there(state.store.contexts_by_model().await)?;
-    let names = names(all);
-    let row = |deployment: &Deployment| {
-        let (siblings, groups) = &names[deployment.name.as_str()];
-        ModelRow {
-            siblings: *siblings,
-            keys: keys.map(|keys| keys.may_call(&deployment.name, groups)),
-            contexts: contexts.get(&deployment.name).copied().unwrap_or(0),
-            test: notes.remove(&deployment.id).and_then(|note| note.test),
-            deployment: deployment.clone(),
-        }
-    };
-    Ok(rows.into_iter().map(row).collect())
+) -> ModelRow<'a> {
+    let name = catalog.name(&deployment.name);
+    let groups = || name.iter().flat_map(|name| &name.access_groups).map(String::as_str).collect::<Vec<_>>();
+    ModelRow {
+        siblings: name.map_or(1, |name| name.deployments),
+        keys: keys.map(|keys| keys.may_call(&deployment.name, &groups())),
+        contexts: notes.contexts.get(&deployment.name).copied().unwrap_or(0),
+        test: notes.tests.get(&deployment.id),
+        deployment,
+    }
 }
 
-const BY_NAME: (&str, bool) = ("name", false);
-
 const SORTS: [&str; 7] = ["name", "provider", "source", "mode", "context", "input", "output"];
+
+fn by(column: &str) -> By {
+    let at = SORTS.iter().position(|sort| *sort == column);
+    at.map_or(By::Name, |at| By::ALL[at])
+}
 
 const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("name", "Model name", "", false),
@@ -157,79 +148,13 @@ const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("", "Last test", "", false),
 ];
 
-fn names(all: &[Deployment]) -> HashMap<&str, (usize, Vec<&str>)> {
-    let mut names: HashMap<&str, (usize, Vec<&str>)> = HashMap::new();
-    for deployment in all {
-        let (count, groups) = names.entry(deployment.name.as_str()).or_default();
-        *count += 1;
-        groups.extend(deployment.access_groups.iter().map(String::as_str));
-    }
-    names
-}
-
 fn fits(deployment: &Deployment, query: &Query) -> bool {
     let is = |name: &str, value: Option<&str>| {
         let wanted = query.get(name);
         wanted.is_empty() || value == Some(wanted)
     };
-    let text = query.get("q").to_lowercase();
-    let found = |field: &str| field.to_lowercase().contains(&text);
-    let is_found = text.is_empty()
-        || found(&deployment.name)
-        || found(&deployment.upstream_model)
-        || found(&deployment.id)
-        || deployment.description.as_deref().is_some_and(found);
-    is_found
-        && is("provider", deployment.provider.as_deref())
+    is("provider", deployment.provider.as_deref())
         && is("mode", deployment.mode.as_deref())
         && is("source", Some(deployment.source.as_str()))
         && is("blocked", Some(if deployment.blocked { "yes" } else { "no" }))
-}
-
-/// Rows without a value come last, whichever way the column is sorted.
-fn compare(a: &Deployment, b: &Deployment, (column, downwards): (&str, bool)) -> Ordering {
-    let text = |a: &str, b: &str| -> Ordering { directed(lower(a).cmp(lower(b)), downwards) };
-    let first = match column {
-        "provider" => missing_last(a.provider.as_deref(), b.provider.as_deref(), text),
-        "source" => directed(a.source.as_str().cmp(b.source.as_str()), downwards),
-        "mode" => missing_last(a.mode.as_deref(), b.mode.as_deref(), text),
-        "context" => {
-            missing_last(a.max_input_tokens, b.max_input_tokens, |a, b| directed(a.cmp(&b), downwards))
-        }
-        "input" => missing_last(a.input_cost_per_token, b.input_cost_per_token, |a, b| {
-            directed(a.total_cmp(&b), downwards)
-        }),
-        "output" => missing_last(a.output_cost_per_token, b.output_cost_per_token, |a, b| {
-            directed(a.total_cmp(&b), downwards)
-        }),
-        _ => text(&a.name, &b.name),
-    };
-    first.then_with(|| a.name.cmp(&b.name)).then_with(|| a.id.cmp(&b.id))
-}
-
-fn lower(text: &str) -> impl Iterator<Item = char> {
-    text.chars().flat_map(char::to_lowercase)
-}
-
-fn directed(order: Ordering, downwards: bool) -> Ordering {
-    if downwards { order.reverse() } else { order }
-}
-
-/// Orders what is there by `order`, and what is missing behind it.
-pub(crate) fn missing_last<T>(a: Option<T>, b: Option<T>, order: impl Fn(T, T) -> Ordering) -> Ordering {
-    match (a, b) {
-        (Some(a), Some(b)) => order(a, b),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => Ordering::Equal,
-    }
-}
-
-impl Options {
-    fn of(all: &[Deployment]) -> Self {
-        let set = |field: fn(&Deployment) -> Option<&String>| {
-            all.iter().filter_map(field).collect::<BTreeSet<_>>().into_iter().cloned().collect()
-        };
-        Self { providers: set(|d| d.provider.as_ref()), modes: set(|d| d.mode.as_ref()) }
-    }
 }

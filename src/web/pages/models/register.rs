@@ -98,7 +98,7 @@ pub(super) async fn create(
 }
 
 async fn same_name(state: &Services, name: &str) -> usize {
-    let all = state.registry.deployments().await.value;
+    let all = state.registry.refresh().await.value;
     all.map_or(0, |all| all.iter().filter(|deployment| deployment.name == name).count())
 }
 

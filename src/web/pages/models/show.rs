@@ -16,7 +16,7 @@ use crate::domain::key::{Access, Permission, VirtualKey};
 use crate::domain::model::Deployment;
 use crate::domain::model_detail::{Detail, shown};
 use crate::domain::model_note::TestResult;
-use crate::services::registry::{Found, ModelError, cannot_test};
+use crate::services::registry::{Catalog, Found, ModelError, cannot_test};
 use crate::services::snapshot::View;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
@@ -78,7 +78,7 @@ pub(super) async fn show(
     ui: Ui,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let (found, mut registry) = tokio::join!(state.models.find(&id), state.registry.deployments());
+    let (found, mut registry) = tokio::join!(state.models.find(&id), state.registry.refresh());
     let (found, trouble) = match found {
         Ok(Some(Found { ghost: Some(why), detail, .. })) => return ghost(&state, ui, &detail, why).await,
         Ok(Some(found)) => (Some(found), None),
@@ -91,14 +91,14 @@ pub(super) async fn show(
         |registry: &Registered| registry.value.as_ref().is_some_and(|all| all.iter().any(|d| d.id == id));
     if found.is_some() && !is_listed(&registry) {
         // Someone else's, younger than the copy.
-        state.registry.drop_copy();
-        registry = state.registry.deployments().await;
+        state.registry.invalidate();
+        registry = state.registry.refresh().await;
     }
     let data = load(&state, &id, found, registry, trouble).await?;
     Ok(ModelPage { ui, data }.respond(StatusCode::OK))
 }
 
-type Registered = View<Vec<Deployment>, ClientError>;
+type Registered = View<Catalog, ClientError>;
 
 async fn ghost(state: &Services, ui: Ui, detail: &Detail, why: String) -> Result<Response, Problem> {
     let data = GhostData {

@@ -27,7 +27,7 @@ pub(super) struct Change {
 pub(super) async fn last(
     state: &Services,
     paths: &Paths,
-    deployments: Option<&Vec<Deployment>>,
+    deployments: &[Deployment],
 ) -> Result<Vec<Change>, Problem> {
     let entries = state.store.audit_entries(None, ENTRIES).await?;
     let changes = entries.into_iter().filter_map(|entry| {
@@ -71,7 +71,7 @@ fn named(
     entry: &Entry,
     state: &Services,
     paths: &Paths,
-    deployments: Option<&Vec<Deployment>>,
+    deployments: &[Deployment],
 ) -> (String, Option<String>) {
     let object = entry.object.as_str();
     if let Some(id) = object.strip_prefix("bulk/") {
@@ -92,7 +92,7 @@ fn named(
         return (name.unwrap_or_else(|| format!("{}…", &object[..8])), href);
     }
     if entry.action.starts_with("model.") {
-        let known = deployments.and_then(|all| all.iter().find(|deployment| deployment.id == object));
+        let known = deployments.iter().find(|deployment| deployment.id == object);
         return match known {
             Some(deployment) => (deployment.label().to_owned(), Some(paths.model(object))),
             None => (object.to_owned(), None),

@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 
+use jiff::SignedDuration;
 use memchr::memmem::Finder;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::model::Deployment;
 use crate::services::snapshot::{Snapshot, Source};
-use jiff::SignedDuration;
 
 pub type Registry = Snapshot<Deployments>;
 
@@ -48,27 +49,20 @@ pub struct Name {
     pub access_groups: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What deployments can be ordered by, as it is called in an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Column {
     Name,
     Provider,
     Source,
     Mode,
+    #[strum(serialize = "context")]
     Window,
+    #[strum(serialize = "input")]
     InputCost,
+    #[strum(serialize = "output")]
     OutputCost,
-}
-
-impl Column {
-    pub const ALL: [Self; 7] = [
-        Self::Name,
-        Self::Provider,
-        Self::Source,
-        Self::Mode,
-        Self::Window,
-        Self::InputCost,
-        Self::OutputCost,
-    ];
 }
 
 impl Deref for Catalog {
@@ -88,7 +82,7 @@ impl From<Vec<Deployment>> for Catalog {
             name.deployments += 1;
             name.access_groups.extend(deployment.access_groups.iter().cloned());
         }
-        let orders = Column::ALL.into_iter().flat_map(|column| {
+        let orders = Column::VARIANTS.iter().flat_map(|&column| {
             [false, true].map(|descending| ((column, descending), order(&deployments, column, descending)))
         });
         let values = |field: fn(&Deployment) -> Option<&String>| {

@@ -82,8 +82,10 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     let notes = notes(&state).await?;
     let keys = state.models.key_count();
     let path = ui.paths.models();
-    let (column, descending) = query.sort(&SORTS, ("name", false));
-    let order = (by(column), descending);
+    let order = match query.get("sort").parse() {
+        Ok(column) => (column, query.get("dir") == "desc"),
+        Err(_) => (By::Name, false),
+    };
     let found = catalog.find(query.get("q"), |deployment| fits(deployment, &query), order);
     let (pager, shown) = Pager::cut(&query, &path, found);
     let row = |deployment| row(deployment, &catalog, &notes, keys.as_deref());
@@ -96,7 +98,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
         as_of: AsOf { at: view.at, is_renewing: view.is_renewing },
         trouble,
     };
-    let columns = columns(&query, &path, (column, descending), &COLUMNS);
+    let columns = columns(&query, &path, (order.0.into(), order.1), &COLUMNS);
     Ok(ModelsPage { ui, query, columns, data, options: &catalog }.respond(status))
 }
 
@@ -126,13 +128,6 @@ fn row<'a>(
         test: notes.tests.get(&deployment.id),
         deployment,
     }
-}
-
-const SORTS: [&str; 7] = ["name", "provider", "source", "mode", "context", "input", "output"];
-
-fn by(column: &str) -> By {
-    let at = SORTS.iter().position(|sort| *sort == column);
-    at.map_or(By::Name, |at| By::ALL[at])
 }
 
 const COLUMNS: [(&str, &str, &str, bool); 10] = [

@@ -19,46 +19,62 @@ use super::database::Database;
 use crate::domain::key::hex;
 use patchbay_clock::Clock;
 
-/// For how long a session that was looked up is good without a look at the database.
-const KEPT: Duration = Duration::from_mins(5);
+/// How long a session is used without a look at the database.
+const FRESH: Duration = Duration::from_mins(5);
 
-/// Most sessions that are kept for that.
-const MOST_KEPT: usize = 10_000;
+const MAX_CACHED: usize = 10_000;
 
 #[derive(Debug, Clone)]
 pub struct Sessions {
     database: Database,
     clock: Clock,
-    copies: Arc<Mutex<Copies>>,
+    cache: Arc<Mutex<Cache>>,
 }
 
-/// Those that were looked up last, with their time, by the hash of their id.
+/// The sessions that were read last, by the hash of their id, and when.
 ///
-/// `SQLite` has no other process that writes sessions, so there a copy is as good as the row, and a page asks the
-/// database for none. On Postgres, where another replica may have ended the session, it is for a database that
-/// is away: pages that need none are still there for who is logged in.
+/// An entry goes when its session is saved, deleted or expired, and after [`FRESH`]. With `SQLite` no other process
+/// writes sessions, so that a page needs no look at the database. With Postgres another replica may have ended a session:
+/// there each page looks, and an entry serves only while the database is away.
 #[derive(Debug, Default)]
-struct Copies {
-    by_hash: HashMap<String, (Instant, Record)>,
+struct Cache {
+    sessions: HashMap<String, (Instant, Record)>,
     /// Counts the writes: what was read before one is not kept after it.
     writes: u64,
 }
 
-impl Copies {
+impl Cache {
     fn get(&self, hash: &str, now: i64) -> Option<Record> {
-        let (at, record) = self.by_hash.get(hash)?;
-        (at.elapsed() < KEPT && milliseconds(record.expiry_date) > now).then(|| record.clone())
+        let (at, record) = self.sessions.get(hash)?;
+        (at.elapsed() < FRESH && milliseconds(record.expiry_date) > now).then(|| record.clone())
     }
 
     fn forget(&mut self, hash: &str) {
         self.writes += 1;
-        self.by_hash.remove(hash);
+        self.sessions.remove(hash);
+    }
+
+    fn keep(&mut self, hash: String, record: Option<&Record>, writes: u64) {
+        let Some(record) = record else {
+            self.sessions.remove(&hash);
+            return;
+        };
+        if self.sessions.len() >= MAX_CACHED {
+            self.sessions.retain(|_, (at, _)| at.elapsed() < FRESH);
+        }
+        if self.writes == writes && self.sessions.len() < MAX_CACHED {
+            self.sessions.insert(hash, (Instant::now(), record.clone()));
+        }
     }
 }
 
 impl Sessions {
     pub(super) fn new(database: Database, clock: Clock) -> Self {
-        Self { database, clock, copies: Arc::default() }
+        Self { database, clock, cache: Arc::default() }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self) -> Result<&AnyPool> {
@@ -109,63 +125,42 @@ impl SessionStore for Sessions {
         let hash = id_hash(&record.id);
         // An update alone: a request that began before a logout must not bring the session back.
         let update = "update sessions set data = $2, expires_at = $3 where id_hash = $1";
-        self.copies().forget(&hash);
+        self.cache().forget(&hash);
         let saved = self.insert(record, update).await;
-        // Once more: somebody may have read the former row meanwhile.
-        self.copies().forget(&hash);
+        // Again: another request may have read the former row in between.
+        self.cache().forget(&hash);
         saved.map(|_| ())
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
         let (hash, now) = (id_hash(id), self.clock.now().as_millisecond());
-        let (copy, writes) = {
-            let copies = self.copies();
-            (copies.get(&hash, now), copies.writes)
+        let (cached, writes) = {
+            let cache = self.cache();
+            (cache.get(&hash, now), cache.writes)
         };
-        if copy.is_some() && !self.database.is_postgres() {
-            return Ok(copy);
+        if cached.is_some() && !self.database.is_postgres() {
+            return Ok(cached);
         }
         match self.look_up(id, &hash).await {
             Ok(record) => {
-                self.keep(hash, record.clone(), writes);
+                self.cache().keep(hash, record.as_ref(), writes);
                 Ok(record)
             }
-            Err(error) => copy.map(Some).ok_or(error),
+            Err(error) => cached.map(Some).ok_or(error),
         }
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
         let hash = id_hash(id);
-        self.copies().forget(&hash);
+        self.cache().forget(&hash);
         let statement = sqlx::query("delete from sessions where id_hash = $1").bind(&hash);
         let deleted = statement.execute(self.pool()?).await.map_err(|error| failed(&error));
-        self.copies().forget(&hash);
+        self.cache().forget(&hash);
         deleted.map(|_| ())
     }
 }
 
 impl Sessions {
-    fn copies(&self) -> MutexGuard<'_, Copies> {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, hash: String, record: Option<Record>, writes: u64) {
-        let mut copies = self.copies();
-        let Some(record) = record else {
-            copies.by_hash.remove(&hash);
-            return;
-        };
-        if copies.writes != writes {
-            return;
-        }
-        if copies.by_hash.len() >= MOST_KEPT {
-            copies.by_hash.retain(|_, (at, _)| at.elapsed() < KEPT);
-        }
-        if copies.by_hash.len() < MOST_KEPT {
-            copies.by_hash.insert(hash, (Instant::now(), record));
-        }
-    }
-
     async fn look_up(&self, id: &Id, hash: &str) -> Result<Option<Record>> {
         let row = sqlx::query("select data, expires_at from sessions where id_hash = $1 and expires_at > $2")
             .bind(hash)

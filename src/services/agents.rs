@@ -125,7 +125,7 @@ impl Agents {
     /// Whether each agent answered when its card was last fetched. Agents that were not asked yet are left out.
     pub fn last_seen_up(&self) -> impl Iterator<Item = (&AgentName, bool)> {
         self.by_name.iter().filter_map(|(name, agent)| {
-            let card = agent.card.peek();
+            let card = agent.card.cached();
             let is_silent = |error: &ClientError| {
                 matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
             };

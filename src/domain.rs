@@ -1,4 +1,4 @@
-//! What the rest is about, without input or output: no web framework, HTTP client or database in here.
+//! Types and rules without input and output: no axum, reqwest or sqlx.
 
 pub mod agent;
 pub mod audit;

@@ -1,14 +1,13 @@
 //! Agents: A2A servers whose model is switched by control messages.
 
-use std::fmt;
 use std::str::FromStr;
 
+use derive_more::{Display, Into};
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 
-/// The short name under which an agent is known here, from the setting `PATCHBAY_AGENTS`:
-/// `[A-Za-z0-9._-]{1,64}`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// `[A-Za-z0-9._-]{1,64}`, as in the setting `PATCHBAY_AGENTS`.
+#[derive(Debug, Display, Into, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AgentName(String);
 
@@ -42,31 +41,12 @@ impl TryFrom<String> for AgentName {
     }
 }
 
-impl From<AgentName> for String {
-    fn from(name: AgentName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for AgentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for AgentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AgentName({})", self.0)
-    }
-}
-
-/// Whether an agent keeps its model for each context or once for all of them.
+/// Whether an agent keeps its model and prompt per context or agent-wide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Scope {
     Context,
-    /// All contexts share them: a swap in one changes every other.
     Agent,
 }
 
@@ -76,7 +56,7 @@ impl Scope {
     }
 }
 
-/// The generation of the A2A protocol that is spoken with an agent.
+/// The version of the A2A protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 pub enum Dialect {
     /// `message/send`, lower-case roles and states.
@@ -94,7 +74,6 @@ impl Dialect {
         self.into()
     }
 
-    /// The one to try when an agent does not know this one.
     pub fn other(self) -> Self {
         match self {
             Self::V03 => Self::V10,
@@ -108,8 +87,7 @@ pub struct AgentCard {
     pub name: String,
     pub description: String,
     pub version: String,
-    /// The address that it claims for itself. ADK agents claim a wrong one
-    /// (`wire/a2a/card_agent-card`), so the configured address is used for calls.
+    /// Not used for calls: ADK agents claim a wrong address (`wire/a2a/card_agent-card`).
     pub claimed_url: Option<String>,
     pub dialect: Dialect,
     pub streaming: bool,
@@ -123,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_fits_into_a_path() {
+    fn accepts_names_that_fit_into_a_path() {
         for ok in ["task-agent", "a", "Agent_2.0"] {
             assert!(ok.parse::<AgentName>().is_ok(), "{ok}");
         }

@@ -1,12 +1,10 @@
-//! Files of `NAME=value` lines, read and edited. An edit touches the values it is for and no other byte.
+//! Reads and edits files of `NAME=value` lines. An edit changes the values of one name and no other byte.
 //!
-//! Written here: dotenvy refuses unquoted values with blanks, which people write and `docker compose` takes, its
-//! successors are weeks old, and none of them edits.
+//! dotenvy rejects unquoted values with blanks, which `docker compose` accepts, and cannot edit.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// A value cannot be written into a file so that it is read as what it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     #[error("{0:?} is no name of a variable")]
@@ -19,26 +17,23 @@ pub enum EditError {
 
 struct Assignment {
     name: String,
-    place: Range<usize>,
+    range: Range<usize>,
     value: Vec<u8>,
 }
 
-/// The variables of a file; later lines win. What is no assignment is passed over.
+/// The variables of a file; later lines win, and lines that are no assignment are ignored.
 pub fn parse(file: &[u8]) -> HashMap<String, String> {
     pairs(file).into_iter().collect()
 }
 
-/// The variables of a file in their order, repeated ones as often as they are there.
+/// All assignments in their order.
 pub fn pairs(file: &[u8]) -> Vec<(String, String)> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     assignments(file).into_iter().map(|found| (found.name, text(found.value))).collect()
 }
 
-/// The file with `name` set to `value`: wherever it is assigned, since readers differ on which line counts, or
-/// else on a new line at the end.
-///
-/// # Errors
-/// Where it would not be read as `value`, or other variables would be read otherwise.
+/// Sets `name` to `value` in all its assignments, since readers differ on which one counts, or on a new line at the
+/// end. Fails if the value would be read differently, or another variable would.
 pub fn set(file: &[u8], name: &str, value: &str) -> Result<Vec<u8>, EditError> {
     if !is_name(name.as_bytes()) {
         return Err(EditError::Name(name.to_owned()));
@@ -96,16 +91,15 @@ fn replaced(
     let mut edited = Vec::with_capacity(file.len() + value.len());
     let mut done = 0;
     for found in all.iter().filter(|found| found.name == name) {
-        edited.extend_from_slice(&file[done..found.place.start]);
-        done = found.place.end;
-        // What says the same already stays as it is written.
+        edited.extend_from_slice(&file[done..found.range.start]);
+        done = found.range.end;
         if found.value == value.as_bytes() {
-            edited.extend_from_slice(&file[found.place.clone()]);
+            edited.extend_from_slice(&file[found.range.clone()]);
             continue;
         }
-        let style = match (style, file.get(found.place.start)) {
-            (Style::Kept, Some(b'\'')) if !found.place.is_empty() => Style::Single,
-            (Style::Kept, Some(b'"')) if !found.place.is_empty() => Style::Double,
+        let style = match (style, file.get(found.range.start)) {
+            (Style::Kept, Some(b'\'')) if !found.range.is_empty() => Style::Single,
+            (Style::Kept, Some(b'"')) if !found.range.is_empty() => Style::Double,
             (Style::Kept, _) => Style::Plain,
             (style, _) => style,
         };
@@ -128,7 +122,7 @@ fn appended(file: &[u8], name: &str, value: &str, style: Style) -> Option<Vec<u8
     Some(edited)
 }
 
-/// The value as it is written; none where this style cannot hold it.
+/// None if the style cannot represent the value.
 fn written(value: &str, style: Style) -> Option<String> {
     let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '\'' | '"' | '#' | '\\' | '$' | '`');
     match style {
@@ -145,8 +139,8 @@ fn assignments(file: &[u8]) -> Vec<Assignment> {
         let end = end_of_line(file, at);
         match assignment(file, at..end) {
             Some(assignment) => {
-                // A quoted value may go on over lines.
-                at = end_of_line(file, assignment.place.end) + 1;
+                // A quoted value may span lines.
+                at = end_of_line(file, assignment.range.end) + 1;
                 found.push(assignment);
             }
             None => at = end + 1,
@@ -177,20 +171,20 @@ fn assignment(file: &[u8], line: Range<usize>) -> Option<Assignment> {
     let start = line.end - raw.trim_ascii_start().len();
     let raw = raw.trim_ascii();
     let name = String::from_utf8_lossy(name).into_owned();
-    if let Some((place, value)) = quoted(file, start, line.end) {
-        return Some(Assignment { name, place, value });
+    if let Some((range, value)) = quoted(file, start, line.end) {
+        return Some(Assignment { name, range, value });
     }
     // Without quotes a value ends before a comment.
     let is_comment = |at: &usize| raw[*at] == b'#' && (*at == 0 || raw[at - 1].is_ascii_whitespace());
     let end = (0..raw.len()).find(is_comment).unwrap_or(raw.len());
     let value = raw[..end].trim_ascii_end();
-    // An empty value's place is right behind the sign, before blanks and a comment.
+    // The range of an empty value is right after the equals sign.
     let start = if value.is_empty() { line.end - (rest.len() - equals - 1) } else { start };
-    Some(Assignment { name, place: start..start + value.len(), value: value.to_vec() })
+    Some(Assignment { name, range: start..start + value.len(), value: value.to_vec() })
 }
 
-/// The value in quotes that begins at `start`. It may end on a later line, where nothing but a comment follows;
-/// a quote that does not end so is a part of the value.
+/// The quoted value that begins at `start`. It may end on a later line that has nothing else but a comment; otherwise
+/// the quote is a part of the value.
 fn quoted(file: &[u8], start: usize, end_of_first: usize) -> Option<(Range<usize>, Vec<u8>)> {
     let quote = *file.get(start).filter(|byte| matches!(byte, b'\'' | b'"'))?;
     let mut value = Vec::new();
@@ -317,8 +311,8 @@ mod tests {
                 let mut rest = Vec::new();
                 let mut done = 0;
                 for found in all.iter().filter(|found| found.name == "K") {
-                    rest.push(bytes[done..found.place.start].to_vec());
-                    done = found.place.end;
+                    rest.push(bytes[done..found.range.start].to_vec());
+                    done = found.range.end;
                 }
                 rest.push(bytes[done..].to_vec());
                 rest

@@ -1,4 +1,4 @@
-//! Settings of a key as someone wants them: for a new key, or as changes of one that is there.
+//! Requested settings of a new key, or requested changes of an existing one.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::domain::key::{Access, VirtualKey};
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Set<T> {
-    /// It stays; a new key gets none.
+    /// A new key gets none.
     #[default]
     Keep,
     Clear,
@@ -25,12 +25,6 @@ impl<T: Serialize> Set<T> {
     }
 }
 
-impl<T> Set<T> {
-    pub fn is_keep(&self) -> bool {
-        matches!(self, Self::Keep)
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct KeyChanges {
     pub alias: Set<String>,
@@ -39,7 +33,7 @@ pub struct KeyChanges {
     pub max_budget: Set<f64>,
     /// `30d`.
     pub budget_duration: Set<String>,
-    /// How long it lives from now on: `90d`.
+    /// Time to live from now on: `90d`.
     pub duration: Set<String>,
     /// Requests per minute.
     pub rpm_limit: Set<u64>,
@@ -47,7 +41,7 @@ pub struct KeyChanges {
     pub tpm_limit: Set<u64>,
     pub max_parallel_requests: Set<u64>,
     pub user_id: Set<String>,
-    /// The whole of it: the proxy replaces, it does not merge.
+    /// Complete: the proxy replaces metadata and does not merge it.
     pub metadata: Option<Map<String, Value>>,
 }
 
@@ -59,8 +53,7 @@ pub struct Difference {
 }
 
 impl KeyChanges {
-    /// The proxy's fields. An expiry is cleared with `"-1"`, which both releases understand; 1.80 ignores null
-    /// there (`wire/litellm/1.80/key_update_duration_null`).
+    /// The proxy's fields. `"-1"` clears an expiry; 1.80 ignores null (`wire/litellm/1.80/key_update_duration_null`).
     pub fn to_json(&self) -> Map<String, Value> {
         let mut body = Map::new();
         self.alias.write("key_alias", &mut body);
@@ -83,9 +76,8 @@ impl KeyChanges {
         body
     }
 
-    /// Leaves out what is so already, and says what remains, for people.
-    ///
-    /// Of metadata only the names are told, since their values may be secret.
+    /// Drops settings that are in force already and describes the rest. Metadata is described by names only, since
+    /// values may be secret.
     pub fn against(
         &mut self,
         key: &VirtualKey,
@@ -221,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_so_already_is_left_out_and_the_rest_is_said() {
+    fn drops_settings_in_force_and_describes_the_rest() {
         let metadata = Map::from_iter([("team".to_owned(), json!("core")), ("old".to_owned(), json!(1))]);
         let mut changes = KeyChanges {
             alias: Set::To("a".to_owned()),
@@ -234,9 +226,10 @@ mod tests {
             ..KeyChanges::default()
         };
         let all = changes.against(&key(), &metadata, Timestamp::UNIX_EPOCH);
-        let said: Vec<_> = all.iter().map(|d| format!("{}: {} > {}", d.what, d.before, d.after)).collect();
+        let described: Vec<_> =
+            all.iter().map(|d| format!("{}: {} > {}", d.what, d.before, d.after)).collect();
         assert_eq!(
-            said,
+            described,
             [
                 "Models: all models > no models",
                 "Budget: $5 > none",
@@ -255,13 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_cleared_in_the_way_that_both_releases_know() {
+    fn clears_expiry_with_minus_one() {
         let changes = KeyChanges { duration: Set::Clear, ..KeyChanges::default() };
         assert_eq!(Value::Object(changes.to_json()), json!({ "duration": "-1" }));
     }
 
     #[test]
-    fn durations_are_read_as_the_proxy_reads_them() {
+    fn reads_durations_like_the_proxy() {
         let seconds = |text| span(text).map(|span| span.as_secs());
         assert_eq!(
             (seconds("90d"), seconds("1mo"), seconds("45s")),

@@ -1,33 +1,26 @@
 //! The proxy's model registry.
 
-use std::fmt;
 use std::str::FromStr;
 
+use derive_more::{Display, Into};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
-/// Longest model spec that is sent to an agent, in characters.
-pub const MAX_SPEC_CHARS: usize = 256;
+/// Longest model spec, in characters.
+const MAX_SPEC_CHARS: usize = 256;
 
-/// `provider/model`, as a control message carries it: `openai/gpt-5`, `openrouter/anthropic/claude-sonnet-4`.
-///
-/// The provider is what stands before the first slash.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// `provider/model` as in a control message: `openai/gpt-5`, `openrouter/anthropic/claude-sonnet-4`.
+#[derive(Debug, Display, Into, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ModelSpec {
-    text: String,
-    slash: usize,
-}
+pub struct ModelSpec(String);
 
-/// Why a text is no model spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     #[error("Name a model, such as openai/gpt-5.")]
     Empty,
     #[error("Write the model as provider/model, such as openai/gpt-5.")]
     NoProvider,
-    /// Blanks, line breaks, control characters or brackets. The agents measured accept some of them
-    /// (`wire/a2a/ctl_model_spaces_inside`) and then ask the proxy for a model that cannot exist.
+    /// Agents accept some of these characters (`wire/a2a/ctl_model_spaces_inside`), then call a model that cannot exist.
     #[error("A model spec has no blanks, brackets or control characters.")]
     BadCharacter,
     #[error("A model spec has at most 256 characters.")]
@@ -35,19 +28,18 @@ pub enum SpecError {
 }
 
 impl ModelSpec {
-    /// What stands before the first slash.
+    /// The part before the first slash.
     pub fn provider(&self) -> &str {
-        &self.text[..self.slash]
+        self.0.split_once('/').map_or("", |(provider, _)| provider)
     }
 
-    /// What stands behind the first slash; may hold more slashes.
+    /// The part after the first slash; may contain more slashes.
     pub fn model(&self) -> &str {
-        &self.text[self.slash + 1..]
+        self.0.split_once('/').map_or("", |(_, model)| model)
     }
 
-    /// The whole, which is also the name that agents ask the proxy for.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 }
 
@@ -65,8 +57,8 @@ impl FromStr for ModelSpec {
         if text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '[' | ']')) {
             return Err(SpecError::BadCharacter);
         }
-        match text.find('/') {
-            Some(slash) if slash > 0 && slash + 1 < text.len() => Ok(Self { text: text.to_owned(), slash }),
+        match text.split_once('/') {
+            Some((provider, model)) if !provider.is_empty() && !model.is_empty() => Ok(Self(text.to_owned())),
             _ => Err(SpecError::NoProvider),
         }
     }
@@ -80,31 +72,13 @@ impl TryFrom<String> for ModelSpec {
     }
 }
 
-impl From<ModelSpec> for String {
-    fn from(spec: ModelSpec) -> Self {
-        spec.text
-    }
-}
-
-impl fmt::Display for ModelSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for ModelSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ModelSpec({})", self.text)
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Source {
-    /// The proxy's database: can be changed through its API.
+    /// Can be changed through the proxy's API.
     Database,
-    /// The proxy's configuration file: read-only for everybody but its owner.
+    /// Read-only.
     Config,
 }
 
@@ -123,7 +97,7 @@ pub struct Deployment {
     pub provider: Option<String>,
     /// `litellm_params.model`: what the proxy asks the provider for.
     pub upstream_model: String,
-    /// The upstream's address, where one is set; credentials in it are masked.
+    /// Credentials in it are masked.
     pub api_base: Option<String>,
     pub source: Source,
     /// `chat`, `embedding`, …
@@ -136,13 +110,13 @@ pub struct Deployment {
     pub output_cost_per_token: Option<f64>,
     pub description: Option<String>,
     pub access_groups: Vec<String>,
-    /// Set aside by an admin: the proxy refuses calls to it (1.106 and later).
+    /// The proxy refuses calls to it (1.106 and later).
     pub blocked: bool,
 }
 
 impl Deployment {
-    /// The spec that switches an agent to this model; none for a name without a provider before a slash,
-    /// since agents prefix such a name with a provider of their own (`wire/a2a/swap_no_provider`).
+    /// The spec that switches an agent to this model. None for a name without a provider: agents add their own
+    /// (`wire/a2a/swap_no_provider`).
     pub fn spec(&self) -> Option<ModelSpec> {
         self.name.parse().ok().filter(|spec: &ModelSpec| spec.as_str() == self.name)
     }
@@ -153,14 +127,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spec_is_split_at_its_first_slash() {
+    fn splits_spec_at_first_slash() {
         let spec: ModelSpec = " openrouter/anthropic/claude-sonnet-4 ".parse().unwrap();
         assert_eq!((spec.provider(), spec.model()), ("openrouter", "anthropic/claude-sonnet-4"));
         assert_eq!(spec.to_string(), "openrouter/anthropic/claude-sonnet-4");
     }
 
     #[test]
-    fn what_an_agent_would_misread_is_no_spec() {
+    fn rejects_specs_that_agents_misread() {
         for (text, error) in [
             ("", SpecError::Empty),
             (" \t", SpecError::Empty),

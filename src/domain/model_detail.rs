@@ -1,4 +1,4 @@
-//! A deployment whole, as it is edited, imported and exported.
+//! A deployment with all parameters, as edited, imported and exported.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const ADDED: [&str; 5] = [
     "use_xai_oauth",
 ];
 
-/// One live deployment with all its parameters, as far as the proxy shows them: it leaves secrets out.
+/// A live deployment as the proxy shows it, without secrets.
 #[derive(Clone, PartialEq)]
 pub struct Detail {
     /// `model_info.id`.
@@ -30,15 +30,14 @@ pub struct Detail {
     pub blocked: bool,
     /// `litellm_params` without nulls.
     pub params: Map<String, Value>,
-    /// `model_info` without nulls, id, source and `blocked`; what the proxy knows of the model is among it.
+    /// `model_info` without nulls, id, source and `blocked`. Includes the price map.
     pub info: Map<String, Value>,
 }
 
-/// What is sent to the proxy: a new deployment, or what shall change of one. May hold secrets, so its
-/// `Debug` shows names only.
+/// A new deployment, or changes of one. May hold secrets, so its `Debug` shows names only.
 #[derive(Clone, Default, PartialEq)]
 pub struct Draft {
-    /// The alias; unused in a change.
+    /// Unused in a change.
     pub name: String,
     /// `litellm_params`.
     pub params: Map<String, Value>,
@@ -60,23 +59,23 @@ impl fmt::Debug for Detail {
 }
 
 impl Detail {
-    /// A parameter's text: a number without quotes, nothing for what is not there.
+    /// A parameter as text; empty if there is none.
     pub fn param(&self, name: &str) -> String {
         self.params.get(name).map(plain).unwrap_or_default()
     }
 
-    /// The same of `model_info`.
+    /// A field of `model_info` as text; empty if there is none.
     pub fn fact(&self, name: &str) -> String {
         self.info.get(name).map(plain).unwrap_or_default()
     }
 
-    /// The provider, as far as the deployment's own settings name it.
+    /// Empty if the settings do not name it.
     pub fn provider(&self) -> String {
         let named = [self.param("custom_llm_provider"), self.fact("provider")];
         named.into_iter().find(|provider| !provider.is_empty()).unwrap_or_default()
     }
 
-    /// Parameters that the proxy did not add by itself, without those named in `but`.
+    /// Parameters that the proxy did not add, except those in `but`.
     pub fn own_params<'a>(&'a self, but: &'a [&str]) -> impl Iterator<Item = (&'a String, &'a Value)> {
         self.params
             .iter()
@@ -84,8 +83,7 @@ impl Detail {
             .filter(move |(name, _)| !but.contains(&name.as_str()))
     }
 
-    /// Stands for all that can be seen of it: who edits it sends this along, and is told when another was
-    /// faster.
+    /// Detects concurrent edits.
     pub fn fingerprint(&self) -> String {
         let seen = serde_json::json!([self.name, self.params, self.own_info()]);
         hex(&Sha256::digest(seen.to_string().as_bytes())[..16])
@@ -93,12 +91,9 @@ impl Detail {
 
     /// `model_info` without what the proxy adds from its price map.
     pub fn own_info(&self) -> Map<String, Value> {
-        let own = |name: &str| !is_price_map(name);
-        self.info
-            .iter()
-            .filter(|(name, _)| own(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        let mut own = self.info.clone();
+        own.retain(|name, _| !is_price_map(name));
+        own
     }
 }
 
@@ -116,29 +111,20 @@ impl Draft {
     }
 
     pub fn raw_secret_names(&self) -> Vec<String> {
-        let holds = |(name, value): &(&String, &Value)| {
-            let mut found = Vec::new();
-            collect_secrets(name, value, &mut found);
-            !found.is_empty()
-        };
-        self.params.iter().filter(holds).map(|(name, _)| name.clone()).collect()
+        let has_secret = |(name, value): &(&String, &Value)| has_secrets(name, value);
+        self.params.iter().filter(has_secret).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Parameters given by reference: no secrets, and not told by the proxy again.
+    /// Parameters given by reference, which the proxy does not show.
     pub fn references(&self) -> Map<String, Value> {
-        let is_reference = |value: &Value| value.as_str().is_some_and(|text| text.starts_with(REFERENCE));
-        self.params
-            .iter()
-            .filter(|(_, value)| is_reference(value))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        let mut references = self.params.clone();
+        references.retain(|_, value| value.as_str().is_some_and(|text| text.starts_with(REFERENCE)));
+        references
     }
 
-    /// The same without secrets by value.
     pub fn without_secrets(&self) -> Self {
-        let raw = self.raw_secret_names();
         let mut draft = self.clone();
-        draft.params.retain(|name, _| !raw.contains(name));
+        draft.params.retain(|name, value| !has_secrets(name, value));
         draft
     }
 }
@@ -148,20 +134,32 @@ pub fn is_added(name: &str, value: &Value) -> bool {
 }
 
 pub fn is_secret_name(name: &str) -> bool {
+    const PARTS: [&str; 9] = [
+        "apikey",
+        "authorization",
+        "credential",
+        "credentials",
+        "key",
+        "passwd",
+        "password",
+        "secret",
+        "token",
+    ];
     let lower = name.to_ascii_lowercase();
-    let words =
-        ["secret", "password", "passwd", "token", "credential", "credentials", "authorization", "key"];
-    let is_word = |part: &str| words.contains(&part) || part == "apikey";
-    let split = lower.split(['_', '-', '.']);
-    split.clone().any(is_word) && !lower.contains("_cost")
+    lower.split(['_', '-', '.']).any(|part| PARTS.contains(&part)) && !lower.contains("_cost")
 }
 
-/// Secrets by value in a parameter: of a telling name, credentials in an address, or what looks like a key.
+fn has_secrets(name: &str, value: &Value) -> bool {
+    let mut found = Vec::new();
+    collect_secrets(name, value, &mut found);
+    !found.is_empty()
+}
+
+/// Finds secrets by value: by the parameter's name, credentials in addresses, and texts that look like keys.
 fn collect_secrets(name: &str, value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) if text.is_empty() || text.starts_with(REFERENCE) => {}
         Value::String(text) if is_secret_name(name) => found.push(text.clone()),
-        // What the redaction would take out of an error is a secret here as well.
         Value::String(text) if redact::secrets(text) != *text => found.push(text.clone()),
         Value::Object(map) if is_secret_name(name) => {
             found.extend(map.values().filter_map(Value::as_str).map(str::to_owned));
@@ -172,45 +170,19 @@ fn collect_secrets(name: &str, value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Whether the proxy fills this field of `model_info` from its price map, or computes it.
+/// Fields of `model_info` that the proxy computes or takes from its price map.
 fn is_price_map(name: &str) -> bool {
-    const NAMES: [&str; 26] = [
-        "access_via_team_ids",
-        "annotation_cost_per_page",
-        "blocked",
-        "db_model",
-        "deprecation_date",
-        "direct_access",
-        "id",
-        "key",
-        "litellm_provider",
-        "max_input_tokens",
-        "max_output_tokens",
-        "max_tokens",
-        "member_auto_router",
-        "ocr_cost_per_page",
-        "output_vector_size",
-        "pricing_overrides",
-        "regional_processing_uplift_multiplier_eu",
-        "regional_processing_uplift_multiplier_us",
-        "rpm",
-        "search_context_cost_per_query",
-        "supported_endpoints",
-        "supported_modalities",
-        "supported_openai_params",
-        "supported_output_modalities",
-        "tiered_pricing",
-        "tpm",
-    ];
-    NAMES.contains(&name)
-        || name.starts_with("supports_")
+    const NAMES: &str = "access_via_team_ids annotation_cost_per_page blocked db_model deprecation_date direct_access id \
+        key litellm_provider max_input_tokens max_output_tokens max_tokens member_auto_router ocr_cost_per_page \
+        output_vector_size pricing_overrides rpm search_context_cost_per_query search_free_requests \
+        supported_endpoints supported_modalities supported_openai_params supported_output_modalities tiered_pricing \
+        tpm";
+    const PREFIXES: [&str; 5] =
+        ["supports_", "regional_", "reasoning_", "prompt_cache_", "provider_specific"];
+    NAMES.split(' ').any(|known| known == name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || name.contains("_cost_per_")
         || name.contains("_token_cost")
-        || name.starts_with("regional_")
-        || name.starts_with("reasoning_")
-        || name.starts_with("prompt_cache_")
-        || name == "search_free_requests"
-        || name.starts_with("provider_specific")
 }
 
 pub fn plain(value: &Value) -> String {
@@ -221,7 +193,7 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// Whether two values mean the same: 1.80 gives prices back as texts, and numbers come back as floats.
+/// Compares values as the proxy returns them: 1.80 returns prices as texts, and integers become floats.
 pub fn same(a: &Value, b: &Value) -> bool {
     let number = |value: &Value| match value {
         Value::Number(number) => number.as_f64(),
@@ -233,9 +205,11 @@ pub fn same(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        _ if a == b => true,
         _ => {
-            matches!((number(a), number(b)), (Some(a), Some(b)) if (a - b).abs() <= a.abs().max(b.abs()) * 1e-12)
+            a == b
+                || number(a)
+                    .zip(number(b))
+                    .is_some_and(|(a, b)| (a - b).abs() <= a.abs().max(b.abs()) * 1e-12)
         }
     }
 }
@@ -244,16 +218,14 @@ pub fn same(a: &Value, b: &Value) -> bool {
 pub struct Change {
     /// `model_name`, `litellm_params.rpm`, …
     pub field: String,
-    /// Its text before; none where it was not set, or is not shown.
+    /// None if it was not set or is not shown.
     pub before: Option<String>,
     pub after: String,
 }
 
-/// How a value may be shown: secrets as what they are, addresses without credentials.
+/// A value as text without secrets.
 pub fn shown(name: &str, value: &Value) -> String {
-    let mut raw = Vec::new();
-    collect_secrets(name, value, &mut raw);
-    if raw.is_empty() {
+    if !has_secrets(name, value) {
         plain(value)
     } else if is_secret_name(name) || !value.is_string() {
         "[a secret]".to_owned()

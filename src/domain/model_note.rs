@@ -1,4 +1,4 @@
-//! What Patchbay keeps of a deployment because the proxy does not tell it.
+//! What Patchbay stores about a deployment because the proxy does not show it.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use crate::domain::model_detail::Draft;
 
-/// What is known of one deployment beside the proxy's own word.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Note {
     /// `model_info.id`.
@@ -18,7 +17,7 @@ pub struct Note {
     pub test: Option<TestResult>,
 }
 
-/// A deployment that is saved and not live.
+/// Saved in the database but not loaded by the proxy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ghost {
     #[serde(skip)]
@@ -31,7 +30,6 @@ pub struct TestResult {
     pub at: Timestamp,
     pub by: String,
     pub ok: bool,
-    /// How long it took, in milliseconds.
     pub ms: f64,
     pub model: Option<String>,
     pub text: String,

@@ -1,22 +1,21 @@
-//! Takes secrets out of texts that come from elsewhere, before they are shown, stored or logged.
+//! Removes secrets from texts of other servers before they are shown, stored or logged.
 //!
 //! Proxies echo keys in errors: `User Key=sk-unknown-000000000` (`wire/litellm/1.80/key_update_unknown`).
 
 const REDACTED: &str = "[redacted]";
 
-/// How often a text is looked through at most: what was taken out may have parted what belongs together, so that a
-/// cleaned text would not stay as it is.
-const LOOKS: usize = 8;
+/// Most passes over a text: a replacement can bring a new match about.
+const MAX_PASSES: usize = 8;
 
 /// Longest error text that is kept, in characters.
 pub const MAX_ERROR_CHARS: usize = 400;
 
-/// Replaces keys (`sk-…`, `AIza…`, whatever follows "key provided:"), bearer tokens, `?key=…` and
+/// Replaces keys (`sk-…`, `AIza…`, the text after "key provided:"), bearer tokens, `?key=…` and
 /// `user:password@` in addresses.
 pub fn secrets(text: &str) -> String {
-    let mut clean = look_once(text).unwrap_or_else(|| text.to_owned());
-    for _ in 1..LOOKS {
-        match look_once(&clean) {
+    let mut clean = redact_once(text).unwrap_or_else(|| text.to_owned());
+    for _ in 1..MAX_PASSES {
+        match redact_once(&clean) {
             Some(cleaner) if cleaner != clean => clean = cleaner,
             _ => break,
         }
@@ -25,11 +24,10 @@ pub fn secrets(text: &str) -> String {
 }
 
 /// None where nothing was found.
-fn look_once(text: &str) -> Option<String> {
+fn redact_once(text: &str) -> Option<String> {
     let mut clean = String::with_capacity(text.len());
     let mut done = 0;
-    // What each finder found stays until it is passed, so that a text full of keys is not searched to its end
-    // for every one of them.
+    // Each finder's next match is kept until it is passed, so that the cost stays linear for a text full of keys.
     let mut ahead = FINDERS.map(|find| find(text, 0));
     while let Some(found) = ahead.iter().flatten().min_by_key(|found| found.start).copied() {
         clean.push_str(&text[done..found.start]);
@@ -45,14 +43,12 @@ fn look_once(text: &str) -> Option<String> {
     (done > 0).then_some(clean)
 }
 
-/// Replaces a secret that is known, whatever it looks like. One of a few characters is left: it would be
-/// found in every other word.
+/// Replaces a known secret of any form, unless it is so short that it occurs in ordinary words.
 pub fn known(text: &str, secret: &str) -> String {
     if secret.chars().count() < 6 { text.to_owned() } else { text.replace(secret, REDACTED) }
 }
 
-/// The same as [`secrets`] for an error: also without stack traces and control characters, in one
-/// paragraph, cut to [`MAX_ERROR_CHARS`].
+/// Like [`secrets`], also without stack traces and control characters, on one line, cut to [`MAX_ERROR_CHARS`].
 pub fn error_text(text: &str) -> String {
     let head = ["Traceback (most recent call last)", "stack trace:", "\nTraceback"]
         .iter()
@@ -76,7 +72,7 @@ struct Found {
     put: &'static str,
 }
 
-/// Finds the first secret of one kind at or behind a place.
+/// Finds the first secret of one kind from an offset on.
 type Finder = fn(&str, usize) -> Option<Found>;
 
 const FINDERS: [Finder; 10] = [
@@ -97,12 +93,12 @@ fn token_len(text: &str) -> usize {
     text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(text.len())
 }
 
-fn places<'t>(text: &'t str, from: usize, mark: &'t str) -> impl Iterator<Item = usize> + 't {
+fn offsets<'t>(text: &'t str, from: usize, mark: &'t str) -> impl Iterator<Item = usize> + 't {
     text[from..].match_indices(mark).map(move |(at, _)| from + at)
 }
 
 fn key(text: &str, from: usize) -> Option<Found> {
-    places(text, from, "sk-").find_map(|start| {
+    offsets(text, from, "sk-").find_map(|start| {
         let len = token_len(&text[start..]);
         // `sk-...abcd` is the proxy's own mask.
         let masked = text[start..].starts_with("sk-...");
@@ -116,7 +112,7 @@ fn key(text: &str, from: usize) -> Option<Found> {
 }
 
 fn google_key(text: &str, from: usize) -> Option<Found> {
-    places(text, from, "AIza").find_map(|start| {
+    offsets(text, from, "AIza").find_map(|start| {
         let len = token_len(&text[start..]);
         (len > 20).then_some(Found { start, end: start + len, put: REDACTED })
     })
@@ -124,25 +120,25 @@ fn google_key(text: &str, from: usize) -> Option<Found> {
 
 /// The first token of at least `min` characters that follows `mark`, without a full stop at its end.
 fn after(text: &str, from: usize, mark: &str, min: usize) -> Option<Found> {
-    places(text, from, mark).find_map(|at| {
+    offsets(text, from, mark).find_map(|at| {
         let start = at + mark.len();
         let rest = &text[start..];
         let end = rest.find(|c: char| !c.is_ascii_graphic() || "\"'`,;&<>()[]{}".contains(c));
         let token = rest[..end.unwrap_or(rest.len())].trim_end_matches('.');
-        // A key has a look of its own, by which it goes on being recognisable as one.
+        // `key` handles these.
         let is_key = token.starts_with("sk-");
         (!is_key && token.len() >= min).then_some(Found { start, end: start + token.len(), put: REDACTED })
     })
 }
 
 fn credentials(text: &str, from: usize) -> Option<Found> {
-    places(text, from, "://").find_map(|at| {
+    offsets(text, from, "://").find_map(|at| {
         let start = at + "://".len();
         let end =
             text[start..].find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\''));
         let authority = &text[start..end.map_or(text.len(), |end| start + end)];
         let end = start + authority.rfind('@')?;
-        // Without a single character nothing would be passed, and it would be found for ever.
+        // An empty match would be found again forever.
         (end > start && &text[start..end] != REDACTED).then_some(Found { start, end, put: REDACTED })
     })
 }

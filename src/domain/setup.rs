@@ -1,12 +1,10 @@
-//! What a bootstrap sees to, as it is set.
+//! Settings of the bootstrap.
 
 use std::path::{Path, PathBuf};
 
 use crate::domain::key_changes::KeyChanges;
 
 pub const DEFAULT_ENV_FILE: &str = "volumes/env/.env";
-
-/// What the agent's key is called by default.
 pub const DEFAULT_KEY_ALIAS: &str = "task-agent";
 
 #[derive(Debug, Clone)]
@@ -34,7 +32,7 @@ impl Default for Setup {
     }
 }
 
-/// Where secrets are mirrored to by default.
+/// The default mirror file of an env file.
 pub fn mirror_beside(env_file: &Path) -> PathBuf {
     env_file.with_file_name(".env.litellm")
 }

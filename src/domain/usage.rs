@@ -1,4 +1,4 @@
-//! What a key was used for.
+//! Usage of the proxy.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -21,7 +21,7 @@ impl DailySpend {
         Self { date, spend: 0.0, tokens: 0, requests: 0, failed: 0 }
     }
 
-    /// One entry for each day, of entries that are in order and leave days out.
+    /// Fills in the missing days of a sorted list.
     pub fn every_day(known: Vec<Self>, first: Date, last: Date) -> Vec<Self> {
         let mut known = known.into_iter().peekable();
         let days = first.series(jiff::Span::new().days(1)).take_while(|day| *day <= last);
@@ -34,7 +34,6 @@ impl DailySpend {
         .collect()
     }
 
-    /// Adds more of the same day.
     pub fn add(&mut self, more: &Self) {
         self.spend += more.spend;
         self.tokens += more.tokens;
@@ -45,7 +44,7 @@ impl DailySpend {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Share {
-    /// The key's hash; none for a model, and for the proxy's own calls.
+    /// None for a model, and for the proxy's own calls.
     pub key: Option<KeyHash>,
     /// The key's alias, or its masked name; the model's name.
     pub label: String,

@@ -1,4 +1,4 @@
-//! Texts as people read them.
+//! Formatting of texts.
 
 pub fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
@@ -21,12 +21,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thing_is_no_things() {
+    fn formats_counts_and_sentences() {
         assert_eq!((counted(1, "key"), counted(0, "key")), ("1 key".into(), "0 keys".into()));
-    }
-
-    #[test]
-    fn a_sentence_begins_large_and_ends_once() {
         assert_eq!(sentence(&"the proxy is down"), "The proxy is down.");
         assert_eq!(sentence(&"Really?"), "Really?");
         assert_eq!(sentence(&""), ".");

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
-use crate::services::bootstrap::{self, Bootstrap};
+use crate::services::bootstrap::Bootstrap;
 use crate::services::bulk::Bulk;
 use crate::services::conversation::Asks;
 use crate::services::keys::Keys;
@@ -38,7 +38,7 @@ use patchbay_clock::Clock;
 /// How often expired sessions are deleted.
 const CLEANING: Duration = Duration::from_mins(10);
 
-/// How long running swaps may take to end when Patchbay is told to stop.
+/// Grace period for running swaps at shutdown.
 const DRAIN: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,8 +60,7 @@ pub struct App {
     audit_retention: Option<SignedDuration>,
 }
 
-/// What works on the proxy, with a dashboard or without one.
-#[derive(Clone)]
+/// Services of the proxy, used by the dashboard and by commands.
 pub struct Tools {
     pub proxy: LiteLlm,
     pub registry: Registry,
@@ -72,18 +71,17 @@ pub struct Tools {
     pub store: Store,
 }
 
-/// How [`Tools`] reach the proxy.
-pub struct Access {
-    pub proxy_url: Url,
+pub struct ProxyAccess {
+    pub url: Url,
     pub master_key: SecretString,
     pub agent_key: Option<SecretString>,
     pub timeouts: litellm::Timeouts,
 }
 
 impl Tools {
-    pub fn new(http: &Client, access: Access, store: Store, clock: &Clock) -> Self {
-        let Access { proxy_url, master_key, agent_key, timeouts } = access;
-        let proxy = LiteLlm::new(http.clone(), proxy_url, master_key.clone(), timeouts);
+    pub fn new(http: &Client, access: ProxyAccess, store: Store, clock: &Clock) -> Self {
+        let ProxyAccess { url, master_key, agent_key, timeouts } = access;
+        let proxy = LiteLlm::new(http.clone(), url, master_key.clone(), timeouts);
         let registry = Registry::new(Deployments(proxy.clone()), clock.clone());
         let agent_key = agent_key.as_ref().map(KeyHash::of);
         let keys = Keys::new(proxy.clone(), store.clone(), clock.clone(), agent_key);
@@ -96,18 +94,12 @@ impl Tools {
             store: store.clone(),
             clock: clock.clone(),
         });
-        let bootstrap = Bootstrap::new(bootstrap::Parts {
-            proxy: proxy.clone(),
-            models: models.clone(),
-            keys: keys.clone(),
-            store: store.clone(),
-            master_key,
-        });
+        let bootstrap =
+            Bootstrap::new(proxy.clone(), models.clone(), keys.clone(), store.clone(), master_key);
         Self { proxy, registry, health, models, keys, bootstrap, store }
     }
 }
 
-/// The application could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error(transparent)]
@@ -121,7 +113,7 @@ impl App {
         Self::build_as(config, clock, timeouts, false).await
     }
 
-    /// Builds the application of the demo, which has a style guide.
+    /// The demo has a style guide.
     pub async fn build_demo(config: Config, clock: Clock, timeouts: Timeouts) -> Result<Self, BuildError> {
         Self::build_as(config, clock, timeouts, true).await
     }
@@ -144,8 +136,8 @@ impl App {
         }
         let live = Live::start(store.clone()).await?;
         let http = clients::build_http()?;
-        let access = Access {
-            proxy_url: config.proxy_url,
+        let access = ProxyAccess {
+            url: config.proxy_url,
             master_key: config.master_key,
             agent_key: config.agent_key.clone(),
             timeouts: timeouts.proxy,
@@ -207,7 +199,6 @@ impl App {
         })
     }
 
-    /// The switcher, with its background work: ending timed swaps, looking for drift.
     pub fn switcher(&self) -> &Switcher {
         &self.switcher
     }
@@ -220,7 +211,7 @@ impl App {
         &self.bulk
     }
 
-    /// Serves until `stop`, lets running swaps end, and closes the database.
+    /// Serves until `stop`, then waits for running swaps and closes the database.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
         let cleaning = tokio::spawn(clean(self.store.clone(), self.clock.clone(), self.audit_retention));
         let watching = tokio::spawn({
@@ -240,20 +231,18 @@ impl App {
             }
         });
         let served = serve(listener, self.router, stop).await;
-        // A swap that ends a timed one is one of those that are waited for.
         self.writes.close();
         let ended = async {
-            // A job begins no more swaps; those that run end as well.
+            // Jobs start no more swaps.
             let _ = jobs.await;
             tokio::join!(self.writes.wait(), self.switcher.drain(), self.asks.drain())
         };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
         }
-        cleaning.abort();
-        watching.abort();
-        retiring.abort();
-        closing.abort();
+        for task in [cleaning, watching, retiring, closing] {
+            task.abort();
+        }
         self.store.close().await;
         served
     }

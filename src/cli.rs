@@ -1,11 +1,10 @@
-//! The commands: the hot-swap helper and the quick looks, and how the agent is started.
+//! The commands other than servers.
 
-/// Writes a line to standard output. Whoever reads it may have seen enough and closed it, as `head` does:
-/// that is no fault.
+/// `println!` that ignores a closed pipe, as with `| head`.
 macro_rules! say {
-    ($($words:tt)*) => {{
+    ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($words)*);
+        let _ = writeln!(std::io::stdout(), $($text)*);
     }};
 }
 
@@ -15,7 +14,7 @@ mod ask;
 mod complete;
 mod dashboard;
 mod doctor;
-mod looks;
+mod list;
 mod man;
 pub(crate) mod process;
 mod setup;
@@ -30,13 +29,12 @@ pub(crate) use agent::AgentArgs;
 pub(crate) use ask::AskArgs;
 pub(crate) use complete::CompletionsArgs;
 pub(crate) use doctor::DoctorArgs;
-pub(crate) use looks::{ContextsArgs, KeysArgs, ModelsArgs};
+pub(crate) use list::{ContextsArgs, KeysArgs, ModelsArgs};
 pub(crate) use man::ManArgs;
 pub(crate) use setup::{ApplyArgs, BootstrapArgs, ExportArgs, ResetArgs};
 pub(crate) use swap::SwapArgs;
 pub(crate) use user::UserArgs;
 
-/// What the exit codes mean, below the help of each command.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -45,7 +43,6 @@ Exit codes:
   3  --verify: what was read back is not what was asked for
   4  refused: the agent, or the dashboard's checks, said no";
 
-/// The same, of the commands that bring a proxy to where it should be.
 pub(crate) const SETUP_EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do
@@ -53,35 +50,22 @@ Exit codes:
   2  the command line is wrong
   4  refused: something cannot be done as it is wished";
 
-/// How a command ended, as its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Done,
-    Failed,
-    Usage,
-    NotVerified,
-    Refused,
-}
-
-impl Exit {
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::NotVerified => 3,
-            Self::Refused => 4,
-        }
-    }
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    NotVerified = 3,
+    Refused = 4,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        exit.code().into()
+        (exit as u8).into()
     }
 }
 
-/// Why a command went no further, in words for who typed it.
+/// Ends a command. Any other error becomes a `Failed`.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -102,9 +86,14 @@ impl Failure {
     }
 }
 
-/// A quick command.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::failed(error)
+    }
+}
+
 #[derive(clap::Subcommand)]
-pub(crate) enum Quick {
+pub(crate) enum OneShot {
     /// Switch the model or the prompt of a running agent, as the guide's helper does
     Swap(Box<SwapArgs>),
     /// Ask an agent one question
@@ -133,22 +122,22 @@ pub(crate) enum Quick {
     Man(ManArgs),
 }
 
-/// Runs a quick command; `command` is the whole command line, for the completions.
-pub(crate) async fn run(quick: Quick, command: clap::Command) -> Exit {
-    let ended = match quick {
-        Quick::Swap(args) => args.run().await,
-        Quick::Ask(args) => args.run().await,
-        Quick::Contexts(args) => args.run().await,
-        Quick::Models(args) => args.run().await,
-        Quick::Keys(args) => args.run().await,
-        Quick::Bootstrap(args) => args.run().await,
-        Quick::Apply(args) => args.run().await,
-        Quick::Export(args) => args.run().await,
-        Quick::Reset(args) => args.run().await,
-        Quick::Doctor(args) => args.run().await,
-        Quick::User(args) => args.run(),
-        Quick::Completions(args) => args.run(command),
-        Quick::Man(args) => args.run(command),
+/// `cli` is the whole command line, for completions and manual pages.
+pub(crate) async fn run(command: OneShot, cli: clap::Command) -> Exit {
+    let ended = match command {
+        OneShot::Swap(args) => args.run().await,
+        OneShot::Ask(args) => args.run().await,
+        OneShot::Contexts(args) => args.run().await,
+        OneShot::Models(args) => args.run().await,
+        OneShot::Keys(args) => args.run().await,
+        OneShot::Bootstrap(args) => args.run().await,
+        OneShot::Apply(args) => args.run().await,
+        OneShot::Export(args) => args.run().await,
+        OneShot::Reset(args) => args.run().await,
+        OneShot::Doctor(args) => args.run().await,
+        OneShot::User(args) => args.run(),
+        OneShot::Completions(args) => args.run(cli),
+        OneShot::Man(args) => args.run(cli),
     };
     ended.unwrap_or_else(|failure| {
         eprintln!("patchbay: {}", failure.text);

@@ -1,4 +1,4 @@
-//! The demo: sandbox, agent and dashboard in one process, each reached over HTTP like a stranger.
+//! `patchbay demo`: sandbox, agent and dashboard in one process, connected by HTTP only.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use patchbay_agent as agent;
 use patchbay_clock::Clock;
 use patchbay_sandbox::{self as sandbox, PastCall, World};
 
-/// The models that the guide registers: name, upstream model, provider, secret, description.
+/// The guide's models: name, upstream model, provider, secret, description.
 const MODELS: [(&str, &str, &str, &str, &str); 3] = [
     ("openai/gpt-5", "gpt-5", "openai", "os.environ/LITELLM_OPENAI_API_KEY", "OpenAI GPT-5"),
     ("openai/gpt-5-mini", "gpt-5-mini", "openai", "os.environ/LITELLM_OPENAI_API_KEY", "OpenAI GPT-5 mini"),
@@ -37,7 +37,7 @@ const MODELS: [(&str, &str, &str, &str, &str); 3] = [
 
 const ROLES: [Role; 2] = [Role::Viewer, Role::Operator];
 
-/// A demo that runs, but for its dashboard.
+/// The dashboard is not served yet.
 pub(crate) struct Demo {
     pub(crate) app: App,
     dashboard: SocketAddr,
@@ -47,8 +47,7 @@ pub(crate) struct Demo {
     master_key: SecretString,
 }
 
-/// Starts sandbox and agent on free loopback ports until `stop`, registers the guide's models, issues the
-/// agent's key, and builds a dashboard for them, which keeps its data in memory.
+/// Starts sandbox and agent on free loopback ports. The dashboard's database is in memory.
 pub(crate) async fn start(
     dashboard: SocketAddr,
     login: Login,
@@ -64,8 +63,8 @@ pub(crate) async fn start(
     });
     let sandbox = run(sandbox::router(world.clone()), &stop).await?;
     let http = clients::build_http()?;
-    let agent_key = furnish(&http, sandbox, &master_key).await?;
-    remember(&world);
+    let agent_key = seed_proxy(&http, sandbox, &master_key).await?;
+    seed_spend(&world);
     let options = agent::Options {
         proxy: format!("http://{sandbox}"),
         api_key: Some(agent_key.clone()),
@@ -104,7 +103,7 @@ async fn run(router: axum::Router, stop: &CancellationToken) -> anyhow::Result<S
 }
 
 /// Registers the models and issues two keys; returns the agent's.
-async fn furnish(
+async fn seed_proxy(
     http: &Client,
     sandbox: SocketAddr,
     master_key: &SecretString,
@@ -129,17 +128,17 @@ async fn furnish(
     Ok(SecretString::from(key))
 }
 
-/// A viewer and an operator, called so, with the password of the login: so that roles can be tried.
+/// A viewer and an operator with the password of the shared login, to try out roles.
 fn team(password: &SecretString) -> anyhow::Result<UsersFile> {
-    let hash = Hash::of(password).map_err(anyhow::Error::msg)?;
+    let hash = Hash::of(password)?;
     let user = |role: Role| NamedUser { name: role.as_str().to_owned(), hash: hash.clone(), role };
     Ok(UsersFile { path: None, users: ROLES.map(user).to_vec() })
 }
 
-/// Books calls of the last month, so that there is something to see of what was spent.
-fn remember(world: &World) {
+/// Adds calls of the last month to the spend log.
+fn seed_spend(world: &World) {
     let now = Clock::system().now();
-    // As a ledger is written: the oldest first.
+    // The log is in order of time.
     for ago in (1..30_i64).rev() {
         for call in (0..(3 + ago * 5 % 7)).rev() {
             let (key, model) =

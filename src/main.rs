@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use cli::process::{env_files, stop_on_signal};
-use cli::{AgentArgs, Quick};
+use cli::{AgentArgs, OneShot};
 use patchbay::app::{self, App, Timeouts};
 use patchbay::config::{self, ServeArgs, dotenv};
 use patchbay::telemetry;
@@ -47,7 +47,7 @@ enum Command {
     /// Ask a running dashboard whether it is well; exit code 0 if so
     Healthcheck(HealthcheckArgs),
     #[command(flatten)]
-    Quick(Quick),
+    OneShot(OneShot),
 }
 
 #[derive(clap::Args)]
@@ -92,7 +92,7 @@ struct HealthcheckArgs {
 }
 
 impl HealthcheckArgs {
-    /// A server that listens on all addresses is asked on this machine's own.
+    /// Uses loopback for a server that listens on all addresses.
     fn address(self) -> String {
         let ip = match self.bind.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -105,9 +105,8 @@ impl HealthcheckArgs {
     }
 }
 
-/// Keeps what is in memory out of core dumps, and new files from other users of the machine: databases hold prompts
-/// and answers. Allows as many open files as the system does: each connection is one. Where the system refuses, all
-/// goes on as it is.
+/// Best effort: no core dumps, since memory holds secrets; new files private to their owner, since databases hold
+/// prompts; and the highest limit of open files, since each connection is one.
 fn guard_process() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let _ = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -115,7 +114,7 @@ fn guard_process() {
     let files = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Core, none);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
-    // A limit of nothing does not hold for dumps that go to a program.
+    // The limit does not apply to dumps that are piped to a program.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
@@ -141,13 +140,13 @@ fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Reads the command line, and starts the log of a server. What neither a flag nor the environment sets is taken from [`env_files`].
+/// Settings that are neither flags nor in the environment come from [`env_files`]. Starts the log of a server.
 fn parse() -> anyhow::Result<Cli> {
     let mut values = HashMap::new();
     for file in env_files().iter().rev() {
         match dotenv::read(file) {
             Ok(read) => values.extend(read),
-            // Somebody else's: most commands need nothing of it.
+            // Most commands do not need another user's file.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 eprintln!("patchbay: {} is not read: {error}", file.display());
             }
@@ -165,7 +164,7 @@ fn parse() -> anyhow::Result<Cli> {
             sub.mut_args(|arg| {
                 let set = arg.get_env().filter(|name| std::env::var_os(name).is_none());
                 match set.and_then(|name| values.get(name.to_str()?)) {
-                    // Not shown in the help: it may be a secret.
+                    // Hidden in the help: it may be a secret.
                     Some(value) => arg.default_value(value.clone()).hide_default_value(true),
                     None => arg,
                 }
@@ -173,15 +172,15 @@ fn parse() -> anyhow::Result<Cli> {
         });
     }
     let cli = Cli::from_arg_matches(&command.get_matches())?;
-    if !matches!(cli.command, Command::Quick(_)) {
+    if !matches!(cli.command, Command::OneShot(_)) {
         telemetry::init(log_format.as_deref())?;
     }
     Ok(cli)
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    if let Command::Quick(quick) = command {
-        return Ok(cli::run(quick, Cli::command()).await.into());
+    if let Command::OneShot(command) = command {
+        return Ok(cli::run(command, Cli::command()).await.into());
     }
     serve_or_check(command).await?;
     Ok(ExitCode::SUCCESS)
@@ -192,7 +191,7 @@ async fn serve_or_check(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve(*args, stop).await,
         Command::Demo(args) => {
-            let login = config::login(&args.login, args.bind).map_err(anyhow::Error::msg)?;
+            let login = config::login(&args.login, args.bind)?;
             let listener = listen(args.bind).await?;
             let demo = demo::start(listener.local_addr()?, login, stop.clone()).await?;
             println!("{demo}");
@@ -216,8 +215,7 @@ async fn serve_or_check(command: Command) -> anyhow::Result<()> {
             Ok(app::serve(listener, sandbox::router(world), stop).await?)
         }
         Command::Healthcheck(args) => healthcheck(&args.address()).await,
-        // Carried out by `run`.
-        Command::Quick(_) => Ok(()),
+        Command::OneShot(_) => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 for clients that are slow, many, or do not mean well: axum's own server waits for them without end.
+//! An HTTP/1.1 server with limits against slow and malicious clients, which `axum::serve` lacks.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -38,22 +38,21 @@ impl Default for Limits {
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// How long a client may leave an answer untaken, or be gone without a word.
-const UNTAKEN: Duration = Duration::from_mins(1);
+/// Limit for unacknowledged data and between keepalive probes.
+const PEER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A pause where no connection can be accepted, for lack of files.
-const NO_FILES: Duration = Duration::from_millis(200);
+/// Pause after a failed accept, usually for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long requests may take to end after the stop.
-const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// Grace period for requests after `stop`.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
-/// Serves `router` until `stop`. Requests that run then have five seconds to end.
+/// Serves `router` until `stop`.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
     serve_within(listener, router, stop, Limits::default()).await;
     Ok(())
 }
 
-/// The same within other limits.
 pub async fn serve_within(listener: TcpListener, router: Router, stop: CancellationToken, limits: Limits) {
     let (free, running) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
     let cut = CancellationToken::new();
@@ -62,35 +61,40 @@ pub async fn serve_within(listener: TcpListener, router: Router, stop: Cancellat
         let (stream, peer) = match stop.run_until_cancelled(listener.accept()).await {
             None => break,
             Some(Ok(accepted)) => accepted,
-            // Whoever went away before it was taken must not keep others waiting.
-            Some(Err(error)) if is_clients(&error) => continue,
+            Some(Err(error)) if is_client_error(&error) => continue,
             Some(Err(error)) => {
                 tracing::warn!(%error, "no connection can be accepted");
-                tokio::time::sleep(NO_FILES).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let (router, stop, cut) = (router.clone(), stop.clone(), cut.clone());
         running.spawn(async move {
-            cut.run_until_cancelled(talk(stream, peer, router, stop, limits)).await;
+            cut.run_until_cancelled(serve_connection(stream, peer, router, stop, limits)).await;
             drop(room);
         });
     }
     drop(listener);
     running.close();
-    if tokio::time::timeout(LAST_REQUESTS, running.wait()).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_GRACE, running.wait()).await.is_err() {
         tracing::debug!(connections = running.len(), "connections are cut that did not end");
         cut.cancel();
         running.wait().await;
     }
 }
 
-fn is_clients(error: &std::io::Error) -> bool {
+fn is_client_error(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn talk(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken, limits: Limits) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+    limits: Limits,
+) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a connection keeps the system's defaults");
     }
@@ -126,13 +130,13 @@ async fn talk(stream: TcpStream, peer: SocketAddr, router: Router, stop: Cancell
     }
 }
 
-/// RFC 9112, section 3.2: of several, what stands before the server may have meant another one.
+/// RFC 9112, section 3.2: a reverse proxy may have used another one of several.
 fn names_one_host(request: &Request<Incoming>) -> bool {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
 }
 
-/// The body, as long as it comes in time as a whole.
+/// Limits the time for the whole body.
 fn with_deadline(body: Incoming, limit: Duration) -> Body {
     if body.is_end_stream() {
         return Body::empty();
@@ -149,11 +153,11 @@ fn with_deadline(body: Incoming, limit: Duration) -> Body {
 }
 
 fn tune(stream: &TcpStream) -> std::io::Result<()> {
-    // With Nagle's algorithm small answers wait for the client's acknowledgement, some 40 ms.
+    // Nagle's algorithm delays small answers by about 40 ms.
     stream.set_nodelay(true)?;
     let socket = socket2::SockRef::from(stream);
-    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(UNTAKEN))?;
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(PEER_TIMEOUT))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNTAKEN))?;
+    socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How the task agent is started.
+//! `patchbay agent`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,11 +51,10 @@ pub(crate) struct AgentArgs {
 }
 
 impl AgentArgs {
-    /// The agent, with what it kept of an earlier run.
     pub(crate) async fn open(self) -> anyhow::Result<axum::Router> {
         let options = Options {
-            proxy: self.proxy.address().map_err(anyhow::Error::msg)?.to_string(),
-            api_key: self.key.key().map_err(anyhow::Error::msg)?,
+            proxy: self.proxy.address()?.to_string(),
+            api_key: self.key.key()?,
             default_model: self.model,
             public_url: self.public_url.filter(|url| !url.trim().is_empty()),
             clock: Clock::system(),

@@ -13,7 +13,6 @@ use url::Url;
 use super::Failure;
 use super::dashboard::Dashboard;
 
-/// The agent, where a guide's reader finds it.
 const DEFAULT_AGENT: &str = "http://localhost:10900/a2a/litellm_agent";
 
 /// Which agent, and how long to wait for it.
@@ -31,13 +30,11 @@ pub(super) struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// A client of the agent.
     pub(super) fn agent(&self) -> Result<Agent, Failure> {
         let url = web_url("--url", &self.url)?;
         Ok(Agent::new(client(self.token.as_ref())?, url))
     }
 
-    /// The address as it was given.
     pub(super) fn address(&self) -> &str {
         self.url.trim_end_matches('/')
     }
@@ -55,7 +52,6 @@ pub(super) struct LoginArgs {
 }
 
 impl LoginArgs {
-    /// A client of the dashboard at `url`.
     pub(super) fn dashboard(&self, url: &str) -> Result<Dashboard, Failure> {
         let url = web_url("--dashboard", url)?;
         let password = self.password.clone().filter(|given| !given.expose_secret().is_empty());
@@ -64,22 +60,21 @@ impl LoginArgs {
     }
 }
 
-/// The same client that the dashboard uses, with a bearer token for an agent that asks for one.
+/// The dashboard's client, with the bearer token if there is one.
 fn client(token: Option<&SecretString>) -> Result<Client, Failure> {
     let Some(token) = token.filter(|token| !token.expose_secret().is_empty()) else {
-        return patchbay::clients::build_http().map_err(Failure::failed);
+        return Ok(patchbay::clients::build_http()?);
     };
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
         .map_err(|_| Failure::usage("--token: a token is printable ASCII, on one line"))?;
     value.set_sensitive(true);
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+    Ok(Client::builder()
         .default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]))
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(Duration::from_secs(5))
-        .build()
-        .map_err(Failure::failed)
+        .build()?)
 }
 
 fn web_url(flag: &str, text: &str) -> Result<Url, Failure> {
@@ -90,15 +85,26 @@ fn web_url(flag: &str, text: &str) -> Result<Url, Failure> {
     url.ok_or_else(|| Failure::usage(format!("{flag}: write it like http://host:port/path")))
 }
 
-/// The context that is named, or a new one.
+/// A new context if none is named.
 pub(super) fn context(named: Option<&str>) -> Result<ContextId, Failure> {
-    let fresh = || uuid::Uuid::new_v4().to_string();
-    let text = named.map_or_else(fresh, str::to_owned);
-    text.parse().map_err(|error| Failure::usage(format!("--context: {error}")))
+    named
+        .map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+        .parse()
+        .map_err(|error| Failure::usage(format!("--context: {error}")))
 }
 
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
-    let positive = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
-    positive.filter(|time| *time <= Duration::from_hours(24)).ok_or_else(|| "from 0 to 86400 s".to_owned())
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SecondsError {
+    #[error("a number of seconds is wanted")]
+    NoNumber,
+    #[error("from 0 to 86400 s")]
+    OutOfRange,
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, SecondsError> {
+    let seconds = text.parse().map_err(|_| SecondsError::NoNumber)?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
+        .ok_or(SecondsError::OutOfRange)
 }

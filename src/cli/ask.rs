@@ -35,12 +35,12 @@ impl AskArgs {
             return Err(Failure::usage("this looks like a control message: use patchbay swap"));
         }
         let (agent, context) = (self.target.agent()?, args::context(self.context.as_deref())?);
-        let answer = agent.send(&context, &text, self.target.timeout).await.map_err(Failure::failed)?;
+        let answer = agent.send(&context, &text, self.target.timeout).await?;
         if self.json {
-            let told = json!({
+            let report = json!({
                 "context": context, "answer": answer.text, "served": answer.served, "tokens": answer.tokens,
             });
-            say!("{told:#}");
+            say!("{report:#}");
         } else {
             say!("{}", table::shown(&answer.text));
         }

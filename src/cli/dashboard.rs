@@ -1,4 +1,4 @@
-//! The dashboard's JSON face, with HTTP Basic.
+//! A client of the dashboard's JSON answers.
 
 use std::time::Duration;
 
@@ -9,10 +9,9 @@ use url::Url;
 
 use super::{Exit, Failure};
 
-/// The dashboard's own limits are shorter, so its answer comes before this.
-const SLACK: Duration = Duration::from_mins(5);
+/// Longer than the dashboard's own limits, so that it answers first.
+const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A client of one dashboard.
 pub(super) struct Dashboard {
     http: Client,
     base: Url,
@@ -48,7 +47,7 @@ impl Dashboard {
         let request = request
             .basic_auth(&self.username, Some(self.password.expose_secret()))
             .header("accept", "application/json")
-            .timeout(SLACK);
+            .timeout(TIMEOUT);
         let unreachable = |error: reqwest::Error| {
             Failure::failed(format!("the dashboard cannot be reached: {}", error.without_url()))
         };
@@ -60,27 +59,24 @@ impl Dashboard {
             return Err(Failure::failed("the dashboard refuses the login: give --username and --password"));
         }
         match refusal(&body) {
-            Some(text) => Err(Failure::new(exit_of(status), format!("the dashboard refuses: {text}"))),
+            Some(text) => {
+                let exit = if status.is_client_error() { Exit::Refused } else { Exit::Failed };
+                Err(Failure::new(exit, format!("the dashboard refuses: {text}")))
+            }
             None if body.is_object() => Ok(body),
             None => Err(Failure::failed(format!("no dashboard answers there, but something with {status}"))),
         }
     }
 }
 
-fn exit_of(status: StatusCode) -> Exit {
-    if status.is_client_error() { Exit::Refused } else { Exit::Failed }
-}
-
-/// The words of an error body, or those at the fields of a form that is sent back.
+/// The text of an error, or the messages at the fields of a form.
 fn refusal(body: &Value) -> Option<String> {
     if let Some(error) = body.get("error") {
-        let words = ["title", "detail", "advice"].map(|name| error[name].as_str().unwrap_or_default());
-        return Some(words.iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join(" "));
+        let parts = ["title", "detail", "advice"].map(|name| error[name].as_str().unwrap_or_default());
+        return Some(parts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" "));
     }
     let fields = body.get("errors")?.as_object().filter(|fields| !fields.is_empty())?;
-    let words: Vec<String> = fields
-        .iter()
-        .map(|(field, text)| format!("{field}: {}", text.as_str().unwrap_or_default()))
-        .collect();
-    Some(words.join(" "))
+    let message =
+        |(field, text): (&String, &Value)| format!("{field}: {}", text.as_str().unwrap_or_default());
+    Some(fields.iter().map(message).collect::<Vec<_>>().join(" "))
 }

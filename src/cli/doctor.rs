@@ -1,6 +1,6 @@
 //! `patchbay doctor`.
 
-use patchbay::app::{Access, Tools};
+use patchbay::app::{ProxyAccess, Tools};
 use patchbay::clients::litellm::Timeouts;
 use patchbay::config::{Config, ServeArgs, dotenv};
 use patchbay::domain::redact;
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::table::cell;
 use super::{EXIT_CODES, Exit, Failure};
 
-/// Settings that are told, with whether they are secrets.
+/// Reported settings, and whether they are secrets.
 const SETTINGS: [(&str, bool); 15] = [
     ("PATCHBAY_ENV_FILE", false),
     ("PATCHBAY_BIND", false),
@@ -52,9 +52,10 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-/// A setting, where it comes from, and what it says.
+#[derive(serde::Serialize)]
 struct Setting {
     name: &'static str,
+    #[serde(rename = "from")]
     origin: String,
     value: String,
 }
@@ -63,54 +64,43 @@ impl DoctorArgs {
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let settings = settings();
         let checks = match self.serve.validate() {
-            Ok(config) => examine(config).await,
-            Err(error) => error.0.into_iter().map(wrong).collect(),
+            Ok(config) => examine(config).await.unwrap_or_else(|failure| vec![invalid(failure.text)]),
+            Err(error) => error.0.into_iter().map(|error| invalid(error.to_string())).collect(),
         };
         let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
         if self.json {
-            let settings: Vec<_> = settings
-                .iter()
-                .map(|set| json!({ "name": set.name, "from": set.origin, "value": set.value }))
-                .collect();
             say!("{:#}", json!({ "settings": settings, "checks": checks }));
         } else {
-            tell(&settings, &checks);
+            print(&settings, &checks);
         }
         Ok(if is_bad { Exit::Failed } else { Exit::Done })
     }
 }
 
 /// A setting that keeps the dashboard from starting.
-fn wrong(why: String) -> Check {
+fn invalid(why: String) -> Check {
     let advice = Some("Set it in the environment, as a flag, or in a .env file.".to_owned());
     Check { what: "settings".to_owned(), verdict: Verdict::Bad, found: why, advice }
 }
 
-async fn examine(config: Config) -> Vec<Check> {
+async fn examine(config: Config) -> Result<Vec<Check>, Failure> {
     let clock = Clock::system();
-    let parts = async {
-        let http = patchbay::clients::build_http().map_err(|error| error.to_string())?;
-        let store = Store::open(&config.database_url, clock.clone()).await;
-        Ok::<_, String>((http, store.map_err(|error| error.to_string())?))
-    };
-    let (http, store) = match parts.await {
-        Ok(parts) => parts,
-        Err(error) => return vec![wrong(error)],
-    };
+    let http = patchbay::clients::build_http()?;
+    let store = Store::open(&config.database_url, clock.clone()).await?;
     let limit = switcher::Timeouts::default().control;
     let agents = Agents::new(&http, &config.agents, store.clone(), &clock, limit);
-    let access = Access {
-        proxy_url: config.proxy_url,
+    let access = ProxyAccess {
+        url: config.proxy_url,
         master_key: config.master_key,
         agent_key: config.agent_key.clone(),
         timeouts: Timeouts::default(),
     };
     let Tools { proxy, keys, .. } = Tools::new(&http, access, store.clone(), &clock);
     let (agent_key, env) = (config.agent_key, EnvFile::new(config.setup.env_file));
-    Doctor { proxy, keys, store, agents, agent_key, env }.examine().await
+    Ok(Doctor { proxy, keys, store, agents, agent_key, env }.examine().await)
 }
 
-/// The settings that are set, in the environment or in a file. A flag counts more than both.
+/// Settings from the environment and from files. Flags are not seen here.
 fn settings() -> Vec<Setting> {
     let files = crate::cli::process::env_files();
     let read: Vec<_> = files.iter().filter_map(|path| Some((path, dotenv::read(path).ok()?))).collect();
@@ -134,7 +124,7 @@ fn settings() -> Vec<Setting> {
         .collect()
 }
 
-fn tell(settings: &[Setting], checks: &[Check]) {
+fn print(settings: &[Setting], checks: &[Check]) {
     say!("Settings in force, but for flags; what is not here has its default:");
     for Setting { name, origin, value } in settings {
         say!("  {name:24} {}  ({})", cell(value), cell(origin));

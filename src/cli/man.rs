@@ -19,11 +19,11 @@ pub(crate) struct ManArgs {
 impl ManArgs {
     pub(super) fn run(&self, command: clap::Command) -> Result<Exit, Failure> {
         if let Some(dir) = &self.dir {
-            clap_mangen::generate_to(command, dir).map_err(Failure::failed)?;
+            clap_mangen::generate_to(command, dir)?;
             return Ok(Exit::Done);
         }
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page).map_err(Failure::failed)?;
+        clap_mangen::Man::new(command).render(&mut page)?;
         say!("{}", String::from_utf8_lossy(&page).trim_end());
         Ok(Exit::Done)
     }

@@ -1,16 +1,17 @@
-//! The commands that bring a proxy to where it should be: `bootstrap`, `apply`, `export`, `reset`.
+//! `patchbay bootstrap`, `apply`, `export` and `reset`.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use patchbay::app::{Access, Tools};
+use patchbay::app::{ProxyAccess, Tools};
 use patchbay::clients::litellm::Timeouts;
 use patchbay::config::{ProxyArgs, SetupArgs};
 use patchbay::domain::audit::Actor;
-use patchbay::domain::setup::Setup;
 use patchbay::domain::words::counted;
-use patchbay::services::bootstrap::{How, Outcome, Part, Report, Step, Stock, Wishes, read_list, write_keys};
+use patchbay::services::bootstrap::{
+    ApplyOptions, DesiredState, EnvFile, Outcome, Part, Report, Step, Stock, read_list, write_keys,
+};
 use patchbay::services::registry::write_document;
 use patchbay::store::Store;
 use patchbay_clock::Clock;
@@ -19,7 +20,6 @@ use super::args::seconds;
 use super::table::cell;
 use super::{Exit, Failure, SETUP_EXIT_CODES};
 
-/// The proxy, and the database whose audit says what was done.
 #[derive(clap::Args)]
 struct ToolArgs {
     #[command(flatten)]
@@ -31,20 +31,19 @@ struct ToolArgs {
 
 impl ToolArgs {
     async fn open(&self) -> Result<Tools, Failure> {
-        let access = Access {
-            proxy_url: self.proxy.address().map_err(Failure::usage)?,
+        let access = ProxyAccess {
+            url: self.proxy.address().map_err(Failure::usage)?,
             master_key: self.proxy.master_key().map_err(Failure::usage)?,
             agent_key: None,
             timeouts: Timeouts::default(),
         };
-        let http = patchbay::clients::build_http().map_err(Failure::failed)?;
+        let http = patchbay::clients::build_http()?;
         let clock = Clock::system();
-        let store = Store::open(&self.database_url, clock.clone()).await.map_err(Failure::failed)?;
+        let store = Store::open(&self.database_url, clock.clone()).await?;
         Ok(Tools::new(&http, access, store, &clock))
     }
 }
 
-/// Who acts, for the audit.
 fn actor(command: &str) -> Actor {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
     Actor::local(
@@ -52,19 +51,15 @@ fn actor(command: &str) -> Actor {
     )
 }
 
-fn wishes(setup: &Setup) -> Result<Wishes, Failure> {
-    Wishes::of(setup).map_err(Failure::failed)
-}
-
-/// Tells each step as it is done, or all of them at the end.
-struct Teller {
+/// Prints each step at once, or all of them at the end as JSON.
+struct Printer {
     json: bool,
-    /// Steps that found nothing to do are not told.
+    /// Hides steps that found nothing to do.
     is_brief: bool,
 }
 
-impl Teller {
-    fn tell(&self, step: &Step) {
+impl Printer {
+    fn step(&self, step: &Step) {
         if self.json || (self.is_brief && step.outcome == Outcome::Same) {
             return;
         }
@@ -100,7 +95,7 @@ impl Teller {
     }
 }
 
-/// As in a diff.
+/// Signs as in a diff.
 fn sign(step: &Step) -> char {
     match step.outcome {
         Outcome::Waiting => '…',
@@ -159,31 +154,30 @@ pub(crate) struct BootstrapArgs {
 impl BootstrapArgs {
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let (tools, setup) = (self.tools.open().await?, self.setup.validate().map_err(Failure::usage)?);
-        let how = How {
+        let options = ApplyOptions {
             dry_run: self.dry_run,
             sync_keys: self.sync_keys,
             new_secrets: self.new_secrets,
             raw_secrets: self.raw_secrets,
-            prune: false,
             patience: self.wait,
+            ..ApplyOptions::default()
         };
-        let (actor, teller) = (actor("bootstrap"), Teller { json: self.json, is_brief: false });
-        let tell = |step: &Step| teller.tell(step);
-        let report =
-            tools.bootstrap.run(&wishes(&setup)?, how, &actor, tell).await.map_err(Failure::failed)?;
-        let exit = teller.end(&report, self.dry_run);
+        let (actor, printer) = (actor("bootstrap"), Printer { json: self.json, is_brief: false });
+        let desired = DesiredState::from_settings(&setup)?;
+        let report = tools.bootstrap.run(&desired, options, &actor, |step| printer.step(step)).await?;
+        let exit = printer.end(&report, self.dry_run);
         let Some(pause) = self.watch else { return Ok(exit) };
-        let (how, teller) = (How { new_secrets: false, ..how }, Teller { json: false, is_brief: true });
+        let (options, printer) =
+            (ApplyOptions { new_secrets: false, ..options }, Printer { json: false, is_brief: true });
         let stop = crate::cli::process::stop_on_signal().map_err(Failure::failed)?;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(Exit::Done),
                 () = tokio::time::sleep(pause) => {}
             }
-            let tell = |step: &Step| teller.tell(step);
-            let wished = wishes(&setup)?;
-            // The proxy may be away for a while: the next round comes.
-            let round = tools.bootstrap.run(&wished, how, &actor, tell);
+            let desired = DesiredState::from_settings(&setup)?;
+            // The proxy may be down for a while: the next round tries again.
+            let round = tools.bootstrap.run(&desired, options, &actor, |step| printer.step(step));
             tokio::select! {
                 () = stop.cancelled() => return Ok(Exit::Done),
                 ended = round => if let Err(error) = ended {
@@ -238,27 +232,19 @@ pub(crate) struct ApplyArgs {
 
 impl ApplyArgs {
     pub(super) async fn run(self) -> Result<Exit, Failure> {
-        let list = read_list(&self.file).map_err(Failure::failed)?;
+        let list = read_list(&self.file)?;
         let tools = self.tools.open().await?;
-        let wishes = Wishes {
-            env: patchbay::services::bootstrap::EnvFile::new(self.env_file),
-            mirror: None,
-            list: Some(list),
-            default_models: Vec::new(),
-            keys: Vec::new(),
-        };
-        let how = How {
+        let desired = DesiredState { list: Some(list), ..DesiredState::nothing(EnvFile::new(self.env_file)) };
+        let options = ApplyOptions {
             dry_run: self.dry_run,
-            sync_keys: false,
-            new_secrets: false,
             raw_secrets: self.raw_secrets,
             prune: self.prune,
-            patience: Duration::ZERO,
+            ..ApplyOptions::default()
         };
-        let teller = Teller { json: self.json, is_brief: false };
-        let tell = |step: &Step| teller.tell(step);
-        let report = tools.bootstrap.apply(&wishes, how, &actor("apply"), tell).await;
-        Ok(teller.end(&report.map_err(Failure::failed)?, self.dry_run))
+        let printer = Printer { json: self.json, is_brief: false };
+        let report =
+            tools.bootstrap.apply(&desired, options, &actor("apply"), |step| printer.step(step)).await?;
+        Ok(printer.end(&report, self.dry_run))
     }
 }
 
@@ -286,12 +272,11 @@ pub(crate) struct ExportArgs {
 impl ExportArgs {
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let tools = self.tools.open().await?;
-        let list = tools.models.export(self.all).await.map_err(Failure::failed)?;
-        let list = list.map_err(Failure::failed)?;
+        let list = tools.models.export(self.all).await??;
         let mut keys = String::new();
         if self.keys {
-            let all = tools.bootstrap.all_keys().await.map_err(Failure::failed)?;
-            keys = write_document(&write_keys(&all)).map_err(Failure::failed)?;
+            let all = tools.bootstrap.all_keys().await?;
+            keys = write_document(&write_keys(&all))?;
         }
         let mut out = std::io::stdout();
         let _ = write!(out, "{list}{keys}");
@@ -334,27 +319,25 @@ pub(crate) struct ResetArgs {
 impl ResetArgs {
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let (tools, setup) = (self.tools.open().await?, self.setup.validate().map_err(Failure::usage)?);
-        let how = How {
+        let options = ApplyOptions {
             dry_run: self.dry_run,
-            sync_keys: false,
             new_secrets: self.new_secrets,
-            raw_secrets: false,
-            prune: false,
             patience: Duration::from_secs(30),
+            ..ApplyOptions::default()
         };
-        let wishes = wishes(&setup)?;
+        let desired = DesiredState::from_settings(&setup)?;
         if !self.dry_run && !self.yes {
-            let stock = tools.bootstrap.stock().await.map_err(Failure::failed)?;
+            let stock = tools.bootstrap.stock().await?;
             confirm(&stock, &tools.proxy.address())?;
         }
-        let teller = Teller { json: self.json, is_brief: false };
-        let tell = |step: &Step| teller.tell(step);
-        let report = tools.bootstrap.reset(&wishes, how, &actor("reset"), tell).await;
-        Ok(teller.end(&report.map_err(Failure::failed)?, self.dry_run))
+        let printer = Printer { json: self.json, is_brief: false };
+        let report =
+            tools.bootstrap.reset(&desired, options, &actor("reset"), |step| printer.step(step)).await?;
+        Ok(printer.end(&report, self.dry_run))
     }
 }
 
-/// Says what would be lost, and wants the proxy's address typed.
+/// Lists what would be deleted, and asks for the proxy's address.
 fn confirm(stock: &Stock, address: &str) -> Result<(), Failure> {
     let mut err = std::io::stderr();
     let _ = writeln!(err, "This deletes at {address}:");

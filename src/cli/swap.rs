@@ -1,6 +1,4 @@
-//! `patchbay swap`: the guide's helper, with the same flags and the same words.
-//!
-//! Without `--dashboard` it speaks to the agent itself, and no dashboard needs to run.
+//! `patchbay swap`, with the flags and texts of the guide's helper. Talks to the agent directly without `--dashboard`.
 
 mod direct;
 mod report;
@@ -73,7 +71,6 @@ pub(crate) struct SwapArgs {
     login: LoginArgs,
 }
 
-/// What was asked for, once it makes sense.
 struct Plan {
     context: ContextId,
     model: Option<ModelSpec>,
@@ -158,30 +155,33 @@ fn prompt(text: Option<&str>) -> Result<PromptChange, Failure> {
 mod tests {
     use super::*;
 
-    fn told(words: &[&str], provider: Option<&str>) -> Result<Option<String>, String> {
-        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        spec(&words, provider).map(|spec| spec.map(|spec| spec.to_string())).map_err(|failure| failure.text)
-    }
-
     #[test]
-    fn a_model_is_named_as_the_helper_takes_it() {
-        let gpt = Ok(Some("openai/gpt-5".to_owned()));
-        assert_eq!(told(&["openai", "gpt-5"], None), gpt);
-        assert_eq!(told(&["openai/gpt-5"], None), gpt);
-        assert_eq!(told(&["gpt-5"], Some("openai")), gpt);
-        assert_eq!(told(&["openrouter/meta/llama"], None), Ok(Some("openrouter/meta/llama".to_owned())));
-        assert_eq!(told(&[], None), Ok(None));
-    }
-
-    #[test]
-    fn what_is_half_or_twice_is_refused() {
-        let twice = "Provide either provider/model or use provider argument, not both";
-        assert_eq!(told(&["openai", "openai/gpt-5"], None), Err(twice.to_owned()));
-        assert_eq!(told(&["openai/gpt-5"], Some("openai")), Err(twice.to_owned()));
-        for words in [&["gpt-5"][..], &["openai/"], &["openai", ""], &["openai", "gpt 5"], &["open ai", "x"]]
-        {
-            assert!(told(words, None).unwrap_err().starts_with("--model: "), "{words:?}");
+    fn reads_model_like_the_guides_helper() {
+        const TWICE: &str = "Provide either provider/model or use provider argument, not both";
+        for (words, provider, expected) in [
+            (&["openai", "gpt-5"][..], None, "openai/gpt-5"),
+            (&["openai/gpt-5"], None, "openai/gpt-5"),
+            (&["gpt-5"], Some("openai"), "openai/gpt-5"),
+            (&["openrouter/meta/llama"], None, "openrouter/meta/llama"),
+            (&[], None, "none"),
+            (&["openai", "openai/gpt-5"], None, TWICE),
+            (&["openai/gpt-5"], Some("openai"), TWICE),
+            (&["gpt-5"], None, "--model: "),
+            (&["openai/"], None, "--model: "),
+            (&["openai", ""], None, "--model: "),
+            (&["openai", "gpt 5"], None, "--model: "),
+            (&["open ai", "x"], None, "--model: "),
+            (&[], Some("openai"), "--provider: "),
+        ] {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            let read = match spec(&words, provider) {
+                Ok(spec) => spec.map_or_else(|| "none".to_owned(), |spec| spec.to_string()),
+                Err(failure) => failure.text,
+            };
+            assert!(
+                if expected.ends_with(' ') { read.starts_with(expected) } else { read == expected },
+                "{read}"
+            );
         }
-        assert!(told(&[], Some("openai")).is_err());
     }
 }

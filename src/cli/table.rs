@@ -1,6 +1,5 @@
-//! Tables for people.
+//! Tables and texts on a terminal.
 
-/// Columns two blanks apart, each as wide as its widest cell.
 pub(super) fn print<const N: usize>(heads: [&str; N], rows: &[[String; N]]) {
     let mut widths = heads.map(|head| head.chars().count());
     for row in rows {
@@ -20,12 +19,12 @@ fn print_row(cells: &[String], widths: &[usize]) {
     say!("{}", padded.join("  ").trim_end());
 }
 
-/// A text of another server for one cell: on one line, and without what a terminal would obey.
+/// Text of another server for one cell: without line breaks and escape sequences.
 pub(super) fn cell(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A text of another server for a terminal: line breaks stay.
+/// Text of another server without escape sequences; keeps line breaks.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }

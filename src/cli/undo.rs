@@ -1,7 +1,5 @@
-//! Remembers where a context was before its last swap, for `patchbay swap --undo`.
-//!
-//! An agent knows no past. So what was read before a swap is kept in a small file for each agent and context,
-//! below `PATCHBAY_STATE_DIR`, `$XDG_STATE_HOME/patchbay` or `~/.local/state/patchbay`.
+//! Stores a context's configuration before its last swap, for `patchbay swap --undo`: a file per agent and context in
+//! `PATCHBAY_STATE_DIR`, `$XDG_STATE_HOME/patchbay` or `~/.local/state/patchbay`.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,7 +10,6 @@ use patchbay::domain::control::AgentConfig;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Where the context was.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Before {
     agent: String,
@@ -27,21 +24,20 @@ fn directory() -> Option<PathBuf> {
         .or_else(|| Some(from("HOME")?.join(".local/state/patchbay")))
 }
 
-/// The name says nothing of its context, which may be as long as a file's name can be.
+/// The name is a hash, since a context id may be too long for a file name.
 fn file(agent: &str, context: &ContextId) -> Option<PathBuf> {
     let digest = Sha256::digest(format!("{agent}\n{context}").as_bytes());
     let name = patchbay::domain::key::hex(&digest[..16]);
     Some(directory()?.join(format!("{name}.json")))
 }
 
-/// Keeps where the context was; in vain where nothing can be written, which a swap need not fail for.
 pub(super) fn remember(agent: &str, context: &ContextId, config: &AgentConfig) -> std::io::Result<()> {
     let path = file(agent, context).ok_or(std::io::ErrorKind::NotFound)?;
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
     let before = Before { agent: agent.to_owned(), context: context.clone(), config: config.clone() };
-    // A prompt is for nobody else on the machine. A rename leaves no half a file.
+    // Private, since prompts are. A rename never leaves a part of a file.
     let partial = path.with_extension(format!("{}.tmp", std::process::id()));
     let mut writer =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
@@ -49,7 +45,6 @@ pub(super) fn remember(agent: &str, context: &ContextId, config: &AgentConfig) -
     std::fs::rename(&partial, &path)
 }
 
-/// Where the context was before its last swap from here.
 pub(super) fn recall(agent: &str, context: &ContextId) -> Option<Before> {
     let text = std::fs::read(file(agent, context)?).ok()?;
     let before: Before = serde_json::from_slice(&text).ok()?;

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use super::{Exit, Failure};
 
-/// Longest line that is read as a password.
+/// Longest line that is read as a password, in bytes.
 const MAX_LINE: u64 = 8 * 1024;
 
 /// Named users of the dashboard
@@ -69,8 +69,8 @@ impl UserArgs {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let path = self.users_file.filter(|path| !path.as_os_str().is_empty());
         let path = path.ok_or_else(|| Failure::usage("give --users-file, or set PATCHBAY_USERS_FILE"))?;
-        let mut file = Editor::open(&path).map_err(Failure::failed)?;
-        let users = file.users().map_err(Failure::failed)?;
+        let mut file = Editor::open(&path)?;
+        let users = file.users()?;
         let find = |name: &str| users.iter().find(|user| user.name == name).cloned();
         let there = |name: &str| find(name).ok_or_else(|| Failure::usage(format!("there is no user {name}")));
         match self.command {
@@ -94,7 +94,7 @@ impl UserArgs {
                 file.remove(&name);
             }
         }
-        file.save_if_changed().map_err(Failure::failed)?;
+        file.save_if_changed()?;
         Ok(Exit::Done)
     }
 }
@@ -110,24 +110,22 @@ impl PasswordArgs {
     fn hash(&self) -> Result<Hash, Failure> {
         let password = if self.password_stdin { from_stdin()? } else { from_terminal()? };
         users::check_password(&password).map_err(Failure::usage)?;
-        Hash::of(&password).map_err(Failure::failed)
+        Ok(Hash::of(&password)?)
     }
 }
 
 fn from_stdin() -> Result<SecretString, Failure> {
     use std::io::Read as _;
     let mut line = String::new();
-    std::io::stdin().lock().take(MAX_LINE).read_line(&mut line).map_err(Failure::failed)?;
+    std::io::stdin().lock().take(MAX_LINE).read_line(&mut line)?;
     Ok(SecretString::from(line.trim_end_matches(['\r', '\n'])))
 }
 
-/// Asked for twice, and not shown.
 fn from_terminal() -> Result<SecretString, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("there is no terminal to ask at: use --password-stdin"));
     }
-    let ask = |prompt| rpassword::prompt_password(prompt).map_err(Failure::failed);
-    let (first, second) = (ask("Password: ")?, ask("Again: ")?);
+    let (first, second) = (rpassword::prompt_password("Password: ")?, rpassword::prompt_password("Again: ")?);
     if first != second {
         return Err(Failure::usage("the two passwords differ"));
     }

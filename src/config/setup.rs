@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::SettingError;
 use crate::domain::key::Access;
 use crate::domain::key_changes::{KeyChanges, Set, span};
 use crate::domain::setup::{DEFAULT_ENV_FILE, DEFAULT_KEY_ALIAS, Setup, mirror_beside};
 
-/// What a bootstrap, and a reset after it, sees to.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "What is bootstrapped")]
 pub struct SetupArgs {
@@ -46,25 +46,25 @@ pub struct SetupArgs {
 }
 
 impl SetupArgs {
-    /// Checks the settings. Files are read when they are needed.
-    pub fn validate(self) -> Result<Setup, String> {
+    /// Reads no files.
+    pub fn validate(self) -> Result<Setup, SettingError> {
         let list = |text: Option<String>| -> Vec<String> {
             let all = text.unwrap_or_default();
             let names = all.split(',').map(str::trim).filter(|name| !name.is_empty());
             names.map(str::to_owned).collect()
         };
         let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let time = |name: &str, text: Option<String>| match filled(text) {
+        let time = |name, text| match filled(text) {
             None => Ok(Set::Keep),
             Some(text) if span(text.trim()).is_some() => Ok(Set::To(text.trim().to_owned())),
-            Some(text) => Err(format!("{name}: {text:?} is no time such as 30d")),
+            Some(text) => Err(SettingError::invalid(name, format!("{text:?} is no time such as 30d"))),
         };
         if self.key_alias.trim().is_empty() {
-            return Err("PATCHBAY_KEY_ALIAS: a key wants a name".to_owned());
+            return Err(SettingError::invalid("PATCHBAY_KEY_ALIAS", "a key wants a name"));
         }
         let budget = match self.key_budget {
             Some(budget) if !(budget.is_finite() && budget >= 0.0) => {
-                return Err("PATCHBAY_KEY_BUDGET: a budget is not negative".to_owned());
+                return Err(SettingError::invalid("PATCHBAY_KEY_BUDGET", "a budget is not negative"));
             }
             budget => budget.map_or(Set::Keep, Set::To),
         };

@@ -1,7 +1,7 @@
-//! The file of named users: a line for each, `name:hash:role`.
+//! The file of named users, one `name:hash:role` per line.
 //!
-//! The hash is a PHC string of Argon2. It has no line breaks, but may hold a colon, so a line is read from both
-//! ends. Blank lines and those that begin with `#` are left alone.
+//! The hash is an Argon2 PHC string, which may contain colons, so a line is split at its first and last colon. Blank
+//! lines and `#` comments are kept.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -18,77 +18,84 @@ use crate::domain::role::Role;
 /// Largest file that is read, in bytes: some ten thousand users.
 const MAX_FILE: u64 = 2 * 1024 * 1024;
 
-/// Longest name, in characters.
+/// In characters.
 const MAX_NAME: usize = 64;
 
-/// Shortest password that is given to a user, in characters.
+/// In characters.
 const MIN_PASSWORD: usize = 8;
 
-/// Longest password that is given to a user and checked, in bytes.
+/// In bytes.
 pub const MAX_PASSWORD: usize = 4096;
 
-/// Most memory that checking one password may take, in KiB: the file's author decides, and may err.
+/// Limits of a hash's own parameters: memory in KiB, and passes over it. They come from the file and may be wrong.
 const MAX_MEMORY: u32 = 256 * 1024;
-
-/// Most passes over that memory.
 const MAX_PASSES: u32 = 16;
 
-/// So many blocks of 1 KiB are reserved at least while a password is hashed, of which 19 MB are filled: what is larger
-/// than 32 MiB goes back to the system at once. Of smaller ones the C library keeps each thread's last one, and
-/// from then on as much of everything else: with 10,000 keys the process had 46 MB, and has 25.
-const GIVEN_BACK: usize = 33 * 1024;
+/// Least memory to reserve for hashing, in blocks of 1 KiB. glibc returns allocations above 32 MiB to the system at
+/// once, but keeps smaller ones per thread: with 10,000 keys the process took 46 MB instead of 25.
+const MIN_RESERVED: usize = 33 * 1024;
 
-/// A user of the file.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    #[error("the password cannot be hashed: {0}")]
+    Hash(#[from] password_hash::Error),
+    #[error("a password has at least {MIN_PASSWORD} characters")]
+    ShortPassword,
+    #[error("a password has at most {MAX_PASSWORD} bytes")]
+    LongPassword,
+    #[error("line {line}: {why}")]
+    Line { line: usize, why: &'static str },
+    #[error("{0} is the shared login's name (UI_USERNAME), which a line cannot have")]
+    SharedName(String),
+    #[error("the file is larger than 2 MB")]
+    TooLarge,
+    #[error("{0}")]
+    Read(std::io::Error),
+    #[error("{}: {error}", path.display())]
+    File { path: PathBuf, error: Box<Self> },
+    #[error("{} cannot be written: {error}", path.display())]
+    Write { path: PathBuf, error: std::io::Error },
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedUser {
-    /// The name.
     pub name: String,
-    /// The password's hash.
     pub hash: Hash,
-    /// What the user may do.
     pub role: Role,
 }
 
-/// A password's hash: a PHC string. Not shown in logs.
-#[derive(Clone, PartialEq, Eq)]
+/// A PHC string. Not shown in logs.
+#[derive(Clone, PartialEq, Eq, derive_more::Debug)]
+#[debug("Hash")]
 pub struct Hash(String);
 
-impl std::fmt::Debug for Hash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hash")
-    }
-}
-
 impl Hash {
-    /// Hashes a password, with a random salt. Takes tens of milliseconds.
-    pub fn of(password: &SecretString) -> Result<Self, String> {
-        // A version 4 UUID has 122 bits from the system's random source.
+    /// Hashes with a random salt. Takes tens of milliseconds.
+    pub fn of(password: &SecretString) -> Result<Self, UsersError> {
+        // A version 4 UUID has 122 random bits.
         Self::salted(password, uuid::Uuid::new_v4().as_bytes())
     }
 
-    /// Hashes a password with a given salt of 16 bytes or more.
-    pub fn salted(password: &SecretString, salt: &[u8]) -> Result<Self, String> {
-        let hash = || -> password_hash::Result<PasswordHash> {
-            let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
-            fill(&Argon2::default(), password, salt, &mut output)?;
-            Ok(PasswordHash {
-                algorithm: Algorithm::default().ident(),
-                version: Some(Version::default().into()),
-                params: ParamsString::try_from(&Params::default())?,
-                salt: Some(Salt::new(salt)?),
-                hash: Some(Output::new(&output)?),
-            })
+    /// The salt has at least 16 bytes.
+    pub fn salted(password: &SecretString, salt: &[u8]) -> Result<Self, UsersError> {
+        let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+        fill(&Argon2::default(), password, salt, &mut output).map_err(password_hash::Error::from)?;
+        let hash = PasswordHash {
+            algorithm: Algorithm::default().ident(),
+            version: Some(Version::default().into()),
+            params: ParamsString::try_from(&Params::default()).map_err(password_hash::Error::from)?,
+            salt: Some(Salt::new(salt).map_err(password_hash::Error::from)?),
+            hash: Some(Output::new(&output).map_err(password_hash::Error::from)?),
         };
-        let hash = hash().map_err(|error| format!("the password cannot be hashed: {error}"))?;
         Ok(Self(hash.to_string()))
     }
 
-    /// Whether it is the hash of this password. Takes as long as hashing it.
-    pub fn is_of(&self, password: &SecretString) -> bool {
+    /// Takes as long as hashing.
+    pub fn verify(&self, password: &SecretString) -> bool {
         self.check(password).unwrap_or_default()
     }
 
-    /// None where it is no hash.
+    /// None if this is no hash.
     fn check(&self, password: &SecretString) -> Option<bool> {
         let hash = PasswordHash::new(&self.0).ok()?;
         let algorithm = Algorithm::new(hash.algorithm.as_str()).ok()?;
@@ -100,13 +107,12 @@ impl Hash {
         Some(found.ct_eq(expected.as_bytes()).into())
     }
 
-    /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A hash that no password has.
-    pub fn nobodys() -> Self {
+    /// Matches no password.
+    pub fn unusable() -> Self {
         Self(String::new())
     }
 
@@ -126,15 +132,13 @@ impl Hash {
     }
 }
 
-/// Hashes into `output`, in memory that is given back.
 fn fill(argon: &Argon2<'_>, password: &SecretString, salt: &[u8], output: &mut [u8]) -> argon2::Result<()> {
     let blocks = argon.params().block_count();
-    let mut memory = Vec::with_capacity(blocks.max(GIVEN_BACK));
+    let mut memory = Vec::with_capacity(blocks.max(MIN_RESERVED));
     memory.resize(blocks, Block::new());
     argon.hash_password_into_with_memory(password.expose_secret().as_bytes(), salt, output, &mut memory)
 }
 
-/// Whether a user can have this name, and why not.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
     let is_odd = |c: char| c == ':' || c.is_control();
     if name.is_empty() || name.chars().count() > MAX_NAME {
@@ -146,28 +150,27 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Whether a user may be given this password, and why not.
-pub fn check_password(password: &SecretString) -> Result<(), String> {
-    let length = password.expose_secret().chars().count();
-    if length < MIN_PASSWORD {
-        return Err(format!("a password has at least {MIN_PASSWORD} characters"));
+/// Checks a password before it is given to a user.
+pub fn check_password(password: &SecretString) -> Result<(), UsersError> {
+    let password = password.expose_secret();
+    if password.chars().count() < MIN_PASSWORD {
+        Err(UsersError::ShortPassword)
+    } else if password.len() > MAX_PASSWORD {
+        Err(UsersError::LongPassword)
+    } else {
+        Ok(())
     }
-    if password.expose_secret().len() > MAX_PASSWORD {
-        return Err(format!("a password has at most {MAX_PASSWORD} bytes"));
-    }
-    Ok(())
 }
 
-/// The users of a file's text. An error names the line, never what stands in it.
-pub fn parse(text: &str) -> Result<Vec<NamedUser>, String> {
+/// An error names the line but does not quote it: it may contain a password.
+pub fn parse(text: &str) -> Result<Vec<NamedUser>, UsersError> {
     let mut users: Vec<NamedUser> = Vec::new();
     let mut names = std::collections::HashSet::new();
-    for (number, line) in text.lines().enumerate() {
-        let Some(user) = parse_line(line).map_err(|why| format!("line {}: {why}", number + 1))? else {
-            continue;
-        };
+    for (text, line) in text.lines().zip(1..) {
+        let wrong = |why| UsersError::Line { line, why };
+        let Some(user) = parse_line(text).map_err(wrong)? else { continue };
         if !names.insert(user.name.clone()) {
-            return Err(format!("line {}: the name is there twice", number + 1));
+            return Err(wrong("the name is there twice"));
         }
         users.push(user);
     }
@@ -186,30 +189,28 @@ fn parse_line(line: &str) -> Result<Option<NamedUser>, &'static str> {
     Ok(Some(NamedUser { name: name.to_owned(), hash: Hash::parse(hash)?, role }))
 }
 
-/// The users, unless one of them has the shared login's name.
-pub fn apart_from(username: &str, users: Vec<NamedUser>) -> Result<Vec<NamedUser>, String> {
+/// Refuses a named user with the name of the shared login.
+pub fn apart_from(username: &str, users: Vec<NamedUser>) -> Result<Vec<NamedUser>, UsersError> {
     if users.iter().any(|user| user.name == username) {
-        Err(format!("{username} is the shared login's name (UI_USERNAME), which a line cannot have"))
-    } else {
-        Ok(users)
+        return Err(UsersError::SharedName(username.to_owned()));
     }
+    Ok(users)
 }
 
-/// Reads a file.
-pub fn read(path: &Path) -> Result<Vec<NamedUser>, String> {
-    let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    parse(&text(path).map_err(|why| wrong(&why))?).map_err(|why| wrong(&why))
+pub fn read(path: &Path) -> Result<Vec<NamedUser>, UsersError> {
+    text(path)
+        .and_then(|text| parse(&text))
+        .map_err(|error| UsersError::File { path: path.to_owned(), error: Box::new(error) })
 }
 
-fn text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_FILE {
-        return Err("the file is larger than 2 MB".to_owned());
+fn text(path: &Path) -> Result<String, UsersError> {
+    if std::fs::metadata(path).map_err(UsersError::Read)?.len() > MAX_FILE {
+        return Err(UsersError::TooLarge);
     }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+    std::fs::read_to_string(path).map_err(UsersError::Read)
 }
 
-/// A file that is edited, its comments kept. Others who edit one in the same folder wait until it is dropped.
+/// Edits a file and keeps its comments. Locks the folder until dropped, so that two edits cannot undo each other.
 #[derive(Debug)]
 pub struct Editor {
     path: PathBuf,
@@ -219,11 +220,11 @@ pub struct Editor {
 }
 
 impl Editor {
-    /// Opens a file. One that is missing counts as empty.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        // What a link leads to is edited, and the link stays.
+    /// A missing file is an empty one.
+    pub fn open(path: &Path) -> Result<Self, UsersError> {
+        // Keeps a symbolic link and edits its target.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        // Where the file system knows no locks, there are none.
+        // Some file systems have no locks.
         let lock = File::open(folder(&path)).ok().filter(|folder| folder.lock().is_ok());
         let text = if path.exists() { text(&path)? } else { String::new() };
         parse(&text)?;
@@ -231,36 +232,34 @@ impl Editor {
         Ok(Self { path, lines, is_changed: false, _lock: lock })
     }
 
-    /// Its users.
-    pub fn users(&self) -> Result<Vec<NamedUser>, String> {
+    pub fn users(&self) -> Result<Vec<NamedUser>, UsersError> {
         parse(&self.lines.join("\n"))
     }
 
-    /// Writes a user: in the place of the former one of this name, or at the end.
+    /// Replaces the user of this name or adds one at the end.
     pub fn set(&mut self, user: &NamedUser) {
         self.is_changed = true;
         let line = format!("{}:{}:{}", user.name, user.hash.as_str(), user.role.as_str());
-        match self.place(&user.name) {
-            Some(place) => self.lines[place] = line,
+        match self.index_of(&user.name) {
+            Some(index) => self.lines[index] = line,
             None => self.lines.push(line),
         }
     }
 
-    /// Takes a user out; false where there is none of this name.
+    /// False if there is no such user.
     pub fn remove(&mut self, name: &str) -> bool {
-        let place = self.place(name);
-        self.is_changed |= place.is_some();
-        place.map(|place| self.lines.remove(place)).is_some()
+        let index = self.index_of(name);
+        self.is_changed |= index.is_some();
+        index.map(|index| self.lines.remove(index)).is_some()
     }
 
-    fn place(&self, name: &str) -> Option<usize> {
+    fn index_of(&self, name: &str) -> Option<usize> {
         let is_it = |line: &String| parse_line(line).ok().flatten().is_some_and(|user| user.name == name);
         self.lines.iter().position(is_it)
     }
 
-    /// Writes the file whole if it has changed, readable by its owner alone where it is new: a running dashboard sees the former
-    /// one or this one.
-    pub fn save_if_changed(&self) -> Result<(), String> {
+    /// Replaces the file as a whole, so that a running dashboard never reads a part. A new file is private to its owner.
+    pub fn save_if_changed(&self) -> Result<(), UsersError> {
         if !self.is_changed {
             return Ok(());
         }
@@ -271,7 +270,7 @@ impl Editor {
             write_new(&beside, &text, &self.path).and_then(|()| std::fs::rename(&beside, &self.path));
         written.map_err(|error| {
             let _ = std::fs::remove_file(&beside);
-            format!("{} cannot be written: {error}", self.path.display())
+            UsersError::Write { path: self.path.clone(), error }
         })
     }
 }
@@ -286,8 +285,8 @@ fn write_new(path: &Path, text: &str, former: &Path) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     if let Ok(former) = std::fs::metadata(former) {
         file.set_permissions(former.permissions())?;
-        // As root, for a dashboard that runs as someone else. Not by its name, in the place of which they might have
-        // put a link meanwhile.
+        // Root may edit the file of a dashboard that runs as another user. By descriptor, since that user could
+        // replace the name by a link.
         let _ = fchown(&file, Some(former.uid()), Some(former.gid()));
     }
     file.sync_all()
@@ -301,16 +300,16 @@ mod tests {
                         iDVyYUdBKC9oQ1ZtV1ZmV0xxRmFzZGZhc2RmYXNkZmE";
 
     #[test]
-    fn a_line_is_read_from_both_ends() {
+    fn splits_line_at_first_and_last_colon() {
         let text = format!("# people\n\nada:{HASH}:admin\n  li li:{HASH}:viewer  \n");
         let users = parse(&text).unwrap();
-        let told: Vec<_> = users.iter().map(|user| (user.name.as_str(), user.role)).collect();
-        assert_eq!(told, [("ada", Role::Admin), ("li li", Role::Viewer)]);
+        let found: Vec<_> = users.iter().map(|user| (user.name.as_str(), user.role)).collect();
+        assert_eq!(found, [("ada", Role::Admin), ("li li", Role::Viewer)]);
         assert!(!format!("{users:?}").contains("argon2"), "the hash is in the log");
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_by_its_line_alone() {
+    fn errors_name_line_without_quoting_it() {
         for (line, why) in [
             ("ada", "name:hash:role"),
             ("ada:admin", "name:hash:role"),
@@ -323,14 +322,14 @@ mod tests {
             (&format!("ada:{}:admin", HASH.replace("t=2", "t=999")), "too much"),
             (&format!("ada:{HASH}:admin\nada:{HASH}:viewer"), "twice"),
         ] {
-            let error = parse(line).unwrap_err();
+            let error = parse(line).unwrap_err().to_string();
             assert!(error.starts_with("line ") && error.contains(why), "{line}: {error}");
             assert!(!error.contains("secret-password"), "{error}");
         }
     }
 
     #[test]
-    fn a_file_is_edited_with_its_comments_kept() {
+    fn edits_keep_comments() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users");
@@ -344,10 +343,10 @@ mod tests {
         file.save_if_changed().unwrap();
         let users = read(&path).unwrap();
         assert_eq!(users.len(), 2);
-        assert!(users[0].hash.is_of(&password) && !users[0].hash.is_of(&SecretString::from("x")));
+        assert!(users[0].hash.verify(&password) && !users[0].hash.verify(&SecretString::from("x")));
         let text = std::fs::read_to_string(&path).unwrap();
-        let places = ["# people", "ada:", "# end", "bob:"].map(|part| text.find(part).unwrap());
-        assert!(places.is_sorted(), "{text}");
+        let offsets = ["# people", "ada:", "# end", "bob:"].map(|part| text.find(part).unwrap());
+        assert!(offsets.is_sorted(), "{text}");
         drop(file);
         let mut file = Editor::open(&dir.path().join("new")).unwrap();
         file.set(&users[0]);
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_the_file_stays_and_who_edits_it_waits_for_others() {
+    fn edits_keep_symbolic_link_and_lock_folder() {
         let dir = tempfile::tempdir().unwrap();
         let (real, link) = (dir.path().join("real"), dir.path().join("link"));
         std::fs::write(&real, format!("ada:{HASH}:admin\n")).unwrap();

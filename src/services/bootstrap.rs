@@ -1,5 +1,5 @@
-//! Brings a proxy to where it should be: secrets mirrored, models registered, keys issued and written into the
-//! env file. Whatever is so already stays; whatever was cut short goes on.
+//! Brings a proxy to the desired state: secrets mirrored, models registered, keys issued and written into the env
+//! file. Existing state is kept, and an interrupted run is continued by the next one.
 
 mod env;
 mod job;
@@ -16,8 +16,8 @@ use secrecy::SecretString;
 
 pub use env::{EnvError, EnvFile, Lock};
 pub use job::ResetJob;
-pub use key_list::{KeyWish, read_keys, write_keys};
-pub use keys::{Held, held};
+pub use key_list::{KeySpec, read_keys, write_keys};
+pub use keys::{StoredKey, classify_key};
 pub use models::{default_list, secret_name};
 pub use report::{Outcome, Part, Report, Step};
 pub use reset::Stock;
@@ -31,30 +31,37 @@ use crate::services::registry::Models;
 use crate::store::{Store, StoreError};
 use report::Log;
 
-/// Pause between two looks at a proxy that does not answer yet.
+/// Pause between two attempts to reach the proxy.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is said that the proxy does not answer yet.
-const SAY_EVERY: u32 = 5;
+/// Attempts per message that the proxy does not answer yet.
+const ATTEMPTS_PER_MESSAGE: u32 = 5;
 
 #[derive(Debug, Clone)]
-pub struct Wishes {
-    /// The env file: the secrets of providers and keys.
+pub struct DesiredState {
+    /// Holds the secrets of providers and keys.
     pub env: EnvFile,
     pub mirror: Option<EnvFile>,
     /// A `model_list`, with a `keys:` section or without.
     pub list: Option<String>,
-    /// `LITELLM_DEFAULT_MODELS`: registered where no model of that name is.
+    /// `LITELLM_DEFAULT_MODELS`: registered if no model has the name.
     pub default_models: Vec<String>,
-    pub keys: Vec<KeyWish>,
+    pub keys: Vec<KeySpec>,
 }
 
-impl Wishes {
-    /// What the settings wish for; reads the list that they name.
-    ///
-    /// # Errors
-    /// Where a file cannot be read.
-    pub fn of(setup: &Setup) -> Result<Self, BootstrapError> {
+impl DesiredState {
+    pub fn nothing(env: EnvFile) -> Self {
+        Self { env, mirror: None, list: None, default_models: Vec::new(), keys: Vec::new() }
+    }
+
+    /// Waits for other runs on the same env file.
+    async fn lock(&self) -> Option<Lock> {
+        let env = self.env.clone();
+        tokio::task::spawn_blocking(move || env.lock()).await.ok()
+    }
+
+    /// Reads the list that the settings name.
+    pub fn from_settings(setup: &Setup) -> Result<Self, BootstrapError> {
         let env = EnvFile::new(&setup.env_file);
         let list = setup.models_file.as_deref().map(read_list).transpose()?;
         let target = match &setup.key_variable {
@@ -69,15 +76,12 @@ impl Wishes {
             mirror: Some(EnvFile::new(&setup.mirror_file)),
             list,
             default_models: setup.default_models.clone(),
-            keys: vec![KeyWish { alias, target: Some(target), settings }],
+            keys: vec![KeySpec { alias, target: Some(target), settings }],
         })
     }
 }
 
-/// A list of models and keys; `-` is what comes in.
-///
-/// # Errors
-/// Where it cannot be read.
+/// Reads a list of models and keys; `-` is standard input.
 pub fn read_list(path: &Path) -> Result<String, BootstrapError> {
     let text = if path == Path::new("-") {
         std::io::read_to_string(std::io::stdin())
@@ -87,15 +91,16 @@ pub fn read_list(path: &Path) -> Result<String, BootstrapError> {
     text.map_err(|error| BootstrapError::List { path: path.to_owned(), error })
 }
 
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
-pub struct How {
-    /// Nothing is written; what would be done is told.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options")]
+pub struct ApplyOptions {
+    /// Only reports what would be done.
     pub dry_run: bool,
     pub sync_keys: bool,
     pub new_secrets: bool,
     pub raw_secrets: bool,
     pub prune: bool,
+    /// Longest wait for the proxy.
     pub patience: Duration,
 }
 
@@ -105,26 +110,19 @@ pub struct Bootstrap {
     models: Models,
     keys: Keys,
     store: Store,
+    /// Never written into the env file as an agent's key.
     master_key: SecretString,
     last: job::Last,
-}
-
-/// What [`Bootstrap`] works with.
-pub struct Parts {
-    pub proxy: LiteLlm,
-    pub models: Models,
-    pub keys: Keys,
-    pub store: Store,
-    /// Its admin key, which is no key for an agent.
-    pub master_key: SecretString,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     #[error("after {} s: {error}", waited.as_secs())]
     NotUp { waited: Duration, error: ClientError },
-    #[error("{0}")]
-    NoDatabase(&'static str),
+    #[error("the proxy has no database: set its DATABASE_URL, since it keeps models and keys there")]
+    NoDatabase,
+    #[error("the proxy's database does not answer")]
+    DatabaseDown,
     #[error(transparent)]
     Env(#[from] EnvError),
     #[error("{}: it cannot be read: {error}", path.display())]
@@ -134,45 +132,41 @@ pub enum BootstrapError {
 }
 
 impl Bootstrap {
-    pub fn new(parts: Parts) -> Self {
-        let Parts { proxy, models, keys, store, master_key } = parts;
+    pub fn new(proxy: LiteLlm, models: Models, keys: Keys, store: Store, master_key: SecretString) -> Self {
         Self { proxy, models, keys, store, master_key, last: job::Last::default() }
     }
 
-    /// Everything, in the order in which it is needed. Each step is told to `say` when it is done. A step that
-    /// fails does not keep the others from being tried.
+    /// Mirrors secrets, waits for the proxy, and applies the desired state. Each finished step is passed to `on_step`.
+    /// A failed step does not stop the others.
     pub async fn run(
         &self,
-        wishes: &Wishes,
-        how: How,
+        desired: &DesiredState,
+        options: ApplyOptions,
         actor: &Actor,
-        say: impl FnMut(&Step) + Send,
+        on_step: impl FnMut(&Step) + Send,
     ) -> Result<Report, BootstrapError> {
-        let mut log = Log::new(say);
-        let locked = wishes.env.clone();
-        // Waits for a file lock, which may take as long as another run does.
-        let _lock = tokio::task::spawn_blocking(move || locked.lock()).await.ok();
-        mirror(wishes, how, &mut log);
-        self.wait(how.patience, &mut log).await?;
-        self.register(wishes, how, actor, &mut log).await;
-        self.issue(wishes, how, actor, &mut log).await;
-        Ok(log.report())
+        let mut run = Run { desired, options, actor, log: Log::new(on_step) };
+        let _lock = desired.lock().await;
+        run.mirror();
+        self.wait(options.patience, &mut run.log).await?;
+        self.register(&mut run).await;
+        self.issue(&mut run).await;
+        Ok(run.log.report())
     }
 
-    /// What is in a list: its models and its keys, with what is not in it deleted where that is asked for.
+    /// Applies models and keys only.
     pub async fn apply(
         &self,
-        wishes: &Wishes,
-        how: How,
+        desired: &DesiredState,
+        options: ApplyOptions,
         actor: &Actor,
-        say: impl FnMut(&Step) + Send,
+        on_step: impl FnMut(&Step) + Send,
     ) -> Result<Report, BootstrapError> {
-        let mut log = Log::new(say);
-        let locked = wishes.env.clone();
-        let _lock = tokio::task::spawn_blocking(move || locked.lock()).await.ok();
-        self.register(wishes, how, actor, &mut log).await;
-        self.issue(wishes, how, actor, &mut log).await;
-        Ok(log.report())
+        let mut run = Run { desired, options, actor, log: Log::new(on_step) };
+        let _lock = desired.lock().await;
+        self.register(&mut run).await;
+        self.issue(&mut run).await;
+        Ok(run.log.report())
     }
 
     /// Waits until the proxy and its database answer.
@@ -189,20 +183,14 @@ impl Bootstrap {
                     log.add(Part::Proxy, &address, Outcome::Same, detail);
                     return Ok(());
                 }
-                Ok((Database::None, _)) => {
-                    return Err(BootstrapError::NoDatabase(
-                        "the proxy has no database: set its DATABASE_URL, since it keeps models and keys there",
-                    ));
-                }
-                Ok((Database::Down, _)) if waited >= patience => {
-                    return Err(BootstrapError::NoDatabase("the proxy's database does not answer"));
-                }
+                Ok((Database::None, _)) => return Err(BootstrapError::NoDatabase),
+                Ok((Database::Down, _)) if waited >= patience => return Err(BootstrapError::DatabaseDown),
                 Err(error) if waited >= patience => return Err(BootstrapError::NotUp { waited, error }),
-                Ok((Database::Down, _)) if round % SAY_EVERY == 0 => {
-                    log.say(Part::Proxy, &address, Outcome::Waiting, "its database does not answer yet");
+                Ok((Database::Down, _)) if round % ATTEMPTS_PER_MESSAGE == 0 => {
+                    log.progress(Part::Proxy, &address, Outcome::Waiting, "its database does not answer yet");
                 }
-                Err(error) if round % SAY_EVERY == 0 => {
-                    log.say(Part::Proxy, &address, Outcome::Waiting, error.to_string());
+                Err(error) if round % ATTEMPTS_PER_MESSAGE == 0 => {
+                    log.progress(Part::Proxy, &address, Outcome::Waiting, error.to_string());
                 }
                 _ => {}
             }
@@ -218,36 +206,48 @@ impl Bootstrap {
     }
 }
 
-/// Puts the providers' secrets where the proxy alone reads them.
-fn mirror(wishes: &Wishes, how: How, log: &mut Log<'_>) {
-    let Some(mirror) = &wishes.mirror else { return };
-    let name = mirror.path().display().to_string();
-    match mirrored(wishes, mirror, how) {
-        Ok((outcome, detail)) => log.add(Part::Secrets, &name, outcome, detail),
-        Err(error) => log.add(Part::Secrets, &name, Outcome::Failed, error.to_string()),
-    }
+struct Run<'a> {
+    desired: &'a DesiredState,
+    options: ApplyOptions,
+    actor: &'a Actor,
+    log: Log<'a>,
 }
 
-fn mirrored(wishes: &Wishes, mirror: &EnvFile, how: How) -> Result<(Outcome, String), EnvError> {
-    let mut secrets: Vec<(String, String)> = Vec::new();
-    for (name, value) in wishes.env.pairs()? {
-        let is_secret = name.starts_with("LITELLM_") && name.ends_with("_API_KEY");
-        if is_secret && !value.trim().is_empty() {
-            secrets.retain(|(known, _)| *known != name);
-            secrets.push((name, value));
+impl Run<'_> {
+    /// Copies the providers' secrets into the file that the proxy reads.
+    fn mirror(&mut self) {
+        let Some(mirror) = &self.desired.mirror else { return };
+        let (outcome, detail) =
+            self.mirror_into(mirror).unwrap_or_else(|error| (Outcome::Failed, error.to_string()));
+        self.log.add(Part::Secrets, &mirror.path().display().to_string(), outcome, detail);
+    }
+
+    fn mirror_into(&self, mirror: &EnvFile) -> Result<(Outcome, String), EnvError> {
+        let env = &self.desired.env;
+        let mut secrets: Vec<(String, String)> = Vec::new();
+        for (name, value) in env.pairs()? {
+            let is_secret = name.starts_with("LITELLM_") && name.ends_with("_API_KEY");
+            if is_secret && !value.trim().is_empty() {
+                secrets.retain(|(known, _)| *known != name);
+                secrets.push((name, value));
+            }
         }
+        if secrets.is_empty() {
+            return Ok((Outcome::Same, format!("{} holds no LITELLM_*_API_KEY", env.path().display())));
+        }
+        let (names, values): (Vec<&str>, Vec<(&str, &str)>) =
+            secrets.iter().map(|(name, value)| (&**name, (&**name, &**value))).unzip();
+        let is_changed = if self.options.dry_run {
+            mirror.edited(&values)?.is_some()
+        } else {
+            let is_changed = mirror.set(&values)?;
+            mirror.make_private()? || is_changed
+        };
+        let outcome = match (is_changed, self.options.dry_run) {
+            (false, _) => Outcome::Same,
+            (true, true) => Outcome::Planned,
+            (true, false) => Outcome::Changed,
+        };
+        Ok((outcome, names.join(", ")))
     }
-    let names: Vec<&str> = secrets.iter().map(|(name, _)| &**name).collect();
-    if names.is_empty() {
-        return Ok((Outcome::Same, format!("{} holds no LITELLM_*_API_KEY", wishes.env.path().display())));
-    }
-    let values: Vec<(&str, &str)> = secrets.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let changes = if how.dry_run {
-        mirror.edited(&values)?.is_some()
-    } else {
-        let is_changed = mirror.set(&values)?;
-        mirror.make_private()? || is_changed
-    };
-    let outcome = if changes { Outcome::of_change(how.dry_run) } else { Outcome::Same };
-    Ok((outcome, names.join(", ")))
 }

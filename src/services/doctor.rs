@@ -1,4 +1,4 @@
-//! Looks at everything that a swap needs, and says what is wrong and what to do.
+//! Checks what a swap needs, with advice for what is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::domain::key::{Access, KeyHash, KeyState};
 use crate::domain::model_detail::REFERENCE;
 use crate::domain::words::counted;
 use crate::services::agents::{AgentView, Agents};
-use crate::services::bootstrap::{EnvFile, Held, held};
+use crate::services::bootstrap::{EnvFile, StoredKey, classify_key};
 use crate::services::keys::Keys;
 use crate::store::Store;
 
@@ -58,7 +58,7 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    /// All checks. Where the proxy does not answer, what can only be asked of it is left out.
+    /// Skips what depends on the proxy if the proxy does not answer.
     pub async fn examine(&self) -> Vec<Check> {
         let mut checks = vec![self.database().await];
         let is_up = self.proxy_is_up(&mut checks).await;
@@ -136,13 +136,15 @@ impl Doctor {
             let advice = "`patchbay bootstrap` issues one and writes it into the env file.";
             return Check::bad(what, "neither TASK_AGENT_API_KEY nor OPENAI_API_KEY is set", advice);
         };
-        match held(Some(secrecy::ExposeSecret::expose_secret(key))) {
-            Held::Placeholder => {
+        match classify_key(Some(secrecy::ExposeSecret::expose_secret(key))) {
+            StoredKey::Placeholder => {
                 let advice = "`patchbay bootstrap` puts a key in its place.";
                 return Check::bad(what, "it is a placeholder", advice);
             }
-            Held::Other(other) => return Check::bad(what, format!("it is {other}"), "Look at the env file."),
-            Held::Secret(_) => {}
+            StoredKey::Other(other) => {
+                return Check::bad(what, format!("it is {other}"), "Look at the env file.");
+            }
+            StoredKey::Secret(_) => {}
         }
         let found = match self.keys.key(&KeyHash::of(key)).await {
             Err(error) => return Check::bad(what, error.to_string(), "Look at the proxy's log."),
@@ -164,7 +166,7 @@ impl Doctor {
         }
     }
 
-    /// Variables that models refer to, and that the env file does not have.
+    /// Finds variables that models refer to and the env file lacks.
     async fn references(&self, checks: &mut Vec<Check>) {
         let what = "secrets of models";
         let names = match self.referred().await {

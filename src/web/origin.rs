@@ -7,8 +7,9 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::Response;
+use ipnet::IpNet;
 
-use crate::config::{Access, Network};
+use crate::config::Access;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin(pub(super) Option<IpAddr>);
@@ -28,8 +29,8 @@ pub(super) async fn note(State(access): State<Arc<Access>>, mut request: Request
 
 /// Behind trusted proxies it is the last address that none of them has, in the order in which they added them:
 /// what stands before it anyone can have made up.
-fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.has(address));
+fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     if !is_trusted(peer) {
         return peer;
     }
@@ -59,8 +60,8 @@ mod tests {
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let trusted: Vec<Network> =
-            ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap()).into();
+        let trusted: Vec<IpNet> =
+            ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap()).into();
         let seen = |peer: &str, lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {

@@ -1,4 +1,4 @@
-//! A swap by the agent's own control messages.
+//! A swap by control messages to the agent.
 
 use std::time::{Duration, Instant};
 
@@ -13,59 +13,61 @@ use super::report::Report;
 use super::{Plan, SwapArgs};
 use crate::cli::{Exit, Failure, undo};
 
-/// One conversation with an agent.
-struct Line<'a> {
+struct Conversation<'a> {
     agent: Agent,
     address: &'a str,
     context: &'a ContextId,
     timeout: Duration,
 }
 
-/// What a context is to be on afterwards.
 struct Wanted {
     model: Option<ModelSpec>,
     prompt: PromptChange,
 }
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan) -> Result<Exit, Failure> {
-    let line = Line {
+    let conversation = Conversation {
         agent: args.target.agent()?,
         address: args.target.address(),
         context: &plan.context,
         timeout: args.target.timeout,
     };
     let mut report = Report::new(args.json, &plan.context);
-    let ended = carry_out(&line, plan, &mut report).await;
+    let ended = carry_out(&conversation, plan, &mut report).await;
     Ok(report.end(ended))
 }
 
-async fn carry_out(line: &Line<'_>, plan: &Plan, report: &mut Report) -> Result<Exit, Failure> {
+async fn carry_out(
+    conversation: &Conversation<'_>,
+    plan: &Plan,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep || plan.undo;
-    let before = if swaps { line.read().await.ok() } else { None };
+    let before = if swaps { conversation.read().await.ok() } else { None };
     let wanted = if plan.undo {
-        line.undoing(before.as_ref())?
+        conversation.undoing(before.as_ref())?
     } else {
         Wanted { model: plan.model.clone(), prompt: plan.prompt.clone() }
     };
     if let PromptChange::Set(prompt) = &wanted.prompt {
-        line.refuse_lines(prompt).await?;
+        conversation.refuse_lines(prompt).await?;
     }
     if let Some(model) = &wanted.model {
-        line.control("model", ControlMessage::Model(model.clone()), report).await?;
-        line.remember(before.as_ref(), report);
+        conversation.control("model", ControlMessage::Model(model.clone()), report).await?;
+        conversation.remember(before.as_ref(), report);
     }
     if let Some(prompt) = wanted.prompt_message() {
-        line.control("prompt", prompt, report).await?;
-        line.remember(before.as_ref(), report);
+        conversation.control("prompt", prompt, report).await?;
+        conversation.remember(before.as_ref(), report);
     }
     if plan.config {
-        line.show_config(report).await?;
+        conversation.show_config(report).await?;
     }
     if plan.verify {
-        line.verify(&wanted, report).await?;
+        conversation.verify(&wanted, report).await?;
     }
     match &plan.message {
-        Some(message) => line.ask(message, report).await,
+        Some(message) => conversation.ask(message, report).await,
         None => Ok(Exit::Done),
     }
 }
@@ -80,25 +82,22 @@ impl Wanted {
     }
 }
 
-impl Line<'_> {
+impl Conversation<'_> {
     async fn send(&self, text: &str) -> Result<Answer, AgentError> {
         self.agent.send(self.context, text, self.timeout).await
     }
 
     async fn read(&self) -> Result<AgentConfig, Failure> {
-        let answer = self.send(&ControlMessage::GetConfig.to_text()).await.map_err(Failure::failed)?;
+        let answer = self.send(&ControlMessage::GetConfig.to_text()).await?;
         match ControlMessage::GetConfig.read_reply(&answer) {
             Reply::Config(config) => Ok(config),
             _ => Err(Failure::failed("the agent does not tell its configuration")),
         }
     }
 
-    /// Sends a control message and says what the agent replied.
     async fn control(&self, name: &str, message: ControlMessage, report: &mut Report) -> Result<(), Failure> {
-        let answer = match self.send(&message.to_text()).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(told_failure(name, error, report)),
-        };
+        let answer =
+            self.send(&message.to_text()).await.map_err(|error| report_failure(name, error, report))?;
         let reply = message.read_reply(&answer);
         report.response(name, &answer.text, json!({ "done": reply == Reply::Done }));
         let refused = |text: &str| Err(Failure::new(Exit::Refused, text));
@@ -111,10 +110,10 @@ impl Line<'_> {
     }
 
     async fn show_config(&self, report: &mut Report) -> Result<(), Failure> {
-        let answer = match self.send(&ControlMessage::GetConfig.to_text()).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(told_failure("config", error, report)),
-        };
+        let answer = self
+            .send(&ControlMessage::GetConfig.to_text())
+            .await
+            .map_err(|error| report_failure("config", error, report))?;
         let Reply::Config(config) = ControlMessage::GetConfig.read_reply(&answer) else {
             report.config(&answer.text, Value::Null);
             return Err(Failure::new(Exit::Refused, "this is not the configuration of an agent"));
@@ -143,17 +142,14 @@ impl Line<'_> {
 
     async fn ask(&self, message: &str, report: &mut Report) -> Result<Exit, Failure> {
         let begun = Instant::now();
-        let answer = match self.send(message).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(told_failure("message", error, report)),
-        };
+        let answer = self.send(message).await.map_err(|error| report_failure("message", error, report))?;
         let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let facts = json!({ "served": answer.served, "tokens": answer.tokens, "elapsed_ms": elapsed });
         report.response("message", &answer.text, facts);
         Ok(Exit::Done)
     }
 
-    /// Most agents take a control message with a line break for chat, and the model answers it.
+    /// Most agents treat a control message with a line break as chat.
     async fn refuse_lines(&self, prompt: &Prompt) -> Result<(), Failure> {
         if !prompt.is_multiline() || self.agent.card().await.is_ok_and(|card| card.multiline_prompt) {
             return Ok(());
@@ -163,7 +159,6 @@ impl Line<'_> {
         Err(Failure::new(Exit::Refused, text))
     }
 
-    /// What takes the context back to where it was before its last swap from here.
     fn undoing(&self, now: Option<&AgentConfig>) -> Result<Wanted, Failure> {
         let before = undo::recall(self.address, self.context)
             .ok_or_else(|| Failure::failed("no swap of this context is known here"))?
@@ -176,7 +171,7 @@ impl Line<'_> {
         };
         let prompt = match &before.prompt {
             prompt if now.is_some_and(|now| now.prompt == *prompt) => PromptChange::Keep,
-            Some(text) => PromptChange::Set(text.parse().map_err(Failure::failed)?),
+            Some(text) => PromptChange::Set(text.parse()?),
             None => PromptChange::Clear,
         };
         Ok(Wanted { model, prompt })
@@ -191,8 +186,8 @@ impl Line<'_> {
     }
 }
 
-/// The helper shows a failed task's text as its response; so does this, and fails.
-fn told_failure(name: &str, error: AgentError, report: &mut Report) -> Failure {
+/// Shows a failed task's text as the response, as the guide's helper does.
+fn report_failure(name: &str, error: AgentError, report: &mut Report) -> Failure {
     if let AgentError::Task { state, message } = &error {
         if name == "config" {
             report.config(message, json!({ "state": state }));

@@ -1,11 +1,11 @@
-//! What a swap did, as the helper's lines or as JSON.
+//! Output of a swap: the lines of the guide's helper, or JSON.
 
 use patchbay::domain::context::ContextId;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{Exit, Failure, table};
 
-/// Says each thing as it happens, or all of them at the end as JSON.
+/// Prints lines at once and JSON at the end.
 pub(super) struct Report {
     is_json: bool,
     context: ContextId,
@@ -17,7 +17,7 @@ impl Report {
         Self { is_json, context: context.clone(), facts: Map::new() }
     }
 
-    /// `Model response: …` and its like; under `name` in the JSON.
+    /// `Model response: …`; `name` in the JSON.
     pub(super) fn response(&mut self, name: &str, text: &str, more: Value) {
         if !self.is_json {
             let mut title: String = name.to_owned();
@@ -27,7 +27,6 @@ impl Report {
         self.note(name, text, more);
     }
 
-    /// The configuration, on lines of its own.
     pub(super) fn config(&mut self, text: &str, more: Value) {
         if !self.is_json {
             say!("Config:\n{}", table::shown(text));
@@ -43,7 +42,6 @@ impl Report {
         self.facts.insert(name.to_owned(), fact);
     }
 
-    /// A line that the helper does not have.
     pub(super) fn line(&mut self, name: &str, title: &str, fact: Value) {
         if !self.is_json {
             let text = fact.as_str().map_or_else(|| fact.to_string(), str::to_owned);
@@ -52,12 +50,11 @@ impl Report {
         self.facts.insert(name.to_owned(), fact);
     }
 
-    /// A fact for the JSON alone.
+    /// For the JSON only.
     pub(super) fn fact(&mut self, name: &str, fact: Value) {
         self.facts.insert(name.to_owned(), fact);
     }
 
-    /// The last line, and the exit code. What went wrong goes to standard error.
     pub(super) fn end(mut self, ended: Result<Exit, Failure>) -> Exit {
         let (exit, error) = match ended {
             Ok(exit) => (exit, None),
@@ -65,7 +62,7 @@ impl Report {
         };
         if self.is_json {
             self.facts.insert("context".to_owned(), json!(self.context));
-            self.facts.insert("exit".to_owned(), exit.code().into());
+            self.facts.insert("exit".to_owned(), (exit as u8).into());
             if let Some(error) = &error {
                 self.facts.insert("error".to_owned(), error.as_str().into());
             }

@@ -1,4 +1,4 @@
-//! A swap through a dashboard, by which it is checked, locked against others, and kept in the audit.
+//! A swap through a dashboard.
 
 use patchbay::domain::swap::PromptChange;
 use serde_json::{Value, json};
@@ -31,10 +31,10 @@ async fn carry_out(
     if plan.undo {
         let last = last_swap(dashboard, &args.agent, context).await?;
         let path = ["contexts", &args.agent, context, "undo"];
-        exit = told(&dashboard.post(&path, &[("swap", &last)]).await?, plan, report)?;
+        exit = receipt(&dashboard.post(&path, &[("swap", &last)]).await?, plan, report)?;
     } else if plan.model.is_some() || plan.prompt != PromptChange::Keep {
         let answer = dashboard.post(&["switch"], &form(args, plan)).await?;
-        exit = told(&answer, plan, report)?;
+        exit = receipt(&answer, plan, report)?;
     }
     if plan.config && exit == Exit::Done {
         let path = ["contexts", &args.agent, context, "refresh"];
@@ -66,7 +66,7 @@ fn form<'a>(args: &'a SwapArgs, plan: &'a Plan) -> Vec<(&'static str, &'a str)> 
     form
 }
 
-/// The last swap that changed something: the one that a person would undo.
+/// The last successful swap, which `--undo` undoes.
 async fn last_swap(dashboard: &Dashboard, agent: &str, context: &str) -> Result<String, Failure> {
     let known = dashboard.get(&["contexts", agent, context], &[]).await?;
     let done = |swap: &&Value| matches!(swap["outcome"].as_str(), Some("accepted" | "verified" | "proven"));
@@ -75,8 +75,7 @@ async fn last_swap(dashboard: &Dashboard, agent: &str, context: &str) -> Result<
     id.map(str::to_owned).ok_or_else(|| Failure::failed("the dashboard knows no swap of this context"))
 }
 
-/// Says what the receipt says.
-fn told(swap: &Value, plan: &Plan, report: &mut Report) -> Result<Exit, Failure> {
+fn receipt(swap: &Value, plan: &Plan, report: &mut Report) -> Result<Exit, Failure> {
     let outcome = swap["outcome"].as_str().unwrap_or_default().to_owned();
     let steps = swap["steps"].as_array().map_or(&[][..], Vec::as_slice);
     for step in steps {

@@ -239,11 +239,11 @@ mod tests {
         let file = EnvFile::new(dir.path().join(".env"));
         // What a killed one has left is in nobody's way, and goes.
         fs::write(dir.path().join("..env.partial"), "A=half").unwrap();
-        let held = file.lock();
+        let classify_key = file.lock();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         let folder = File::open(dir.path()).unwrap();
         assert!(folder.try_lock().is_err());
-        drop(held);
+        drop(classify_key);
         assert!(folder.try_lock().is_ok());
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::report::Step;
-use super::{Bootstrap, How, Wishes};
+use super::{ApplyOptions, Bootstrap, DesiredState};
 use crate::domain::audit::Actor;
 use crate::domain::setup::Setup;
 
@@ -58,21 +58,14 @@ impl Bootstrap {
     }
 
     async fn reset_and_keep(&self, setup: &Setup, actor: &Actor) {
-        let how = How {
-            dry_run: false,
-            sync_keys: false,
-            new_secrets: false,
-            raw_secrets: false,
-            prune: false,
-            patience: PATIENCE,
-        };
+        let options = ApplyOptions { patience: PATIENCE, ..ApplyOptions::default() };
         let say = |step: &Step| {
             if let Some(job) = self.last.job().as_mut() {
                 job.steps.push(step.clone());
             }
         };
-        let ended = match Wishes::of(setup) {
-            Ok(wishes) => self.reset(&wishes, how, actor, say).await.map(drop),
+        let ended = match DesiredState::from_settings(setup) {
+            Ok(desired) => self.reset(&desired, options, actor, say).await.map(drop),
             Err(error) => Err(error),
         };
         if let Some(job) = self.last.job().as_mut() {

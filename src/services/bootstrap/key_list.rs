@@ -1,4 +1,4 @@
-//! The `keys:` section of a list: fields named as the proxy's, and `env`, the variable that holds the secret.
+//! The `keys:` section of a list: the proxy's fields, and `env`, the variable that holds the secret.
 
 use serde_json::{Map, Value, json};
 
@@ -6,96 +6,120 @@ use crate::domain::key::{Access, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set, span};
 use crate::services::registry::{YamlError, read_document};
 
-/// Most keys of a list.
-const MOST_KEYS: usize = 1_000;
+const MAX_KEYS: usize = 1_000;
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct KeyWish {
+pub struct KeySpec {
     pub alias: String,
-    /// The variable of the env file that holds its secret; without one it can be changed, and not issued.
+    /// The variable of the env file that holds its secret. Without one the key can be changed but not issued.
     pub target: Option<String>,
-    /// Its settings. What is not said of a key that is there stays; `duration` counts when it is issued.
+    /// `duration` counts from the issue.
     pub settings: KeyChanges,
 }
 
-/// The keys of a list, none where it has no such section; an error in the place of one that makes no sense.
-pub fn read_keys(text: &str) -> Result<Vec<Result<KeyWish, String>>, YamlError> {
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum KeySpecError {
+    #[error("is no mapping")]
+    NoMapping,
+    #[error("has no text as its key_alias")]
+    NoAlias,
+    #[error("has an empty key_alias")]
+    EmptyAlias,
+    #[error("({alias}) has {error}")]
+    Field { alias: String, error: FieldError },
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FieldError {
+    #[error("{0}")]
+    Invalid(&'static str),
+    #[error("a {0} that cannot be read")]
+    Unreadable(&'static str),
+    #[error("{0}, which is not known here")]
+    Unknown(String),
+}
+
+/// Empty without a `keys:` section. An invalid entry does not affect the others.
+pub fn read_keys(text: &str) -> Result<Vec<Result<KeySpec, KeySpecError>>, YamlError> {
     let Value::Object(mut document) = read_document(text)? else { return Ok(Vec::new()) };
     let keys = match document.remove("keys") {
         None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(keys)) if keys.len() <= MOST_KEYS => keys,
+        Some(Value::Array(keys)) if keys.len() <= MAX_KEYS => keys,
         Some(Value::Array(keys)) => {
-            return Err(YamlError(format!("These are {} keys; at most {MOST_KEYS} are taken.", keys.len())));
+            return Err(YamlError(format!("These are {} keys; at most {MAX_KEYS} are taken.", keys.len())));
         }
         Some(_) => return Err(YamlError("“keys:” is no list.".to_owned())),
     };
-    Ok(keys.into_iter().map(wish).collect())
+    Ok(keys.into_iter().map(key_spec).collect())
 }
 
-fn wish(entry: Value) -> Result<KeyWish, String> {
-    let Value::Object(mut entry) = entry else { return Err("is no mapping".to_owned()) };
-    let Some(Value::String(alias)) = entry.remove("key_alias") else {
-        return Err("has no text as its key_alias".to_owned());
-    };
+fn key_spec(entry: Value) -> Result<KeySpec, KeySpecError> {
+    let Value::Object(mut entry) = entry else { return Err(KeySpecError::NoMapping) };
+    let Some(Value::String(alias)) = entry.remove("key_alias") else { return Err(KeySpecError::NoAlias) };
     if alias.trim().is_empty() {
-        return Err("has an empty key_alias".to_owned());
+        return Err(KeySpecError::EmptyAlias);
     }
-    let wrong = |what: &str| format!("({alias}) has {what}");
-    let target = match entry.remove("env") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) => Some(name),
-        Some(_) => return Err(wrong("an env that is no name")),
-    };
-    if entry.contains_key("key") {
-        return Err(wrong("a secret: name a variable of the env file, as env, and leave the secret there"));
+    match settings(entry) {
+        Ok((target, settings)) => Ok(KeySpec { alias, target, settings }),
+        Err(error) => Err(KeySpecError::Field { alias, error }),
     }
-    let mut settings = KeyChanges { access: access(&mut entry).map_err(wrong)?, ..KeyChanges::default() };
-    settings.max_budget = set(&mut entry, "max_budget", Value::as_f64).map_err(|what| wrong(&what))?;
+}
+
+fn settings(mut entry: Map<String, Value>) -> Result<(Option<String>, KeyChanges), FieldError> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let time = |value: &Value| value.as_str().filter(|text| span(text).is_some()).map(str::to_owned);
-    settings.budget_duration = set(&mut entry, "budget_duration", time).map_err(|what| wrong(&what))?;
-    settings.duration = set(&mut entry, "duration", time).map_err(|what| wrong(&what))?;
-    settings.rpm_limit = set(&mut entry, "rpm_limit", Value::as_u64).map_err(|what| wrong(&what))?;
-    settings.tpm_limit = set(&mut entry, "tpm_limit", Value::as_u64).map_err(|what| wrong(&what))?;
-    settings.max_parallel_requests =
-        set(&mut entry, "max_parallel_requests", Value::as_u64).map_err(|what| wrong(&what))?;
-    settings.user_id = set(&mut entry, "user_id", text).map_err(|what| wrong(&what))?;
-    settings.metadata = match entry.remove("metadata") {
-        None | Some(Value::Null) => None,
-        Some(Value::Object(metadata)) => Some(metadata),
-        Some(_) => return Err(wrong("metadata that is no mapping")),
+    let invalid = FieldError::Invalid;
+    let target = match entry.remove("env").unwrap_or_default() {
+        Value::Null => None,
+        Value::String(name) => Some(name),
+        _ => return Err(invalid("an env that is no name")),
     };
-    match entry.keys().next() {
-        Some(other) => Err(wrong(&format!("{other}, which is not known here"))),
-        None => Ok(KeyWish { alias, target, settings }),
+    if entry.contains_key("key") {
+        return Err(invalid("a secret: name a variable of the env file, as env, and leave the secret there"));
     }
-}
-
-fn access(entry: &mut Map<String, Value>) -> Result<Option<Access>, &'static str> {
-    match entry.remove("models") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Array(models)) => {
-            let names = models.into_iter().map(|model| model.as_str().map(str::to_owned));
-            let names: Option<Vec<String>> = names.collect();
-            Ok(Some(Access::from_models(names.ok_or("models that are no names")?)))
+    let access = match entry.remove("models").unwrap_or_default() {
+        Value::Null => None,
+        Value::Array(models) => {
+            let names: Option<Vec<String>> = models.iter().map(text).collect();
+            Some(Access::from_models(names.ok_or(invalid("models that are no names"))?))
         }
-        Some(_) => Err("models that are no list"),
+        _ => return Err(invalid("models that are no list")),
+    };
+    let settings = KeyChanges {
+        alias: Set::Keep,
+        access,
+        max_budget: set(&mut entry, "max_budget", Value::as_f64)?,
+        budget_duration: set(&mut entry, "budget_duration", time)?,
+        duration: set(&mut entry, "duration", time)?,
+        rpm_limit: set(&mut entry, "rpm_limit", Value::as_u64)?,
+        tpm_limit: set(&mut entry, "tpm_limit", Value::as_u64)?,
+        max_parallel_requests: set(&mut entry, "max_parallel_requests", Value::as_u64)?,
+        user_id: set(&mut entry, "user_id", text)?,
+        metadata: match entry.remove("metadata").unwrap_or_default() {
+            Value::Null => None,
+            Value::Object(metadata) => Some(metadata),
+            _ => return Err(invalid("metadata that is no mapping")),
+        },
+    };
+    match entry.into_iter().next() {
+        Some((other, _)) => Err(FieldError::Unknown(other)),
+        None => Ok((target, settings)),
     }
 }
 
 fn set<T>(
     entry: &mut Map<String, Value>,
-    name: &str,
+    name: &'static str,
     read: impl Fn(&Value) -> Option<T>,
-) -> Result<Set<T>, String> {
+) -> Result<Set<T>, FieldError> {
     match entry.remove(name) {
         None => Ok(Set::Keep),
         Some(Value::Null) => Ok(Set::Clear),
-        Some(value) => read(&value).map(Set::To).ok_or_else(|| format!("a {name} that cannot be read")),
+        Some(value) => read(&value).map(Set::To).ok_or(FieldError::Unreadable(name)),
     }
 }
 
-/// A `keys:` section of the keys that have a name. Holds no secret.
+/// A `keys:` section of the keys that have an alias, without secrets.
 pub fn write_keys(keys: &[VirtualKey]) -> Value {
     let named = keys.iter().filter(|key| key.alias.as_deref().is_some_and(|alias| !alias.is_empty()));
     let written = named.map(|key| {
@@ -123,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_section_is_read_and_what_makes_no_sense_costs_itself() {
+    fn reads_section_and_reports_each_invalid_entry() {
         let text = "keys:\n- {key_alias: task-agent, env: OPENAI_API_KEY, models: [], max_budget: 5, duration: null}\n\
                     - {key_alias: a, models: [openai/*], budget_duration: 30d}\n- {key_alias: b, rmp_limit: 3}\n\
                     - {key_alias: c, key: sk-1}\n- {key_alias: d, duration: soon}\n- 5\n";
@@ -133,7 +157,7 @@ mod tests {
         assert_eq!(first.settings.access, Some(Access::All));
         assert_eq!((&first.settings.max_budget, &first.settings.duration), (&Set::To(5.0), &Set::Clear));
         assert!(keys[1].is_ok());
-        assert_eq!(keys[2].as_ref().unwrap_err(), "(b) has rmp_limit, which is not known here");
+        assert_eq!(keys[2].as_ref().unwrap_err().to_string(), "(b) has rmp_limit, which is not known here");
         assert!(keys[3..].iter().all(Result::is_err));
         assert!(read_keys("model_list: []").unwrap().is_empty());
         assert!(read_keys("keys: 5").is_err());

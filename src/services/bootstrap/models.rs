@@ -1,4 +1,4 @@
-//! Registering models: the same plan, and the same application of it, as the dashboard's import.
+//! Registers models with the plan of the dashboard's import.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::report::{Log, Outcome, Part};
-use super::{Bootstrap, How, Wishes};
+use super::{ApplyOptions, Bootstrap, Run};
+use crate::clients::ClientError;
 use crate::domain::audit::Actor;
-use crate::domain::model::{ModelSpec, Source};
+use crate::domain::model::{ModelSpec, Source, SpecError};
 use crate::services::registry::{Apply, Item, ItemState, JobState, PlanError, Step, has_model_list};
 
-/// How often a running import is looked at.
+/// How often a running import is polled.
 const TICK: Duration = Duration::from_millis(50);
 
 pub fn secret_name(provider: &str) -> String {
@@ -22,13 +23,17 @@ pub fn secret_name(provider: &str) -> String {
     format!("LITELLM_{upper}_API_KEY")
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {why}")]
+pub struct DefaultModelError {
+    name: String,
+    why: SpecError,
+}
+
 /// A `model_list` of names such as `openai/gpt-5`, with the provider's secret by reference.
-///
-/// # Errors
-/// Names a text that is no `provider/model`.
-pub fn default_list(names: &[String]) -> Result<Value, String> {
+pub fn default_list(names: &[String]) -> Result<Value, DefaultModelError> {
     let entry = |name: &String| {
-        let spec: ModelSpec = name.parse().map_err(|why| format!("{name}: {why}"))?;
+        let spec: ModelSpec = name.parse().map_err(|why| DefaultModelError { name: name.clone(), why })?;
         let secret = format!("os.environ/{}", secret_name(spec.provider()));
         Ok(json!({
             "model_name": name,
@@ -38,92 +43,88 @@ pub fn default_list(names: &[String]) -> Result<Value, String> {
             "model_info": { "provider": spec.provider() },
         }))
     };
-    let list: Result<Vec<Value>, String> = names.iter().map(entry).collect();
-    Ok(json!({ "model_list": list? }))
+    Ok(json!({ "model_list": names.iter().map(entry).collect::<Result<Vec<_>, _>>()? }))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RegisterError {
+    #[error(transparent)]
+    Name(#[from] DefaultModelError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Proxy(#[from] ClientError),
 }
 
 impl Bootstrap {
-    pub(super) async fn register(&self, wishes: &Wishes, how: How, actor: &Actor, log: &mut Log<'_>) {
-        if let Some(list) = &wishes.list
-            && has_model_list(list)
-            && let Err(error) = self.register_list(list, how, actor, log).await
+    pub(super) async fn register(&self, run: &mut Run<'_>) {
+        let desired = run.desired;
+        if let Some(list) = desired.list.as_deref().filter(|list| has_model_list(list))
+            && let Err(error) = self.register_list(list, run).await
         {
-            log.add(Part::Model, "model_list", Outcome::Failed, error.to_string());
+            run.log.add(Part::Model, "model_list", Outcome::Failed, error.to_string());
         }
-        if let Err(error) = self.register_defaults(wishes, how, actor, log).await {
-            log.add(Part::Model, "LITELLM_DEFAULT_MODELS", Outcome::Failed, error);
+        if !desired.default_models.is_empty()
+            && let Err(error) = self.register_defaults(run).await
+        {
+            run.log.add(Part::Model, "LITELLM_DEFAULT_MODELS", Outcome::Failed, error.to_string());
         }
     }
 
-    /// A name that the proxy serves already is left as it is, however it is served.
-    async fn register_defaults(
-        &self,
-        wishes: &Wishes,
-        how: How,
-        actor: &Actor,
-        log: &mut Log<'_>,
-    ) -> Result<(), String> {
-        if wishes.default_models.is_empty() {
-            return Ok(());
-        }
-        let served = self.served().await.map_err(|error| error.to_string())?;
-        let (there, missing): (Vec<_>, Vec<_>) =
-            wishes.default_models.iter().cloned().partition(|name| served.contains(name));
-        for name in there {
-            log.add(Part::Model, &name, Outcome::Same, "it is registered");
+    /// Skips names that the proxy serves already.
+    async fn register_defaults(&self, run: &mut Run<'_>) -> Result<(), RegisterError> {
+        let served = self.served().await?;
+        let names = run.desired.default_models.iter().cloned();
+        let (registered, missing): (Vec<_>, Vec<_>) = names.partition(|name| served.contains(name));
+        for name in registered {
+            run.log.add(Part::Model, &name, Outcome::Same, "it is registered");
         }
         if missing.is_empty() {
             return Ok(());
         }
         let list = default_list(&missing)?.to_string();
-        let how = How { prune: false, ..how };
-        self.register_list(&list, how, actor, log).await.map_err(|error| error.to_string())
+        let prune = std::mem::take(&mut run.options.prune);
+        let result = self.register_list(&list, run).await;
+        run.options.prune = prune;
+        Ok(result?)
     }
 
-    pub(super) async fn served(&self) -> Result<HashSet<String>, crate::clients::ClientError> {
+    pub(super) async fn served(&self) -> Result<HashSet<String>, ClientError> {
         let live = self.proxy.deployments().await?;
         Ok(live.into_iter().map(|deployment| deployment.name).filter(|name| !name.is_empty()).collect())
     }
 
-    async fn register_list(
-        &self,
-        list: &str,
-        how: How,
-        actor: &Actor,
-        log: &mut Log<'_>,
-    ) -> Result<(), PlanError> {
+    async fn register_list(&self, list: &str, run: &mut Run<'_>) -> Result<(), PlanError> {
+        let (options, actor) = (run.options, run.actor);
         let import = self.models.plan_import(list, actor).await?;
         let plan = &import.plan;
-        if how.dry_run {
+        if options.dry_run {
             for item in &plan.items {
-                told(item, None, log);
+                report(item, None, &mut run.log);
             }
         } else {
-            let apply = Apply { with_raw_secrets: how.raw_secrets };
+            let apply = Apply { with_raw_secrets: options.raw_secrets };
             let mut now = self.models.apply_import(&import.id, apply, actor);
             let mut next = 0;
-            // Items are told in their order, each as soon as it is done.
+            // Reports items in their order, each as soon as it is done.
             while let Some(import) = now {
-                let is_done = import.state == JobState::Done;
                 while let Some(state) = import.results.get(next).filter(|state| **state != ItemState::Waiting)
                 {
-                    told(&plan.items[next], Some(state), log);
+                    report(&plan.items[next], Some(state), &mut run.log);
                     next += 1;
                 }
-                if is_done {
+                if import.state == JobState::Done {
                     break;
                 }
                 tokio::time::sleep(TICK).await;
                 now = self.models.import(&import.id);
             }
         }
-        if how.prune {
-            for extra in &plan.only_at_proxy {
-                self.prune(&extra.id, &extra.name, extra.source, how, actor, log).await;
-            }
-        } else if how.dry_run {
-            for extra in &plan.only_at_proxy {
-                log.add(Part::Model, &extra.name, Outcome::Same, "only at the proxy: it stays");
+        for extra in &plan.only_at_proxy {
+            if options.prune {
+                self.prune(&extra.id, &extra.name, extra.source, options, actor, &mut run.log).await;
+            } else if options.dry_run {
+                run.log.add(Part::Model, &extra.name, Outcome::Same, "only at the proxy: it stays");
             }
         }
         Ok(())
@@ -134,7 +135,7 @@ impl Bootstrap {
         id: &str,
         name: &str,
         source: Source,
-        how: How,
+        options: ApplyOptions,
         actor: &Actor,
         log: &mut Log<'_>,
     ) {
@@ -143,11 +144,11 @@ impl Bootstrap {
             log.add(Part::Model, name, Outcome::Same, why);
             return;
         }
-        if how.dry_run {
+        if options.dry_run {
             log.add(Part::Model, name, Outcome::Planned, "delete");
             return;
         }
-        // Whoever asked for that has confirmed it; a deployment without a name is confirmed by its id.
+        // A deletion is confirmed with the name, or with the id if there is no name.
         let confirm = if name.trim().is_empty() { id } else { name };
         match self.models.delete(id, confirm, actor).await {
             Ok(_) => log.add(Part::Model, name, Outcome::Changed, "deleted"),
@@ -156,7 +157,7 @@ impl Bootstrap {
     }
 }
 
-fn told(item: &Item, state: Option<&ItemState>, log: &mut Log<'_>) {
+fn report(item: &Item, state: Option<&ItemState>, log: &mut Log<'_>) {
     let (planned, done, changes) = match &item.step {
         Step::Add { siblings: 0 } => ("add", "added".to_owned(), Vec::new()),
         Step::Add { siblings } => {
@@ -185,12 +186,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_the_guides_entries() {
+    fn default_list_has_the_guides_entries() {
         let list = default_list(&["openai/gpt-5".to_owned(), "x-ai/grok/4".to_owned()]).unwrap();
         assert_eq!(list["model_list"][0]["litellm_params"]["api_key"], "os.environ/LITELLM_OPENAI_API_KEY");
         assert_eq!(list["model_list"][0]["litellm_params"]["model"], "gpt-5");
         assert_eq!(list["model_list"][1]["litellm_params"]["api_key"], "os.environ/LITELLM_X_AI_API_KEY");
         assert_eq!(list["model_list"][1]["litellm_params"]["model"], "grok/4");
-        assert!(default_list(&["gpt-5".to_owned()]).unwrap_err().starts_with("gpt-5: "));
+        assert!(default_list(&["gpt-5".to_owned()]).unwrap_err().to_string().starts_with("gpt-5: "));
     }
 }

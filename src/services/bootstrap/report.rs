@@ -1,11 +1,13 @@
-//! What was done, step by step.
+//! The steps of a run.
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use crate::domain::model_detail::Change;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Part {
     Proxy,
     Secrets,
@@ -13,12 +15,14 @@ pub enum Part {
     Key,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Outcome {
     Waiting,
     Same,
     Planned,
+    #[strum(serialize = "done")]
     Changed,
     Refused,
     Failed,
@@ -43,36 +47,19 @@ pub struct Report {
 
 impl Part {
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Proxy => "proxy",
-            Self::Secrets => "secrets",
-            Self::Model => "model",
-            Self::Key => "key",
-        }
+        self.into()
     }
 }
 
 impl Outcome {
-    pub(super) fn of_change(is_dry_run: bool) -> Self {
-        if is_dry_run { Self::Planned } else { Self::Changed }
-    }
-
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Same => "same",
-            Self::Planned => "planned",
-            Self::Changed => "done",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
+        self.into()
     }
 
     fn is_change(self) -> bool {
         matches!(self, Self::Planned | Self::Changed)
     }
 
-    /// Whether it is not as it should be.
     pub fn is_bad(self) -> bool {
         matches!(self, Self::Refused | Self::Failed)
     }
@@ -89,12 +76,12 @@ impl Report {
 
 pub(super) struct Log<'a> {
     steps: Vec<Step>,
-    say: Box<dyn FnMut(&Step) + Send + 'a>,
+    on_step: Box<dyn FnMut(&Step) + Send + 'a>,
 }
 
 impl<'a> Log<'a> {
-    pub(super) fn new(say: impl FnMut(&Step) + Send + 'a) -> Self {
-        Self { steps: Vec::new(), say: Box::new(say) }
+    pub(super) fn new(on_step: impl FnMut(&Step) + Send + 'a) -> Self {
+        Self { steps: Vec::new(), on_step: Box::new(on_step) }
     }
 
     pub(super) fn add(&mut self, part: Part, name: &str, outcome: Outcome, detail: impl Into<String>) {
@@ -110,14 +97,14 @@ impl<'a> Log<'a> {
         changes: Vec<Change>,
     ) {
         let step = Step { part, name: name.to_owned(), outcome, detail: detail.into(), changes };
-        (self.say)(&step);
+        (self.on_step)(&step);
         self.steps.push(step);
     }
 
-    /// Tells what is no step: something goes on.
-    pub(super) fn say(&mut self, part: Part, name: &str, outcome: Outcome, detail: impl Into<String>) {
+    /// Reports progress that is not part of the result.
+    pub(super) fn progress(&mut self, part: Part, name: &str, outcome: Outcome, detail: impl Into<String>) {
         let step = Step { part, name: name.to_owned(), outcome, detail: detail.into(), changes: Vec::new() };
-        (self.say)(&step);
+        (self.on_step)(&step);
     }
 
     pub(super) fn report(self) -> Report {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::report::{Log, Outcome, Part, Report, Step};
-use super::{Bootstrap, BootstrapError, How, Wishes};
+use super::{ApplyOptions, Bootstrap, BootstrapError, DesiredState};
 use crate::clients::ClientError;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{KeyHash, VirtualKey};
@@ -49,32 +49,32 @@ impl Bootstrap {
     /// the secret that the env file holds, so that the agent need not know.
     pub async fn reset(
         &self,
-        wishes: &Wishes,
-        how: How,
+        desired: &DesiredState,
+        options: ApplyOptions,
         actor: &Actor,
         mut say: impl FnMut(&Step) + Send,
     ) -> Result<Report, BootstrapError> {
         let before = {
             let mut log = Log::new(&mut say);
-            self.wait(how.patience, &mut log).await?;
-            self.empty(how, actor, &mut log).await;
+            self.wait(options.patience, &mut log).await?;
+            self.empty(options, actor, &mut log).await;
             log.report()
         };
-        if how.dry_run {
+        if options.dry_run {
             return Ok(before);
         }
         let outcome = if before.failed == 0 { "ok" } else { "failed" };
         let mut entry = NewEntry::new(actor, Action::ProxyReset, self.proxy.address(), outcome);
         entry.detail = Some(before_text(&before));
         self.store.audit(&entry).await?;
-        Ok(before.and(self.run(wishes, how, actor, say).await?))
+        Ok(before.and(self.run(desired, options, actor, say).await?))
     }
 
-    async fn empty(&self, how: How, actor: &Actor, log: &mut Log<'_>) {
+    async fn empty(&self, options: ApplyOptions, actor: &Actor, log: &mut Log<'_>) {
         match self.proxy.deployments().await {
             Ok(models) => {
                 for model in models {
-                    self.prune(&model.id, &model.name, model.source, how, actor, log).await;
+                    self.prune(&model.id, &model.name, model.source, options, actor, log).await;
                 }
             }
             Err(error) => log.add(Part::Model, "all models", Outcome::Failed, error.to_string()),
@@ -82,16 +82,16 @@ impl Bootstrap {
         match self.all_keys().await {
             Ok(keys) => {
                 for key in keys {
-                    self.delete_key(&key, how, actor, log).await;
+                    self.delete_key(&key, options, actor, log).await;
                 }
             }
             Err(error) => log.add(Part::Key, "all keys", Outcome::Failed, error.to_string()),
         }
     }
 
-    async fn delete_key(&self, key: &VirtualKey, how: How, actor: &Actor, log: &mut Log<'_>) {
+    async fn delete_key(&self, key: &VirtualKey, options: ApplyOptions, actor: &Actor, log: &mut Log<'_>) {
         let label = key.label();
-        if how.dry_run {
+        if options.dry_run {
             log.add(Part::Key, label, Outcome::Planned, "delete");
             return;
         }

@@ -206,7 +206,7 @@ impl Users {
         let check = tokio::task::spawn_blocking(move || {
             // Given back when it is done, also where nobody waits for it any more.
             let _turn = turn;
-            hash.is_of(&password)
+            hash.verify(&password)
         });
         let is_right = check.await.unwrap_or_default();
         account.filter(|_| is_right)
@@ -221,10 +221,10 @@ impl Users {
                 let salt = Sha256::digest(format!("patchbay session of {}", login.username));
                 Hash::salted(&login.password, &salt)
             });
-            let hash = hashed.await.unwrap_or_else(|error| Err(error.to_string()));
+            let hash = hashed.await.map_err(anyhow::Error::from).and_then(|hash| Ok(hash?));
             let hash = hash.unwrap_or_else(|error| {
                 tracing::error!(%error, "the shared login is out of use");
-                Hash::nobodys()
+                Hash::unusable()
             });
             Account::new(self.0.login.username.clone(), Role::Admin, hash)
         });
@@ -249,11 +249,13 @@ impl Users {
             let path = path.clone();
             tokio::task::spawn_blocking(move || users::read(&path)).await
         };
-        self.take(read.unwrap_or_else(|error| Err(error.to_string())));
+        self.take(read.map_err(anyhow::Error::from).and_then(|users| Ok(users?)));
     }
 
-    fn take(&self, read: Result<Vec<NamedUser>, String>) {
-        let read = read.and_then(|users| users::apart_from(&self.0.login.username, users));
+    fn take(&self, read: anyhow::Result<Vec<NamedUser>>) {
+        let username = &self.0.login.username;
+        let read =
+            read.and_then(|users| Ok(users::apart_from(username, users)?)).map_err(|error| error.to_string());
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
         match read {
             Ok(users) => {

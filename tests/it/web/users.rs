@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use axum::http::{Method, StatusCode, header};
 use jiff::SignedDuration;
+use patchbay::config::Access;
 use patchbay::config::users::{Editor, Hash, NamedUser};
-use patchbay::config::{Access, Network};
 use patchbay::domain::role::Role;
 use patchbay_clock::Clock;
 use secrecy::SecretString;
@@ -141,7 +141,7 @@ async fn wrong(bare: &Bare, name: &str, from: &str) -> Page {
 #[tokio::test]
 async fn who_guesses_waits_longer_and_longer_and_nobody_else_does() {
     let (_dir, mut access) = team();
-    access.trusted_proxies = vec!["127.0.0.1".parse::<Network>().unwrap()];
+    access.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     let (clock, forward) = clock();
     let app = TestApp::with(Setup { clock, access, ..Setup::default() }).await;
     let bare = Bare::of(&app);

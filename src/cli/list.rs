@@ -1,4 +1,4 @@
-//! The quick looks: contexts, models, keys.
+//! `patchbay contexts`, `patchbay models` and `patchbay keys`.
 
 use patchbay::clients::litellm::{LiteLlm, Timeouts};
 use patchbay::config::{DEFAULT_BIND, ProxyArgs};
@@ -11,7 +11,7 @@ use super::args::LoginArgs;
 use super::table::{self, cell};
 use super::{EXIT_CODES, Exit, Failure};
 
-/// Most pages of keys that are fetched, 100 keys each.
+/// Limit of fetched pages, 100 keys each.
 const KEY_PAGES: u32 = 1_000;
 
 /// Lists the contexts that a dashboard knows.
@@ -120,19 +120,19 @@ fn context_row(context: &Value) -> [String; 6] {
 
 fn proxy(args: &ProxyArgs) -> Result<LiteLlm, Failure> {
     let (url, key) = (args.address().map_err(Failure::usage)?, args.master_key().map_err(Failure::usage)?);
-    let http = patchbay::clients::build_http().map_err(Failure::failed)?;
+    let http = patchbay::clients::build_http()?;
     Ok(LiteLlm::new(http, url, key, Timeouts::default()))
 }
 
-fn has(wanted: Option<&str>, texts: &[&str]) -> bool {
+fn matches(wanted: Option<&str>, texts: &[&str]) -> bool {
     let wanted = wanted.unwrap_or_default().to_lowercase();
     texts.iter().any(|text| text.to_lowercase().contains(&wanted))
 }
 
 impl ModelsArgs {
     pub(super) async fn run(&self) -> Result<Exit, Failure> {
-        let mut all = proxy(&self.proxy)?.deployments().await.map_err(Failure::failed)?;
-        all.retain(|model| has(self.text.as_deref(), &[&model.name, &model.upstream_model]));
+        let mut all = proxy(&self.proxy)?.deployments().await?;
+        all.retain(|model| matches(self.text.as_deref(), &[&model.name, &model.upstream_model]));
         all.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         if self.json {
             say!("{:#}", json!(all));
@@ -160,7 +160,7 @@ impl KeysArgs {
         let (proxy, now) = (proxy(&self.proxy)?, Clock::system().now());
         let mut keys = Vec::new();
         for page in 1..=KEY_PAGES {
-            let got = proxy.keys(page).await.map_err(Failure::failed)?;
+            let got = proxy.keys(page).await?;
             keys.extend(got.keys);
             if page >= got.pages {
                 break;
@@ -168,7 +168,7 @@ impl KeysArgs {
         }
         let text = self.text.as_deref();
         keys.retain(|key| {
-            has(text, &[key.alias.as_deref().unwrap_or_default(), &key.masked, key.hash.as_str()])
+            matches(text, &[key.alias.as_deref().unwrap_or_default(), &key.masked, key.hash.as_str()])
         });
         if self.json {
             say!("{:#}", json!(keys));

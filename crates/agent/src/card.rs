@@ -1,4 +1,4 @@
-//! The agent card, in one layout that readers of A2A 0.3 and of 1.0 both understand.
+//! The agent card, readable by clients of A2A 0.3 and 1.0.
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::PATH;
 
-/// Says that this agent obeys control messages, and how: so that a client need not guess from the replies.
+/// Announces which control messages the agent supports.
 const HOT_SWAP_EXTENSION: &str = "urn:patchbay:hotswap:1";
 
-/// The address that the client itself used, as far as its `Host` header tells.
+/// The address from the client's `Host` header.
 pub(super) fn url_as_asked(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = host.and_then(|host| host.parse::<Authority>().ok());
@@ -19,11 +19,11 @@ pub(super) fn url_as_asked(headers: &HeaderMap) -> String {
     format!("http://{authority}{PATH}")
 }
 
-/// The card; with what is needed to be let in, where a token is.
+/// Includes the security scheme if a token is set.
 pub(super) fn card(url: &str, has_token: bool) -> Value {
     let mut card = open_card(url);
     if has_token {
-        // Each generation reads its own fields and passes over the other's.
+        // Each version ignores the fields of the other.
         card["securitySchemes"] = json!({"bearer": {
             "type": "http",
             "scheme": "bearer",

@@ -1,4 +1,4 @@
-//! The agent's calls to the proxy.
+//! Calls to the proxy.
 
 mod sse;
 mod wire;
@@ -21,12 +21,12 @@ use words::{base_url, covers, presentable};
 
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A swap waits this long at most to hear whether the model is there.
+/// Limit for checking whether a model exists before a swap.
 const LIST_TIMEOUT: Duration = Duration::from_secs(3);
-/// A stream that goes on may take this many times as long as an answer in one piece.
+/// Factor of a stream's time limit to that of an answer in one piece.
 const STREAM_FACTOR: u32 = 10;
 
-/// Reads the agent's key again, from where a new one is written.
+/// Reads the current key from its file.
 pub(super) type KeySource = Arc<dyn Fn() -> Option<SecretString> + Send + Sync>;
 
 pub(super) struct Proxy {
@@ -37,7 +37,7 @@ pub(super) struct Proxy {
     timeout: Duration,
 }
 
-/// Why the model did not answer, in words for the one who asked.
+/// Why the model did not answer, as text for the user.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChatError {
     #[error("The proxy did not answer within {} s.", .0.as_secs_f32())]
@@ -84,7 +84,7 @@ impl Proxy {
         source: Option<KeySource>,
         timeout: Duration,
     ) -> Result<Self, StartError> {
-        // Another part of the process may have chosen a provider already, which does as well.
+        // Fails if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         if key.as_ref().is_some_and(|key| !is_sendable(key)) {
             return Err(StartError::ApiKey);
@@ -99,7 +99,7 @@ impl Proxy {
         Ok(Self { client, base: base_url(base)?, key: Mutex::new(key), source, timeout })
     }
 
-    /// Whether the proxy lists the model for the agent's key; `None` when it cannot tell.
+    /// True if the proxy lists the model for the agent's key; `None` if it cannot be asked.
     pub(super) async fn offers(&self, alias: &str) -> Option<bool> {
         let timeout = LIST_TIMEOUT.min(self.timeout);
         let request = || self.client.get(format!("{}/v1/models", self.base)).timeout(timeout);
@@ -121,7 +121,7 @@ impl Proxy {
         self.whole(response).await
     }
 
-    /// Asks the model, and hands each piece of its answer to `said` as it comes.
+    /// Asks the model and passes each piece of its answer to `said`.
     pub(super) async fn stream(
         &self,
         model: &str,
@@ -141,7 +141,7 @@ impl Proxy {
             return self.pieces(response, said).await;
         }
         match self.whole(response).await {
-            // Some models stream for verified organisations alone, and some not at all.
+            // Some models do not stream, or only for verified organisations.
             Err(ChatError::Refused { status: StatusCode::BAD_REQUEST, detail })
                 if detail.to_lowercase().contains("stream") =>
             {
@@ -155,8 +155,8 @@ impl Proxy {
         self.client.post(format!("{}/v1/chat/completions", self.base))
     }
 
-    /// Sends the request with the agent's key. Where the proxy refuses that, the key is read anew, and if it
-    /// is another one, tried once more: a key that was issued again needs no restart.
+    /// Sends a request. If the proxy rejects the key, reads it again and retries once with a changed one: a new key needs
+    /// no restart.
     async fn send(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, ChatError> {
         let key = unpoisoned(&self.key).clone();
         let response = self.attempt(request(), key.as_ref()).await?;
@@ -207,7 +207,7 @@ impl Proxy {
             let chunk = chunk.map_err(|_| ChatError::Timeout(self.timeout))?;
             let Some(chunk) = chunk.map_err(|error| self.failed(&error))? else { break };
             size += chunk.len();
-            // Each token comes in some 200 bytes of its own.
+            // Each token takes about 200 bytes.
             if lines.len() + chunk.len() > ANSWER_LIMIT || size > 64 * ANSWER_LIMIT {
                 return Err(ChatError::TooLarge);
             }
@@ -235,7 +235,7 @@ impl Proxy {
         Ok(bytes)
     }
 
-    /// The client's own words are not used: they hold the proxy's address.
+    /// The client's own text has the proxy's address.
     fn failed(&self, error: &reqwest::Error) -> ChatError {
         if error.is_connect() {
             ChatError::Unreachable

@@ -1,4 +1,4 @@
-//! The contexts: for each its settings and what was said in it, bounded in number and size.
+//! Contexts with their settings and history, limited in number and size.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::control::Settings;
 
 const CONTEXT_LIMIT: usize = 10_000;
-/// What all contexts may hold together; with each at its own limit they would need far more than a machine has.
+/// Limit of all contexts together, in bytes: the sum of their own limits would exceed any memory.
 const TOTAL_BYTES: usize = 256 * 1024 * 1024;
-/// A question and its answer are two messages, so this is 200 of them.
+/// 200 pairs of question and answer.
 const EXCHANGE_LIMIT: usize = 100;
 const HISTORY_BYTES: usize = 1024 * 1024;
 
-/// The name of a context: up to 128 of `[A-Za-z0-9._:-]`, safe in a URL, a log and a page.
+/// `[A-Za-z0-9._:-]{1,128}`: safe in URLs, logs and pages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ContextId(Arc<str>);
 
@@ -41,18 +41,18 @@ impl fmt::Display for ContextId {
 
 pub(super) struct Context {
     pub(super) id: ContextId,
-    /// Tells it from an earlier context of the same name, which was forgotten.
+    /// Distinguishes it from an earlier, dropped context of the same name.
     pub(super) born: u64,
     used: AtomicU64,
     settings: Mutex<(Settings, Weight)>,
-    /// Held by the turn that runs: so turns of one context follow each other, while a swap need not wait.
+    /// Held by the running turn: turns of a context run in order, and swaps do not wait for them.
     pub(super) history: Arc<tokio::sync::Mutex<History>>,
-    /// Held by the control message that is at work, so that two swaps cannot end in the wrong order.
+    /// Held by the running control message, so that swaps end in order.
     pub(super) control: tokio::sync::Mutex<()>,
 }
 
 impl Context {
-    /// When it was last used, in no unit but the order of uses.
+    /// Sequence number of the last use.
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -69,7 +69,7 @@ impl Context {
     }
 }
 
-/// What was said in a context, oldest first.
+/// Messages of a context, oldest first.
 pub(super) struct History {
     exchanges: VecDeque<(String, Arc<str>)>,
     bytes: usize,
@@ -81,8 +81,8 @@ impl History {
         self.exchanges.iter().map(|(question, answer)| (question.as_str(), answer.as_ref()))
     }
 
-    /// Adds an exchange, and drops the oldest ones that no longer fit: always in pairs, for some providers
-    /// refuse a talk that does not begin with its user. Returns how many were dropped.
+    /// Adds a pair and drops the oldest pairs above the limit; returns their number. Always pairs, since some providers
+    /// require the user's message first.
     pub(super) fn add(&mut self, question: String, answer: Arc<str>) -> usize {
         self.bytes += question.len() + answer.len();
         self.exchanges.push_back((question, answer));
@@ -96,7 +96,7 @@ impl History {
     }
 }
 
-/// A share of the bytes that all contexts hold together; given back when dropped.
+/// A share of the total bytes, released on drop.
 struct Weight {
     total: Arc<AtomicUsize>,
     own: usize,
@@ -134,8 +134,7 @@ pub(super) struct Kept {
     pub(super) exchanges: Vec<(String, String)>,
 }
 
-/// All contexts. When there are too many, or they hold too much, the ones not used for longest are forgotten:
-/// should such a context come back, it starts afresh.
+/// All contexts. Above the limits, the least recently used ones are dropped and start anew when used again.
 pub(super) struct Contexts {
     defaults: Settings,
     total: Arc<AtomicUsize>,
@@ -158,7 +157,7 @@ impl Contexts {
         &self.defaults
     }
 
-    /// Takes in what was kept over a restart: oldest use first.
+    /// Loads stored contexts, the oldest use first.
     pub(super) fn restore(&self, kept: Vec<Kept>) -> Vec<Gone> {
         let mut table = unpoisoned(&self.table);
         table.uses = kept.iter().map(|kept| kept.born.max(kept.used)).max().unwrap_or(0);
@@ -180,7 +179,7 @@ impl Contexts {
         self.trim(&mut table)
     }
 
-    /// The context of that name, made if there is none, and those that had to be forgotten for it.
+    /// The context of this name, created if needed, and the ones dropped for it.
     pub(super) fn open(&self, id: &ContextId) -> (Arc<Context>, Vec<Gone>) {
         let mut table = unpoisoned(&self.table);
         table.uses += 1;
@@ -216,7 +215,7 @@ impl Contexts {
     fn trim(&self, table: &mut Table) -> Vec<Gone> {
         let mut gone = Vec::new();
         while table.contexts.len() > CONTEXT_LIMIT || self.total.load(Ordering::Relaxed) > TOTAL_BYTES {
-            // Clones are made under the table's lock only: a count of one means that nobody is at work in it.
+            // Clones are made under the table's lock only, so a count of one means that the context is idle.
             let idle = table.by_use.iter().find(|(_, id)| {
                 table.contexts.get(*id).is_some_and(|(context, _)| Arc::strong_count(context) == 1)
             });
@@ -231,7 +230,7 @@ impl Contexts {
     }
 }
 
-/// A panic elsewhere leaves these values whole: none is changed in steps that could be seen half done.
+/// A panic cannot leave inconsistent values: each change is a single step.
 pub(super) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

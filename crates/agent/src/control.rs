@@ -1,4 +1,4 @@
-//! The control messages that read and change a context's settings, and the words they are answered with.
+//! Control messages that read and change a context's settings, and their replies.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The answer to `GET_CONFIG`.
+    /// The reply to `GET_CONFIG`.
     pub(super) fn describe(&self) -> String {
         let provider = self.name.provider.as_deref().unwrap_or("(default provider)");
         let prompt = self.prompt.as_deref().unwrap_or("(default prompt)");
@@ -29,7 +29,7 @@ impl Settings {
     }
 }
 
-/// A model as the proxy knows it: `provider/model`, or a bare name where the default one is bare.
+/// The proxy's name of a model: `provider/model`, or a bare name if the default is bare.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ModelName {
     pub(super) provider: Option<String>,
@@ -37,7 +37,7 @@ pub(super) struct ModelName {
 }
 
 impl ModelName {
-    /// Reads `provider/model`, or `model`, which then belongs to `default_provider`.
+    /// Parses `provider/model`, or `model` of `default_provider`.
     pub(super) fn parse(spec: &str, default_provider: Option<&str>) -> Result<Self, &'static str> {
         let spec = spec.trim();
         if spec.len() > NAME_LIMIT {
@@ -76,10 +76,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// The command that `text` is, as a whole; `None` for chat.
-    ///
-    /// The opening is matched in any case, so that a slip in writing is told to its writer instead of being
-    /// charged to them as a question to the model.
+    /// `None` for chat. The prefix is matched without case, so that a typo gets an error instead of a model's answer.
     pub(super) fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         let opening = text.get(..OPEN.len())?;

@@ -1,7 +1,6 @@
-//! A task as it goes on: the events of a stream, in both versions of A2A.
+//! The events of a task's stream, in both versions of A2A.
 //!
-//! Whoever looks on is told what is new since the last look. So one that reads slowly gets longer pieces, and
-//! nothing waits for it or piles up.
+//! Each event has what is new since the last one. A slow reader gets larger pieces, so nothing is queued for it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,14 +18,14 @@ struct Onlooker {
     progress: watch::Receiver<Progress>,
     id: Value,
     dialect: Dialect,
-    /// How much of what the model said has been told, in bytes.
+    /// Bytes of the answer that were sent already.
     told: usize,
     is_working_told: bool,
     is_over: bool,
     waiting: VecDeque<Value>,
 }
 
-/// The events from `first`, the task as it is already known, to its end.
+/// The events from `first`, the task's current state, to its end.
 pub(super) fn follow(
     first: &Progress,
     progress: watch::Receiver<Progress>,
@@ -73,7 +72,7 @@ impl Onlooker {
         if first.task.is_done() {
             self.end(&first.task);
         } else {
-            // What came since is told at the first look, even if nothing comes any more.
+            // Sends what has arrived since, even if nothing follows.
             self.progress.mark_changed();
         }
     }
@@ -116,7 +115,7 @@ impl Onlooker {
         if shown.get("metadata").is_some() {
             update["metadata"] = shown["metadata"].take();
         }
-        // 1.0 says it by closing the stream.
+        // 1.0 closes the stream instead.
         if self.dialect == Dialect::V03 {
             update["final"] = is_final.into();
         }
@@ -131,7 +130,7 @@ impl Onlooker {
         json!({ "artifactId": task.artifact_id.to_string(), "parts": [wire::part(text, self.dialect)] })
     }
 
-    /// 0.3 names the kind within the event, 1.0 by the field that holds it.
+    /// 0.3 has a `kind` field, 1.0 a field per kind.
     fn tell(&mut self, kind: &str, mut event: Value) {
         if self.dialect == Dialect::V03 {
             event["kind"] = kind.into();

@@ -1,4 +1,4 @@
-//! The bearer token, where one is set.
+//! Checks the bearer token.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::StartError;
 
-/// Knows the token by its hash: hashes are of one length, so that comparing them takes the same time always.
+/// Hashes have the same length, so they can be compared in constant time.
 #[derive(Clone)]
 pub(super) struct Guard(Arc<[u8; 32]>);
 

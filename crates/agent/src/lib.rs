@@ -1,21 +1,16 @@
-//! The built-in task agent: an A2A server whose model and system prompt are switched while it runs.
+//! The built-in task agent: an A2A server whose model and system prompt can be switched while it runs.
 //!
-//! It answers through a LiteLLM proxy and understands the control messages of hot-swap agents, such as
-//! `[HOTSWAP:MODEL:openai/gpt-5]`. Unlike the ADK agents it stands beside, it keeps **model and prompt for
-//! each context**, never undoes a swap made while it answers, and asks the proxy whether a model is there
-//! before it promises it.
+//! It answers through a LiteLLM proxy and supports the control messages of hot-swap agents, such as
+//! `[HOTSWAP:MODEL:openai/gpt-5]`. Unlike ADK agents it keeps **model and prompt per context**, keeps a swap that is
+//! made while it answers, and asks the proxy whether a model exists before it confirms a swap.
 //!
-//! It speaks A2A 0.3 and, with the header `A2A-Version: 1.0`, 1.0. Contexts and tasks are kept in SQLite
-//! ([`open`]) or in memory alone ([`router`]), and all is bounded. Without a token it asks for no login: let it
-//! listen where only trusted callers reach it.
+//! It supports A2A 0.3 and, with the header `A2A-Version: 1.0`, 1.0. Contexts and tasks are stored in SQLite ([`open`])
+//! or in memory ([`router`]), with limits. Without a token there is no login: only trusted callers may reach it.
 //!
-//! The protocol is written out here. The official SDK's crates (`a2a-lf`, `a2a-server-lf`) know 1.0 alone: its
-//! types refuse 0.3's roles, parts and states, and its server 0.3's method names, while most clients in use
-//! speak 0.3 on the same address. Half a protocol from a crate and half from here would be two sets of types
-//! for one task, so both are rendered from one.
+//! The official SDK's crates (`a2a-lf`, `a2a-server-lf`) support 1.0 only, while most clients use 0.3. One set of types
+//! is rendered in both versions here.
 //!
-//! Nothing here is shared with the dashboard but the clock: the two meet on the wire only, so that a mistake
-//! in one cannot hide the same mistake in the other.
+//! Only the clock is shared with the dashboard, so that one mistake cannot be on both sides of the wire.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -23,14 +18,14 @@
 //! | `guard` | the bearer token |
 //! | `rpc` | the JSON-RPC envelope, versions, errors |
 //! | `wire` | messages and tasks as JSON, in both versions |
-//! | `events` | a task as it goes on: streams |
+//! | `events` | the events of a stream |
 //! | `list` | the tasks, in pages |
 //! | `control` | the control messages and their replies |
 //! | `contexts` | settings and history of each context |
-//! | `tasks` | the tasks, to be asked for again |
-//! | `turns` | carries a message out |
+//! | `tasks` | running and finished tasks |
+//! | `turns` | processes a message |
 //! | `chat` | calls the proxy |
-//! | `store` | all of it on disk |
+//! | `store` | the database |
 
 mod card;
 mod chat;
@@ -73,15 +68,15 @@ use turns::Agent;
 
 pub use store::StoreError;
 
-/// Where the agent is asked, the same as with the agents it stands beside.
+/// The path of ADK agents.
 const PATH: &str = "/a2a/litellm_agent";
 const BODY_LIMIT: usize = 1024 * 1024;
-/// So much of a body that is too large is still read, so that its sender gets to see the answer.
+/// Limit for reading the rest of a body that is too large, so that the client gets the error, in bytes.
 const DRAIN_LIMIT: usize = 8 * BODY_LIMIT;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Streams that are open at once.
+/// Most open streams.
 const STREAM_LIMIT: usize = 256;
-/// A stream that says nothing for so long is shown to be alive: proxies between cut it off otherwise.
+/// Interval of keepalive comments on idle streams, which reverse proxies would close.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug)]
@@ -91,11 +86,11 @@ pub struct Options {
     pub api_key: Option<SecretString>,
     /// The model of a context before its first swap, such as `openai/gpt-5`.
     pub default_model: String,
-    /// The whole address of the agent for its card, such as `https://agents.example/a2a/litellm_agent`.
-    /// Without it the card names the host that it was asked by.
+    /// The agent's URL for its card, such as `https://agents.example/a2a/litellm_agent`. Otherwise the card has the
+    /// host of the request.
     pub public_url: Option<String>,
     pub clock: Clock,
-    /// How long a call to the proxy may take; [`Options::TIMEOUT`] does for most.
+    /// Limit of a call to the proxy; [`Options::TIMEOUT`] is the default.
     pub timeout: Duration,
 }
 
@@ -103,14 +98,14 @@ impl Options {
     pub const TIMEOUT: Duration = Duration::from_mins(1);
 }
 
-/// What an agent for real use has beside its [`Options`].
+/// Further options, which tests do not need.
 #[derive(Clone, Default)]
 pub struct Extras {
-    /// Where contexts and tasks are kept: `sqlite://patchbay-agent.db`. In memory alone without it.
+    /// Such as `sqlite://patchbay-agent.db`. In memory if none.
     pub database_url: Option<String>,
     pub token: Option<SecretString>,
     pub key_source: Option<Arc<dyn Fn() -> Option<SecretString> + Send + Sync>>,
-    /// How often a silent stream is shown to be alive; every 15 s by default.
+    /// Interval of keepalive comments; 15 s by default.
     pub keep_alive: Option<Duration>,
 }
 
@@ -138,7 +133,7 @@ pub enum StartError {
     Client(#[from] reqwest::Error),
 }
 
-/// The agent as a router, to be served on a listener of its own. It keeps all in memory.
+/// An agent that keeps all data in memory.
 pub fn router(options: Options) -> Result<Router, StartError> {
     let extras = Extras::default();
     let agent = agent(&options, &extras)?;
@@ -169,7 +164,7 @@ fn build(agent: Agent, public_url: Option<String>, extras: &Extras) -> Result<Ro
         keep_alive: extras.keep_alive.unwrap_or(KEEP_ALIVE),
         streams: Arc::new(Semaphore::new(STREAM_LIMIT)),
     };
-    // Without a token the agent knows its callers by nothing, so at least no page in a browser may be one.
+    // Without a token, at least pages in a browser are rejected.
     let mut endpoint = post(call).layer(CsrfLayer::new());
     if let Some(guard) = guard {
         endpoint = endpoint.layer(middleware::from_fn_with_state(guard, guard::check));
@@ -199,7 +194,7 @@ fn checked_url(text: String) -> Result<Arc<str>, StartError> {
 
 async fn show_card(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
     let url = app.public_url.as_deref().map_or_else(|| card::url_as_asked(&headers), str::to_owned);
-    // It depends on the `Host` header, by which no cache tells answers apart.
+    // It depends on the `Host` header, which caches ignore.
     ([(CACHE_CONTROL, "no-store")], Json(card::card(&url, app.has_token)))
 }
 
@@ -241,7 +236,7 @@ async fn answer(app: &App, headers: &HeaderMap, body: &[u8]) -> Response {
             Ok(stream) => return stream,
             Err(fault) => Refusal { id, dialect, fault }.into_value(),
         };
-        // Who asked for a stream reads nothing else.
+        // A client of a stream reads errors from the stream only.
         let event = Event::default().data(refused.to_string());
         return Sse::new(stream::iter([Ok::<_, std::convert::Infallible>(event)])).into_response();
     }

@@ -1,4 +1,4 @@
-//! `ListTasks`: the tasks that fit, the last changed first, in pages.
+//! `ListTasks`: matching tasks in pages, the latest change first.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -84,7 +84,7 @@ fn read_state(text: &str) -> Result<Option<String>, Fault> {
     }
 }
 
-/// Beyond the largest is an error by the specification; 0 is how some write that they do not say.
+/// The specification requires an error above the maximum; some clients send 0 for no value.
 fn read_size(params: &Map<String, Value>) -> Result<usize, Fault> {
     let wrong = || Fault::params("pageSize", format!("must be a whole number from 1 to {LARGEST_PAGE}"));
     match params.get("pageSize") {
@@ -96,7 +96,7 @@ fn read_size(params: &Map<String, Value>) -> Result<usize, Fault> {
     }
 }
 
-/// `<milliseconds>.<id>` of the last task that was shown.
+/// `<milliseconds>.<id>` of the last task of the page.
 fn read_cursor(token: &str) -> Option<(i64, String)> {
     let (time, id) = token.split_once('.')?;
     Some((time.parse().ok()?, id.to_owned()))

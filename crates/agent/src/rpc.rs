@@ -1,4 +1,4 @@
-//! The JSON-RPC envelope: what is asked for, in which version of A2A, and how a refusal looks in each.
+//! The JSON-RPC envelope: method, version of A2A, and errors in each version.
 
 use axum::http::HeaderMap;
 use serde_json::{Map, Value, json};
@@ -48,7 +48,7 @@ impl Method {
     }
 }
 
-/// A request whose envelope is in order.
+/// A request with a valid envelope.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) id: Value,
@@ -101,7 +101,7 @@ impl Fault {
         Self::Params { field: field.into(), problem: problem.into() }
     }
 
-    /// The JSON-RPC code, and the name that 1.0 gives it.
+    /// The JSON-RPC code, and its name in 1.0.
     fn code(&self, dialect: Dialect) -> (i32, &'static str) {
         match self {
             Self::Parse(_) => (-32700, "PARSE_ERROR"),
@@ -113,7 +113,7 @@ impl Fault {
             Self::TaskNotFound => (-32001, "TASK_NOT_FOUND"),
             Self::NotCancelable => (-32002, "TASK_NOT_CANCELABLE"),
             Self::NoPush => (-32003, "PUSH_NOTIFICATION_NOT_SUPPORTED"),
-            // 0.3 has no word for it (`tasks_resubscribe_completed`), nor 1.0 for an optional card.
+            // 0.3 has no code for it (`tasks_resubscribe_completed`), and 1.0 none for an optional card.
             Self::TaskEnded if dialect == Dialect::V03 => (-32602, "INVALID_PARAMS"),
             Self::NoExtendedCard if dialect == Dialect::V03 => (-32007, "EXTENDED_CARD_NOT_CONFIGURED"),
             Self::TaskEnded | Self::NoExtendedCard | Self::Unsupported(_) => {
@@ -146,7 +146,7 @@ impl Fault {
                     "fieldViolations": [{"field": field, "description": problem}],
                 },
             ])),
-            // The version's own error is for those who speak the other one: it looks the same to both.
+            // An unsupported version gets an error that looks the same in all versions.
             (Self::Version { .. }, _) => Some(json!([info(json!({}))])),
             (Self::Parse(_) | Self::Request(_) | Self::Method, _) | (_, Dialect::V03) => None,
             (_, Dialect::V10) => Some(json!([info(json!({}))])),
@@ -169,7 +169,7 @@ impl Refusal {
 }
 
 pub(super) fn answer(id: Value, result: Value) -> Value {
-    // Not by `json!`, which would copy a result of megabytes.
+    // `json!` would copy a result of megabytes.
     Value::Object(Map::from_iter([
         ("jsonrpc".to_owned(), Value::from("2.0")),
         ("id".to_owned(), id),
@@ -225,8 +225,7 @@ fn envelope(body: &mut Map<String, Value>, version: String) -> Result<(Method, M
     }
 }
 
-/// The version asked for, as `major.minor`: a patch level makes no difference on the wire, and who says
-/// nothing speaks 0.3.
+/// The requested version as `major.minor`, without a patch level; 0.3 by default.
 fn version(headers: &HeaderMap) -> String {
     let Some(value) = headers.get("a2a-version") else { return "0.3".to_owned() };
     let value = String::from_utf8_lossy(value.as_bytes());

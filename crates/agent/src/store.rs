@@ -1,7 +1,7 @@
-//! Contexts and tasks on disk, so that neither a restart nor a kill loses any.
+//! Stores contexts and tasks in a database of the agent's own.
 //!
-//! The agent works in memory, and writes through: what it has said yes to is on disk before it says so. Only
-//! at the start is anything read. It is a small database of its own; the dashboard's is none of its business.
+//! The agent works in memory and writes through: an accepted change is on disk before it is confirmed. The database is
+//! read at startup only.
 
 use std::borrow::Cow;
 use std::str::FromStr as _;
@@ -32,7 +32,7 @@ pub enum StoreError {
     UnknownUrl,
 }
 
-/// The database, or none: then all is forgotten with the process.
+/// Without a database nothing is stored.
 #[derive(Clone, Default)]
 pub(super) struct Store {
     pool: Option<SqlitePool>,
@@ -57,10 +57,10 @@ impl Store {
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A kill loses nothing; a power cut may lose the last moments, never the whole.
+            // A kill loses nothing; a power cut may lose the last writes.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(5));
-        // One connection: writes come in the order in which they were asked for.
+        // One connection keeps writes in order.
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .min_connections(1)
@@ -128,7 +128,7 @@ impl Store {
         Ok(work.commit().await?)
     }
 
-    /// Keeps how a task ended and what it added to its context: both or neither.
+    /// Stores a task's end and its addition to the context in one transaction.
     pub(super) async fn end(&self, task: &Task, added: Option<Added<'_>>) -> Result<(), StoreError> {
         let (Some(pool), State::Done(reply)) = (&self.pool, &task.state) else { return Ok(()) };
         let mut work = pool.begin().await?;
@@ -150,7 +150,7 @@ impl Store {
         Ok(work.commit().await?)
     }
 
-    /// Forgets what the agent has no more room for.
+    /// Deletes dropped contexts and tasks.
     pub(super) async fn forget(&self, contexts: &[Gone], tasks: &[Arc<str>]) -> Result<(), StoreError> {
         let Some(pool) = &self.pool else { return Ok(()) };
         let mut work = pool.begin().await?;
@@ -158,7 +158,7 @@ impl Store {
         Ok(work.commit().await?)
     }
 
-    /// Forgets a context's `count` oldest exchanges.
+    /// Deletes a context's `count` oldest pairs.
     pub(super) async fn drop_oldest(&self, context: &ContextId, count: usize) -> Result<(), StoreError> {
         let Some(pool) = self.pool.as_ref().filter(|_| count > 0) else { return Ok(()) };
         sqlx::query(
@@ -174,7 +174,7 @@ impl Store {
 
 type Work = sqlx::Transaction<'static, sqlx::Sqlite>;
 
-/// Makes sure that the context's row is there. What an earlier context of its name said is not its own.
+/// Inserts the context's row if needed. Deletes the history of an earlier context of the same name.
 async fn touch(work: &mut Work, context: &Context) -> Result<(), sqlx::Error> {
     let (id, born) = (context.id.to_string(), number(context.born));
     for statement in [
@@ -257,7 +257,6 @@ pub(super) mod shared {
     }
 }
 
-/// The same, where there may be none.
 pub(super) mod shared_option {
     use std::sync::Arc;
 

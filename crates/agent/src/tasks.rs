@@ -1,4 +1,4 @@
-//! The tasks: one for each message, kept to be asked for again.
+//! Tasks: one per message, kept for `tasks/get`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ pub(super) enum State {
     Done(Arc<Reply>),
 }
 
-/// What the agent said, under the ids it keeps however often the task is asked for.
+/// The agent's answer, with stable ids.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Reply {
     pub(super) message_id: String,
@@ -122,7 +122,7 @@ pub(super) struct Progress {
     pub(super) said: String,
 }
 
-/// A task at work: the end that tells how far it has come.
+/// The sending side of a running task.
 pub(super) struct Running {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) cancel: CancellationToken,
@@ -133,7 +133,7 @@ struct Live {
     cancel: CancellationToken,
 }
 
-/// The last tasks. Those still running are never dropped; how many run is bounded elsewhere.
+/// The latest tasks. Running ones are never dropped; their number is limited elsewhere.
 #[derive(Default)]
 pub(super) struct Tasks(Mutex<Table>);
 
@@ -150,12 +150,12 @@ impl Tasks {
         unpoisoned(&self.0).tasks.get(id).cloned()
     }
 
-    /// Those that `wanted` picks.
+    /// The tasks that match `wanted`.
     pub(super) fn pick(&self, wanted: impl Fn(&Task) -> bool) -> Vec<Task> {
         unpoisoned(&self.0).tasks.values().filter(|task| wanted(task)).cloned().collect()
     }
 
-    /// Keeps the task, in place of what was kept under its id; returns the ids of those that had to go.
+    /// Stores a task and returns the ids of the ones dropped for it.
     pub(super) fn put(&self, task: Task) -> Vec<Arc<str>> {
         let mut table = unpoisoned(&self.0);
         let id = Arc::clone(&task.id);
@@ -178,12 +178,12 @@ impl Tasks {
         (Running { progress, cancel }, self.put(task.clone()))
     }
 
-    /// A look at a task that runs; none if it does not.
+    /// None if the task is not running.
     pub(super) fn watch(&self, id: &str) -> Option<watch::Receiver<Progress>> {
         unpoisoned(&self.0).live.get(id).map(|live| live.progress.clone())
     }
 
-    /// Calls a running task off, and waits until it has ended, one way or the other.
+    /// Cancels a running task and waits for its end.
     pub(super) async fn cancel(&self, id: &str) -> Result<Task, Fault> {
         let mut progress = {
             let table = unpoisoned(&self.0);
@@ -203,7 +203,7 @@ impl Tasks {
     }
 }
 
-/// The task once it has ended. Early it comes only with the end of the whole runtime.
+/// Waits for the end of a task; returns early only at shutdown.
 pub(super) async fn ended(progress: &mut watch::Receiver<Progress>) -> Task {
     if let Ok(last) = progress.wait_for(|progress| progress.task.is_done()).await {
         return last.task.clone();

@@ -1,4 +1,4 @@
-//! What happens to a message: it is obeyed, or answered by the model of its context.
+//! Processes messages: control messages change settings, others are answered by the context's model.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use super::tasks::{Call, Outcome, Progress, Question, Running, State, Task, Task
 use super::wire::Send;
 use patchbay_clock::Clock;
 
-/// Both running turns and those waiting for an earlier one of their context.
+/// Most running and waiting turns.
 const TURN_LIMIT: usize = 64;
-/// Control messages have their own room: a swap must get through when the models are slow.
+/// Control messages have their own limit, so that swaps get through when models are slow.
 const CONTROL_LIMIT: usize = 64;
 const DEFAULT_PROMPT: &str = "You are a helpful assistant. Answer briefly.";
 const INTERRUPTED: &str =
@@ -39,14 +39,14 @@ enum Work {
     Control(Command),
     Chat {
         text: String,
-        /// Taken at once if the context is free, with the settings of that moment: a swap that comes
-        /// later is for the next turn, even if this one has not been scheduled yet.
+        /// Taken at once if the context is idle, with its current settings: a later swap affects the next turn, even if
+        /// this one was not scheduled yet.
         start: Option<(OwnedMutexGuard<History>, Settings)>,
         is_streamed: bool,
     },
 }
 
-/// A turn that was answered: what its context is to remember.
+/// An answered turn, to be added to the context's history.
 struct Turn {
     history: OwnedMutexGuard<History>,
     question: String,
@@ -66,8 +66,7 @@ impl Agent {
         }
     }
 
-    /// Takes up what `store` holds, and keeps all in it from now on. Tasks that were at work when the agent
-    /// was stopped have failed.
+    /// Loads `store` and writes to it from now on. Tasks that were running when the agent stopped are marked as failed.
     pub(super) async fn restore(&mut self, store: Store) -> Result<(), StoreError> {
         let found = store.load().await?;
         let forgotten = self.contexts.restore(found.contexts);
@@ -85,14 +84,14 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes a message; returns its task when it is done, or at once if the client does not want to wait.
+    /// Processes a message and returns its task at its end, or at once if the client does not wait.
     pub(super) async fn send(self: &Arc<Self>, send: Send, dialect: Dialect) -> Result<Task, Fault> {
         let is_blocking = send.blocking;
         let (task, mut progress) = self.begin(send, dialect, false).await?;
         Ok(if is_blocking { ended(&mut progress).await } else { task })
     }
 
-    /// Takes a message; returns its task as it begins, and a look at how it goes on.
+    /// Processes a message and returns its task at the start with a receiver of updates.
     pub(super) async fn begin(
         self: &Arc<Self>,
         send: Send,
@@ -115,7 +114,7 @@ impl Agent {
         let (kept, is_kept) = oneshot::channel();
         let agent = Arc::clone(self);
         let begun = task.clone();
-        // On its own, so that it is finished even if the client hangs up.
+        // Spawned, so that it is finished even if the client disconnects.
         tokio::spawn(async move {
             let store = agent.store.begin(&begun, &gone, &old).await;
             let is_stored = store.is_ok();
@@ -127,7 +126,7 @@ impl Agent {
                 agent.finish(begun, Outcome::Failure { text, call: None }, None, &running).await;
             }
         });
-        // What is taken is on disk, so that it is not lost without a word.
+        // On disk first, so that an accepted message is not lost.
         match is_kept.await {
             Ok(Ok(())) => Ok((task, progress)),
             Ok(Err(error)) => {
@@ -150,7 +149,7 @@ impl Agent {
         list::page(self.tasks.pick(|task| wanted.fits(task)), wanted)
     }
 
-    /// A look at a task that is still at work.
+    /// A receiver of a running task's updates.
     pub(super) fn watch(&self, id: &str) -> Result<watch::Receiver<Progress>, Fault> {
         self.tasks.watch(id).ok_or_else(|| match self.tasks.get(id) {
             Some(_) => Fault::TaskEnded,
@@ -158,7 +157,7 @@ impl Agent {
         })
     }
 
-    /// Each message is a task of its own here: none takes a second message.
+    /// Each message is a task of its own, so a task never takes a second one.
     fn refuse_task(&self, send: &Send, dialect: Dialect) -> Result<(), Fault> {
         let Some(id) = &send.task else { return Ok(()) };
         let task = self.task(id)?;
@@ -194,7 +193,7 @@ impl Agent {
                 Work::Chat { text, start, is_streamed } => {
                     let chat = self.chat(&mut task, &context, text, start, is_streamed, &running);
                     tokio::select! {
-                        // With the call its connection ends, at which the proxy stops its own.
+                        // Dropping the call closes its connection, so the proxy stops as well.
                         biased;
                         () = running.cancel.cancelled() => (Outcome::Canceled, None),
                         done = chat => done,
@@ -202,7 +201,7 @@ impl Agent {
                 }
             }
         });
-        // Without this a task that meets a bug would be "working" for ever.
+        // Otherwise a panicked task would stay "working" forever.
         let (outcome, turn) = outcome.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("a message could not be carried out: the agent panicked");
             (Outcome::Failure { text: "The agent failed. Its log says more.".to_owned(), call: None }, None)
@@ -210,7 +209,7 @@ impl Agent {
         self.finish(task, outcome, turn.map(|turn| (&*context, turn)), &running).await;
     }
 
-    /// Keeps how a task ended, and only then tells it.
+    /// Stores a task's end before it is published.
     async fn finish(
         &self,
         mut task: Task,
@@ -277,7 +276,7 @@ impl Agent {
         self.change(context, Settings { prompt, ..context.settings() }, done.to_owned()).await
     }
 
-    /// Goes on with other settings, once they are kept. One at a time: the caller holds `control`.
+    /// Stores new settings, then uses them. The caller holds `control`.
     async fn change(&self, context: &Context, new: Settings, done: String) -> String {
         if let Err(error) = self.store.save_settings(context, &new).await {
             tracing::error!(%error, "a swap was refused");
@@ -375,7 +374,7 @@ mod tests {
     #[tokio::test]
     async fn a_turn_keeps_the_settings_it_was_sent_under_and_a_waiting_one_takes_the_newest() {
         let name = |spec| ModelName::parse(spec, None).unwrap();
-        // Takes connections, and never answers.
+        // Accepts connections and never answers.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", silent.local_addr().unwrap());
         let proxy = Proxy::new(&address, None, None, Duration::from_millis(200)).unwrap();

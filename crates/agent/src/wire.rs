@@ -1,4 +1,4 @@
-//! Messages and tasks as they go over the wire, in both versions of A2A.
+//! The JSON of messages and tasks, in both versions of A2A.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use super::tasks::{Call, Outcome, Question, Reply, State, Task, Usage};
 
 type Object = Map<String, Value>;
 
-/// What `message/send` asks for.
+/// The parameters of `message/send`.
 #[derive(Debug)]
 pub(super) struct Send {
     pub(super) message_id: String,
@@ -21,7 +21,7 @@ pub(super) struct Send {
     pub(super) history_length: Option<usize>,
 }
 
-/// What `tasks/get` asks for.
+/// The parameters of `tasks/get`.
 #[derive(Debug)]
 pub(super) struct Get {
     pub(super) task: String,
@@ -122,7 +122,7 @@ fn optional(parent: &Object, path: &str, key: &str) -> Result<Option<String>, Fa
 
 fn required(parent: &Object, path: &str, key: &str) -> Result<String, Fault> {
     match optional(parent, path, key)? {
-        // An empty text is judged with the others of its message.
+        // Empty texts are checked for the message as a whole.
         Some(text) if !text.is_empty() || key == "text" => Ok(text),
         _ => Err(Fault::params(format!("{path}.{key}"), "is required")),
     }
@@ -146,7 +146,7 @@ pub(super) fn length(parent: &Object, path: &str) -> Result<Option<usize>, Fault
     }
 }
 
-/// The result of `message/send`: 1.0 wraps the task, for there it could be a message.
+/// The result of `message/send`. 1.0 wraps the task, since a result can also be a message.
 pub(super) fn sent(task: &Task, dialect: Dialect, history_length: Option<usize>) -> Value {
     let task = render(task, dialect, history_length);
     match dialect {
@@ -192,7 +192,7 @@ impl Reply {
     }
 }
 
-/// Whether there is an answer, be it a model's or the agent's own.
+/// True for an answer of a model or of the agent.
 pub(super) fn is_success(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Control { .. } | Outcome::Answer { .. })
 }
@@ -248,7 +248,7 @@ fn timestamp(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-/// Usage is there exactly when a model answered: that is how a client tells an answer from a control reply.
+/// Present exactly when a model answered: clients distinguish answers from control replies by it.
 fn metadata(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Control { settings, .. } => json!({"adk_actions": state_delta(settings)}),
@@ -262,7 +262,7 @@ fn metadata(outcome: &Outcome) -> Value {
     }
 }
 
-/// No `app:` before the names: with ADK that prefix says that all contexts share the value.
+/// No `app:` prefix: in ADK it means that all contexts share the value.
 fn state_delta(settings: &Settings) -> Value {
     json!({"stateDelta": {
         "litellm_agent/model": settings.name.model,

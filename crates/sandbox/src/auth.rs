@@ -1,4 +1,4 @@
-//! Who calls, and what they may.
+//! Authentication and authorisation.
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -154,7 +154,7 @@ fn check(generation: Generation, key: &VirtualKey, route: &str, now: Timestamp) 
             ),
         ));
     }
-    // The older proxy checks the budget on every route, the newer one where money is spent
+    // The older proxy checks the budget on every route, the newer one on routes that cost money
     // (`v1_models_budget_exceeded`).
     if generation == Generation::V1_80 { budget(generation, key) } else { Ok(()) }
 }

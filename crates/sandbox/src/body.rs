@@ -14,7 +14,7 @@ use super::world::World;
 pub(super) struct Body {
     pub(super) map: Map<String, Value>,
     generation: Generation,
-    /// How many bytes it had.
+    /// In bytes.
     pub(super) size: usize,
 }
 
@@ -193,7 +193,7 @@ pub(super) fn page(
     }
 }
 
-/// A yes or no from the query.
+/// A boolean from the query.
 pub(super) fn flag(query: &Query, name: &str) -> bool {
     query.get(name).is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes"))
 }

@@ -1,4 +1,4 @@
-//! What was asked of the upstream.
+//! The log of upstream calls.
 
 use std::collections::VecDeque;
 
@@ -21,7 +21,7 @@ impl Calls {
     const MOST: usize = 10_000;
     const MOST_BYTES: usize = 64 * 1024 * 1024;
 
-    /// Keeps `call`, whose request had `size` bytes.
+    /// `size` is that of the request, in bytes.
     pub(super) fn push(&mut self, size: usize, call: ChatCall) {
         self.kept.push_back((size, call));
         self.bytes += size;

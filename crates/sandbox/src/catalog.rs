@@ -1,4 +1,4 @@
-//! Which providers and models the proxy knows by itself.
+//! The providers and models that the proxy knows.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! The forms in which the proxy refuses.
+//! The proxy's error formats.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -128,17 +128,17 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Any path the proxy does not have.
+/// An unknown path.
 pub(super) async fn not_found() -> Refusal {
     Refusal::detail(404, "Not Found")
 }
 
-/// A path the proxy has, asked with another method (`x_get_model_new`).
+/// A known path with another method (`x_get_model_new`).
 pub(super) async fn method_not_allowed() -> Refusal {
     Refusal::detail(405, "Method Not Allowed")
 }
 
-/// What an operation wants from the database; each fails in its own way without it.
+/// Kinds of database access, which fail differently in an outage.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Touch {
     KeyBlock,
@@ -155,11 +155,11 @@ pub(super) enum Touch {
     Spend(&'static str),
 }
 
-/// The database driver's own words.
+/// The database driver's text.
 pub(super) const UNREACHABLE: &str = "Can't reach database server at `127.0.0.1`:`5433`\n\nPlease make sure \
      your database server is running at `127.0.0.1`:`5433`.";
 
-/// 1.109's answer wherever it noticed the outage itself.
+/// 1.109's answer if it detects the outage itself.
 pub(super) fn database_unavailable() -> Refusal {
     Refusal::proxy(
         503,
@@ -211,8 +211,7 @@ fn down_1_109(touch: Touch) -> Refusal {
     }
 }
 
-/// A proxy that never had a database. Not recorded: the sentence is the one the proxy documents for this
-/// case, wrapped as these routes wrap an exception of theirs.
+/// A proxy without a database. Not recorded: the documented text, wrapped like an exception of these routes.
 fn without_database(generation: Generation, touch: Touch) -> Result<(), Refusal> {
     const NOT_CONNECTED: &str =
         "{'error': 'DB not connected. See https://docs.litellm.ai/docs/proxy/virtual_keys'}";

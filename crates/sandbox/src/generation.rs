@@ -1,4 +1,4 @@
-//! Which LiteLLM is imitated.
+//! The imitated release of LiteLLM.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub enum Generation {
 pub struct UnknownGeneration(String);
 
 impl Generation {
-    /// How an error says that it concerns no parameter: the older proxy prints Python's `None` as a string.
+    /// The `param` of an error without one: the older proxy prints Python's `None` as a string.
     pub(super) fn no_param(self) -> Value {
         match self {
             Self::V1_80 => Value::from("None"),

@@ -1,4 +1,4 @@
-//! Whether the proxy lives and is ready.
+//! Liveness and readiness.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +12,7 @@ use super::errors::{Refusal, UNREACHABLE};
 use super::generation::Generation;
 use super::world::{Database, World};
 
-/// How long 1.80 goes on calling a lost database connected: measured.
+/// Time for which 1.80 reports a lost database as connected (measured).
 const BELIEVED: SignedDuration = SignedDuration::from_secs(40);
 
 /// `GET /health/liveliness`
@@ -20,7 +20,7 @@ pub(super) async fn liveliness() -> Json<&'static str> {
     Json("I'm alive!")
 }
 
-/// `GET /health/readiness`. The body of 1.109 calls itself healthy in any case (`1.109/dbdown_readiness_1`).
+/// `GET /health/readiness`. The body of 1.109 is always healthy (`1.109/dbdown_readiness_1`).
 pub(super) async fn readiness(State(world): State<World>) -> Response {
     let (status, db) = database(&world);
     if world.generation() == Generation::V1_109 {
@@ -45,7 +45,7 @@ pub(super) async fn readiness(State(world): State<World>) -> Response {
     Json(answer).into_response()
 }
 
-/// `GET /health/readiness/details`, 1.109 only and not for everybody.
+/// `GET /health/readiness/details`, 1.109 only, for admins.
 pub(super) async fn details(State(world): State<World>, _: Caller) -> Response {
     let (status, db) = database(&world);
     let answer: Value = json!({

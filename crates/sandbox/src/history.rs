@@ -1,5 +1,4 @@
-//! What was spent in 30 days, by key and by model (`global_spend_keys`, `global_spend_models`), and calls that are
-//! booked after the fact.
+//! Spend of 30 days by key and by model (`global_spend_keys`, `global_spend_models`), and calls added to the past.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +15,20 @@ use super::errors::{Answer, Touch};
 use super::spend::{Entry, Usage};
 use super::world::World;
 
-/// How far back the proxy's own views look.
+/// The period of the proxy's own views.
 const WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 #[derive(Clone, Copy, Debug)]
 pub struct PastCall<'a> {
     pub key: &'a str,
-    /// The model that was asked for, as `provider/model`.
+    /// The requested model, as `provider/model`.
     pub model: &'a str,
     pub at: Timestamp,
     pub tokens: (i64, i64),
 }
 
 impl World {
-    /// Books a call as if it had been made then; nothing where there is no such key.
+    /// Adds a call to the spend log; ignored if the key does not exist.
     pub fn remember(&self, call: &PastCall<'_>) {
         let (provider, model) = call.model.split_once('/').unwrap_or(("openai", call.model));
         let prices = catalog::entry(model).map_or((0.0, 0.0), |entry| entry.prices);

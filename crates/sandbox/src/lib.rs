@@ -1,4 +1,4 @@
-//! A stateful stand-in for the LiteLLM proxy, spoken to over HTTP only.
+//! A stateful imitation of the LiteLLM proxy, used over HTTP only.
 //!
 //! It imitates two generations of the genuine proxy ([`Generation`]): the statuses and the bodies follow
 //! recordings of 1.80.17 and 1.109.1 (`tests/wire/litellm`, named in comments where the behaviour surprises).

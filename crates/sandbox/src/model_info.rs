@@ -44,7 +44,7 @@ const UNKNOWN: &[&str] = &[
 
 const PRICES: &[&str] = &["input_cost_per_token", "output_cost_per_token"];
 
-/// What only the newer proxy says of every chat model.
+/// Fields of every chat model, newer proxy only.
 const COMMON_1_109: &[&str] = &["supports_parallel_function_calling", "supports_web_search"];
 
 const COMMON: &[&str] = &[
@@ -89,7 +89,7 @@ pub(super) async fn list(State(world): State<World>, caller: Caller, query: Quer
             if generation == Generation::V1_109 {
                 let master = caller.token.is_none();
                 entry["model_info"]["direct_access"] = json!(master);
-                // A virtual key is not told of teams (`1.109/virtual_key_model_info`).
+                // Virtual keys do not see teams (`1.109/virtual_key_model_info`).
                 if master {
                     entry["model_info"]["access_via_team_ids"] = json!([]);
                 }
@@ -125,7 +125,7 @@ pub(super) async fn list_v2(State(world): State<World>, _: Caller, query: Query)
     let page = body::page(generation, &query, "page", 1, usize::MAX)?;
     let size = body::page(generation, &query, "size", 50, usize::MAX)?;
     if let Some(id) = query.get("modelId").filter(|id| !id.is_empty()) {
-        // The one place where a ghost shows (`x_ghost_v2_model_info`).
+        // The only route that shows ghosts (`x_ghost_v2_model_info`).
         found = state.models.get(id).map(|deployment| (deployment, &deployment.row)).into_iter().collect();
     }
     if let Some(search) = query.get("search").filter(|search| !search.is_empty()) {

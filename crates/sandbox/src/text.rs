@@ -1,4 +1,4 @@
-//! How the proxy prints numbers, times and secrets, being written in Python.
+//! Numbers, times and secrets in the proxy's Python formats.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,4 +1,4 @@
-//! The state of the stand-in and the handle to it.
+//! The state of the sandbox.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use super::key_table::Keys;
 use super::spend::Ledger;
 use patchbay_clock::Clock;
 
-/// The most deployments, and the most virtual keys, that are kept.
+/// Most deployments, and most virtual keys.
 pub(super) const MOST_ROWS: usize = 100_000;
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -22,7 +22,7 @@ pub enum Database {
     #[default]
     Up,
     Down,
-    /// The proxy was never given one.
+    /// The proxy has none.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! The proxy's stream of server-sent events, as far as a chat completion uses them: one line of data each.
+//! Server-sent events as chat completions use them: one line of data each.
 
 #[derive(Default)]
 pub(super) struct Lines {
@@ -6,7 +6,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// The data of the events that `bytes` completes.
+    /// The data of events that `bytes` completes.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         self.partial.extend_from_slice(bytes);
         let Some(end) = self.partial.iter().rposition(|b| *b == b'\n') else { return Vec::new() };
@@ -15,7 +15,7 @@ impl Lines {
         String::from_utf8_lossy(&whole).lines().filter_map(data).map(str::to_owned).collect()
     }
 
-    /// The data of an event that was not ended by a line break.
+    /// The data of a last event without a line break.
     pub(super) fn rest(&self) -> Option<String> {
         data(String::from_utf8_lossy(&self.partial).trim_end()).map(str::to_owned)
     }

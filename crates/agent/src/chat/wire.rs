@@ -1,4 +1,4 @@
-//! Chat completions as the proxy writes them, whole and in pieces.
+//! The JSON of chat completions and their chunks.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -129,7 +129,7 @@ pub(super) struct Streamed {
 }
 
 impl Streamed {
-    /// Takes one event's data; returns what the model said in it.
+    /// Adds one event's data and returns its text.
     pub(super) fn take(&mut self, data: &str) -> Result<String, ChatError> {
         if data == "[DONE]" {
             self.is_done = true;
@@ -156,7 +156,7 @@ impl Streamed {
         self.text.len()
     }
 
-    /// The whole, once the proxy says no more.
+    /// The complete answer at the end of the stream.
     pub(super) fn end(self) -> Result<Answer, ChatError> {
         if !self.is_done && self.finish_reason.is_none() {
             return Err(ChatError::Broken);

@@ -1,4 +1,4 @@
-//! Addresses, model names and the proxy's words, made fit to be used and shown.
+//! Normalises addresses, model names and error texts.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::StartError;
 
 const DETAIL_LIMIT: usize = 500;
 
-/// The address without a final `/` or `/v1`, both of which people give.
+/// Removes a final `/` or `/v1`.
 pub(super) fn base_url(text: &str) -> Result<String, StartError> {
     let url = Url::parse(text.trim()).map_err(|_| StartError::ProxyUrl)?;
     let plain = url.username().is_empty() && url.password().is_none();
@@ -23,12 +23,12 @@ pub(super) fn base_url(text: &str) -> Result<String, StartError> {
     Ok(base.strip_suffix("/v1").unwrap_or(base).trim_end_matches('/').to_owned())
 }
 
-/// Whether a listed name stands for the alias: a proxy may list `openai/*` for all that OpenAI has.
+/// True if a listed name covers the alias: a proxy may list `openai/*`.
 pub(super) fn covers(listed: &str, alias: &str) -> bool {
     listed == alias || listed.strip_suffix('*').is_some_and(|start| alias.starts_with(start))
 }
 
-/// A proxy's words on one line, without what looks like a key, and not too many of them.
+/// A proxy's error text on one line, shortened and without keys.
 pub(super) fn presentable(text: &str, key: Option<&str>) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = match key {
@@ -57,7 +57,7 @@ fn is_wordy(c: char) -> bool {
     c.is_alphanumeric() || "-_.".contains(c)
 }
 
-/// LiteLLM quotes the key in part, and its hash in whole, when it refuses one.
+/// LiteLLM quotes a part of a rejected key and its whole hash.
 fn redacted(word: &str) -> Cow<'_, str> {
     let hash = word.len() >= 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
     if hash || word.starts_with("sk-") { "[redacted]".into() } else { word.into() }

@@ -81,6 +81,12 @@ struct Plan {
     undo: bool,
 }
 
+impl Plan {
+    fn swaps(&self) -> bool {
+        self.model.is_some() || self.prompt != PromptChange::Keep || self.undo
+    }
+}
+
 impl SwapArgs {
     pub(super) async fn run(&self) -> Result<Exit, Failure> {
         let plan = self.plan()?;
@@ -108,11 +114,10 @@ impl SwapArgs {
             verify: self.verify,
             undo: self.undo,
         };
-        let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep || plan.undo;
-        if plan.verify && !swaps {
+        if plan.verify && !plan.swaps() {
             return Err(Failure::usage("--verify: there is no swap to verify"));
         }
-        if !swaps && !plan.config && plan.message.is_none() {
+        if !plan.swaps() && !plan.config && plan.message.is_none() {
             return Err(Failure::usage(
                 "nothing to do: give --model, --prompt, --config, --message or --undo",
             ));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ use crate::services::agents::{AgentView, Agents};
 use crate::services::bootstrap::{EnvFile, StoredKey, classify_key};
 use crate::services::keys::Keys;
 use crate::store::Store;
+
+const LOOK_AT_LOG: &str = "Look at the proxy's log.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,11 +95,9 @@ impl Doctor {
             return false;
         }
         let health = self.proxy.health().await;
-        let version = match &health {
-            Ok(health) => health.version.as_ref().map(|version| format!(", LiteLLM {version}")),
-            Err(_) => None,
-        };
-        checks.push(Check::good("proxy", format!("{address}{}", version.unwrap_or_default())));
+        let version = health.as_ref().ok().and_then(|health| health.version.as_ref());
+        let version = version.map(|version| format!(", LiteLLM {version}")).unwrap_or_default();
+        checks.push(Check::good("proxy", format!("{address}{version}")));
         let what = "proxy's database";
         checks.push(match health.map(|health| health.database) {
             Ok(Database::Connected) => Check::good(what, "connected"),
@@ -105,88 +105,81 @@ impl Doctor {
                 Check::bad(what, "it does not answer", "Start it; the proxy connects again by itself.")
             }
             Ok(Database::None) => Check::bad(what, "the proxy has none", "Set DATABASE_URL at the proxy."),
-            Err(error) => Check::bad(what, error.to_string(), "Look at the proxy's log."),
+            Err(error) => Check::bad(what, error.to_string(), LOOK_AT_LOG),
         });
         true
     }
 
     async fn master_key(&self, checks: &mut Vec<Check>) -> bool {
         let what = "master key";
-        match self.proxy.keys(1).await {
+        let check = match self.proxy.keys(1).await {
             Ok(page) => {
                 let keys = counted(usize::try_from(page.total).unwrap_or(usize::MAX), "key");
-                checks.push(Check::good(what, format!("the proxy takes it, and has {keys}")));
-                true
+                Check::good(what, format!("the proxy takes it, and has {keys}"))
             }
             Err(error) if error.meaning() == Some(Meaning::Credentials) => {
                 let advice = "LITELLM_MASTER_KEY must be what the proxy was started with.";
-                checks.push(Check::bad(what, "the proxy refuses it", advice));
-                false
+                Check::bad(what, "the proxy refuses it", advice)
             }
-            Err(error) => {
-                checks.push(Check::bad(what, error.to_string(), "Look at the proxy's database and log."));
-                false
-            }
-        }
+            Err(error) => Check::bad(what, error.to_string(), "Look at the proxy's database and log."),
+        };
+        let is_good = check.verdict == Verdict::Good;
+        checks.push(check);
+        is_good
     }
 
     async fn agent_key(&self) -> Check {
-        let what = "agent's key";
+        let good = |found: String| Check::good("agent's key", found);
+        let bad = |found: String, advice| Check::bad("agent's key", found, advice);
         let Some(key) = &self.agent_key else {
             let advice = "`patchbay bootstrap` issues one and writes it into the env file.";
-            return Check::bad(what, "neither TASK_AGENT_API_KEY nor OPENAI_API_KEY is set", advice);
+            return bad("neither TASK_AGENT_API_KEY nor OPENAI_API_KEY is set".to_owned(), advice);
         };
-        match classify_key(Some(secrecy::ExposeSecret::expose_secret(key))) {
+        match classify_key(Some(key.expose_secret())) {
             StoredKey::Placeholder => {
-                let advice = "`patchbay bootstrap` puts a key in its place.";
-                return Check::bad(what, "it is a placeholder", advice);
+                return bad(
+                    "it is a placeholder".to_owned(),
+                    "`patchbay bootstrap` puts a key in its place.",
+                );
             }
-            StoredKey::Other(other) => {
-                return Check::bad(what, format!("it is {other}"), "Look at the env file.");
-            }
+            StoredKey::Other(other) => return bad(format!("it is {other}"), "Look at the env file."),
             StoredKey::Secret(_) => {}
         }
         let found = match self.keys.key(&KeyHash::of(key)).await {
-            Err(error) => return Check::bad(what, error.to_string(), "Look at the proxy's log."),
+            Err(error) => return bad(error.to_string(), LOOK_AT_LOG),
             Ok(None) => {
                 let advice = "`patchbay bootstrap` issues it again with the same secret.";
-                return Check::bad(what, "the proxy does not know it", advice);
+                return bad("the proxy does not know it".to_owned(), advice);
             }
             Ok(Some(found)) => found,
         };
-        let said = format!("{} ({}), may call {}", found.label(), found.masked, found.access.describe());
+        let text = format!("{} ({}), may call {}", found.label(), found.masked, found.access.describe());
         match (found.state(self.keys.now()), &found.access) {
-            (KeyState::Active, Access::All) => Check::good(what, said),
+            (KeyState::Active, Access::All) => good(text),
             (KeyState::Active, _) => {
-                Check::note(what, said, "A swap to another model is refused: relax it on its page.")
+                let advice = "A swap to another model is refused: relax it on its page.";
+                Check::note("agent's key", text, advice)
             }
-            (state, _) => {
-                Check::bad(what, format!("{said}; it is {}", state.label()), "Change it on its page.")
-            }
+            (state, _) => bad(format!("{text}; it is {}", state.label()), "Change it on its page."),
         }
     }
 
     /// Finds variables that models refer to and the env file lacks.
     async fn references(&self, checks: &mut Vec<Check>) {
         let what = "secrets of models";
+        let path = self.env.path().display();
         let names = match self.referred().await {
             Ok(names) => names,
-            Err(error) => {
-                checks.push(Check::bad(what, error.to_string(), "Look at the proxy's log."));
-                return;
-            }
+            Err(error) => return checks.push(Check::bad(what, error.to_string(), LOOK_AT_LOG)),
         };
-        let path = self.env.path().display().to_string();
         if !self.env.is_there() {
             let advice = "Set PATCHBAY_ENV_FILE to see whether it has all that models refer to.";
-            checks.push(Check::note(what, format!("there is no {path}"), advice));
-            return;
+            return checks.push(Check::note(what, format!("there is no {path}"), advice));
         }
         let variables = match self.env.variables() {
             Ok(variables) => variables,
             Err(error) => {
-                checks.push(Check::bad(what, error.to_string(), "Let this user read the env file."));
-                return;
+                return checks.push(Check::bad(what, error.to_string(), "Let this user read the env file."));
             }
         };
         let is_set = |name: &str| variables.get(name).is_some_and(|value| !value.trim().is_empty());
@@ -232,9 +225,9 @@ fn agent(view: &AgentView) -> Check {
             Check::good(&what, format!("{}: {}, {scope}", view.address, card.name))
         }
         (_, problem) => {
-            let said = problem.as_ref().map_or_else(|| "no card".to_owned(), ToString::to_string);
+            let problem = problem.as_ref().map_or_else(|| "no card".to_owned(), ToString::to_string);
             let advice = "Is it started, and is its address in PATCHBAY_AGENTS that of its A2A endpoint?";
-            Check::bad(&what, format!("{}: {said}", view.address), advice)
+            Check::bad(&what, format!("{}: {problem}", view.address), advice)
         }
     }
 }

@@ -18,73 +18,68 @@ struct Conversation<'a> {
     address: &'a str,
     context: &'a ContextId,
     timeout: Duration,
-}
-
-struct Wanted {
-    model: Option<ModelSpec>,
-    prompt: PromptChange,
+    report: Report,
 }
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan) -> Result<Exit, Failure> {
-    let conversation = Conversation {
+    let mut conversation = Conversation {
         agent: args.target.agent()?,
         address: args.target.address(),
         context: &plan.context,
         timeout: args.target.timeout,
+        report: Report::new(args.json, &plan.context),
     };
-    let mut report = Report::new(args.json, &plan.context);
-    let ended = carry_out(&conversation, plan, &mut report).await;
-    Ok(report.end(ended))
-}
-
-async fn carry_out(
-    conversation: &Conversation<'_>,
-    plan: &Plan,
-    report: &mut Report,
-) -> Result<Exit, Failure> {
-    let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep || plan.undo;
-    let before = if swaps { conversation.read().await.ok() } else { None };
-    let wanted = if plan.undo {
-        conversation.undoing(before.as_ref())?
-    } else {
-        Wanted { model: plan.model.clone(), prompt: plan.prompt.clone() }
-    };
-    if let PromptChange::Set(prompt) = &wanted.prompt {
-        conversation.refuse_lines(prompt).await?;
-    }
-    if let Some(model) = &wanted.model {
-        conversation.control("model", ControlMessage::Model(model.clone()), report).await?;
-        conversation.remember(before.as_ref(), report);
-    }
-    if let Some(prompt) = wanted.prompt_message() {
-        conversation.control("prompt", prompt, report).await?;
-        conversation.remember(before.as_ref(), report);
-    }
-    if plan.config {
-        conversation.show_config(report).await?;
-    }
-    if plan.verify {
-        conversation.verify(&wanted, report).await?;
-    }
-    match &plan.message {
-        Some(message) => conversation.ask(message, report).await,
-        None => Ok(Exit::Done),
-    }
-}
-
-impl Wanted {
-    fn prompt_message(&self) -> Option<ControlMessage> {
-        match &self.prompt {
-            PromptChange::Keep => None,
-            PromptChange::Clear => Some(ControlMessage::Prompt(None)),
-            PromptChange::Set(prompt) => Some(ControlMessage::Prompt(Some(prompt.clone()))),
-        }
-    }
+    let result = conversation.carry_out(plan).await;
+    Ok(conversation.report.end(result))
 }
 
 impl Conversation<'_> {
+    async fn carry_out(&mut self, plan: &Plan) -> Result<Exit, Failure> {
+        let before = if plan.swaps() { self.read().await.ok() } else { None };
+        let (model, prompt) = if plan.undo {
+            self.changes_to_undo(before.as_ref())?
+        } else {
+            (plan.model.clone(), plan.prompt.clone())
+        };
+        if let PromptChange::Set(prompt) = &prompt {
+            self.refuse_lines(prompt).await?;
+        }
+        let prompt_message = match &prompt {
+            PromptChange::Keep => None,
+            PromptChange::Clear => Some(ControlMessage::Prompt(None)),
+            PromptChange::Set(prompt) => Some(ControlMessage::Prompt(Some(prompt.clone()))),
+        };
+        let messages = [("model", model.clone().map(ControlMessage::Model)), ("prompt", prompt_message)];
+        for (name, message) in messages {
+            let Some(message) = message else { continue };
+            self.control(name, message).await?;
+            self.remember(before.as_ref());
+        }
+        if plan.config {
+            self.show_config().await?;
+        }
+        if plan.verify {
+            self.verify(model.as_ref(), &prompt).await?;
+        }
+        if let Some(message) = &plan.message {
+            self.ask(message).await?;
+        }
+        Ok(Exit::Done)
+    }
+
     async fn send(&self, text: &str) -> Result<Answer, AgentError> {
         self.agent.send(self.context, text, self.timeout).await
+    }
+
+    /// Reports a failed task's text as the response, as the guide's helper does.
+    async fn send_reported(&mut self, name: &str, text: &str) -> Result<Answer, Failure> {
+        match self.send(text).await {
+            Err(AgentError::Task { state, message }) => {
+                self.report.response(name, &message, json!({ "state": state }));
+                Err(Failure::failed(format!("the agent's task ended as {state}")))
+            }
+            answer => Ok(answer?),
+        }
     }
 
     async fn read(&self) -> Result<AgentConfig, Failure> {
@@ -95,11 +90,10 @@ impl Conversation<'_> {
         }
     }
 
-    async fn control(&self, name: &str, message: ControlMessage, report: &mut Report) -> Result<(), Failure> {
-        let answer =
-            self.send(&message.to_text()).await.map_err(|error| report_failure(name, error, report))?;
+    async fn control(&mut self, name: &str, message: ControlMessage) -> Result<(), Failure> {
+        let answer = self.send_reported(name, &message.to_text()).await?;
         let reply = message.read_reply(&answer);
-        report.response(name, &answer.text, json!({ "done": reply == Reply::Done }));
+        self.report.response(name, &answer.text, json!({ "done": reply == Reply::Done }));
         let refused = |text: &str| Err(Failure::new(Exit::Refused, text));
         match reply {
             Reply::Done => Ok(()),
@@ -109,30 +103,31 @@ impl Conversation<'_> {
         }
     }
 
-    async fn show_config(&self, report: &mut Report) -> Result<(), Failure> {
-        let answer = self
-            .send(&ControlMessage::GetConfig.to_text())
-            .await
-            .map_err(|error| report_failure("config", error, report))?;
-        let Reply::Config(config) = ControlMessage::GetConfig.read_reply(&answer) else {
-            report.config(&answer.text, Value::Null);
-            return Err(Failure::new(Exit::Refused, "this is not the configuration of an agent"));
+    async fn show_config(&mut self) -> Result<(), Failure> {
+        let answer = self.send_reported("config", &ControlMessage::GetConfig.to_text()).await?;
+        let config = match ControlMessage::GetConfig.read_reply(&answer) {
+            Reply::Config(config) => Some(json!(config)),
+            _ => None,
         };
-        report.config(&answer.text, json!(config));
-        Ok(())
+        let is_config = config.is_some();
+        self.report.response("config", &answer.text, config.unwrap_or(Value::Null));
+        if is_config {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Refused, "this is not the configuration of an agent"))
     }
 
-    async fn verify(&self, wanted: &Wanted, report: &mut Report) -> Result<(), Failure> {
+    async fn verify(&mut self, model: Option<&ModelSpec>, prompt: &PromptChange) -> Result<(), Failure> {
         let config = self.read().await?;
-        let is_model = wanted.model.as_ref().is_none_or(|spec| config.is_on(spec));
-        let prompt = config.prompt.as_deref().map(str::trim);
-        let is_prompt = match &wanted.prompt {
+        let is_model = model.is_none_or(|model| config.is_on(model));
+        let found = config.prompt.as_deref().map(str::trim);
+        let is_prompt = match prompt {
             PromptChange::Keep => true,
-            PromptChange::Clear => prompt.is_none(),
-            PromptChange::Set(wanted) => prompt == Some(wanted.as_str()),
+            PromptChange::Clear => found.is_none(),
+            PromptChange::Set(prompt) => found == Some(prompt.as_str()),
         };
-        report.fact("verified", (is_model && is_prompt).into());
-        report.line("on", "Read back", config.spec_text().into());
+        self.report.fact("verified", (is_model && is_prompt).into());
+        self.report.line("on", "Read back", config.spec_text().into());
         if is_model && is_prompt {
             return Ok(());
         }
@@ -140,13 +135,13 @@ impl Conversation<'_> {
         Err(Failure::new(Exit::NotVerified, format!("not verified: the context is on {what}")))
     }
 
-    async fn ask(&self, message: &str, report: &mut Report) -> Result<Exit, Failure> {
+    async fn ask(&mut self, message: &str) -> Result<(), Failure> {
         let begun = Instant::now();
-        let answer = self.send(message).await.map_err(|error| report_failure("message", error, report))?;
+        let answer = self.send_reported("message", message).await?;
         let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let facts = json!({ "served": answer.served, "tokens": answer.tokens, "elapsed_ms": elapsed });
-        report.response("message", &answer.text, facts);
-        Ok(Exit::Done)
+        self.report.response("message", &answer.text, facts);
+        Ok(())
     }
 
     /// Most agents treat a control message with a line break as chat.
@@ -159,13 +154,15 @@ impl Conversation<'_> {
         Err(Failure::new(Exit::Refused, text))
     }
 
-    fn undoing(&self, now: Option<&AgentConfig>) -> Result<Wanted, Failure> {
+    fn changes_to_undo(
+        &self,
+        now: Option<&AgentConfig>,
+    ) -> Result<(Option<ModelSpec>, PromptChange), Failure> {
         let before = undo::recall(self.address, self.context)
             .ok_or_else(|| Failure::failed("no swap of this context is known here"))?
             .config;
-        let is_there = now.is_some_and(|now| now.spec_text() == before.spec_text());
         let model = match before.spec() {
-            _ if is_there => None,
+            _ if now.is_some_and(|now| now.spec_text() == before.spec_text()) => None,
             Some(spec) => Some(spec),
             None => return Err(Failure::failed("the model before the swap has no provider's name")),
         };
@@ -174,27 +171,14 @@ impl Conversation<'_> {
             Some(text) => PromptChange::Set(text.parse()?),
             None => PromptChange::Clear,
         };
-        Ok(Wanted { model, prompt })
+        Ok((model, prompt))
     }
 
-    fn remember(&self, before: Option<&AgentConfig>, report: &mut Report) {
+    fn remember(&mut self, before: Option<&AgentConfig>) {
         let Some(before) = before else { return };
-        report.fact("before", json!(before));
+        self.report.fact("before", json!(before));
         if let Err(error) = undo::remember(self.address, self.context, before) {
             eprintln!("patchbay: this swap cannot be undone by --undo: {error}");
         }
     }
-}
-
-/// Shows a failed task's text as the response, as the guide's helper does.
-fn report_failure(name: &str, error: AgentError, report: &mut Report) -> Failure {
-    if let AgentError::Task { state, message } = &error {
-        if name == "config" {
-            report.config(message, json!({ "state": state }));
-        } else {
-            report.response(name, message, json!({ "state": state }));
-        }
-        return Failure::failed(format!("the agent's task ended as {state}"));
-    }
-    Failure::failed(error)
 }

@@ -17,29 +17,21 @@ impl Report {
         Self { is_json, context: context.clone(), facts: Map::new() }
     }
 
-    /// `Model response: …`; `name` in the JSON.
+    /// `Model response: …`, or `Config:` and lines; `name` in the JSON.
     pub(super) fn response(&mut self, name: &str, text: &str, more: Value) {
-        if !self.is_json {
+        let shown = table::shown(text);
+        if !self.is_json && name == "config" {
+            say!("Config:\n{shown}");
+        } else if !self.is_json {
             let mut title: String = name.to_owned();
             title[..1].make_ascii_uppercase();
-            say!("{title} response: {}", table::shown(text));
+            say!("{title} response: {shown}");
         }
-        self.note(name, text, more);
-    }
-
-    pub(super) fn config(&mut self, text: &str, more: Value) {
-        if !self.is_json {
-            say!("Config:\n{}", table::shown(text));
-        }
-        self.note("config", text, more);
-    }
-
-    fn note(&mut self, name: &str, text: &str, more: Value) {
         let mut fact = json!({ "response": text });
         if let (Some(fact), Value::Object(more)) = (fact.as_object_mut(), more) {
             fact.extend(more);
         }
-        self.facts.insert(name.to_owned(), fact);
+        self.fact(name, fact);
     }
 
     pub(super) fn line(&mut self, name: &str, title: &str, fact: Value) {
@@ -47,7 +39,7 @@ impl Report {
             let text = fact.as_str().map_or_else(|| fact.to_string(), str::to_owned);
             say!("{title}: {}", table::shown(&text));
         }
-        self.facts.insert(name.to_owned(), fact);
+        self.fact(name, fact);
     }
 
     /// For the JSON only.

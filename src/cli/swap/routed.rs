@@ -46,7 +46,7 @@ async fn carry_out(
             text("provider", "(default provider)"),
             text("prompt", "(default prompt)"),
         );
-        report.config(&shown, config);
+        report.response("config", &shown, config);
     }
     Ok(exit)
 }

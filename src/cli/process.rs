@@ -1,4 +1,4 @@
-//! What a process finds around it: files of settings, and the signal to stop.
+//! Files of settings, and the signal to stop.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use patchbay::config::dotenv;
 use patchbay::domain::setup::DEFAULT_ENV_FILE;
 use tokio_util::sync::CancellationToken;
 
-/// The files whose variables are settings, the one that counts most first: `.env` in the working directory or
-/// beside the binary, then the env file that a bootstrap writes into.
+/// Files with settings, the highest precedence first: `.env` in the working directory or beside the binary, then the
+/// env file of the bootstrap.
 pub(crate) fn env_files() -> Vec<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(".env")));
     let own = [Some(PathBuf::from(".env")), beside].into_iter().flatten().find(|path| path.is_file());

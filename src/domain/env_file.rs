@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_read_as_people_write_them() {
+    fn reads_quotes_comments_and_blanks() {
         let text = "\u{feff}# comment\nA=1\nexport B = two words # note\nC='x # y'\nD=\"a\\\"b\\nc\" # z\nE=\nF=a=b\n\
                     not a line\n1X=no\nG=\"open\nA=2\nH='two\nI=lines' # one value\nJ=#none\nK= # none\nL=a#b\n";
         let read = parse(text.as_bytes());
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_replaced_where_it_stands() {
+    fn replaces_value_in_place() {
         for (before, after) in [
             ("K=sk-proxy-default # by bootstrap\nL=1\n", "K=sk-new # by bootstrap\nL=1\n"),
             ("export K = \"x\"\r\nL=1", "export K = \"sk-new\"\r\nL=1"),
@@ -260,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_refused() {
+    fn rejects_invalid_names_and_values() {
         assert!(matches!(set(b"", "K", "a\nb"), Err(EditError::Value(_))));
         for name in ["", "1A", "A B", "A="] {
             assert!(matches!(set(b"", name, "x"), Err(EditError::Name(_))), "{name}");
         }
     }
 
-    /// Lines such as people write, and such as they do not.
+    /// Usual and unusual lines.
     fn line() -> impl Strategy<Value = Vec<u8>> {
         let name = prop_oneof![Just("K"), Just("L"), Just("OPENAI_API_KEY"), Just("export M"), Just(" N ")];
         let value = prop_oneof![
@@ -295,7 +295,6 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever the file: only the values of that name change, byte for byte.
         #[test]
         fn only_the_named_values_change(file in file(), value in "(sk-[A-Za-z0-9_-]{1,22}|[ -~é]{0,10})") {
             let Ok(edited) = set(&file, "K", &value) else { return Ok(()) };
@@ -306,7 +305,7 @@ mod tests {
                 all.iter().filter(|a| a.name != "K").map(|a| (a.name.clone(), a.value.clone())).collect()
             };
             prop_assert_eq!(others(&before), others(&after));
-            // Without the values of that name, and without what was appended, the bytes are the same.
+            // All other bytes are the same.
             let without = |bytes: &[u8], all: &[Assignment]| {
                 let mut rest = Vec::new();
                 let mut done = 0;
@@ -320,11 +319,11 @@ mod tests {
             if before.iter().any(|found| found.name == "K") {
                 let (before, after) = (without(&file, &before), without(&edited, &after));
                 prop_assert_eq!(before.len(), after.len());
-                // A blank that keeps a comment apart is the one byte that may be added.
+                // A blank before a comment may be added.
                 let is_kept = |(before, after): (&Vec<u8>, &Vec<u8>)| {
                     before == after || after.strip_prefix(b" ") == Some(before)
                 };
-                // An empty value stands before the blanks that another one stood behind.
+                // The range of an empty value is before its blanks.
                 let is_same = before.concat() == after.concat();
                 prop_assert!(is_same || before.iter().zip(&after).all(is_kept));
             } else {

@@ -81,7 +81,7 @@ const FINDERS: [Finder; 10] = [
     google_key,
     |text, from| after(text, from, "Bearer ", 7),
     |text, from| after(text, from, "bearer ", 7),
-    // How a provider repeats the key that it refuses (`wire/litellm/1.80/chat_upstream_401`).
+    // A provider quotes a rejected key (`wire/litellm/1.80/chat_upstream_401`).
     |text, from| after(text, from, "key provided: ", 1),
     |text, from| after(text, from, "?key=", 1),
     |text, from| after(text, from, "&key=", 1),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// A user's role. Each may do what the ones before it may.
+/// Each role includes the ones before it.
 #[derive(
     Debug,
     Clone,
@@ -27,7 +27,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// In ascending order of rights.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn as_str(self) -> &'static str {

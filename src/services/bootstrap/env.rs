@@ -1,4 +1,4 @@
-//! The env file on disk. A write leaves the old file or the new one, and never a part of either.
+//! The env file. It is replaced as a whole, so that no reader sees a part.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -6,21 +6,18 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::config::dotenv;
 use crate::domain::env_file::{self, EditError};
 
-/// Largest file that is edited, in bytes.
-const MAX_BYTES: u64 = 1024 * 1024;
-
-/// What a new file may be read by: it holds secrets.
+/// Permissions of a new file.
 const PRIVATE: u32 = 0o600;
 
-/// A file of variables. It need not exist yet.
+/// May not exist yet.
 #[derive(Debug, Clone)]
 pub struct EnvFile {
     path: PathBuf,
 }
 
-/// An env file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
     #[error(transparent)]
@@ -41,12 +38,11 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Keeps other runs on the same folder waiting.
+/// Excludes other runs on the same folder.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "holding it open is its use")] Option<File>);
 
 impl EnvFile {
-    /// The file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -59,29 +55,19 @@ impl EnvFile {
         self.path.is_file()
     }
 
-    /// Its variables; none where it is not there.
     pub fn variables(&self) -> Result<HashMap<String, String>, EnvError> {
         Ok(env_file::parse(&self.read()?))
     }
 
-    /// The same in their order.
     pub fn pairs(&self) -> Result<Vec<(String, String)>, EnvError> {
         Ok(env_file::pairs(&self.read()?))
     }
 
     fn read(&self) -> Result<Vec<u8>, EnvError> {
-        let failed = |error| self.failed("it cannot be read", error);
-        match fs::metadata(&self.path) {
-            Ok(found) if found.len() > MAX_BYTES => {
-                Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")))
-            }
-            Ok(_) => fs::read(&self.path).map_err(failed),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(failed(error)),
-        }
+        dotenv::read_bytes(&self.path).map_err(|error| self.failed("it cannot be read", error))
     }
 
-    /// What it would be with these values; none if it is so already.
+    /// The content with these values; none if they are set already.
     pub fn edited(&self, values: &[(&str, &str)]) -> Result<Option<Vec<u8>>, EnvError> {
         let before = self.read()?;
         let mut after = before.clone();
@@ -97,14 +83,13 @@ impl EnvFile {
         Ok(true)
     }
 
-    /// Writes beside the file, and then in its place. Its permissions and its owner stay, and so does a link
-    /// that leads to it.
+    /// Keeps permissions, owner and symbolic links.
     fn write(&self, bytes: &[u8]) -> Result<(), EnvError> {
         let target = self.target();
         let (folder, partial) = beside(&target);
         let failed = |what| move |error| self.failed(what, error);
         fs::create_dir_all(folder).map_err(failed("its folder cannot be made"))?;
-        // What an earlier run left when it was killed.
+        // Left by a run that was killed.
         match fs::remove_file(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(self.failed("it cannot be written", error));
@@ -118,7 +103,7 @@ impl EnvFile {
             let _ = fs::remove_file(&partial);
         }
         written?;
-        // The name is on the disk when its folder is.
+        // Syncing the folder makes the rename durable.
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(failed("its folder cannot be written"))
@@ -141,7 +126,7 @@ impl EnvFile {
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
     }
 
-    /// Lets its owner alone read it, where it is there. Whether that changed anything.
+    /// Restricts an existing file to its owner; true if that changed anything.
     pub fn make_private(&self) -> Result<bool, EnvError> {
         let failed = |error| self.failed("its permissions cannot be changed", error);
         let Ok(found) = fs::metadata(&self.path) else { return Ok(false) };
@@ -162,13 +147,13 @@ impl EnvFile {
         }
     }
 
-    /// Waits until no other run works on the same folder. Where the file system knows no locks, there are none.
+    /// Waits for other runs on the same folder. No lock if the file system has none.
     pub fn lock(&self) -> Lock {
         let target = self.target();
         let (folder, partial) = beside(&target);
         let file = File::open(folder).ok().filter(|folder| folder.lock().is_ok());
         if file.is_some() {
-            // A run that was killed may have left a secret there, and nothing need be written any more.
+            // May hold a secret of a run that was killed.
             let _ = fs::remove_file(partial);
         }
         Lock(file)
@@ -179,7 +164,7 @@ impl EnvFile {
     }
 }
 
-/// The folder of a file, and what is written in it before it takes the file's place.
+/// The folder, and the temporary file that replaces `target`.
 fn beside(target: &Path) -> (&Path, PathBuf) {
     let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let name = target.file_name().unwrap_or_default().to_string_lossy();
@@ -195,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_and_permissions_stay_and_a_rest_of_a_killed_run_is_harmless() {
+    fn keeps_link_and_permissions_and_replaces_leftovers() {
         let dir = tempfile::tempdir().unwrap();
         let (real, link) = (dir.path().join("real.env"), dir.path().join("link"));
         fs::write(&real, "A=1\n").unwrap();
@@ -212,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_for_its_owner_alone_and_its_folder_is_made() {
+    fn creates_private_file_and_its_folder() {
         let dir = tempfile::tempdir().unwrap();
         let file = EnvFile::new(dir.path().join("volumes/env/.env.litellm"));
         assert!(file.set(&[("A", "a b")]).unwrap());
@@ -225,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_nothing_is_filled_in() {
+    fn creates_target_of_dangling_link() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("later.env", &link).unwrap();
@@ -234,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn a_run_waits_for_another_on_the_same_folder() {
+    fn locks_folder_and_removes_leftovers() {
         let dir = tempfile::tempdir().unwrap();
         let file = EnvFile::new(dir.path().join(".env"));
-        // What a killed one has left is in nobody's way, and goes.
+        // Left by a run that was killed.
         fs::write(dir.path().join("..env.partial"), "A=half").unwrap();
         let classify_key = file.lock();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -11,11 +11,10 @@ macro_rules! say {
 mod agent;
 mod args;
 mod ask;
-mod complete;
 mod dashboard;
 mod doctor;
+mod generate;
 mod list;
-mod man;
 pub(crate) mod process;
 mod setup;
 mod swap;
@@ -27,10 +26,9 @@ use std::process::ExitCode;
 
 pub(crate) use agent::AgentArgs;
 pub(crate) use ask::AskArgs;
-pub(crate) use complete::CompletionsArgs;
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use list::{ContextsArgs, KeysArgs, ModelsArgs};
-pub(crate) use man::ManArgs;
 pub(crate) use setup::{ApplyArgs, BootstrapArgs, ExportArgs, ResetArgs};
 pub(crate) use swap::SwapArgs;
 pub(crate) use user::UserArgs;

@@ -10,7 +10,6 @@ use patchbay_agent::{self as agent, Extras, Options};
 use patchbay_clock::Clock;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Serves the A2A task agent.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -15,7 +15,6 @@ use super::dashboard::Dashboard;
 
 const DEFAULT_AGENT: &str = "http://localhost:10900/a2a/litellm_agent";
 
-/// Which agent, and how long to wait for it.
 #[derive(clap::Args)]
 pub(super) struct TargetArgs {
     /// Address of the agent
@@ -40,7 +39,6 @@ impl TargetArgs {
     }
 }
 
-/// Which dashboard, and who asks.
 #[derive(clap::Args)]
 pub(super) struct LoginArgs {
     /// Name of the dashboard's login

@@ -6,7 +6,6 @@ use serde_json::json;
 use super::args::{self, TargetArgs};
 use super::{EXIT_CODES, Exit, Failure, table};
 
-/// Asks an agent one question.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:

@@ -34,7 +34,6 @@ const SETTINGS: [(&str, bool); 15] = [
     ("PATCHBAY_LOG_FORMAT", false),
 ];
 
-/// Looks at what a swap needs.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:

@@ -14,7 +14,6 @@ use super::{EXIT_CODES, Exit, Failure};
 /// Limit of fetched pages, 100 keys each.
 const KEY_PAGES: u32 = 1_000;
 
-/// Lists the contexts that a dashboard knows.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:
@@ -36,7 +35,6 @@ pub(crate) struct ContextsArgs {
     json: bool,
 }
 
-/// Lists the proxy's models.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:
@@ -55,7 +53,6 @@ pub(crate) struct ModelsArgs {
     json: bool,
 }
 
-/// Lists the proxy's keys.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:

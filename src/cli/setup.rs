@@ -107,7 +107,6 @@ fn sign(step: &Step) -> char {
     }
 }
 
-/// Brings a proxy to where the agent can work.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:
@@ -188,7 +187,6 @@ impl BootstrapArgs {
     }
 }
 
-/// Brings models and keys to what a list says.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:
@@ -248,7 +246,6 @@ impl ApplyArgs {
     }
 }
 
-/// Writes models, and keys if asked for, as a list that `apply` takes.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:
@@ -284,7 +281,6 @@ impl ExportArgs {
     }
 }
 
-/// Deletes the proxy's models and keys, and bootstraps it again.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:

@@ -12,7 +12,6 @@ use patchbay::domain::swap::PromptChange;
 use super::args::{self, LoginArgs, TargetArgs};
 use super::{EXIT_CODES, Exit, Failure};
 
-/// Switches the model or the prompt of a running agent.
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Examples:

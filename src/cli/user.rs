@@ -13,7 +13,6 @@ use super::{Exit, Failure};
 /// Longest line that is read as a password, in bytes.
 const MAX_LINE: u64 = 8 * 1024;
 
-/// Named users of the dashboard
 #[derive(clap::Args)]
 pub(crate) struct UserArgs {
     /// The file

@@ -37,9 +37,17 @@ impl Paths {
     }
 
     fn fill(&self, route: &str, parameters: &[(&str, &str)]) -> String {
-        parameters.iter().fold(self.at(route), |path, (name, value)| {
-            path.replace(&format!("{{{name}}}"), &utf8_percent_encode(value, SEGMENT).to_string())
-        })
+        let mut path = String::with_capacity(self.base.len() + route.len() + 64);
+        path.push_str(&self.base);
+        for part in route.split_inclusive(['{', '}']) {
+            let value =
+                part.strip_suffix('}').and_then(|name| parameters.iter().find(|(known, _)| *known == name));
+            match value {
+                Some((_, value)) => path.extend(utf8_percent_encode(value, SEGMENT)),
+                None => path.push_str(part.trim_end_matches('{')),
+            }
+        }
+        path
     }
 
     pub fn home(&self) -> String {

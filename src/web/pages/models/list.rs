@@ -86,7 +86,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
         Ok(column) => (column, query.get("dir") == "desc"),
         Err(_) => (By::Name, false),
     };
-    let found = catalog.find(query.get("q"), |deployment| fits(deployment, &query), order);
+    let found = catalog.find(query.get("q"), fits(&query), order);
     let (pager, shown) = Pager::cut(&query, &path, found);
     let row = |deployment| row(deployment, &catalog, &notes, keys.as_deref());
     let data = ModelsData {
@@ -143,13 +143,15 @@ const COLUMNS: [(&str, &str, &str, bool); 10] = [
     ("", "Last test", "", false),
 ];
 
-fn fits(deployment: &Deployment, query: &Query) -> bool {
-    let is = |name: &str, value: Option<&str>| {
-        let wanted = query.get(name);
-        wanted.is_empty() || value == Some(wanted)
-    };
-    is("provider", deployment.provider.as_deref())
-        && is("mode", deployment.mode.as_deref())
-        && is("source", Some(deployment.source.as_str()))
-        && is("blocked", Some(if deployment.blocked { "yes" } else { "no" }))
+/// Whether a deployment fits the filters, which are looked up once for all.
+fn fits(query: &Query) -> impl Fn(&Deployment) -> bool {
+    let wanted = |name: &str| Some(query.get(name)).filter(|value| !value.is_empty());
+    let (provider, mode, source) = (wanted("provider"), wanted("mode"), wanted("source"));
+    let blocked = wanted("blocked");
+    move |deployment| {
+        (provider.is_none() || provider == deployment.provider.as_deref())
+            && (mode.is_none() || mode == deployment.mode.as_deref())
+            && source.is_none_or(|source| source == deployment.source.as_str())
+            && blocked.is_none_or(|blocked| blocked == if deployment.blocked { "yes" } else { "no" })
+    }
 }

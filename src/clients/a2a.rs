@@ -13,6 +13,7 @@ mod task;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use reqwest::{Client, Method, RequestBuilder, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -166,22 +167,7 @@ impl Agent {
 
     /// Sends `text` in `context` and waits at most `time` for the answer.
     pub async fn send(&self, context: &ContextId, text: &str, time: Duration) -> Result<Answer, AgentError> {
-        self.observe("message/send", |_| false, time, self.exchange(context, text)).await
-    }
-
-    /// Observes a whole exchange, which may take several requests, and bounds its time. `route` is the 0.3 name of
-    /// its JSON-RPC method.
-    async fn observe<T>(
-        &self,
-        route: &'static str,
-        is_expected: fn(&AgentError) -> bool,
-        time: Duration,
-        exchange: impl Future<Output = Result<T, AgentError>>,
-    ) -> Result<T, AgentError> {
-        let call = Call { upstream: Upstream::Agent, method: Method::POST, route, is_expected };
-        let timeout = ClientError::Timeout { upstream: Upstream::Agent, after: time };
-        let exchange = async { tokio::time::timeout(time, exchange).await.unwrap_or(Err(timeout.into())) };
-        http::observe(call, exchange).await
+        observe("message/send", |_| false, time, self.exchange(context, text)).await
     }
 
     /// The dialect to try first.
@@ -269,6 +255,20 @@ impl Agent {
             Dialect::V10 => request.header("A2A-Version", "1.0"),
         }
     }
+}
+
+/// Observes a whole exchange, which may take several requests, and bounds its time. `route` is the 0.3 name of its
+/// JSON-RPC method.
+fn observe<T>(
+    route: &'static str,
+    is_expected: fn(&AgentError) -> bool,
+    time: Duration,
+    exchange: impl Future<Output = Result<T, AgentError>>,
+) -> impl Future<Output = Result<T, AgentError>> {
+    let call = Call { upstream: Upstream::Agent, method: Method::POST, route, is_expected };
+    let timeout = ClientError::Timeout { upstream: Upstream::Agent, after: time };
+    let bounded = tokio::time::timeout(time, exchange);
+    http::observe(call, bounded.map(|result| result.unwrap_or(Err(timeout.into()))))
 }
 
 /// The `message` of a request.

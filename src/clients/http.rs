@@ -86,17 +86,19 @@ impl CallError for ClientError {
 }
 
 /// Makes a call in a span of its own. It is counted and timed, and its failure is logged, here and nowhere else.
-pub(super) async fn observe<T, E: CallError>(
+pub(super) fn observe<T, E: CallError>(
     call: Call<E>,
     exchange: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+) -> impl Future<Output = Result<T, E>> {
+    // On the heap, or the futures of all callers would hold it several times.
+    let exchange = Box::pin(exchange);
     let Call { upstream, method, route, is_expected } = call;
     let name = match upstream {
         Upstream::Proxy => "proxy",
         Upstream::Agent => "agent",
     };
     let span = tracing::info_span!("upstream_call", upstream = name, method = method.as_str(), route);
-    async {
+    async move {
         let started = Instant::now();
         let result = exchange.await;
         let elapsed = started.elapsed();
@@ -118,7 +120,6 @@ pub(super) async fn observe<T, E: CallError>(
         result
     }
     .instrument(span)
-    .await
 }
 
 fn status_class(error: &impl CallError) -> &'static str {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::{OnceCell, watch};
+use tracing::Instrument as _;
 
 pub use self::changes::{Created, OldKey};
 use self::copy::Fill;
@@ -118,7 +119,7 @@ impl Keys {
         };
         if self.inner.begin_fill() {
             let inner = Arc::clone(&self.inner);
-            tokio::spawn(async move { inner.run_fill().await });
+            tokio::spawn(async move { inner.run_fill().await }.in_current_span());
         } else if !self.inner.is_filling() {
             return self.inner.view.borrow().clone();
         }

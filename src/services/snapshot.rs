@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use patchbay_clock::Clock;
 
@@ -186,7 +187,8 @@ impl<S: Source> Inner<S> {
         });
         if begins {
             let renewal = Renewal(Arc::clone(self));
-            tokio::spawn(renewal.run());
+            // In the span of the request or job that began it, whose id the log then has.
+            tokio::spawn(renewal.run().in_current_span());
         }
         begins || is_running
     }

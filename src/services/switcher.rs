@@ -94,7 +94,7 @@ struct Parts {
     timeouts: Timeouts,
     locks: Locks,
     running: TaskTracker,
-    progress: Mutex<HashMap<String, watch::Receiver<Progress>>>,
+    progress: Mutex<HashMap<String, Watched>>,
     live: OnceLock<Live>,
 }
 
@@ -104,6 +104,9 @@ pub struct OneOfMany {
     /// Is given back when the agent has done its part; what is to be written comes after.
     pub turn: OwnedSemaphorePermit,
 }
+
+/// What is known of a swap so far.
+pub type Watched = watch::Receiver<Progress>;
 
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -171,9 +174,7 @@ impl Switcher {
         self
     }
 
-    /// Does a swap to its end.
-    ///
-    /// Everything that goes wrong once the swap has begun is in its receipt, not an error.
+    /// Does a swap to its end. What goes wrong once it has begun is in its receipt, not an error.
     pub async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
         let mut progress = self.start(request, actor).await?;
         // The sender says so before it goes.
@@ -204,17 +205,13 @@ impl Switcher {
         }
     }
 
-    fn receipt(progress: &watch::Receiver<Progress>) -> Result<Swap, SwapError> {
+    fn receipt(progress: &Watched) -> Result<Swap, SwapError> {
         let Progress { swap, is_lost, .. } = progress.borrow().clone();
         if is_lost { Err(SwapError::NotWritten(Box::new(swap))) } else { Ok(swap) }
     }
 
-    /// Begins a swap, which goes on whatever becomes of the one who asked for it.
-    pub async fn start(
-        &self,
-        request: SwapRequest,
-        actor: &Actor,
-    ) -> Result<watch::Receiver<Progress>, SwapError> {
+    /// Begins a swap, which goes on if the caller is dropped.
+    pub async fn start(&self, request: SwapRequest, actor: &Actor) -> Result<Watched, SwapError> {
         self.begin(None, request, actor).await
     }
 
@@ -223,7 +220,7 @@ impl Switcher {
         one_of_many: Option<OneOfMany>,
         request: SwapRequest,
         actor: &Actor,
-    ) -> Result<watch::Receiver<Progress>, SwapError> {
+    ) -> Result<Watched, SwapError> {
         let object = format!("{}/{}", request.agent, request.context);
         let begun = self.begin_unless_refused(one_of_many, request, actor).await;
         if let Err(error @ (SwapError::Busy { .. } | SwapError::Changed { .. })) = &begun {
@@ -239,7 +236,7 @@ impl Switcher {
         one_of_many: Option<OneOfMany>,
         request: SwapRequest,
         actor: &Actor,
-    ) -> Result<watch::Receiver<Progress>, SwapError> {
+    ) -> Result<Watched, SwapError> {
         let parts = &self.parts;
         let agent = parts.agents.get(&request.agent);
         let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
@@ -270,12 +267,12 @@ impl Switcher {
         Ok(progress)
     }
 
-    pub fn progress(&self, id: &str) -> Option<watch::Receiver<Progress>> {
+    pub fn progress(&self, id: &str) -> Option<Watched> {
         self.parts.progress().get(id).cloned()
     }
 
     /// The progress of a swap that may run in another replica: then the database is asked now and then.
-    pub fn follow(&self, swap: Swap) -> watch::Receiver<Progress> {
+    pub fn follow(&self, swap: Swap) -> Watched {
         if let Some(progress) = self.progress(&swap.id) {
             return progress;
         }
@@ -345,7 +342,7 @@ impl Switcher {
 }
 
 impl Parts {
-    fn progress(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Progress>>> {
+    fn progress(&self) -> MutexGuard<'_, HashMap<String, Watched>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

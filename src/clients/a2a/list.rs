@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Agent, AgentError, garbled};
+use super::{Agent, AgentError, garbled, observe};
 use crate::clients::lenient::{Objects, Text};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
@@ -35,7 +35,7 @@ impl Agent {
     /// The contexts of the agent's last tasks, at most those of 1,000 tasks. None where the agent cannot list
     /// them. Ids that Patchbay does not take are left out.
     pub async fn list_contexts(&self) -> Result<Option<BTreeSet<ContextId>>, AgentError> {
-        match self.observe("tasks/list", is_rpc, TIMEOUT, self.list_all()).await {
+        match observe("tasks/list", is_rpc, TIMEOUT, self.list_all()).await {
             Err(error) if is_rpc(&error) => Ok(None),
             listed => listed.map(Some),
         }

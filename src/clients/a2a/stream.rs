@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::task::{self, MAX_TEXT, Progress, TaskState};
-use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, garbled, message, read_answer, rpc_error};
+use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, garbled, message, observe, read_answer, rpc_error};
 use crate::clients::http;
 use crate::clients::lenient::{Text, memory_of};
 use crate::domain::agent::Dialect;
@@ -49,7 +49,7 @@ impl Agent {
         time: Duration,
         progress: &watch::Sender<String>,
     ) -> Result<Answer, AgentError> {
-        self.observe("message/stream", |_| false, time, self.converse(context, text, progress)).await
+        observe("message/stream", |_| false, time, self.converse(context, text, progress)).await
     }
 
     async fn converse(

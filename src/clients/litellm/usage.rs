@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use super::LiteLlm;
 use super::wire::time;
+use crate::clients::Result;
 use crate::clients::lenient::{Lenient, Object, Rows, Text};
-use crate::clients::{ClientError, Result};
 use crate::domain::redact;
 use crate::domain::usage::{Call, DailySpend, Share};
 

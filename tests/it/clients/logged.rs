@@ -82,6 +82,18 @@ async fn failed_proxy_call_is_logged_once_with_request_id_and_cause() {
 }
 
 #[tokio::test]
+async fn failed_renewal_of_a_copy_has_the_request_id() {
+    let (log, _guard) = Log::capture();
+    let proxy = Some(format!("http://{}", closed_port().await));
+    let app = TestApp::with(Setup { proxy, ..Setup::default() }).await;
+    let (_, error) = app.script().get("/models").await;
+    let mut lines = log.failures_of("request", error["error"]["request_id"].as_str().unwrap());
+    lines.retain(|line| line["span"]["route"] == "model/info");
+    let [line] = lines.as_slice() else { panic!("{:?} for {error}", log.failures()) };
+    assert!(line["cause"].as_str().unwrap().contains("Connection refused"), "{line}");
+}
+
+#[tokio::test]
 async fn error_status_is_logged_without_query_or_body() {
     let (log, _guard) = Log::capture();
     let body = r#"{"error":{"message":"it broke","type":"x"},"private":"left out"}"#;

@@ -124,7 +124,7 @@ mod tests {
             Action::AuditEnd,
         ];
         for action in Action::ALL {
-            assert_eq!(done(action.as_str()).is_none(), others.contains(&action), "{}", action.as_str());
+            assert_eq!(done(action.as_str()).is_none(), others.contains(action), "{}", action.as_str());
         }
     }
 }

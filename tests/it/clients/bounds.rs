@@ -1,7 +1,7 @@
 //! What both clients take: so many bytes, for so long, from nowhere else.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use patchbay::clients::a2a::{Agent, AgentError};
 use patchbay::clients::litellm::LiteLlm;
@@ -169,10 +169,9 @@ async fn an_agent_that_is_slow_with_a_large_answer_keeps_no_other_waiting() {
         r#"{{"jsonrpc":"2.0","result":{{"kind":"message","messageId":"m","role":"agent","parts":[{{"kind":"text","text":"{text}"}}]}}}}"#
     );
     let replay = play([no_card(), Exchange::new("POST", "/a2a/litellm_agent", 200, result)]).await;
-    let begun = Instant::now();
     let answer = agent(&replay).send(&context("c"), "hi", PATIENCE).await.unwrap();
     assert_eq!(answer.text, text);
-    assert!(begun.elapsed() < Duration::from_secs(5), "the other waited for {:?}", begun.elapsed());
+    assert!(!asking.is_finished(), "the other waited for it");
     // The slow one is given up by itself.
     let error = transport(asking.await.unwrap().unwrap_err());
     assert!(error.is_timeout(), "{error:?}");

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::crash::{audited, below, check};
+use super::crash::{KILLS, audited, below, check};
 use super::dashboard::Dashboard;
-use super::is_long;
 use crate::setup::stage::{BOTH, ENV, Stage};
 
 /// What a bootstrap finds before it is killed.
@@ -66,9 +65,9 @@ async fn round(stage: &Stage, finds: Finds, most: Duration, seen: &mut HashSet<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: tests/nightly"]
 async fn a_bootstrap_that_is_killed_anywhere_loses_nothing_and_makes_nothing_twice() {
     let (_dir, database) = crate::database::lasting().await;
-    let rounds = if is_long() { 200 } else { 12 };
     let (mut kills, mut seen) = (0, HashSet::new());
     for generation in BOTH {
         let mut stage = Stage::start(generation).await;
@@ -76,7 +75,7 @@ async fn a_bootstrap_that_is_killed_anywhere_loses_nothing_and_makes_nothing_twi
         let begun = Instant::now();
         stage.run(&["bootstrap"]).await.good();
         let usual = begun.elapsed();
-        for n in 0..rounds / 2 {
+        for n in 0..KILLS / 2 {
             let finds = [Finds::Nothing, Finds::All, Finds::AnothersKey][n % 3];
             kills += round(&stage, finds, usual, &mut seen).await;
         }
@@ -85,10 +84,10 @@ async fn a_bootstrap_that_is_killed_anywhere_loses_nothing_and_makes_nothing_twi
         check(&database).await;
         drop(dashboard);
     }
-    assert!(kills > rounds / 4, "of {rounds} rounds {kills} were cut short");
+    assert!(kills > KILLS / 4, "of {KILLS} rounds {kills} were cut short");
     let told: HashSet<String> = audited(&database).await.into_iter().collect();
     for (hash, alias) in seen.iter().filter(|(_, alias)| alias != "task-agent") {
         assert!(told.contains(hash) || told.contains(alias), "the key {alias} is missing in the audit");
     }
-    eprintln!("{rounds} rounds, {kills} times cut short; {} keys were seen", seen.len());
+    eprintln!("{KILLS} rounds, {kills} times cut short; {} keys were seen", seen.len());
 }

@@ -13,8 +13,10 @@ use sqlx::{AnyConnection, Connection as _, Row as _};
 use tokio::task::JoinSet;
 
 use super::dashboard::{AGENT_KEY, Dashboard};
-use super::is_long;
 use crate::support::{MASTER_KEY, agent_options, client, spawn};
+
+/// Kills of one drill.
+pub(super) const KILLS: usize = 200;
 
 /// A sandbox and an agent that outlive the dashboards.
 pub(super) struct Servers {
@@ -137,11 +139,11 @@ pub(super) fn below(most: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: tests/nightly"]
 async fn a_dashboard_that_is_killed_anywhere_opens_its_database_and_tells_what_it_does_not_know() {
     let servers = servers().await;
     let (_dir, database) = crate::database::lasting().await;
-    let rounds = if is_long() { 200 } else { 12 };
-    for _ in 0..rounds {
+    for _ in 0..KILLS {
         let dashboard = Dashboard::start(&servers.proxy, &servers.agent, &database, &[]).await.unwrap();
         let mut workers = JoinSet::new();
         for worker in 0..6 {
@@ -161,10 +163,8 @@ async fn a_dashboard_that_is_killed_anywhere_opens_its_database_and_tells_what_i
         assert!(told.contains(hash) || told.contains(alias), "the key {alias} is missing in the audit");
     }
     let cut = keys.iter().filter(|(hash, _)| !told.contains(hash)).count();
-    eprintln!(
-        "killed {rounds} times: {swaps} swaps, {unknown} cut short; {} keys, {cut} cut short",
-        keys.len()
-    );
+    let made = keys.len();
+    eprintln!("killed {KILLS} times: {swaps} swaps, {unknown} cut short; {made} keys, {cut} cut short");
     drop(dashboard);
 }
 

@@ -1,15 +1,11 @@
 //! Nothing but the addresses of the settings is ever asked, wherever answers point.
 
-use std::time::Duration;
-
 use reqwest::header;
 use serde_json::json;
 
 use super::everything::{Places, all, check};
 use super::liar::{Liar, Lie};
 use crate::support::{MASTER_KEY, PASSWORD, Setup, TestApp};
-
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Answers of every kind in one, each with an address of the trap's.
 fn pointing_to(trap: &str) -> Vec<Lie> {
@@ -49,7 +45,7 @@ async fn no_answer_leads_elsewhere() {
         let browser = app.user().await;
         let places = Places { id: "1".to_owned(), hash: app.agent_key_hash.clone() };
         for met in all(&browser, &places).await {
-            check(&met, &told, PATIENCE, &[MASTER_KEY, PASSWORD]);
+            check(&met, &told, &[MASTER_KEY, PASSWORD]);
             let to = met.page.headers.get(header::LOCATION).map(|to| to.to_str().unwrap().to_owned());
             assert!(to.is_none_or(|to| to.starts_with('/')), "{told}: {} leads elsewhere", met.what);
         }

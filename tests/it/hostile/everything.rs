@@ -79,7 +79,14 @@ pub(super) const FIELDS: [(&str, &str); 27] = [
 pub(super) struct Met {
     pub(super) what: String,
     pub(super) page: Page,
-    pub(super) took: Duration,
+    took: Duration,
+}
+
+impl Met {
+    #[track_caller]
+    pub(super) fn took_less_than(&self, patience: Duration, lie: &str) {
+        assert!(self.took < patience, "{lie}: {} took {:?}", self.what, self.took);
+    }
 }
 
 /// Looks at every page and does everything, a few at a time.
@@ -127,9 +134,8 @@ pub(super) async fn some(browser: &Browser, places: &Places, patterns: &[String]
 }
 
 /// What holds of every answer, whoever lied: no failure of our own, no secret, an error that says what to do.
-pub(super) fn check(met: &Met, lie: &str, patience: Duration, secrets: &[&str]) {
-    let Met { what, page, took } = met;
-    assert!(*took < patience, "{lie}: {what} took {took:?}");
+pub(super) fn check(met: &Met, lie: &str, secrets: &[&str]) {
+    let Met { what, page, .. } = met;
     assert_ne!(page.status, StatusCode::INTERNAL_SERVER_ERROR, "{lie}: {what}: {}", page.text());
     for secret in secrets {
         let headers = format!("{:?} {}", page.headers, page.url);

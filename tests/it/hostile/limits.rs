@@ -101,12 +101,10 @@ async fn forms_of_many_fields_and_parts_are_refused_or_cut() {
         for body in
             [&many, &twice, &"x".repeat(600_000), &"%00%ff=%fe&".repeat(1000), &"[a][b]=c&".repeat(1000)]
         {
-            let begun = Instant::now();
             let request = browser.http.post(browser.url(path)).body(body.clone());
             let page =
                 browser.send(request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")).await;
             assert_ne!(page.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}: {}", page.text());
-            assert!(begun.elapsed() < Duration::from_secs(10), "{path} took {:?}", begun.elapsed());
         }
     }
     for form in [
@@ -119,11 +117,9 @@ async fn forms_of_many_fields_and_parts_are_refused_or_cut() {
         Form::new().text("yaml", "[".repeat(200_000)),
         Form::new().text("yaml", format!("model_list:\n{}", "- model_name: a\n".repeat(100_000))),
     ] {
-        let begun = Instant::now();
         let request = browser.http.post(browser.url("/models/import")).multipart(form);
         let page = browser.send(request).await;
         assert!(page.status.is_client_error(), "{}: {}", page.status, page.text());
-        assert!(begun.elapsed() < Duration::from_secs(10), "took {:?}", begun.elapsed());
     }
 }
 
@@ -179,6 +175,7 @@ async fn whoever_is_slow_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures memory: tests/nightly"]
 async fn ten_thousand_idle_connections_keep_nobody_out() {
     const IDLE: usize = 10_000;
     // Whatever the shell allows: the dashboard does the same for itself.
@@ -287,6 +284,7 @@ async fn an_id_of_the_senders_making_is_short_or_not_taken() {
 
 /// Each password that is checked takes 19 MB, also where whoever sent it is gone.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures memory: tests/nightly"]
 async fn passwords_of_clients_that_went_away_take_no_more_room_than_others() {
     let (_dir, database) = crate::database::file();
     let dashboard =

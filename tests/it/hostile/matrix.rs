@@ -1,16 +1,14 @@
-//! Every lie, told by the proxy and by the agent, at every page and every action: the whole of it by hand, and with
-//! the other tests each lie at some of them.
+//! Every lie, told by the proxy and by the agent, at every page and every action.
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
 use secrecy::ExposeSecret as _;
 
-use super::everything::{Places, check, patterns, some};
+use super::everything::{Places, all, check};
 use super::liar::{Change, Liar, Lie};
-use super::{count_panics, is_long, panics};
 use crate::support::{MASTER_KEY, PASSWORD, Setup, TestApp, agent_options, spawn};
 use crate::swaps::Ahead;
 
@@ -96,11 +94,9 @@ fn bodies() -> Vec<(&'static str, Lie)> {
 
 fn statuses() -> Vec<(&'static str, Lie)> {
     // Those below 200 are followed by an answer that does not come.
-    let first: &[u16] = if is_long() { &[100, 101, 102, 103, 199] } else { &[100, 103] };
-    let first = first.iter().copied();
-    first
-        .chain((200..600).step_by(if is_long() { 1 } else { 97 }))
-        .chain([204, 304, 401, 404, 409, 422, 429, 503, 599])
+    [100, 101, 102, 103, 199]
+        .into_iter()
+        .chain(200..600)
         .map(|status| {
             ("a status", Lie::Says(status, "application/json", b"{\"error\":{\"message\":\"no\"}}".to_vec()))
         })
@@ -161,46 +157,31 @@ fn told(name: &str, lie: &Lie) -> String {
     }
 }
 
+/// Panics of our own code, wherever they were caught.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+fn count_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.location().is_some_and(|place| place.file().starts_with("src/")) {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+        }
+        before(info);
+    }));
+}
+
 /// Tells every lie to two dashboards: one that has never seen the server well, and one that has copies of what
 /// it said ten minutes ago.
 async fn walk(who: Who, lies: Vec<(&'static str, Lie)>) {
     count_panics();
-    let patterns = patterns();
     for (name, lie) in lies {
         let told = told(name, &lie);
-        tokio::join!(meet(who, &told, &lie, false, &patterns), meet(who, &told, &lie, true, &patterns));
-        assert_eq!(panics(), 0, "{told}: something panicked");
+        tokio::join!(meet(who, &told, &lie, false), meet(who, &told, &lie, true));
+        assert_eq!(PANICS.load(Ordering::SeqCst), 0, "{told}: something panicked");
     }
 }
 
-/// Of so many addresses one meets a lie of the sample.
-const SHARE: usize = 12;
-
-/// Where each lie of the sample is met as well: there the server is asked, whatever else was drawn.
-const ALWAYS: [&str; 2] = ["/models", "/agents/{name}"];
-
-/// Tells every lie to one dashboard, at some addresses: `LIES_SEED` says which. Each address meets many lies.
-async fn sample(who: Who, lies: Vec<(&'static str, Lie)>) {
-    count_panics();
-    let seed = std::env::var("LIES_SEED").map_or(0, |seed| seed.parse().unwrap());
-    let all = patterns();
-    stream::iter(lies.into_iter().enumerate())
-        .for_each_concurrent(3, |(n, (name, lie))| {
-            let is_drawn = |(at, pattern): &(usize, &String)| {
-                (at + n + seed).is_multiple_of(SHARE) || ALWAYS.contains(&pattern.as_str())
-            };
-            let drawn: Vec<String> =
-                all.iter().enumerate().filter(is_drawn).map(|(_, at)| at.clone()).collect();
-            async move {
-                let told = format!("LIES_SEED={seed} {}", told(name, &lie));
-                meet(who, &told, &lie, (n + seed).is_multiple_of(2), &drawn).await;
-                assert_eq!(panics(), 0, "{told}: something panicked");
-            }
-        })
-        .await;
-}
-
-async fn meet(who: Who, told: &str, lie: &Lie, was_well: bool, patterns: &[String]) {
+async fn meet(who: Who, told: &str, lie: &Lie, was_well: bool) {
     let liar = Liar::start(Lie::None).await;
     let (proxy, agent) = match who {
         Who::Proxy => (Some(liar.url()), None),
@@ -222,8 +203,9 @@ async fn meet(who: Who, told: &str, lie: &Lie, was_well: bool, patterns: &[Strin
     liar.tell(lie.clone());
     let secrets = [MASTER_KEY, PASSWORD, app.agent_key.expose_secret()];
     let asked = liar.asked();
-    for met in some(&browser, &places, patterns).await {
-        check(&met, told, PATIENCE, &secrets);
+    for met in all(&browser, &places).await {
+        met.took_less_than(PATIENCE, told);
+        check(&met, told, &secrets);
     }
     assert!(liar.asked() > asked, "{told}: the liar was not asked");
     assert_eq!(liar.cookies(), 0, "{told}: a cookie went back");
@@ -243,70 +225,56 @@ async fn meet(who: Who, told: &str, lie: &Lie, was_well: bool, patterns: &[Strin
     }
 }
 
-fn of_a_server() -> Vec<(&'static str, Lie)> {
-    [connection(), bodies(), changes(), statuses()].concat()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_lies_here_and_there() {
-    sample(Who::Proxy, of_a_server()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_lies_here_and_there() {
-    sample(Who::Agent, [of_a_server(), streams()].concat()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_whose_connections_lie() {
     walk(Who::Proxy, connection()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_whose_bodies_lie() {
     walk(Who::Proxy, bodies()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_whose_fields_lie() {
     walk(Who::Proxy, changes()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_of_all_statuses() {
     walk(Who::Proxy, statuses()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_connections_lie() {
     walk(Who::Agent, connection()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_bodies_lie() {
     walk(Who::Agent, bodies()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_fields_lie() {
     walk(Who::Agent, changes()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_of_all_statuses() {
     walk(Who::Agent, statuses()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_streams_lie() {
     walk(Who::Agent, streams()).await;
 }

@@ -1,5 +1,5 @@
 //! Minutes of work by many while proxy and agent come and go: memory stays flat, nothing fails that is not
-//! theirs, no audit entry is lost. Run by `tests/soak/run`.
+//! theirs, no audit entry is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ async fn flap(server: Arc<Liar>, stop: CancellationToken) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/soak/run"]
+#[ignore = "takes minutes and measures memory: tests/nightly"]
 async fn many_who_work_while_servers_come_and_go() {
     let seconds: u64 = std::env::var("SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
     let servers = servers().await;

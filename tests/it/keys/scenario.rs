@@ -355,7 +355,7 @@ async fn ended(stage: &Stage, page: &Page) -> Page {
 
 async fn matrix(stage: &Stage) {
     let (_, hash) = stage.make("matrix", &[("access", "list"), ("models", MINI)]).await;
-    let query = format!("q={}&models=gpt-5", stage.name("matrix"));
+    let query = format!("q={}&models=openai/gpt-5", stage.name("matrix"));
     let page = stage.browser.get(&format!("/keys/matrix?{query}")).await;
     let cell = |model: &str| format!("#matrix tr[data-hash='{hash}'] td[data-model='{model}']");
     assert!(page.one(&cell(MINI)).starts_with('✓'), "{}", page.text());

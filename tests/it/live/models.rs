@@ -233,14 +233,16 @@ async fn an_upstreams_refusal_and_a_twin_are_told_apart() {
 #[tokio::test]
 async fn the_configuration_files_model_is_read_only() {
     let bench = Bench::start("config").await;
-    let (_, list) = bench.get("/models?source=config").await;
-    let id = list["deployments"][0]["id"].as_str().unwrap();
+    let name = std::env::var("LIVE_CONFIG_MODEL").unwrap_or_else(|_| "config-mock".to_owned());
+    let (_, list) = bench.get(&format!("/models?source=config&q={name}")).await;
+    let rows = list["deployments"].as_array().unwrap();
+    let id = rows.iter().find(|row| row["name"] == *name).unwrap()["id"].as_str().unwrap();
     for (path, form) in [("", &[("rpm", "3")][..]), ("/delete", &[]), ("/block", &[])] {
         let (status, body) = bench.post(&format!("/models/{id}{path}"), form).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{path}: {body}");
     }
     let (_, body) = bench.post(&format!("/models/{id}/test"), &[]).await;
-    assert_eq!(body["text"], "I am config-mock", "{body}");
+    assert_eq!(body["text"], format!("I am {name}"), "{body}");
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ fn element(found: ElementRef<'_>, depth: usize, out: &mut String, main: &mut Opt
     if name == "main"
         && let Some(main) = main.take()
     {
-        out.push_str(&format!("{}<main> ...\n", " ".repeat(depth)));
+        let _ = writeln!(out, "{}<main> ...", " ".repeat(depth));
         return element(found, 0, main, &mut None);
     }
     let indent = " ".repeat(depth);
@@ -102,7 +102,8 @@ fn element(found: ElementRef<'_>, depth: usize, out: &mut String, main: &mut Opt
     {
         let text = folded(text);
         let is_short = depth + name.len() + shown.len() + text.len() < MAX_LINE;
-        out.push_str(&if is_short { format!(" {text}\n") } else { format!("\n{indent} {text}\n") });
+        let before = if is_short { String::new() } else { format!("\n{indent}") };
+        let _ = writeln!(out, "{before} {text}");
         return;
     }
     out.push('\n');

@@ -3,24 +3,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use patchbay_clock::Clock;
 use patchbay_sandbox::{Database, Generation};
+use tokio::time::timeout;
 
 use crate::support::{Browser, Page, Setup, TestApp, closed_port};
 use crate::web::fakes::{FakeAgent, Front, Manner};
 
-/// The limits of the test's dashboard, and two seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Far above the limits of the test's dashboard: what takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 async fn in_time(what: &str, answer: impl Future<Output = Page>) -> Page {
-    let started = Instant::now();
-    let page = answer.await;
-    assert!(started.elapsed() < PATIENCE, "{what} took {:?}", started.elapsed());
+    let page = timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("{what} hangs"));
     assert_ne!(page.status, StatusCode::INTERNAL_SERVER_ERROR, "{what}: {}", page.text());
     assert!(!page.body.contains("<script>alert(1)"), "{what} shows what a server sent as it came");
     page

@@ -1,11 +1,11 @@
 //! Contexts as last seen, and what was found out about agents.
 
 use jiff::Timestamp;
-use sqlx::AnyConnection;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
-use super::{Store, StoreError, flag, json, places, plain, time, word};
+use super::columns::{Json, Millis};
+use super::{Store, StoreError, placeholders, strip_nul};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::{ContextId, KnownContext, Served};
 use crate::domain::control::AgentConfig;
@@ -20,11 +20,8 @@ impl Store {
     pub async fn contexts(&self, limit: u32) -> Result<Vec<KnownContext>, StoreError> {
         let statement =
             format!("{SELECT} order by coalesce(c.last_swap, '') desc, c.agent, c.context limit $1");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(i64::from(limit))
-            .fetch_all(self.pool()?)
-            .await?;
-        rows.iter().map(read).collect()
+        let query = sqlx::query_as(AssertSqlSafe(statement)).bind(i64::from(limit));
+        Ok(query.fetch_all(self.pool()?).await?)
     }
 
     pub async fn context(
@@ -33,12 +30,8 @@ impl Store {
         context: &ContextId,
     ) -> Result<Option<KnownContext>, StoreError> {
         let statement = format!("{SELECT} where c.agent = $1 and c.context = $2");
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(agent.as_str())
-            .bind(context.as_str())
-            .fetch_optional(self.pool()?)
-            .await?;
-        row.as_ref().map(read).transpose()
+        let query = sqlx::query_as(AssertSqlSafe(statement)).bind(agent.as_str()).bind(context.as_str());
+        Ok(query.fetch_optional(self.pool()?).await?)
     }
 
     pub async fn note_config(
@@ -53,7 +46,7 @@ impl Store {
         )
         .bind(agent.as_str())
         .bind(context.as_str())
-        .bind(text(config))
+        .bind(Json(config))
         .bind(self.now())
         .execute(self.pool()?)
         .await?;
@@ -76,7 +69,7 @@ impl Store {
         let done = sqlx::query(statement)
             .bind(agent.as_str())
             .bind(context.as_str())
-            .bind(label.map(plain))
+            .bind(label.map(strip_nul))
             .bind(i64::from(is_pinned))
             .bind(i64::from(is_kept))
             .execute(self.pool()?)
@@ -104,13 +97,7 @@ impl Store {
     pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>, StoreError> {
         let statement =
             "select agent, context, swap from reverts where due_at <= $1 order by due_at limit 100";
-        let rows = sqlx::query(statement).bind(self.now()).fetch_all(self.pool()?).await?;
-        rows.iter()
-            .map(|row| {
-                let agent = word("agent name", &row.try_get::<String, _>(0)?)?;
-                Ok((agent, word("context id", &row.try_get::<String, _>(1)?)?, row.try_get(2)?))
-            })
-            .collect()
+        Ok(sqlx::query_as(statement).bind(self.now()).fetch_all(self.pool()?).await?)
     }
 
     /// Puts a timed swap's end off to `due_at`, or takes it back.
@@ -127,18 +114,16 @@ impl Store {
         sqlx::query(statement)
             .bind(agent.as_str())
             .bind(context.as_str())
-            .bind(due_at.map(Timestamp::as_millisecond))
+            .bind(due_at.map(Millis))
             .execute(self.pool()?)
             .await?;
         Ok(())
     }
 
     pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>, StoreError> {
-        let row = sqlx::query("select scope, seen_at from agents where name = $1 and scope is not null")
-            .bind(agent.as_str())
-            .fetch_optional(self.pool()?)
-            .await?;
-        row.map(|row| Ok((word("scope", &row.try_get::<String, _>(0)?)?, time(row.try_get(1)?)?))).transpose()
+        let query = sqlx::query_as("select scope, seen_at from agents where name = $1 and scope is not null");
+        let found: Option<(Scope, Millis)> = query.bind(agent.as_str()).fetch_optional(self.pool()?).await?;
+        Ok(found.map(|(scope, Millis(at))| (scope, at)))
     }
 
     pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<(), StoreError> {
@@ -168,18 +153,18 @@ pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]
          config = coalesce(excluded.config, contexts.config), \
          read_at = coalesce(excluded.read_at, contexts.read_at), \
          selected = coalesce(excluded.selected, contexts.selected)",
-        places(swaps.len(), 6)
+        placeholders(swaps.len(), 6)
     );
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    let mut query = sqlx::query(AssertSqlSafe(statement));
     for swap in &swaps {
-        let after = swap.after.as_ref().map(text);
+        let after = swap.after.as_ref();
         query = query
             .bind(swap.agent.as_str())
             .bind(swap.context.as_str())
             .bind(&swap.id)
-            .bind(after.clone())
-            .bind(after.as_ref().map(|_| now))
-            .bind(after.filter(|_| swap.outcome.is_success()));
+            .bind(after.map(Json))
+            .bind(after.map(|_| now))
+            .bind(after.filter(|_| swap.outcome.is_success()).map(Json));
     }
     query.execute(&mut *tx).await?;
     for swap in swaps {
@@ -198,7 +183,7 @@ pub(super) async fn note_wide_swap(tx: &mut AnyConnection, now: i64, swap: &Swap
     )
     .bind(swap.agent.as_str())
     .bind(swap.context.as_str())
-    .bind(text(after))
+    .bind(Json(after))
     .bind(now)
     .execute(&mut *tx)
     .await?;
@@ -223,32 +208,30 @@ pub(super) async fn note_served(
     Ok(())
 }
 
-/// The types written here have text keys only, so that JSON can hold them.
-fn text(config: &AgentConfig) -> String {
-    serde_json::to_string(config).unwrap_or_default()
-}
-
-fn read(row: &AnyRow) -> Result<KnownContext, StoreError> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column);
-    let at = |column: &str| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
-    Ok(KnownContext {
-        agent: word("agent name", &row.try_get::<String, _>("agent")?)?,
-        context: word("context id", &row.try_get::<String, _>("context")?)?,
-        config: text("config")?.map(|config| json("configuration", &config)).transpose()?,
-        selected: text("selected")?.map(|config| json("configuration", &config)).transpose()?,
-        label: text("label")?,
-        is_pinned: flag(row, "pinned")?,
-        is_kept: flag(row, "keep")?,
-        reverts_at: at("due_at")?,
-        read_at: at("read_at")?,
-        last_swap: text("last_swap")?,
-        last_outcome: text("outcome")?.map(|outcome| word("outcome", &outcome)).transpose()?,
-        last_actor: text("actor")?,
-        last_swap_at: at("started_at")?,
-        last_swap_end: at("finished_at")?,
-        served: match (text("served")?, at("served_at")?) {
-            (Some(model), Some(at)) => Some(Served { model, at }),
-            _ => None,
-        },
-    })
+impl FromRow<'_, AnyRow> for KnownContext {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let time = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<Millis>, _>(column)?.map(Millis::into));
+        let config =
+            |column| row.try_get::<Option<Json<_>>, _>(column).map(|json| json.map(Json::into_inner));
+        Ok(Self {
+            agent: row.try_get("agent")?,
+            context: row.try_get("context")?,
+            config: config("config")?,
+            selected: config("selected")?,
+            label: row.try_get("label")?,
+            is_pinned: row.try_get::<i64, _>("pinned")? != 0,
+            is_kept: row.try_get::<i64, _>("keep")? != 0,
+            reverts_at: time("due_at")?,
+            read_at: time("read_at")?,
+            last_swap: row.try_get("last_swap")?,
+            last_outcome: row.try_get("outcome")?,
+            last_actor: row.try_get("actor")?,
+            last_swap_at: time("started_at")?,
+            last_swap_end: time("finished_at")?,
+            served: row
+                .try_get::<Option<String>, _>("served")?
+                .zip(time("served_at")?)
+                .map(|(model, at)| Served { model, at }),
+        })
+    }
 }

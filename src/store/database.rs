@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::replicas::{GONE_AFTER, Said};
+use super::replicas::Said;
 
 /// How often Postgres is told that this replica lives, which also shows whether it answers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -107,13 +107,16 @@ impl Database {
         *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The condition that the replica named in `column` lives. With SQLite only this one does.
-    pub(super) fn lives(&self, column: &str) -> String {
+    /// The condition that the replica in `column` is alive, where `own` is the placeholder of this replica's id. With
+    /// SQLite only this one is; on Postgres each that was seen in the last 8 seconds.
+    pub(super) fn lives(&self, column: &'static str, own: &'static str) -> String {
+        let is_own = format!("{column} = {own}");
         if self.0.is_postgres {
-            let after = GONE_AFTER.as_millis();
-            format!("exists (select 1 from replicas where id = {column} and seen_at > {NOW} - {after})")
+            format!(
+                "({is_own} or exists (select 1 from replicas where id = {column} and seen_at > {NOW} - 8000))"
+            )
         } else {
-            format!("{column} = '{}'", self.0.replica)
+            is_own
         }
     }
 

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
 
-use super::{Store, StoreError, time, word};
+use super::columns::Millis;
+use super::{Store, StoreError};
 use crate::domain::key::KeyHash;
 
 #[derive(Debug, Clone, Serialize)]
@@ -36,7 +37,7 @@ impl Store {
         )
         .bind(hash.as_str())
         .bind(action)
-        .bind(due_at.as_millisecond())
+        .bind(Millis(due_at))
         .bind(actor)
         .bind(replaced_by.as_str())
         .bind(self.now())
@@ -47,20 +48,15 @@ impl Store {
 
     /// When a key is to end, if it is.
     pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>, StoreError> {
-        let row = sqlx::query("select * from key_retirements where hash = $1")
-            .bind(hash.as_str())
-            .fetch_optional(self.pool()?)
-            .await?;
-        row.as_ref().map(read).transpose()
+        let query = sqlx::query_as("select * from key_retirements where hash = $1").bind(hash.as_str());
+        Ok(query.fetch_optional(self.pool()?).await?)
     }
 
     /// Those whose time has come, at most a hundred.
     pub async fn due_retirements(&self) -> Result<Vec<Retirement>, StoreError> {
-        let rows = sqlx::query("select * from key_retirements where due_at <= $1 order by due_at limit 100")
-            .bind(self.now())
-            .fetch_all(self.pool()?)
-            .await?;
-        rows.iter().map(read).collect()
+        let query =
+            sqlx::query_as("select * from key_retirements where due_at <= $1 order by due_at limit 100");
+        Ok(query.bind(self.now()).fetch_all(self.pool()?).await?)
     }
 
     pub async fn drop_retirement(&self, hash: &KeyHash) -> Result<bool, StoreError> {
@@ -80,7 +76,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         sqlx::query("update key_retirements set due_at = $2, problem = $3 where hash = $1")
             .bind(hash.as_str())
-            .bind(due_at.as_millisecond())
+            .bind(Millis(due_at))
             .bind(problem)
             .execute(self.pool()?)
             .await?;
@@ -88,13 +84,15 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Retirement, StoreError> {
-    Ok(Retirement {
-        hash: word("key", &row.try_get::<String, _>("hash")?)?,
-        action: row.try_get("action")?,
-        due_at: time(row.try_get("due_at")?)?,
-        actor: row.try_get("actor")?,
-        replaced_by: word("key", &row.try_get::<String, _>("replaced_by")?)?,
-        problem: row.try_get("problem")?,
-    })
+impl FromRow<'_, AnyRow> for Retirement {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            hash: row.try_get("hash")?,
+            action: row.try_get("action")?,
+            due_at: row.try_get::<Millis, _>("due_at")?.into(),
+            actor: row.try_get("actor")?,
+            replaced_by: row.try_get("replaced_by")?,
+            problem: row.try_get("problem")?,
+        })
+    }
 }

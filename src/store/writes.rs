@@ -4,7 +4,8 @@
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::{Store, StoreError, audit, plain, time};
+use super::columns::Millis;
+use super::{Store, StoreError, audit, strip_nul};
 use crate::domain::audit::NewEntry;
 
 #[derive(Debug)]
@@ -22,11 +23,11 @@ impl Store {
         .bind(&id)
         .bind(self.database.replica())
         .bind(self.now())
-        .bind(plain(&entry.actor.name))
+        .bind(strip_nul(&entry.actor.name))
         .bind(&entry.actor.address)
         .bind(entry.action.as_str())
-        .bind(plain(&entry.object))
-        .bind(entry.detail.as_deref().map(plain))
+        .bind(strip_nul(&entry.object))
+        .bind(entry.detail.as_deref().map(strip_nul))
         .bind(&entry.actor.request_id)
         .execute(self.pool()?)
         .await?;
@@ -49,12 +50,13 @@ impl Store {
         let statement = format!(
             "delete from writes where not ({}) \
              returning begun_at, actor, address, action, object, detail, request_id",
-            self.database.lives("writes.replica")
+            self.database.lives("writes.replica", "$1")
         );
-        let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(&mut *tx).await?;
+        let query = sqlx::query(AssertSqlSafe(statement)).bind(self.database.replica());
+        let rows = query.fetch_all(&mut *tx).await?;
         for row in &rows {
             let maybe = |column: &str| row.try_get::<Option<String>, _>(column);
-            let begun_at = time(row.try_get("begun_at")?)?;
+            let Millis(begun_at) = row.try_get("begun_at")?;
             let why = format!("begun at {begun_at}: Patchbay was stopped before it had ended");
             let detail = match maybe("detail")? {
                 Some(detail) => format!("{detail}: {why}"),

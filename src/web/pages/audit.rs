@@ -94,7 +94,7 @@ page!(AuditPage, AuditData, as_results);
 async fn list(State(store): State<Store>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let (filter, errors) = filter(&query, &ui);
     let before = query.get("before").parse().ok();
-    let entries = store.audit_found(&filter, before, query.size()).await?;
+    let entries = store.audit_entries(&filter, before, query.size()).await?;
     let total = store.audit_count(&filter, None, COUNTED + 1).await?;
     let newer = match before {
         Some(before) => store.audit_count(&filter, Some(before), COUNTED + 1).await?,

@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
-use patchbay::domain::audit::{Action, Actor, NewEntry};
+use patchbay::domain::audit::{Action, Actor, Filter, NewEntry};
 use patchbay::store::Store;
 use patchbay_clock::Clock;
 use sqlx::Connection as _;
@@ -160,7 +160,7 @@ async fn entries_are_not_changed_and_go_only_when_their_time_has_come() {
     }
     let now = Clock::system().now();
     assert_eq!(store.end_audit_before(now - SignedDuration::from_hours(24 * 400)).await.unwrap(), 1);
-    let left = store.audit_entries(None, 10).await.unwrap();
+    let left = store.audit_entries(&Filter::default(), None, 10).await.unwrap();
     assert_eq!(left.iter().map(|entry| entry.object.as_str()).collect::<Vec<_>>(), ["new"]);
     let error = sqlx::query("delete from audit").execute(&mut database).await.unwrap_err().to_string();
     assert!(error.contains("not deleted before their time"), "{error}");

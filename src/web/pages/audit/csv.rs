@@ -57,7 +57,7 @@ async fn piece(
     filter: &Filter,
     before: Option<i64>,
 ) -> Result<(String, Option<i64>), StoreError> {
-    let entries = store.audit_found(filter, before, PIECE).await?;
+    let entries = store.audit_entries(filter, before, PIECE).await?;
     let next = entries.last().filter(|_| entries.len() == PIECE).map(|entry| entry.id);
     Ok((entries.into_iter().map(|entry| line(fields(entry))).collect(), next))
 }

@@ -23,7 +23,7 @@ pub use keys::Retirement;
 pub use replicas::Said;
 pub use sessions::Sessions;
 pub use swaps::Ended;
-pub use writes::Begun;
+pub use writes::{Intent, OwnRow};
 
 use self::database::Database;
 use patchbay_clock::Clock;

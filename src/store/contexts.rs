@@ -5,9 +5,10 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
-use super::{Store, StoreError, placeholders, strip_nul};
+use super::{Store, StoreError, audit, placeholders, strip_nul};
 use crate::domain::agent::{AgentName, Scope};
-use crate::domain::context::{ContextId, KnownContext, Served};
+use crate::domain::audit::NewEntry;
+use crate::domain::context::{ContextChange, ContextId, Described, KnownContext, Served};
 use crate::domain::control::AgentConfig;
 use crate::domain::swap::{Outcome, Swap};
 
@@ -54,43 +55,78 @@ impl Store {
         Ok(())
     }
 
-    /// Changes what people say about a context: its label, whether it is pinned, whether it is kept. Returns
-    /// whether there is such a context.
+    /// Changes the fields of `change` that are given, if what was seen of them is still so, and writes `entry`, whose
+    /// outcome and detail say what came of it.
     pub async fn describe_context(
         &self,
         agent: &AgentName,
         context: &ContextId,
-        label: Option<&str>,
-        is_pinned: bool,
-        is_kept: bool,
-    ) -> Result<bool, StoreError> {
-        let statement =
-            "update contexts set label = $3, pinned = $4, keep = $5 where agent = $1 and context = $2";
-        let done = sqlx::query(statement)
+        change: &ContextChange,
+        mut entry: NewEntry,
+    ) -> Result<Described, StoreError> {
+        let ContextChange { label, is_pinned, is_kept } = change;
+        let flag = |is: bool| i64::from(is);
+        let mut tx = self.pool()?.begin().await?;
+        let query = sqlx::query_as(
+            "update contexts set label = nullif(coalesce($3, label), ''), pinned = coalesce($4, pinned), \
+             keep = coalesce($5, keep) where agent = $1 and context = $2 \
+             and coalesce(label, '') = coalesce($6, label, '') and pinned = coalesce($7, pinned) \
+             and keep = coalesce($8, keep) returning label, pinned, keep",
+        );
+        let now: Option<(Option<String>, i64, i64)> = query
             .bind(agent.as_str())
             .bind(context.as_str())
-            .bind(label.map(strip_nul))
-            .bind(i64::from(is_pinned))
-            .bind(i64::from(is_kept))
-            .execute(self.pool()?)
+            .bind(label.as_ref().map(|label| strip_nul(&label.to)))
+            .bind(is_pinned.as_ref().map(|pinned| flag(pinned.to)))
+            .bind(is_kept.as_ref().map(|kept| flag(kept.to)))
+            .bind(label.as_ref().and_then(|label| label.seen.as_deref()))
+            .bind(is_pinned.as_ref().and_then(|pinned| pinned.seen).map(flag))
+            .bind(is_kept.as_ref().and_then(|kept| kept.seen).map(flag))
+            .fetch_optional(&mut *tx)
             .await?;
-        Ok(done.rows_affected() > 0)
+        let described = match &now {
+            Some((label, pinned, keep)) => {
+                let flags =
+                    [(*pinned, "pinned"), (*keep, "kept")].map(|(is, word)| (is != 0).then_some(word));
+                let words: Vec<&str> =
+                    label.as_deref().into_iter().chain(flags.into_iter().flatten()).collect();
+                entry.after = Some(words.join(", "));
+                Described::Done
+            }
+            None if is_known(&mut tx, agent, context).await? => Described::Changed,
+            None => Described::Unknown,
+        };
+        if described != Described::Done {
+            "refused".clone_into(&mut entry.outcome);
+        }
+        audit::write(&mut tx, self.now(), &[&entry]).await?;
+        tx.commit().await?;
+        self.tell_of_audit();
+        Ok(described)
     }
 
-    /// Forgets a context; its swaps stay in the history. Returns whether there was one.
-    pub async fn forget_context(&self, agent: &AgentName, context: &ContextId) -> Result<bool, StoreError> {
+    /// Forgets a context and writes `entry`; its swaps stay in the history. Returns whether there was one.
+    pub async fn forget_context(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+        mut entry: NewEntry,
+    ) -> Result<bool, StoreError> {
         let mut tx = self.pool()?.begin().await?;
-        let mut gone = 0;
+        let was_known = is_known(&mut tx, agent, context).await?;
         for statement in [
             "delete from reverts where agent = $1 and context = $2",
             "delete from contexts where agent = $1 and context = $2",
         ] {
-            let done =
-                sqlx::query(statement).bind(agent.as_str()).bind(context.as_str()).execute(&mut *tx).await?;
-            gone = done.rows_affected();
+            sqlx::query(statement).bind(agent.as_str()).bind(context.as_str()).execute(&mut *tx).await?;
         }
+        if !was_known {
+            "refused".clone_into(&mut entry.outcome);
+        }
+        audit::write(&mut tx, self.now(), &[&entry]).await?;
         tx.commit().await?;
-        Ok(gone > 0)
+        self.tell_of_audit();
+        Ok(was_known)
     }
 
     /// Timed swaps whose time is up: agent, context and the swap to undo.
@@ -127,17 +163,35 @@ impl Store {
     }
 
     pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into agents (name, scope, seen_at) values ($1, $2, $3) \
-             on conflict (name) do update set scope = excluded.scope, seen_at = excluded.seen_at",
-        )
-        .bind(agent.as_str())
-        .bind(scope.as_str())
-        .bind(self.now())
-        .execute(self.pool()?)
-        .await?;
-        Ok(())
+        write_scope(&mut *self.pool()?.acquire().await?, agent, scope, self.now()).await
     }
+}
+
+async fn is_known(
+    tx: &mut AnyConnection,
+    agent: &AgentName,
+    context: &ContextId,
+) -> Result<bool, StoreError> {
+    let query = sqlx::query("select 1 from contexts where agent = $1 and context = $2");
+    Ok(query.bind(agent.as_str()).bind(context.as_str()).fetch_optional(tx).await?.is_some())
+}
+
+pub(super) async fn write_scope(
+    tx: &mut AnyConnection,
+    agent: &AgentName,
+    scope: Scope,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into agents (name, scope, seen_at) values ($1, $2, $3) \
+         on conflict (name) do update set scope = excluded.scope, seen_at = excluded.seen_at",
+    )
+    .bind(agent.as_str())
+    .bind(scope.as_str())
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Notes swaps of different contexts that have ended. A refused one does not make a context known: nothing was sent

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::any::AnyRow;
-use sqlx::{FromRow, Row as _};
+use sqlx::{AnyConnection, FromRow, Row as _};
 
 use super::columns::Millis;
-use super::{Store, StoreError};
+use super::{Store, StoreError, audit};
+use crate::domain::audit::NewEntry;
 use crate::domain::key::KeyHash;
 
 #[derive(Debug, Clone, Serialize)]
@@ -21,31 +22,6 @@ pub struct Retirement {
 }
 
 impl Store {
-    pub async fn add_retirement(
-        &self,
-        hash: &KeyHash,
-        action: &str,
-        due_at: Timestamp,
-        actor: &str,
-        replaced_by: &KeyHash,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into key_retirements (hash, action, due_at, actor, replaced_by, asked_at) \
-             values ($1, $2, $3, $4, $5, $6) on conflict (hash) do update set action = excluded.action, \
-             due_at = excluded.due_at, actor = excluded.actor, replaced_by = excluded.replaced_by, \
-             asked_at = excluded.asked_at, problem = null",
-        )
-        .bind(hash.as_str())
-        .bind(action)
-        .bind(Millis(due_at))
-        .bind(actor)
-        .bind(replaced_by.as_str())
-        .bind(self.now())
-        .execute(self.pool()?)
-        .await?;
-        Ok(())
-    }
-
     /// When a key is to end, if it is.
     pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>, StoreError> {
         let query = sqlx::query_as("select * from key_retirements where hash = $1").bind(hash.as_str());
@@ -59,12 +35,20 @@ impl Store {
         Ok(query.bind(self.now()).fetch_all(self.pool()?).await?)
     }
 
-    pub async fn drop_retirement(&self, hash: &KeyHash) -> Result<bool, StoreError> {
-        let done = sqlx::query("delete from key_retirements where hash = $1")
-            .bind(hash.as_str())
-            .execute(self.pool()?)
-            .await?;
-        Ok(done.rows_affected() > 0)
+    /// Lets a replaced key live on. Writes `entry` and returns true if it was to end.
+    pub async fn drop_retirement(
+        &self,
+        hash: &KeyHash,
+        entry: Option<&NewEntry>,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.pool()?.begin().await?;
+        let was_due = delete_retirement(&mut tx, hash).await?;
+        if let Some(entry) = entry.filter(|_| was_due) {
+            audit::write(&mut tx, self.now(), &[entry]).await?;
+        }
+        tx.commit().await?;
+        self.tell_of_audit();
+        Ok(was_due)
     }
 
     /// Tries a key's end again later.
@@ -82,6 +66,34 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+pub(super) async fn write_retirement(
+    tx: &mut AnyConnection,
+    retirement: &Retirement,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into key_retirements (hash, action, due_at, actor, replaced_by, asked_at) \
+         values ($1, $2, $3, $4, $5, $6) on conflict (hash) do update set action = excluded.action, \
+         due_at = excluded.due_at, actor = excluded.actor, replaced_by = excluded.replaced_by, \
+         asked_at = excluded.asked_at, problem = null",
+    )
+    .bind(retirement.hash.as_str())
+    .bind(&retirement.action)
+    .bind(Millis(retirement.due_at))
+    .bind(&retirement.actor)
+    .bind(retirement.replaced_by.as_str())
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_retirement(tx: &mut AnyConnection, hash: &KeyHash) -> Result<bool, StoreError> {
+    let done =
+        sqlx::query("delete from key_retirements where hash = $1").bind(hash.as_str()).execute(tx).await?;
+    Ok(done.rows_affected() > 0)
 }
 
 impl FromRow<'_, AnyRow> for Retirement {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, FromRow, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
 use super::{Store, StoreError, placeholders, strip_nul};
@@ -38,76 +38,12 @@ impl Store {
         Ok(sqlx::query_as(statement).fetch_all(self.pool()?).await?)
     }
 
-    pub async fn note_references(
-        &self,
-        id: &str,
-        name: &str,
-        references: &Map<String, Value>,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into deployments (id, name, refs) values ($1, $2, $3) on conflict (id) do update \
-             set name = excluded.name, refs = excluded.refs, ghost = null, ghost_why = null",
-        )
-        .bind(strip_nul(id))
-        .bind(strip_nul(name))
-        .bind(Json(references))
-        .execute(self.pool()?)
-        .await?;
-        Ok(())
-    }
-
-    /// Keeps that a deployment is saved and not live.
-    pub async fn note_ghost(&self, id: &str, ghost: &Ghost) -> Result<(), StoreError> {
-        let Draft { name, params, info } = &ghost.draft;
-        sqlx::query(
-            "insert into deployments (id, name, refs, ghost, ghost_why) values ($1, $2, $3, $4, $5) \
-             on conflict (id) do update set name = excluded.name, refs = excluded.refs, \
-             ghost = excluded.ghost, ghost_why = excluded.ghost_why",
-        )
-        .bind(strip_nul(id))
-        .bind(strip_nul(name))
-        .bind(Json(ghost.draft.references()))
-        .bind(Json(Saved { params: params.clone(), info: info.clone() }))
-        .bind(strip_nul(&ghost.why))
-        .execute(self.pool()?)
-        .await?;
-        Ok(())
-    }
-
     pub async fn note_live(&self, id: &str) -> Result<(), StoreError> {
         sqlx::query("update deployments set ghost = null, ghost_why = null where id = $1")
             .bind(strip_nul(id))
             .execute(self.pool()?)
             .await?;
         self.database.note_change();
-        Ok(())
-    }
-
-    pub async fn note_test(&self, id: &str, name: &str, test: &TestResult) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into deployments (id, name, tested_at, tested_by, test_ok, test_ms, test_model, test_text) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do update set \
-             tested_at = excluded.tested_at, tested_by = excluded.tested_by, test_ok = excluded.test_ok, \
-             test_ms = excluded.test_ms, test_model = excluded.test_model, test_text = excluded.test_text",
-        )
-        .bind(strip_nul(id))
-        .bind(strip_nul(name))
-        .bind(Millis(test.at))
-        .bind(&test.by)
-        .bind(i64::from(test.ok))
-        .bind(test.ms)
-        .bind(test.model.as_deref().map(strip_nul))
-        .bind(strip_nul(&test.text))
-        .execute(self.pool()?)
-        .await?;
-        Ok(())
-    }
-
-    pub async fn forget_deployment(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("delete from deployments where id = $1")
-            .bind(strip_nul(id))
-            .execute(self.pool()?)
-            .await?;
         Ok(())
     }
 
@@ -121,6 +57,60 @@ impl Store {
         }
         Ok(counts)
     }
+}
+
+/// Writes what was sent of a deployment. Where it is not live, `ghost` says why.
+pub(super) async fn write_draft(
+    tx: &mut AnyConnection,
+    id: &str,
+    draft: &Draft,
+    ghost: Option<&str>,
+) -> Result<(), StoreError> {
+    let saved = ghost.is_some().then(|| draft.without_secrets());
+    let saved = saved.map(|Draft { params, info, .. }| Json(Saved { params, info }));
+    sqlx::query(
+        "insert into deployments (id, name, refs, ghost, ghost_why) values ($1, $2, $3, $4, $5) \
+         on conflict (id) do update set name = excluded.name, refs = excluded.refs, \
+         ghost = excluded.ghost, ghost_why = excluded.ghost_why",
+    )
+    .bind(strip_nul(id))
+    .bind(strip_nul(&draft.name))
+    .bind(Json(draft.references()))
+    .bind(saved)
+    .bind(ghost.map(strip_nul))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn write_test(
+    tx: &mut AnyConnection,
+    id: &str,
+    name: &str,
+    test: &TestResult,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into deployments (id, name, tested_at, tested_by, test_ok, test_ms, test_model, test_text) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do update set \
+         tested_at = excluded.tested_at, tested_by = excluded.tested_by, test_ok = excluded.test_ok, \
+         test_ms = excluded.test_ms, test_model = excluded.test_model, test_text = excluded.test_text",
+    )
+    .bind(strip_nul(id))
+    .bind(strip_nul(name))
+    .bind(Millis(test.at))
+    .bind(&test.by)
+    .bind(i64::from(test.ok))
+    .bind(test.ms)
+    .bind(test.model.as_deref().map(strip_nul))
+    .bind(strip_nul(&test.text))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_note(tx: &mut AnyConnection, id: &str) -> Result<(), StoreError> {
+    sqlx::query("delete from deployments where id = $1").bind(strip_nul(id)).execute(tx).await?;
+    Ok(())
 }
 
 impl FromRow<'_, AnyRow> for Note {

@@ -8,6 +8,8 @@ use crate::domain::context::KnownContext;
 use crate::domain::key::{Access, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::domain::model_detail::Detail;
+use crate::services::journal::journaled;
+use crate::store::OwnRow;
 
 /// Most keys, and most contexts, that are named.
 const NAMED: usize = 20;
@@ -76,10 +78,12 @@ impl Models {
         let mut entry = NewEntry::new(actor, Action::ModelDelete, &detail.id, "ok");
         entry.detail = Some(detail.name.clone());
         entry.before = Some(detail.param("model"));
-        let begun = self.inner.store.begin_write(&entry).await?;
-        let result = self.delete_and_see(detail, actor).await;
-        self.written_down(begun, entry, &result).await?;
-        result
+        journaled(&self.inner.store, entry, async |record| {
+            let outcome = self.delete_and_see(detail, actor).await?;
+            record.rows.push(OwnRow::NoDeployment(detail.id.clone()));
+            Ok(outcome)
+        })
+        .await
     }
 
     async fn delete_and_see(&self, detail: &Detail, actor: &Actor) -> Result<Outcome, ModelError> {
@@ -100,7 +104,6 @@ impl Models {
         {
             return Err(error.into());
         }
-        self.inner.store.forget_deployment(id).await?;
         Ok(Outcome { id: id.clone(), name: detail.name.clone(), ghost: None, not_taken: Vec::new() })
     }
 }

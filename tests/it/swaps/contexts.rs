@@ -43,7 +43,9 @@ async fn a_context_is_labelled_pinned_and_forgotten() {
         let (status, _) = app.script().post(&format!("/contexts/task-agent/never/{action}"), &[]).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{action}");
     }
-    assert_eq!(audited(&app, "context.describe").await.len(), 3);
+    let described = audited(&app, "context.describe").await;
+    let refused = described.iter().filter(|entry| entry["outcome"] == "refused").count();
+    assert_eq!((described.len(), refused), (5, 3));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) async fn last(
     paths: &Paths,
     deployments: &[Deployment],
 ) -> Result<Vec<Change>, Problem> {
-    let entries = state.store.audit_entries(&Filter::default(), None, ENTRIES).await?;
+    let entries = state.audit.entries(&Filter::default(), None, ENTRIES).await?;
     let changes = entries.into_iter().filter_map(|entry| {
         let done = done(&entry.action)?;
         let (name, href) = named(&entry, state, paths, deployments);

@@ -28,6 +28,8 @@ pub use writes::{Intent, OwnRow};
 use self::database::Database;
 use patchbay_clock::Clock;
 
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
 /// The database could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -68,7 +70,7 @@ pub struct Store {
 impl Store {
     /// Opens the database at `url` (`sqlite://patchbay.db`, `sqlite::memory:`, `postgres://…`), makes an SQLite
     /// file where it is missing and brings the schema up to date.
-    pub async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
+    pub async fn open(url: &str, clock: Clock) -> Result<Self> {
         let database = Database::open(url).await?;
         let sessions = Sessions::new(database.clone(), clock.clone());
         Ok(Self { database, clock, sessions })
@@ -79,7 +81,7 @@ impl Store {
         self.database.pool().is_err()
     }
 
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub async fn ping(&self) -> Result<()> {
         sqlx::query("select 1").execute(self.pool()?).await?;
         Ok(())
     }
@@ -99,11 +101,11 @@ impl Store {
         self.database.close().await;
     }
 
-    fn pool(&self) -> Result<&AnyPool, StoreError> {
+    fn pool(&self) -> Result<&AnyPool> {
         self.database.pool()
     }
 
-    fn writes(&self) -> Result<&AnyPool, StoreError> {
+    fn writes(&self) -> Result<&AnyPool> {
         self.database.writes()
     }
 

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
 use super::columns::{Json, Millis};
-use super::{Store, StoreError, contexts};
+use super::{Result, Store, contexts};
 use crate::domain::agent::AgentName;
 use crate::domain::context::{Ask, ContextId};
 
@@ -12,7 +12,7 @@ use crate::domain::context::{Ask, ContextId};
 const KEPT: u32 = 50;
 
 impl Store {
-    pub async fn write_ask(&self, ask: &Ask) -> Result<(), StoreError> {
+    pub async fn write_ask(&self, ask: &Ask) -> Result<()> {
         let mut tx = self.pool()?.begin().await?;
         sqlx::query(
             "insert into asks (id, agent, context, actor, proof, problem, at) values ($1, $2, $3, $4, $5, $6, $7)",
@@ -44,7 +44,7 @@ impl Store {
     }
 
     /// The last questions in a context, the oldest first.
-    pub async fn asks_of(&self, agent: &AgentName, context: &ContextId) -> Result<Vec<Ask>, StoreError> {
+    pub async fn asks_of(&self, agent: &AgentName, context: &ContextId) -> Result<Vec<Ask>> {
         let asks = sqlx::query_as("select * from asks where agent = $1 and context = $2 order by id")
             .bind(agent.as_str())
             .bind(context.as_str())

@@ -6,11 +6,11 @@ use sqlx::{Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, FromRow, R
 use tokio::sync::watch;
 
 use super::columns::Millis;
-use super::{Store, StoreError, placeholders, strip_nul};
+use super::{Result, Store, placeholders, strip_nul};
 use crate::domain::audit::{Entry, Filter, NewEntry};
 
 impl Store {
-    pub async fn audit(&self, entry: &NewEntry) -> Result<(), StoreError> {
+    pub async fn audit(&self, entry: &NewEntry) -> Result<()> {
         write(&mut *self.writes()?.acquire().await?, self.now(), &[entry]).await?;
         self.tell_of_audit();
         Ok(())
@@ -26,13 +26,13 @@ impl Store {
     }
 
     /// The oldest entries after entry `after`, at most `limit`.
-    pub async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    pub async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<Entry>> {
         let query = sqlx::query_as("select * from audit where id > $1 order by id limit $2").bind(after);
         Ok(query.bind(i64::from(limit)).fetch_all(self.pool()?).await?)
     }
 
     /// The newest entries about one object, at most `limit`.
-    pub async fn audit_of(&self, object: &str, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    pub async fn audit_of(&self, object: &str, limit: u32) -> Result<Vec<Entry>> {
         let query = sqlx::query_as("select * from audit where object = $1 order by id desc limit $2");
         Ok(query.bind(strip_nul(object)).bind(i64::from(limit)).fetch_all(self.pool()?).await?)
     }
@@ -43,7 +43,7 @@ impl Store {
         filter: &Filter,
         before: Option<i64>,
         limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<Vec<Entry>> {
         let Conditions { sql, arguments } =
             Conditions::of(filter, before.unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX))?;
         let sql = format!("select * from audit where id < $1{sql} order by id desc limit $2");
@@ -52,12 +52,7 @@ impl Store {
 
     /// How many entries match from entry `from` on (all with none). Counts up to `limit`: counting a million would
     /// take too long.
-    pub async fn audit_count(
-        &self,
-        filter: &Filter,
-        from: Option<i64>,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
+    pub async fn audit_count(&self, filter: &Filter, from: Option<i64>, limit: u32) -> Result<u64> {
         let Conditions { sql, arguments } =
             Conditions::of(filter, from.unwrap_or(i64::MIN), i64::from(limit))?;
         let sql = format!("select count(*) from (select 1 from audit where id >= $1{sql} limit $2) as found");
@@ -66,14 +61,14 @@ impl Store {
         Ok(count.cast_unsigned())
     }
 
-    pub async fn audit_entry(&self, id: i64) -> Result<Option<Entry>, StoreError> {
+    pub async fn audit_entry(&self, id: i64) -> Result<Option<Entry>> {
         let query = sqlx::query_as("select * from audit where id = $1").bind(id);
         Ok(query.fetch_optional(self.pool()?).await?)
     }
 
     /// Deletes entries from before `end`, some thousand at a time, and says how many. The schema lets no
     /// others be deleted.
-    pub async fn end_audit_before(&self, end: Timestamp) -> Result<u64, StoreError> {
+    pub async fn end_audit_before(&self, end: Timestamp) -> Result<u64> {
         sqlx::query("update audit_retention set ended_at = $1 where ended_at < $1")
             .bind(end.as_millisecond())
             .execute(self.pool()?)
@@ -134,7 +129,7 @@ fn escape_like(text: &str) -> String {
     text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_")
 }
 
-pub(super) async fn write(tx: &mut AnyConnection, now: i64, entries: &[&NewEntry]) -> Result<(), StoreError> {
+pub(super) async fn write(tx: &mut AnyConnection, now: i64, entries: &[&NewEntry]) -> Result<()> {
     let statement = format!(
         "insert into audit (at, actor, address, action, object, outcome, before, after, detail, request_id) \
          values {}",

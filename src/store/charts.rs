@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::columns::Millis;
-use super::{Store, StoreError};
+use super::{Result, Store};
 use crate::domain::swap::Outcome;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,7 +17,7 @@ pub struct SwapDay {
 
 impl Store {
     /// How the swaps since then ended, for each day that has some, the oldest first.
-    pub async fn swaps_by_day(&self, since: Timestamp) -> Result<Vec<SwapDay>, StoreError> {
+    pub async fn swaps_by_day(&self, since: Timestamp) -> Result<Vec<SwapDay>> {
         let counts: Vec<(Millis, Outcome, i64)> = sqlx::query_as(
             "select min(started_at), outcome, count(*) from swaps where started_at >= $1 \
              group by started_at / 86400000, outcome order by started_at / 86400000",

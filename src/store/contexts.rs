@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
-use super::{Store, StoreError, audit, placeholders, strip_nul};
+use super::{Result, Store, audit, placeholders, strip_nul};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::NewEntry;
 use crate::domain::context::{ContextChange, ContextId, Described, KnownContext, Served};
@@ -18,18 +18,14 @@ const SELECT: &str = "select c.*, s.outcome, s.actor, s.started_at, s.finished_a
 
 impl Store {
     /// The contexts known here, those swapped last first, at most `limit`.
-    pub async fn contexts(&self, limit: u32) -> Result<Vec<KnownContext>, StoreError> {
+    pub async fn contexts(&self, limit: u32) -> Result<Vec<KnownContext>> {
         let statement =
             format!("{SELECT} order by coalesce(c.last_swap, '') desc, c.agent, c.context limit $1");
         let query = sqlx::query_as(AssertSqlSafe(statement)).bind(i64::from(limit));
         Ok(query.fetch_all(self.pool()?).await?)
     }
 
-    pub async fn context(
-        &self,
-        agent: &AgentName,
-        context: &ContextId,
-    ) -> Result<Option<KnownContext>, StoreError> {
+    pub async fn context(&self, agent: &AgentName, context: &ContextId) -> Result<Option<KnownContext>> {
         let statement = format!("{SELECT} where c.agent = $1 and c.context = $2");
         let query = sqlx::query_as(AssertSqlSafe(statement)).bind(agent.as_str()).bind(context.as_str());
         Ok(query.fetch_optional(self.pool()?).await?)
@@ -40,7 +36,7 @@ impl Store {
         agent: &AgentName,
         context: &ContextId,
         config: &AgentConfig,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         sqlx::query(
             "insert into contexts (agent, context, config, read_at) values ($1, $2, $3, $4) \
              on conflict (agent, context) do update set config = excluded.config, read_at = excluded.read_at",
@@ -63,7 +59,7 @@ impl Store {
         context: &ContextId,
         change: &ContextChange,
         mut entry: NewEntry,
-    ) -> Result<Described, StoreError> {
+    ) -> Result<Described> {
         let ContextChange { label, is_pinned, is_kept } = change;
         let flag = |is: bool| i64::from(is);
         let mut tx = self.pool()?.begin().await?;
@@ -111,7 +107,7 @@ impl Store {
         agent: &AgentName,
         context: &ContextId,
         mut entry: NewEntry,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
         let mut tx = self.pool()?.begin().await?;
         let was_known = is_known(&mut tx, agent, context).await?;
         for statement in [
@@ -130,7 +126,7 @@ impl Store {
     }
 
     /// Timed swaps whose time is up: agent, context and the swap to undo.
-    pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>, StoreError> {
+    pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>> {
         let statement =
             "select agent, context, swap from reverts where due_at <= $1 order by due_at limit 100";
         Ok(sqlx::query_as(statement).bind(self.now()).fetch_all(self.pool()?).await?)
@@ -142,7 +138,7 @@ impl Store {
         agent: &AgentName,
         context: &ContextId,
         due_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let statement = match due_at {
             Some(_) => "update reverts set due_at = $3 where agent = $1 and context = $2",
             None => "delete from reverts where agent = $1 and context = $2 and $3 is null",
@@ -156,22 +152,18 @@ impl Store {
         Ok(())
     }
 
-    pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>, StoreError> {
+    pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>> {
         let query = sqlx::query_as("select scope, seen_at from agents where name = $1 and scope is not null");
         let found: Option<(Scope, Millis)> = query.bind(agent.as_str()).fetch_optional(self.pool()?).await?;
         Ok(found.map(|(scope, Millis(at))| (scope, at)))
     }
 
-    pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<(), StoreError> {
+    pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<()> {
         write_scope(&mut *self.pool()?.acquire().await?, agent, scope, self.now()).await
     }
 }
 
-async fn is_known(
-    tx: &mut AnyConnection,
-    agent: &AgentName,
-    context: &ContextId,
-) -> Result<bool, StoreError> {
+async fn is_known(tx: &mut AnyConnection, agent: &AgentName, context: &ContextId) -> Result<bool> {
     let query = sqlx::query("select 1 from contexts where agent = $1 and context = $2");
     Ok(query.bind(agent.as_str()).bind(context.as_str()).fetch_optional(tx).await?.is_some())
 }
@@ -181,7 +173,7 @@ pub(super) async fn write_scope(
     agent: &AgentName,
     scope: Scope,
     now: i64,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     sqlx::query(
         "insert into agents (name, scope, seen_at) values ($1, $2, $3) \
          on conflict (name) do update set scope = excluded.scope, seen_at = excluded.seen_at",
@@ -196,7 +188,7 @@ pub(super) async fn write_scope(
 
 /// Notes swaps of different contexts that have ended. A refused one does not make a context known: nothing was sent
 /// to it.
-pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]) -> Result<(), StoreError> {
+pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]) -> Result<()> {
     let swaps: Vec<&&Swap> = swaps.iter().filter(|swap| swap.outcome != Outcome::Refused).collect();
     if swaps.is_empty() {
         return Ok(());
@@ -230,7 +222,7 @@ pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]
 }
 
 /// Notes what a swap has made of all other contexts of its agent: one model for all, which nobody selected for them.
-pub(super) async fn note_wide_swap(tx: &mut AnyConnection, now: i64, swap: &Swap) -> Result<(), StoreError> {
+pub(super) async fn note_wide_swap(tx: &mut AnyConnection, now: i64, swap: &Swap) -> Result<()> {
     let Some(after) = swap.after.as_ref().filter(|_| swap.outcome.is_success()) else { return Ok(()) };
     sqlx::query(
         "update contexts set config = $3, read_at = $4, selected = null where agent = $1 and context <> $2",
@@ -251,7 +243,7 @@ pub(super) async fn note_served(
     context: &ContextId,
     model: &str,
     at: i64,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     sqlx::query("update contexts set served = $3, served_at = $4 where agent = $1 and context = $2")
         .bind(agent.as_str())
         .bind(context.as_str())

@@ -15,8 +15,8 @@ use sqlx::{
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
-use super::StoreError;
 use super::replicas::Said;
+use super::{Result, StoreError};
 
 /// How often Postgres is told that this replica lives, which also shows whether it answers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ struct Inner {
 }
 
 impl Database {
-    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let (is_postgres, pool, writes) = match url.split_once(':') {
             Some(("sqlite", path)) if path.contains(":memory:") => {
@@ -87,11 +87,11 @@ impl Database {
     }
 
     /// The connections, unless the database is known not to answer.
-    pub(super) fn pool(&self) -> Result<&AnyPool, StoreError> {
+    pub(super) fn pool(&self) -> Result<&AnyPool> {
         if self.0.is_down.load(Ordering::Relaxed) { Err(StoreError::Down) } else { Ok(&self.0.pool) }
     }
 
-    pub(super) fn writes(&self) -> Result<&AnyPool, StoreError> {
+    pub(super) fn writes(&self) -> Result<&AnyPool> {
         self.pool().map(|_| &self.0.writes)
     }
 

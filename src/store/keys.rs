@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, FromRow, Row as _};
 
 use super::columns::Millis;
-use super::{Store, StoreError, audit};
+use super::{Result, Store, audit};
 use crate::domain::audit::NewEntry;
 use crate::domain::key::KeyHash;
 
@@ -23,24 +23,20 @@ pub struct Retirement {
 
 impl Store {
     /// When a key is to end, if it is.
-    pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>, StoreError> {
+    pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>> {
         let query = sqlx::query_as("select * from key_retirements where hash = $1").bind(hash.as_str());
         Ok(query.fetch_optional(self.pool()?).await?)
     }
 
     /// Those whose time has come, at most a hundred.
-    pub async fn due_retirements(&self) -> Result<Vec<Retirement>, StoreError> {
+    pub async fn due_retirements(&self) -> Result<Vec<Retirement>> {
         let query =
             sqlx::query_as("select * from key_retirements where due_at <= $1 order by due_at limit 100");
         Ok(query.bind(self.now()).fetch_all(self.pool()?).await?)
     }
 
     /// Lets a replaced key live on. Writes `entry` and returns true if it was to end.
-    pub async fn drop_retirement(
-        &self,
-        hash: &KeyHash,
-        entry: Option<&NewEntry>,
-    ) -> Result<bool, StoreError> {
+    pub async fn drop_retirement(&self, hash: &KeyHash, entry: Option<&NewEntry>) -> Result<bool> {
         let mut tx = self.pool()?.begin().await?;
         let was_due = delete_retirement(&mut tx, hash).await?;
         if let Some(entry) = entry.filter(|_| was_due) {
@@ -52,12 +48,7 @@ impl Store {
     }
 
     /// Tries a key's end again later.
-    pub async fn put_off_retirement(
-        &self,
-        hash: &KeyHash,
-        due_at: Timestamp,
-        problem: &str,
-    ) -> Result<(), StoreError> {
+    pub async fn put_off_retirement(&self, hash: &KeyHash, due_at: Timestamp, problem: &str) -> Result<()> {
         sqlx::query("update key_retirements set due_at = $2, problem = $3 where hash = $1")
             .bind(hash.as_str())
             .bind(Millis(due_at))
@@ -72,7 +63,7 @@ pub(super) async fn write_retirement(
     tx: &mut AnyConnection,
     retirement: &Retirement,
     now: i64,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     sqlx::query(
         "insert into key_retirements (hash, action, due_at, actor, replaced_by, asked_at) \
          values ($1, $2, $3, $4, $5, $6) on conflict (hash) do update set action = excluded.action, \
@@ -90,7 +81,7 @@ pub(super) async fn write_retirement(
     Ok(())
 }
 
-pub(super) async fn delete_retirement(tx: &mut AnyConnection, hash: &KeyHash) -> Result<bool, StoreError> {
+pub(super) async fn delete_retirement(tx: &mut AnyConnection, hash: &KeyHash) -> Result<bool> {
     let done =
         sqlx::query("delete from key_retirements where hash = $1").bind(hash.as_str()).execute(tx).await?;
     Ok(done.rows_affected() > 0)

@@ -8,13 +8,13 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
-use super::{Store, StoreError, placeholders, strip_nul};
+use super::{Result, Store, placeholders, strip_nul};
 use crate::domain::control::AgentConfig;
 use crate::domain::model_detail::Draft;
 use crate::domain::model_note::{Ghost, Note, TestResult};
 
 impl Store {
-    pub async fn deployment_notes(&self, ids: &[&str]) -> Result<HashMap<String, Note>, StoreError> {
+    pub async fn deployment_notes(&self, ids: &[&str]) -> Result<HashMap<String, Note>> {
         let mut notes = HashMap::new();
         for ids in ids.chunks(1000) {
             let listed = placeholders(1, ids.len());
@@ -27,18 +27,18 @@ impl Store {
         Ok(notes)
     }
 
-    pub async fn deployment_note(&self, id: &str) -> Result<Option<Note>, StoreError> {
+    pub async fn deployment_note(&self, id: &str) -> Result<Option<Note>> {
         Ok(self.deployment_notes(&[id]).await?.remove(id))
     }
 
     /// Deployments that were tested here, and those that were saved and not live when last seen.
-    pub async fn tested_and_ghosts(&self) -> Result<Vec<Note>, StoreError> {
+    pub async fn tested_and_ghosts(&self) -> Result<Vec<Note>> {
         let statement =
             "select * from deployments where ghost is not null or tested_at is not null order by name, id";
         Ok(sqlx::query_as(statement).fetch_all(self.pool()?).await?)
     }
 
-    pub async fn note_live(&self, id: &str) -> Result<(), StoreError> {
+    pub async fn note_live(&self, id: &str) -> Result<()> {
         sqlx::query("update deployments set ghost = null, ghost_why = null where id = $1")
             .bind(strip_nul(id))
             .execute(self.pool()?)
@@ -47,7 +47,7 @@ impl Store {
         Ok(())
     }
 
-    pub async fn contexts_by_model(&self) -> Result<HashMap<String, u64>, StoreError> {
+    pub async fn contexts_by_model(&self) -> Result<HashMap<String, u64>> {
         let statement = "select config, count(*) from contexts where config is not null group by config";
         let configs: Vec<(Json<AgentConfig>, i64)> =
             sqlx::query_as(statement).fetch_all(self.pool()?).await?;
@@ -65,7 +65,7 @@ pub(super) async fn write_draft(
     id: &str,
     draft: &Draft,
     ghost: Option<&str>,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     let saved = ghost.is_some().then(|| draft.without_secrets());
     let saved = saved.map(|Draft { params, info, .. }| Json(Saved { params, info }));
     sqlx::query(
@@ -88,7 +88,7 @@ pub(super) async fn write_test(
     id: &str,
     name: &str,
     test: &TestResult,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     sqlx::query(
         "insert into deployments (id, name, tested_at, tested_by, test_ok, test_ms, test_model, test_text) \
          values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do update set \
@@ -108,7 +108,7 @@ pub(super) async fn write_test(
     Ok(())
 }
 
-pub(super) async fn delete_note(tx: &mut AnyConnection, id: &str) -> Result<(), StoreError> {
+pub(super) async fn delete_note(tx: &mut AnyConnection, id: &str) -> Result<()> {
     sqlx::query("delete from deployments where id = $1").bind(strip_nul(id)).execute(tx).await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::{Store, StoreError};
+use super::{Result, Store};
 
 /// A replica that could not say for so long that it lives begins nothing: soon the others will think it gone.
 const UNSURE_AFTER: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ impl Said {
 
 impl Store {
     /// Says something to the other replicas that run at this moment. What is too long is not said.
-    pub async fn say(&self, text: &str) -> Result<(), StoreError> {
+    pub async fn say(&self, text: &str) -> Result<()> {
         if !self.is_shared() || text.len() > LONGEST {
             return Ok(());
         }
@@ -51,7 +51,7 @@ impl Store {
 
     /// Takes the lock `name` in the name of `holder`. Says who holds it where another replica does; one lock
     /// within a replica is for its services to keep apart.
-    pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Result<(), String>, StoreError> {
+    pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Result<(), String>> {
         let statement = format!(
             "insert into locks (name, replica, holder) values ($1, $2, $3) on conflict (name) do update \
              set replica = excluded.replica, holder = excluded.holder \
@@ -72,7 +72,7 @@ impl Store {
         Ok(Err(holder.unwrap_or_default()))
     }
 
-    pub async fn give_lock(&self, name: &str) -> Result<(), StoreError> {
+    pub async fn give_lock(&self, name: &str) -> Result<()> {
         sqlx::query("delete from locks where name = $1 and replica = $2")
             .bind(name)
             .bind(self.database.replica())

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
-use super::{Store, StoreError, audit, bulk, contexts, placeholders};
+use super::{Result, Store, audit, bulk, contexts, placeholders};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::bulk::{Place, judge};
@@ -17,13 +17,13 @@ const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, 
 
 impl Store {
     /// Writes a swap that begins. If Patchbay ends before it does, its outcome stays `unknown`.
-    pub async fn begin_swap(&self, swap: &Swap) -> Result<(), StoreError> {
+    pub async fn begin_swap(&self, swap: &Swap) -> Result<()> {
         write(&mut *self.writes()?.acquire().await?, &[swap], self.database.replica()).await
     }
 
     /// Writes, as one: swaps of different contexts that have ended, what they say of their contexts, when they are to
     /// be undone, what they make of a job's items, and their audit entries.
-    pub async fn finish_swaps(&self, ended: &[&Ended]) -> Result<(), StoreError> {
+    pub async fn finish_swaps(&self, ended: &[&Ended]) -> Result<()> {
         let swaps: Vec<&Swap> = ended.iter().map(|ended| &ended.swap).collect();
         let entries: Vec<&NewEntry> = ended.iter().map(|ended| &ended.entry).collect();
         let items: Vec<_> = ended
@@ -49,25 +49,20 @@ impl Store {
         Ok(())
     }
 
-    pub async fn swap(&self, id: &str) -> Result<Option<Swap>, StoreError> {
+    pub async fn swap(&self, id: &str) -> Result<Option<Swap>> {
         let statement = format!("select {COLUMNS} from swaps where id = $1");
         Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(id).fetch_optional(self.pool()?).await?)
     }
 
     /// The newest swaps of all contexts, at most `limit`.
-    pub async fn recent_swaps(&self, limit: u32) -> Result<Vec<Swap>, StoreError> {
+    pub async fn recent_swaps(&self, limit: u32) -> Result<Vec<Swap>> {
         let statement = format!("select {COLUMNS} from swaps order by id desc limit $1");
         let query = sqlx::query_as(AssertSqlSafe(statement)).bind(i64::from(limit));
         Ok(query.fetch_all(self.pool()?).await?)
     }
 
     /// The newest swaps of one context, at most `limit`.
-    pub async fn swaps_of(
-        &self,
-        agent: &AgentName,
-        context: &ContextId,
-        limit: u32,
-    ) -> Result<Vec<Swap>, StoreError> {
+    pub async fn swaps_of(&self, agent: &AgentName, context: &ContextId, limit: u32) -> Result<Vec<Swap>> {
         let statement = format!(
             "select {COLUMNS} from swaps where agent = $1 and context = $2 \
              order by started_at desc, id desc limit $3"
@@ -77,11 +72,7 @@ impl Store {
     }
 
     /// The newest swap that touched `context`, or with none given any context of the agent.
-    pub async fn last_swap(
-        &self,
-        agent: &AgentName,
-        context: Option<&ContextId>,
-    ) -> Result<Option<Swap>, StoreError> {
+    pub async fn last_swap(&self, agent: &AgentName, context: Option<&ContextId>) -> Result<Option<Swap>> {
         let statement = format!(
             "select {COLUMNS} from swaps where agent = $1 and ($2 is null or context = $2) \
              and outcome <> 'refused' order by started_at desc, id desc limit 1"
@@ -92,17 +83,17 @@ impl Store {
 
     /// Marks swaps whose replica is gone as ended with an unknown outcome, notes them at their contexts and in the
     /// audit. Returns how many there were.
-    pub async fn close_unfinished_swaps(&self) -> Result<usize, StoreError> {
+    pub async fn close_unfinished_swaps(&self) -> Result<usize> {
         let lives = self.database.lives("swaps.replica", "$2");
         self.close_swaps(&format!("(replica is null or not ({lives}))"), self.database.replica()).await
     }
 
     /// The same for one swap, which does not run, though its replica lives.
-    pub async fn close_unfinished_swap(&self, id: &str) -> Result<(), StoreError> {
+    pub async fn close_unfinished_swap(&self, id: &str) -> Result<()> {
         self.close_swaps("id = $2", id).await.map(drop)
     }
 
-    async fn close_swaps(&self, condition: &str, value: &str) -> Result<usize, StoreError> {
+    async fn close_swaps(&self, condition: &str, value: &str) -> Result<usize> {
         let mut tx = self.writes()?.begin().await?;
         let statement = format!(
             "update swaps set outcome = 'unknown', finished_at = $1 where finished_at is null and {condition} \
@@ -143,7 +134,7 @@ pub struct Ended {
     pub entry: NewEntry,
 }
 
-async fn write(tx: &mut AnyConnection, swaps: &[&Swap], replica: &str) -> Result<(), StoreError> {
+async fn write(tx: &mut AnyConnection, swaps: &[&Swap], replica: &str) -> Result<()> {
     let statement = format!(
         "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
          proof, outcome, fault, started_at, finished_at, replica) values {} \
@@ -175,7 +166,7 @@ async fn write(tx: &mut AnyConnection, swaps: &[&Swap], replica: &str) -> Result
     Ok(())
 }
 
-async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<(), StoreError> {
+async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<()> {
     let done: Vec<&&Ended> = ended.iter().filter(|ended| ended.swap.outcome.is_success()).collect();
     if done.is_empty() {
         return Ok(());

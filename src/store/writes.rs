@@ -4,7 +4,7 @@ use sqlx::{AnyConnection, AssertSqlSafe};
 use uuid::Uuid;
 
 use super::columns::Millis;
-use super::{Retirement, Store, StoreError, audit, contexts, keys, models, strip_nul};
+use super::{Result, Retirement, Store, audit, contexts, keys, models, strip_nul};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::NewEntry;
 use crate::domain::key::KeyHash;
@@ -36,7 +36,7 @@ pub enum OwnRow {
 }
 
 impl OwnRow {
-    async fn write(&self, tx: &mut AnyConnection, now: i64) -> Result<(), StoreError> {
+    async fn write(&self, tx: &mut AnyConnection, now: i64) -> Result<()> {
         match self {
             Self::Deployment { id, draft, ghost } => {
                 models::write_draft(tx, id, draft, ghost.as_deref()).await
@@ -52,7 +52,7 @@ impl OwnRow {
 
 impl Store {
     /// Notes that a change begins; `entry` is what is known of it.
-    pub async fn begin_write(&self, entry: &NewEntry) -> Result<Intent, StoreError> {
+    pub async fn begin_write(&self, entry: &NewEntry) -> Result<Intent> {
         let id = Uuid::now_v7().to_string();
         sqlx::query(
             "insert into writes (id, replica, begun_at, actor, address, action, object, detail, request_id) \
@@ -73,12 +73,7 @@ impl Store {
     }
 
     /// Ends a change: writes its audit entry and our own rows, and deletes its intent, all or nothing.
-    pub async fn end_write(
-        &self,
-        Intent(id): Intent,
-        entry: &NewEntry,
-        rows: &[OwnRow],
-    ) -> Result<(), StoreError> {
+    pub async fn end_write(&self, Intent(id): Intent, entry: &NewEntry, rows: &[OwnRow]) -> Result<()> {
         let mut tx = self.pool()?.begin().await?;
         for row in rows {
             row.write(&mut tx, self.now()).await?;
@@ -92,7 +87,7 @@ impl Store {
 
     /// Writes an audit entry with the outcome `unknown` for each change whose replica is gone. Returns how many there
     /// were.
-    pub async fn close_unfinished_writes(&self) -> Result<usize, StoreError> {
+    pub async fn close_unfinished_writes(&self) -> Result<usize> {
         let mut tx = self.pool()?.begin().await?;
         let statement = format!(
             "delete from writes where not ({}) \

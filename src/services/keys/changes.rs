@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::Map;
 
-use super::{Inner, KeyChangeError, Keys};
+use super::{Inner, KeyChangeError, Keys, Result};
 use crate::clients::litellm::KeyRecord;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::audit::{Action, Actor, NewEntry};
@@ -38,13 +38,13 @@ impl OldKey {
 impl std::str::FromStr for OldKey {
     type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
         [Self::Delete, Self::Block].into_iter().find(|old| old.as_str() == text).ok_or(())
     }
 }
 
 impl Keys {
-    pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created, KeyChangeError> {
+    pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created> {
         let mut body = changes.to_json();
         // What a new key does not have is left out: an empty alias would be stored, and taken.
         body.retain(|_, value| !value.is_null());
@@ -75,7 +75,7 @@ impl Keys {
         mut changes: KeyChanges,
         seen: Option<&str>,
         actor: &Actor,
-    ) -> Result<(VirtualKey, Vec<Difference>), KeyChangeError> {
+    ) -> Result<(VirtualKey, Vec<Difference>)> {
         let inner = &self.inner;
         let update = async |record: &mut Record| inner.update(hash, &mut changes, seen, actor, record).await;
         inner.journaled(Action::KeyUpdate, actor, hash, update).await
@@ -90,26 +90,16 @@ impl Keys {
     }
 
     /// Lets a key call every model, now and later (`models: []`). Returns it as it is.
-    pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey> {
         self.set_access(hash, Access::All, Action::KeyRelax, actor).await
     }
 
     /// Lets a key call these models alone, or none.
-    pub async fn restrict(
-        &self,
-        hash: &KeyHash,
-        access: Access,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn restrict(&self, hash: &KeyHash, access: Access, actor: &Actor) -> Result<VirtualKey> {
         self.set_access(hash, access, Action::KeyRestrict, actor).await
     }
 
-    pub async fn allow(
-        &self,
-        hash: &KeyHash,
-        model: &str,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn allow(&self, hash: &KeyHash, model: &str, actor: &Actor) -> Result<VirtualKey> {
         let access = match self.inner.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?.access {
             Access::All => Access::All,
             Access::None => Access::List(vec![model.to_owned()]),
@@ -129,18 +119,13 @@ impl Keys {
         access: Access,
         action: Action,
         actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    ) -> Result<VirtualKey> {
         let inner = &self.inner;
         let set = async |record: &mut Record| inner.set_access(hash, &access, actor, record).await;
         inner.journaled(action, actor, hash, set).await
     }
 
-    pub async fn set_blocked(
-        &self,
-        hash: &KeyHash,
-        blocked: bool,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn set_blocked(&self, hash: &KeyHash, blocked: bool, actor: &Actor) -> Result<VirtualKey> {
         let action = if blocked { Action::KeyBlock } else { Action::KeyUnblock };
         let inner = &self.inner;
         let set = async |record: &mut Record| inner.set_blocked(hash, blocked, actor, record).await;
@@ -148,12 +133,7 @@ impl Keys {
     }
 
     /// Deletes a key. The agent's own wants its name typed.
-    pub async fn delete(
-        &self,
-        hash: &KeyHash,
-        confirm: Option<&str>,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn delete(&self, hash: &KeyHash, confirm: Option<&str>, actor: &Actor) -> Result<VirtualKey> {
         self.inner.delete(hash, confirm, actor).await
     }
 }
@@ -176,8 +156,8 @@ impl Inner {
         action: Action,
         actor: &Actor,
         hash: &KeyHash,
-        work: impl AsyncFnOnce(&mut Record) -> Result<T, KeyChangeError>,
-    ) -> Result<T, KeyChangeError> {
+        work: impl AsyncFnOnce(&mut Record) -> Result<T>,
+    ) -> Result<T> {
         journaled(&self.store, NewEntry::new(actor, action, hash.as_str(), "ok"), work).await
     }
 
@@ -187,7 +167,7 @@ impl Inner {
         alias: Option<&str>,
         body: &Map<String, serde_json::Value>,
         actor: &Actor,
-    ) -> Result<Created, KeyChangeError> {
+    ) -> Result<Created> {
         if let Some(alias) = alias
             && let Some(other) = self.proxy.keys_by_alias(alias).await?.first()
         {
@@ -220,7 +200,7 @@ impl Inner {
         error.into()
     }
 
-    async fn known(&self, hash: &KeyHash, record: &mut Record) -> Result<VirtualKey, KeyChangeError> {
+    async fn known(&self, hash: &KeyHash, record: &mut Record) -> Result<VirtualKey> {
         // Without this look, 1.80 would answer a change of an unknown key with 401, and a deletion of it among
         // others with 200.
         let key = self.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?;
@@ -228,7 +208,7 @@ impl Inner {
         Ok(key)
     }
 
-    async fn read_back(&self, hash: &KeyHash) -> Result<VirtualKey, KeyChangeError> {
+    async fn read_back(&self, hash: &KeyHash) -> Result<VirtualKey> {
         let key = self.proxy.key(hash).await?;
         self.note(hash, key.as_ref());
         key.ok_or(KeyChangeError::Unknown)
@@ -241,7 +221,7 @@ impl Inner {
         seen: Option<&str>,
         actor: &Actor,
         Record { entry, .. }: &mut Record,
-    ) -> Result<(VirtualKey, Vec<Difference>), KeyChangeError> {
+    ) -> Result<(VirtualKey, Vec<Difference>)> {
         let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
         entry.detail = Some(labelled(record.key.label()));
         if seen.is_some_and(|seen| seen != Keys::fingerprint(&record)) {
@@ -280,7 +260,7 @@ impl Inner {
         access: &Access,
         actor: &Actor,
         record: &mut Record,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    ) -> Result<VirtualKey> {
         record.entry.after = Some(access.describe());
         record.entry.before = Some(self.known(hash, record).await?.access.describe());
         let changes = KeyChanges { access: Some(access.clone()), ..KeyChanges::default() };
@@ -298,7 +278,7 @@ impl Inner {
         blocked: bool,
         actor: &Actor,
         record: &mut Record,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    ) -> Result<VirtualKey> {
         let word = |blocked| Some(if blocked { "blocked" } else { "not blocked" }.to_owned());
         record.entry.after = word(blocked);
         record.entry.before = word(self.known(hash, record).await?.blocked);
@@ -315,7 +295,7 @@ impl Inner {
         hash: &KeyHash,
         confirm: Option<&str>,
         actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    ) -> Result<VirtualKey> {
         let delete = async |record: &mut Record| {
             let key = self.known(hash, record).await?;
             self.confirm(&key, confirm)?;
@@ -333,7 +313,7 @@ impl Inner {
     }
 
     /// The agent's own key wants its name typed.
-    pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<(), KeyChangeError> {
+    pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<()> {
         let is_agents = self.agent_key.as_ref() == Some(&key.hash);
         if is_agents && typed.map(str::trim) != Some(key.label()) {
             return Err(KeyChangeError::NotConfirmed);

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, json};
 
 use super::changes::labelled;
-use super::{Inner, KeyChangeError, Keys};
+use super::{Inner, KeyChangeError, Keys, Result};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set};
@@ -23,7 +23,7 @@ pub struct Issue<'a> {
 impl Keys {
     /// Makes a key, and ends others of its alias once it is there. Killed at any point, the same call goes on
     /// from there.
-    pub async fn issue(&self, issue: Issue<'_>, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn issue(&self, issue: Issue<'_>, actor: &Actor) -> Result<VirtualKey> {
         let hash = KeyHash::of(issue.secret);
         let mut entry = NewEntry::new(actor, Action::KeyCreate, hash.as_str(), "ok");
         entry.detail = Some(labelled(issue.alias));
@@ -32,7 +32,7 @@ impl Keys {
         journaled(&inner.store, entry, work).await
     }
 
-    pub async fn others(&self, alias: &str, hash: &KeyHash) -> Result<Vec<VirtualKey>, KeyChangeError> {
+    pub async fn others(&self, alias: &str, hash: &KeyHash) -> Result<Vec<VirtualKey>> {
         Ok(self.inner.others(alias, hash).await?)
     }
 
@@ -64,7 +64,7 @@ impl Inner {
         issue: Issue<'_>,
         actor: &Actor,
         entry: &mut NewEntry,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    ) -> Result<VirtualKey> {
         let others = self.others(issue.alias, hash).await?;
         if let Some(old) = others.first() {
             entry.action = Action::KeyReplace;
@@ -107,7 +107,7 @@ impl Inner {
         }
     }
 
-    async fn settings_of(&self, old: &VirtualKey) -> Result<Map<String, serde_json::Value>, KeyChangeError> {
+    async fn settings_of(&self, old: &VirtualKey) -> Result<Map<String, serde_json::Value>> {
         let record = self.proxy.key_record(&old.hash).await?;
         let mut settings = record.map(|record| record.settings).unwrap_or_default();
         let left = old.expires.map(|at| at.duration_since(self.clock.now()).as_secs());

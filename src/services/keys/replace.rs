@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::changes::labelled;
-use super::{Created, Inner, KeyChangeError, Keys, OldKey};
+use super::{Created, Inner, KeyChangeError, Keys, OldKey, Result};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::KeyHash;
@@ -35,12 +35,7 @@ impl Keys {
     ///
     /// The alias must be free before the new key can have it, so the old one is renamed first, and back again
     /// if no new one comes.
-    pub async fn replace(
-        &self,
-        hash: &KeyHash,
-        how: &Replacement,
-        actor: &Actor,
-    ) -> Result<Created, KeyChangeError> {
+    pub async fn replace(&self, hash: &KeyHash, how: &Replacement, actor: &Actor) -> Result<Created> {
         let inner = &self.inner;
         let replace = async |record: &mut Record| inner.replace(hash, how, actor, record).await;
         let created = inner.journaled(Action::KeyReplace, actor, hash, replace).await?;
@@ -55,7 +50,7 @@ impl Keys {
         self.inner.store.retirement(hash).await
     }
 
-    pub async fn keep(&self, hash: &KeyHash, actor: &Actor) -> Result<bool, KeyChangeError> {
+    pub async fn keep(&self, hash: &KeyHash, actor: &Actor) -> Result<bool> {
         let entry = NewEntry::new(actor, Action::KeyKeep, hash.as_str(), "ok");
         Ok(self.inner.store.drop_retirement(hash, Some(&entry)).await?)
     }
@@ -83,7 +78,7 @@ impl Inner {
         how: &Replacement,
         actor: &Actor,
         Record { entry, rows }: &mut Record,
-    ) -> Result<Created, KeyChangeError> {
+    ) -> Result<Created> {
         let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
         entry.detail = Some(labelled(record.key.label()));
         self.confirm(&record.key, how.confirm.as_deref())?;
@@ -133,13 +128,13 @@ impl Inner {
         Ok(created)
     }
 
-    async fn rename(&self, hash: &KeyHash, alias: &str, actor: &Actor) -> Result<(), KeyChangeError> {
+    async fn rename(&self, hash: &KeyHash, alias: &str, actor: &Actor) -> Result<()> {
         let body = Map::from_iter([("key_alias".to_owned(), json!(alias))]);
         Ok(self.proxy.update_key(hash, &body, &actor.name).await?)
     }
 
     /// Deletes or blocks a key that was replaced; whoever asked for that has confirmed it.
-    async fn end(&self, hash: &KeyHash, how: OldKey, actor: &Actor) -> Result<(), KeyChangeError> {
+    async fn end(&self, hash: &KeyHash, how: OldKey, actor: &Actor) -> Result<()> {
         match how {
             OldKey::Block => {
                 let block = async |record: &mut Record| {
@@ -175,11 +170,7 @@ impl Inner {
 }
 
 /// The new key's settings: those of the old one, and its end.
-fn body_for(
-    record: &KeyRecord,
-    duration: &Set<String>,
-    now: Timestamp,
-) -> Result<Map<String, Value>, KeyChangeError> {
+fn body_for(record: &KeyRecord, duration: &Set<String>, now: Timestamp) -> Result<Map<String, Value>> {
     let mut body = record.settings.clone();
     if let Some(alias) = record.key.alias.as_ref().filter(|alias| !alias.is_empty()) {
         body.insert("key_alias".to_owned(), json!(alias));

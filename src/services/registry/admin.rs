@@ -56,6 +56,8 @@ pub struct Parts {
     pub clock: Clock,
 }
 
+pub(super) type Result<T, E = ModelError> = std::result::Result<T, E>;
+
 /// A deployment was not changed, or not as was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -125,7 +127,7 @@ impl Models {
     }
 
     /// One deployment as the proxy knows it now: live, or saved and dead.
-    pub async fn find(&self, id: &str) -> Result<Option<Found>, ModelError> {
+    pub async fn find(&self, id: &str) -> Result<Option<Found>> {
         let note = self.inner.store.deployment_note(id).await?;
         if let Some(detail) = self.inner.proxy.deployment(id).await? {
             if note.as_ref().is_some_and(|note| note.ghost.is_some()) {
@@ -146,7 +148,7 @@ impl Models {
         self.inner.store.deployment_note(id).await
     }
 
-    pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome> {
         self.register_as(&Uuid::new_v4().to_string(), false, draft, actor).await
     }
 
@@ -159,7 +161,7 @@ impl Models {
         is_own: bool,
         draft: &Draft,
         actor: &Actor,
-    ) -> Result<Outcome, ModelError> {
+    ) -> Result<Outcome> {
         if let Some(found) = self.find(id).await? {
             let (id, name) = (found.detail.id, found.detail.name);
             return Ok(Outcome { id, name, ghost: found.ghost, not_taken: Vec::new() });
@@ -183,11 +185,7 @@ impl Models {
     }
 
     /// Why a deployment that was sent is not live, if it is not.
-    async fn registered(
-        &self,
-        id: &str,
-        sent: Result<(), ClientError>,
-    ) -> Result<Option<String>, ModelError> {
+    async fn registered(&self, id: &str, sent: Result<(), ClientError>) -> Result<Option<String>> {
         // A refusal is final; where the answer is lost, or says that the row was saved, a look decides.
         if let Err(error) = &sent
             && !is_open(error)

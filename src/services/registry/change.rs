@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::admin::{ModelError, Models, NOT_LIVE, Outcome, describe, is_open, is_saved, record_sent};
+use super::admin::{ModelError, Models, NOT_LIVE, Outcome, Result, describe, is_open, is_saved, record_sent};
 use crate::clients::Meaning;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model::Source;
@@ -20,7 +20,7 @@ pub struct Edit {
 }
 
 impl Models {
-    pub async fn edit(&self, id: &str, edit: &Edit, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn edit(&self, id: &str, edit: &Edit, actor: &Actor) -> Result<Outcome> {
         let found = self.find(id).await;
         let mut entry = NewEntry::new(actor, Action::ModelEdit, id, "ok");
         entry.after = Some(describe_edit(edit));
@@ -35,7 +35,7 @@ impl Models {
         .await
     }
 
-    async fn edit_found(&self, found: &Found, edit: &Edit, actor: &Actor) -> Result<Outcome, ModelError> {
+    async fn edit_found(&self, found: &Found, edit: &Edit, actor: &Actor) -> Result<Outcome> {
         let detail = &found.detail;
         if detail.source == Source::Config {
             return Err(ModelError::ReadOnly);
@@ -70,7 +70,7 @@ impl Models {
 
     /// Registers `draft` and, once it is live, deletes the deployment `id`: the way to clear what the proxy
     /// cannot clear. The old one stays where the new one is dead.
-    pub async fn replace(&self, id: &str, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn replace(&self, id: &str, draft: &Draft, actor: &Actor) -> Result<Outcome> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         if found.detail.source == Source::Config {
             return Err(ModelError::ReadOnly);
@@ -99,7 +99,7 @@ impl Models {
         })
     }
 
-    pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome> {
         let action = if blocked { Action::ModelBlock } else { Action::ModelUnblock };
         journaled(&self.inner.store, NewEntry::new(actor, action, id, "ok"), async |record| {
             let outcome = self.block_and_see(id, blocked, actor).await?;
@@ -109,7 +109,7 @@ impl Models {
         .await
     }
 
-    async fn block_and_see(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome, ModelError> {
+    async fn block_and_see(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         if found.detail.source == Source::Config {
             return Err(ModelError::ReadOnly);

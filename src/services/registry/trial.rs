@@ -1,6 +1,6 @@
 //! Having one deployment answer.
 
-use super::admin::{Inner, ModelError, Models};
+use super::admin::{Inner, ModelError, Models, Result};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model_note::TestResult;
 use crate::services::journal::journaled;
@@ -15,7 +15,7 @@ pub fn cannot_test(mode: &str) -> Option<String> {
 }
 
 impl Models {
-    pub async fn test(&self, id: &str, actor: &Actor) -> Result<TestResult, ModelError> {
+    pub async fn test(&self, id: &str, actor: &Actor) -> Result<TestResult> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         if let Some(why) = &found.ghost {
             return Err(ModelError::Unsupported(format!("It is not live: {why}.")));

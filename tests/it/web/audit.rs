@@ -167,6 +167,31 @@ async fn entries_are_not_changed_and_go_only_when_their_time_has_come() {
 }
 
 #[tokio::test]
+async fn end_of_a_change_and_its_rows_are_written_together() {
+    let (_dir, url) = database::file();
+    let mut app = TestApp::with(Setup { database_url: Some(url.clone()), ..Setup::default() }).await;
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    let full = "create trigger full before insert on audit begin select raise(abort, 'full'); end";
+    sqlx::query(full).execute(&mut database).await.unwrap();
+    let (status, _) = app.script().post("/agents/task-agent/scope", &[]).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let count = "select (select count(*) from agents), (select count(*) from writes)";
+    let counts: (i64, i64) = sqlx::query_as(count).fetch_one(&mut database).await.unwrap();
+    assert_eq!(counts, (0, 1), "no scope without its entry, and the intent stays");
+
+    sqlx::query("drop trigger full").execute(&mut database).await.unwrap();
+    app.restart(|_| ()).await;
+    let (status, _) = app.script().post("/agents/task-agent/scope", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, audit) = app.script().get("/audit?what=agent.scope").await;
+    let outcomes: Vec<_> =
+        audit["entries"].as_array().unwrap().iter().map(|entry| &entry["outcome"]).collect();
+    assert_eq!(outcomes, ["ok", "unknown"]);
+    let counts: (i64, i64) = sqlx::query_as(count).fetch_one(&mut database).await.unwrap();
+    assert_eq!(counts, (1, 0));
+}
+
+#[tokio::test]
 async fn logins_and_logouts_are_written_down_with_who_and_from_where() {
     let app = TestApp::start().await;
     let bare = Bare::of(&app);

@@ -55,7 +55,7 @@ impl Store {
         let statement = format!(
             "insert into locks (name, replica, holder) values ($1, $2, $3) on conflict (name) do update \
              set replica = excluded.replica, holder = excluded.holder \
-             where not ({})",
+             where locks.replica = excluded.replica or not ({})",
             self.database.lives("locks.replica", "$2")
         );
         let done = sqlx::query(sqlx::AssertSqlSafe(statement))

@@ -21,8 +21,10 @@ use crate::config::Config;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
+use crate::services::audit::Audit;
 use crate::services::bootstrap::Bootstrap;
 use crate::services::bulk::Bulk;
+use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
@@ -175,6 +177,8 @@ impl App {
             models,
             is_demo: web::IsDemo(is_demo),
             clock,
+            audit: Audit::new(store.clone()),
+            contexts: Contexts::new(store.clone()),
             store: store.clone(),
             registry,
             agents,

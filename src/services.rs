@@ -1,10 +1,13 @@
 //! What the product does, without HTTP status and HTML: pages, the command line and jobs share it.
 
 pub mod agents;
+pub mod audit;
 pub mod bootstrap;
 pub mod bulk;
+pub mod contexts;
 pub mod conversation;
 pub mod doctor;
+mod journal;
 pub mod keys;
 pub mod live;
 mod locks;

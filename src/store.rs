@@ -5,6 +5,7 @@ mod asks;
 mod audit;
 mod bulk;
 mod charts;
+mod columns;
 mod contexts;
 mod database;
 mod keys;
@@ -14,13 +15,7 @@ mod sessions;
 mod swaps;
 mod writes;
 
-use std::str::FromStr;
-
-use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
 
 pub use bulk::job_lock;
 pub use charts::SwapDay;
@@ -28,10 +23,12 @@ pub use keys::Retirement;
 pub use replicas::Said;
 pub use sessions::Sessions;
 pub use swaps::Ended;
-pub use writes::Begun;
+pub use writes::{Intent, OwnRow};
 
 use self::database::Database;
 use patchbay_clock::Clock;
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The database could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +37,6 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
     #[error("the database's schema could not be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    #[error("the database holds an unreadable {0}")]
-    Unreadable(&'static str),
     #[error("PATCHBAY_DATABASE_URL must begin with sqlite: or postgres:")]
     UnknownUrl,
     #[error("the database does not answer")]
@@ -75,7 +70,7 @@ pub struct Store {
 impl Store {
     /// Opens the database at `url` (`sqlite://patchbay.db`, `sqlite::memory:`, `postgres://…`), makes an SQLite
     /// file where it is missing and brings the schema up to date.
-    pub async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
+    pub async fn open(url: &str, clock: Clock) -> Result<Self> {
         let database = Database::open(url).await?;
         let sessions = Sessions::new(database.clone(), clock.clone());
         Ok(Self { database, clock, sessions })
@@ -86,7 +81,7 @@ impl Store {
         self.database.pool().is_err()
     }
 
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub async fn ping(&self) -> Result<()> {
         sqlx::query("select 1").execute(self.pool()?).await?;
         Ok(())
     }
@@ -106,11 +101,11 @@ impl Store {
         self.database.close().await;
     }
 
-    fn pool(&self) -> Result<&AnyPool, StoreError> {
+    fn pool(&self) -> Result<&AnyPool> {
         self.database.pool()
     }
 
-    fn writes(&self) -> Result<&AnyPool, StoreError> {
+    fn writes(&self) -> Result<&AnyPool> {
         self.database.writes()
     }
 
@@ -120,32 +115,15 @@ impl Store {
 }
 
 /// `($1, $2), ($3, $4)`
-fn places(rows: usize, columns: usize) -> String {
+fn placeholders(rows: usize, columns: usize) -> String {
     let row = |row: usize| {
-        let places: Vec<String> = (1..=columns).map(|n| format!("${}", row * columns + n)).collect();
-        format!("({})", places.join(", "))
+        let row: Vec<String> = (1..=columns).map(|n| format!("${}", row * columns + n)).collect();
+        format!("({})", row.join(", "))
     };
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
-fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_millisecond(milliseconds).map_err(|_| StoreError::Unreadable("time"))
-}
-
-fn json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|_| StoreError::Unreadable(what))
-}
-
-fn word<T: FromStr>(what: &'static str, text: &str) -> Result<T, StoreError> {
-    text.parse().map_err(|_| StoreError::Unreadable(what))
-}
-
-/// Yes and no are 1 and 0, which both databases know.
-fn flag(row: &AnyRow, column: &str) -> Result<bool, StoreError> {
-    Ok(row.try_get::<i64, _>(column)? != 0)
-}
-
-/// Postgres cannot hold a NUL in a text; whoever sends one means nothing by it.
-fn plain(text: &str) -> String {
+/// Postgres cannot hold a NUL in a text, and no text here needs one.
+fn strip_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

@@ -135,6 +135,14 @@ impl NewEntry {
             detail: None,
         }
     }
+
+    /// Adds to the detail, after a colon where there is one.
+    pub fn add_detail(&mut self, more: &str) {
+        self.detail = Some(match self.detail.take() {
+            Some(detail) => format!("{detail}: {more}"),
+            None => more.to_owned(),
+        });
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -146,6 +146,13 @@ impl KnownContext {
         }
     }
 
+    /// What a context is found by.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let model = self.config.as_ref().map(AgentConfig::spec_text);
+        let named = [self.context.to_string(), self.agent.to_string()];
+        named.into_iter().chain(self.label.clone()).chain(model)
+    }
+
     /// The last answer, where another model gave it than the one that was selected before it was asked for. An
     /// older answer says nothing.
     pub fn served_otherwise(&self) -> Option<&Served> {
@@ -171,6 +178,46 @@ pub struct Ask {
     pub proof: Proof,
     pub problem: Option<String>,
     pub at: Timestamp,
+}
+
+/// What people say about a context; fields without a value stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContextChange {
+    /// Empty for none.
+    pub label: Option<FieldChange<String>>,
+    /// Bulk swaps leave it alone.
+    pub is_pinned: Option<FieldChange<bool>>,
+    /// After a drift it is put back by itself.
+    pub is_kept: Option<FieldChange<bool>>,
+}
+
+impl ContextChange {
+    pub fn pin(is_pinned: bool) -> Self {
+        Self { is_pinned: FieldChange::between(None, is_pinned), ..Self::default() }
+    }
+}
+
+/// A new value, which is taken if the field still has the value that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldChange<T> {
+    /// None to take the new value in any case.
+    pub seen: Option<T>,
+    pub to: T,
+}
+
+impl<T: PartialEq> FieldChange<T> {
+    /// None where the value stays.
+    pub fn between(seen: Option<T>, to: T) -> Option<Self> {
+        (seen.as_ref() != Some(&to)).then_some(Self { seen, to })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Described {
+    Done,
+    Unknown,
+    /// Someone else changed one of the fields since it was seen.
+    Changed,
 }
 
 /// Longest label, in characters.

@@ -85,7 +85,7 @@ impl KnownAgent {
         Some(listed)
     }
 
-    fn noted_scope(&self) -> MutexGuard<'_, Option<Scope>> {
+    pub(super) fn noted_scope(&self) -> MutexGuard<'_, Option<Scope>> {
         self.noted_scope.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,10 +167,5 @@ impl Agents {
         if let Err(error) = self.store.note_scope(&agent.name, scope).await {
             tracing::warn!(%error, agent = %agent.name, "the agent's scope was not remembered");
         }
-    }
-
-    pub(super) async fn confirm_scope(&self, agent: &KnownAgent, scope: Scope) -> Result<(), StoreError> {
-        *agent.noted_scope() = Some(scope);
-        self.store.note_scope(&agent.name, scope).await
     }
 }

@@ -41,6 +41,8 @@ pub const DAYS: i64 = 30;
 
 const CALLS: u32 = 20;
 
+type Result<T, E = KeyChangeError> = std::result::Result<T, E>;
+
 /// A key was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyChangeError {

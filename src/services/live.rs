@@ -25,11 +25,12 @@ pub use self::listeners::{Full, Listener};
 use self::event::{are_alike, change, frame, json};
 use self::listeners::Listeners;
 use self::told::Told;
+use crate::domain::audit::Filter;
 use crate::store::{Said, Store, StoreError};
 
 const BACKLOG: usize = 256;
 
-const KEPT: u32 = 256;
+const KEPT: usize = 256;
 
 /// Most entries that are read at a time.
 const BATCH: u32 = 256;
@@ -73,7 +74,7 @@ struct State {
 impl Live {
     /// Begins to tell of the audit entries in `store`.
     pub async fn start(store: Store) -> Result<Self, StoreError> {
-        let mut newest = store.audit_entries(None, KEPT).await?;
+        let mut newest = store.audit_entries(&Filter::default(), None, KEPT).await?;
         newest.reverse();
         let state = State {
             told: Told::up_to(newest.last().map_or(0, |entry| entry.id)),
@@ -188,7 +189,7 @@ impl Inner {
 
 impl State {
     fn keep(&mut self, id: i64, frame: Bytes) {
-        if self.kept.len() == KEPT as usize {
+        if self.kept.len() == KEPT {
             self.floor = self.kept.pop_front().map_or(0, |(id, _)| id);
         }
         self.kept.push_back((id, frame));

@@ -5,6 +5,7 @@ mod context_lock;
 mod control;
 mod drift;
 mod errors;
+mod history;
 mod outcome_writer;
 mod record;
 mod run;

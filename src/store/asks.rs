@@ -1,10 +1,10 @@
 //! Messages asked in contexts, and their answers.
 
-use jiff::Timestamp;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
 
-use super::{Store, StoreError, contexts, json, time, word};
+use super::columns::{Json, Millis};
+use super::{Result, Store, contexts};
 use crate::domain::agent::AgentName;
 use crate::domain::context::{Ask, ContextId};
 
@@ -12,7 +12,7 @@ use crate::domain::context::{Ask, ContextId};
 const KEPT: u32 = 50;
 
 impl Store {
-    pub async fn write_ask(&self, ask: &Ask) -> Result<(), StoreError> {
+    pub async fn write_ask(&self, ask: &Ask) -> Result<()> {
         let mut tx = self.pool()?.begin().await?;
         sqlx::query(
             "insert into asks (id, agent, context, actor, proof, problem, at) values ($1, $2, $3, $4, $5, $6, $7)",
@@ -21,9 +21,9 @@ impl Store {
         .bind(ask.agent.as_str())
         .bind(ask.context.as_str())
         .bind(&ask.actor)
-        .bind(serde_json::to_string(&ask.proof).unwrap_or_default())
+        .bind(Json(&ask.proof))
         .bind(&ask.problem)
-        .bind(ask.at.as_millisecond())
+        .bind(Millis(ask.at))
         .execute(&mut *tx)
         .await?;
         sqlx::query(
@@ -44,25 +44,26 @@ impl Store {
     }
 
     /// The last questions in a context, the oldest first.
-    pub async fn asks_of(&self, agent: &AgentName, context: &ContextId) -> Result<Vec<Ask>, StoreError> {
-        let rows = sqlx::query("select * from asks where agent = $1 and context = $2 order by id")
+    pub async fn asks_of(&self, agent: &AgentName, context: &ContextId) -> Result<Vec<Ask>> {
+        let asks = sqlx::query_as("select * from asks where agent = $1 and context = $2 order by id")
             .bind(agent.as_str())
             .bind(context.as_str())
             .fetch_all(self.pool()?)
             .await?;
-        rows.iter().map(read).collect()
+        Ok(asks)
     }
 }
 
-fn read(row: &AnyRow) -> Result<Ask, StoreError> {
-    let at: Timestamp = time(row.try_get("at")?)?;
-    Ok(Ask {
-        id: row.try_get("id")?,
-        agent: word("agent name", &row.try_get::<String, _>("agent")?)?,
-        context: word("context id", &row.try_get::<String, _>("context")?)?,
-        actor: row.try_get("actor")?,
-        proof: json("answer", &row.try_get::<String, _>("proof")?)?,
-        problem: row.try_get("problem")?,
-        at,
-    })
+impl FromRow<'_, AnyRow> for Ask {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            agent: row.try_get("agent")?,
+            context: row.try_get("context")?,
+            actor: row.try_get("actor")?,
+            proof: row.try_get::<Json<_>, _>("proof")?.into_inner(),
+            problem: row.try_get("problem")?,
+            at: row.try_get::<Millis, _>("at")?.into(),
+        })
+    }
 }

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use uuid::Uuid;
 
-use super::{Store, StoreError, flag, json, places, time, word};
+use super::{Store, StoreError, placeholders};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::Actor;
 use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState, Place};
@@ -55,7 +55,7 @@ impl Store {
         for chunk in items.chunks(CHUNK) {
             let statement = format!(
                 "insert into bulk_items (job, n, context, back_to, state, why) values {}",
-                places(chunk.len(), 6)
+                placeholders(chunk.len(), 6)
             );
             let mut query = sqlx::query(sqlx::AssertSqlSafe(statement)).persistent(false);
             for item in chunk {
@@ -74,7 +74,7 @@ impl Store {
     }
 
     pub async fn bulk(&self, id: &str) -> Result<Option<Job>, StoreError> {
-        let query = sqlx::query("select * from bulk_jobs where id = $1").bind(super::plain(id));
+        let query = sqlx::query("select * from bulk_jobs where id = $1").bind(super::strip_nul(id));
         query.fetch_optional(self.pool()?).await?.as_ref().map(read).transpose()
     }
 
@@ -291,8 +291,28 @@ pub(super) async fn end_items(
     Ok(())
 }
 
+fn unreadable(what: &str) -> StoreError {
+    sqlx::Error::Decode(format!("the database holds an unreadable {what}").into()).into()
+}
+
+fn word<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| unreadable(what))
+}
+
+fn json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| unreadable(what))
+}
+
+fn time(milliseconds: i64) -> Result<jiff::Timestamp, StoreError> {
+    jiff::Timestamp::from_millisecond(milliseconds).map_err(|_| unreadable("time"))
+}
+
+fn flag(row: &AnyRow, column: &str) -> Result<bool, StoreError> {
+    Ok(row.try_get::<i64, _>(column)? != 0)
+}
+
 fn number(row: &AnyRow, column: &str) -> Result<u32, StoreError> {
-    u32::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Unreadable("number"))
+    u32::try_from(row.try_get::<i64, _>(column)?).map_err(|_| unreadable("number"))
 }
 
 fn read(row: &AnyRow) -> Result<Job, StoreError> {

@@ -3,12 +3,10 @@
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
-use sqlx::Row;
 
-use super::{Store, StoreError, time, word};
+use super::columns::Millis;
+use super::{Result, Store};
 use crate::domain::swap::Outcome;
-
-const DAY: i64 = 24 * 60 * 60 * 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SwapDay {
@@ -19,24 +17,23 @@ pub struct SwapDay {
 
 impl Store {
     /// How the swaps since then ended, for each day that has some, the oldest first.
-    pub async fn swaps_by_day(&self, since: Timestamp) -> Result<Vec<SwapDay>, StoreError> {
-        let rows = sqlx::query(
-            "select started_at / 86400000 as day, outcome, count(*) as swaps from swaps \
-             where started_at >= $1 group by started_at / 86400000, outcome order by 1",
+    pub async fn swaps_by_day(&self, since: Timestamp) -> Result<Vec<SwapDay>> {
+        let counts: Vec<(Millis, Outcome, i64)> = sqlx::query_as(
+            "select min(started_at), outcome, count(*) from swaps where started_at >= $1 \
+             group by started_at / 86400000, outcome order by started_at / 86400000",
         )
-        .bind(since.as_millisecond())
+        .bind(Millis(since))
         .fetch_all(self.pool()?)
         .await?;
         let mut days: Vec<SwapDay> = Vec::new();
-        for row in rows {
-            let date = time(row.try_get::<i64, _>("day")? * DAY)?.to_zoned(TimeZone::UTC).date();
-            let outcome: Outcome = word("outcome", &row.try_get::<String, _>("outcome")?)?;
-            let swaps = u64::try_from(row.try_get::<i64, _>("swaps")?).unwrap_or_default();
+        for (Millis(at), outcome, swaps) in counts {
+            let date = at.to_zoned(TimeZone::UTC).date();
             if days.last().is_none_or(|last| last.date != date) {
                 days.push(SwapDay { date, succeeded: 0, failed: 0 });
             }
             if let Some(last) = days.last_mut() {
-                if outcome.is_success() { last.succeeded += swaps } else { last.failed += swaps }
+                let count = if outcome.is_success() { &mut last.succeeded } else { &mut last.failed };
+                *count += swaps.cast_unsigned();
             }
         }
         Ok(days)

@@ -1,13 +1,14 @@
 //! Contexts as last seen, and what was found out about agents.
 
 use jiff::Timestamp;
-use sqlx::AnyConnection;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
-use super::{Store, StoreError, flag, json, places, plain, time, word};
+use super::columns::{Json, Millis};
+use super::{Result, Store, audit, placeholders, strip_nul};
 use crate::domain::agent::{AgentName, Scope};
-use crate::domain::context::{ContextId, KnownContext, Served};
+use crate::domain::audit::NewEntry;
+use crate::domain::context::{ContextChange, ContextId, Described, KnownContext, Served};
 use crate::domain::control::AgentConfig;
 use crate::domain::swap::{Outcome, Swap};
 
@@ -17,28 +18,17 @@ const SELECT: &str = "select c.*, s.outcome, s.actor, s.started_at, s.finished_a
 
 impl Store {
     /// The contexts known here, those swapped last first, at most `limit`.
-    pub async fn contexts(&self, limit: u32) -> Result<Vec<KnownContext>, StoreError> {
+    pub async fn contexts(&self, limit: u32) -> Result<Vec<KnownContext>> {
         let statement =
             format!("{SELECT} order by coalesce(c.last_swap, '') desc, c.agent, c.context limit $1");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(i64::from(limit))
-            .fetch_all(self.pool()?)
-            .await?;
-        rows.iter().map(read).collect()
+        let query = sqlx::query_as(AssertSqlSafe(statement)).bind(i64::from(limit));
+        Ok(query.fetch_all(self.pool()?).await?)
     }
 
-    pub async fn context(
-        &self,
-        agent: &AgentName,
-        context: &ContextId,
-    ) -> Result<Option<KnownContext>, StoreError> {
+    pub async fn context(&self, agent: &AgentName, context: &ContextId) -> Result<Option<KnownContext>> {
         let statement = format!("{SELECT} where c.agent = $1 and c.context = $2");
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(agent.as_str())
-            .bind(context.as_str())
-            .fetch_optional(self.pool()?)
-            .await?;
-        row.as_ref().map(read).transpose()
+        let query = sqlx::query_as(AssertSqlSafe(statement)).bind(agent.as_str()).bind(context.as_str());
+        Ok(query.fetch_optional(self.pool()?).await?)
     }
 
     pub async fn note_config(
@@ -46,14 +36,14 @@ impl Store {
         agent: &AgentName,
         context: &ContextId,
         config: &AgentConfig,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         sqlx::query(
             "insert into contexts (agent, context, config, read_at) values ($1, $2, $3, $4) \
              on conflict (agent, context) do update set config = excluded.config, read_at = excluded.read_at",
         )
         .bind(agent.as_str())
         .bind(context.as_str())
-        .bind(text(config))
+        .bind(Json(config))
         .bind(self.now())
         .execute(self.pool()?)
         .await?;
@@ -61,56 +51,85 @@ impl Store {
         Ok(())
     }
 
-    /// Changes what people say about a context: its label, whether it is pinned, whether it is kept. Returns
-    /// whether there is such a context.
+    /// Changes the fields of `change` that are given, if what was seen of them is still so, and writes `entry`, whose
+    /// outcome and detail say what came of it.
     pub async fn describe_context(
         &self,
         agent: &AgentName,
         context: &ContextId,
-        label: Option<&str>,
-        is_pinned: bool,
-        is_kept: bool,
-    ) -> Result<bool, StoreError> {
-        let statement =
-            "update contexts set label = $3, pinned = $4, keep = $5 where agent = $1 and context = $2";
-        let done = sqlx::query(statement)
+        change: &ContextChange,
+        mut entry: NewEntry,
+    ) -> Result<Described> {
+        let ContextChange { label, is_pinned, is_kept } = change;
+        let flag = |is: bool| i64::from(is);
+        let mut tx = self.pool()?.begin().await?;
+        let query = sqlx::query_as(
+            "update contexts set label = nullif(coalesce($3, label), ''), pinned = coalesce($4, pinned), \
+             keep = coalesce($5, keep) where agent = $1 and context = $2 \
+             and coalesce(label, '') = coalesce($6, label, '') and pinned = coalesce($7, pinned) \
+             and keep = coalesce($8, keep) returning label, pinned, keep",
+        );
+        let now: Option<(Option<String>, i64, i64)> = query
             .bind(agent.as_str())
             .bind(context.as_str())
-            .bind(label.map(plain))
-            .bind(i64::from(is_pinned))
-            .bind(i64::from(is_kept))
-            .execute(self.pool()?)
+            .bind(label.as_ref().map(|label| strip_nul(&label.to)))
+            .bind(is_pinned.as_ref().map(|pinned| flag(pinned.to)))
+            .bind(is_kept.as_ref().map(|kept| flag(kept.to)))
+            .bind(label.as_ref().and_then(|label| label.seen.as_deref()))
+            .bind(is_pinned.as_ref().and_then(|pinned| pinned.seen).map(flag))
+            .bind(is_kept.as_ref().and_then(|kept| kept.seen).map(flag))
+            .fetch_optional(&mut *tx)
             .await?;
-        Ok(done.rows_affected() > 0)
+        let described = match &now {
+            Some((label, pinned, keep)) => {
+                let flags =
+                    [(*pinned, "pinned"), (*keep, "kept")].map(|(is, word)| (is != 0).then_some(word));
+                let words: Vec<&str> =
+                    label.as_deref().into_iter().chain(flags.into_iter().flatten()).collect();
+                entry.after = Some(words.join(", "));
+                Described::Done
+            }
+            None if is_known(&mut tx, agent, context).await? => Described::Changed,
+            None => Described::Unknown,
+        };
+        if described != Described::Done {
+            "refused".clone_into(&mut entry.outcome);
+        }
+        audit::write(&mut tx, self.now(), &[&entry]).await?;
+        tx.commit().await?;
+        self.tell_of_audit();
+        Ok(described)
     }
 
-    /// Forgets a context; its swaps stay in the history. Returns whether there was one.
-    pub async fn forget_context(&self, agent: &AgentName, context: &ContextId) -> Result<bool, StoreError> {
+    /// Forgets a context and writes `entry`; its swaps stay in the history. Returns whether there was one.
+    pub async fn forget_context(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+        mut entry: NewEntry,
+    ) -> Result<bool> {
         let mut tx = self.pool()?.begin().await?;
-        let mut gone = 0;
+        let was_known = is_known(&mut tx, agent, context).await?;
         for statement in [
             "delete from reverts where agent = $1 and context = $2",
             "delete from contexts where agent = $1 and context = $2",
         ] {
-            let done =
-                sqlx::query(statement).bind(agent.as_str()).bind(context.as_str()).execute(&mut *tx).await?;
-            gone = done.rows_affected();
+            sqlx::query(statement).bind(agent.as_str()).bind(context.as_str()).execute(&mut *tx).await?;
         }
+        if !was_known {
+            "refused".clone_into(&mut entry.outcome);
+        }
+        audit::write(&mut tx, self.now(), &[&entry]).await?;
         tx.commit().await?;
-        Ok(gone > 0)
+        self.tell_of_audit();
+        Ok(was_known)
     }
 
     /// Timed swaps whose time is up: agent, context and the swap to undo.
-    pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>, StoreError> {
+    pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>> {
         let statement =
             "select agent, context, swap from reverts where due_at <= $1 order by due_at limit 100";
-        let rows = sqlx::query(statement).bind(self.now()).fetch_all(self.pool()?).await?;
-        rows.iter()
-            .map(|row| {
-                let agent = word("agent name", &row.try_get::<String, _>(0)?)?;
-                Ok((agent, word("context id", &row.try_get::<String, _>(1)?)?, row.try_get(2)?))
-            })
-            .collect()
+        Ok(sqlx::query_as(statement).bind(self.now()).fetch_all(self.pool()?).await?)
     }
 
     /// Puts a timed swap's end off to `due_at`, or takes it back.
@@ -119,7 +138,7 @@ impl Store {
         agent: &AgentName,
         context: &ContextId,
         due_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let statement = match due_at {
             Some(_) => "update reverts set due_at = $3 where agent = $1 and context = $2",
             None => "delete from reverts where agent = $1 and context = $2 and $3 is null",
@@ -127,37 +146,49 @@ impl Store {
         sqlx::query(statement)
             .bind(agent.as_str())
             .bind(context.as_str())
-            .bind(due_at.map(Timestamp::as_millisecond))
+            .bind(due_at.map(Millis))
             .execute(self.pool()?)
             .await?;
         Ok(())
     }
 
-    pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>, StoreError> {
-        let row = sqlx::query("select scope, seen_at from agents where name = $1 and scope is not null")
-            .bind(agent.as_str())
-            .fetch_optional(self.pool()?)
-            .await?;
-        row.map(|row| Ok((word("scope", &row.try_get::<String, _>(0)?)?, time(row.try_get(1)?)?))).transpose()
+    pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>> {
+        let query = sqlx::query_as("select scope, seen_at from agents where name = $1 and scope is not null");
+        let found: Option<(Scope, Millis)> = query.bind(agent.as_str()).fetch_optional(self.pool()?).await?;
+        Ok(found.map(|(scope, Millis(at))| (scope, at)))
     }
 
-    pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into agents (name, scope, seen_at) values ($1, $2, $3) \
-             on conflict (name) do update set scope = excluded.scope, seen_at = excluded.seen_at",
-        )
-        .bind(agent.as_str())
-        .bind(scope.as_str())
-        .bind(self.now())
-        .execute(self.pool()?)
-        .await?;
-        Ok(())
+    pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<()> {
+        write_scope(&mut *self.pool()?.acquire().await?, agent, scope, self.now()).await
     }
+}
+
+async fn is_known(tx: &mut AnyConnection, agent: &AgentName, context: &ContextId) -> Result<bool> {
+    let query = sqlx::query("select 1 from contexts where agent = $1 and context = $2");
+    Ok(query.bind(agent.as_str()).bind(context.as_str()).fetch_optional(tx).await?.is_some())
+}
+
+pub(super) async fn write_scope(
+    tx: &mut AnyConnection,
+    agent: &AgentName,
+    scope: Scope,
+    now: i64,
+) -> Result<()> {
+    sqlx::query(
+        "insert into agents (name, scope, seen_at) values ($1, $2, $3) \
+         on conflict (name) do update set scope = excluded.scope, seen_at = excluded.seen_at",
+    )
+    .bind(agent.as_str())
+    .bind(scope.as_str())
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Notes swaps of different contexts that have ended. A refused one does not make a context known: nothing was sent
 /// to it.
-pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]) -> Result<(), StoreError> {
+pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]) -> Result<()> {
     let swaps: Vec<&&Swap> = swaps.iter().filter(|swap| swap.outcome != Outcome::Refused).collect();
     if swaps.is_empty() {
         return Ok(());
@@ -168,18 +199,18 @@ pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]
          config = coalesce(excluded.config, contexts.config), \
          read_at = coalesce(excluded.read_at, contexts.read_at), \
          selected = coalesce(excluded.selected, contexts.selected)",
-        places(swaps.len(), 6)
+        placeholders(swaps.len(), 6)
     );
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    let mut query = sqlx::query(AssertSqlSafe(statement));
     for swap in &swaps {
-        let after = swap.after.as_ref().map(text);
+        let after = swap.after.as_ref();
         query = query
             .bind(swap.agent.as_str())
             .bind(swap.context.as_str())
             .bind(&swap.id)
-            .bind(after.clone())
-            .bind(after.as_ref().map(|_| now))
-            .bind(after.filter(|_| swap.outcome.is_success()));
+            .bind(after.map(Json))
+            .bind(after.map(|_| now))
+            .bind(after.filter(|_| swap.outcome.is_success()).map(Json));
     }
     query.execute(&mut *tx).await?;
     for swap in swaps {
@@ -191,14 +222,14 @@ pub(super) async fn note_swaps(tx: &mut AnyConnection, now: i64, swaps: &[&Swap]
 }
 
 /// Notes what a swap has made of all other contexts of its agent: one model for all, which nobody selected for them.
-pub(super) async fn note_wide_swap(tx: &mut AnyConnection, now: i64, swap: &Swap) -> Result<(), StoreError> {
+pub(super) async fn note_wide_swap(tx: &mut AnyConnection, now: i64, swap: &Swap) -> Result<()> {
     let Some(after) = swap.after.as_ref().filter(|_| swap.outcome.is_success()) else { return Ok(()) };
     sqlx::query(
         "update contexts set config = $3, read_at = $4, selected = null where agent = $1 and context <> $2",
     )
     .bind(swap.agent.as_str())
     .bind(swap.context.as_str())
-    .bind(text(after))
+    .bind(Json(after))
     .bind(now)
     .execute(&mut *tx)
     .await?;
@@ -212,7 +243,7 @@ pub(super) async fn note_served(
     context: &ContextId,
     model: &str,
     at: i64,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     sqlx::query("update contexts set served = $3, served_at = $4 where agent = $1 and context = $2")
         .bind(agent.as_str())
         .bind(context.as_str())
@@ -223,32 +254,30 @@ pub(super) async fn note_served(
     Ok(())
 }
 
-/// The types written here have text keys only, so that JSON can hold them.
-fn text(config: &AgentConfig) -> String {
-    serde_json::to_string(config).unwrap_or_default()
-}
-
-fn read(row: &AnyRow) -> Result<KnownContext, StoreError> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column);
-    let at = |column: &str| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
-    Ok(KnownContext {
-        agent: word("agent name", &row.try_get::<String, _>("agent")?)?,
-        context: word("context id", &row.try_get::<String, _>("context")?)?,
-        config: text("config")?.map(|config| json("configuration", &config)).transpose()?,
-        selected: text("selected")?.map(|config| json("configuration", &config)).transpose()?,
-        label: text("label")?,
-        is_pinned: flag(row, "pinned")?,
-        is_kept: flag(row, "keep")?,
-        reverts_at: at("due_at")?,
-        read_at: at("read_at")?,
-        last_swap: text("last_swap")?,
-        last_outcome: text("outcome")?.map(|outcome| word("outcome", &outcome)).transpose()?,
-        last_actor: text("actor")?,
-        last_swap_at: at("started_at")?,
-        last_swap_end: at("finished_at")?,
-        served: match (text("served")?, at("served_at")?) {
-            (Some(model), Some(at)) => Some(Served { model, at }),
-            _ => None,
-        },
-    })
+impl FromRow<'_, AnyRow> for KnownContext {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let time = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<Millis>, _>(column)?.map(Millis::into));
+        let config =
+            |column| row.try_get::<Option<Json<_>>, _>(column).map(|json| json.map(Json::into_inner));
+        Ok(Self {
+            agent: row.try_get("agent")?,
+            context: row.try_get("context")?,
+            config: config("config")?,
+            selected: config("selected")?,
+            label: row.try_get("label")?,
+            is_pinned: row.try_get::<i64, _>("pinned")? != 0,
+            is_kept: row.try_get::<i64, _>("keep")? != 0,
+            reverts_at: time("due_at")?,
+            read_at: time("read_at")?,
+            last_swap: row.try_get("last_swap")?,
+            last_outcome: row.try_get("outcome")?,
+            last_actor: row.try_get("actor")?,
+            last_swap_at: time("started_at")?,
+            last_swap_end: time("finished_at")?,
+            served: row
+                .try_get::<Option<String>, _>("served")?
+                .zip(time("served_at")?)
+                .map(|(model, at)| Served { model, at }),
+        })
+    }
 }

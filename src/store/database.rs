@@ -15,8 +15,8 @@ use sqlx::{
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
-use super::StoreError;
-use super::replicas::{GONE_AFTER, Said};
+use super::replicas::Said;
+use super::{Result, StoreError};
 
 /// How often Postgres is told that this replica lives, which also shows whether it answers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ struct Inner {
 }
 
 impl Database {
-    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let (is_postgres, pool, writes) = match url.split_once(':') {
             Some(("sqlite", path)) if path.contains(":memory:") => {
@@ -87,11 +87,11 @@ impl Database {
     }
 
     /// The connections, unless the database is known not to answer.
-    pub(super) fn pool(&self) -> Result<&AnyPool, StoreError> {
+    pub(super) fn pool(&self) -> Result<&AnyPool> {
         if self.0.is_down.load(Ordering::Relaxed) { Err(StoreError::Down) } else { Ok(&self.0.pool) }
     }
 
-    pub(super) fn writes(&self) -> Result<&AnyPool, StoreError> {
+    pub(super) fn writes(&self) -> Result<&AnyPool> {
         self.pool().map(|_| &self.0.writes)
     }
 
@@ -107,13 +107,16 @@ impl Database {
         *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The condition that the replica named in `column` lives. With SQLite only this one does.
-    pub(super) fn lives(&self, column: &str) -> String {
+    /// The condition that the replica in `column` is alive, where `own` is the placeholder of this replica's id. With
+    /// SQLite only this one is; on Postgres each that was seen in the last 8 seconds.
+    pub(super) fn lives(&self, column: &'static str, own: &'static str) -> String {
+        let is_own = format!("{column} = {own}");
         if self.0.is_postgres {
-            let after = GONE_AFTER.as_millis();
-            format!("exists (select 1 from replicas where id = {column} and seen_at > {NOW} - {after})")
+            format!(
+                "({is_own} or exists (select 1 from replicas where id = {column} and seen_at > {NOW} - 8000))"
+            )
         } else {
-            format!("{column} = '{}'", self.0.replica)
+            is_own
         }
     }
 

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, FromRow, Row as _};
 
-use super::{Store, StoreError, time, word};
+use super::columns::Millis;
+use super::{Result, Store, audit};
+use crate::domain::audit::NewEntry;
 use crate::domain::key::KeyHash;
 
 #[derive(Debug, Clone, Serialize)]
@@ -20,67 +22,36 @@ pub struct Retirement {
 }
 
 impl Store {
-    pub async fn add_retirement(
-        &self,
-        hash: &KeyHash,
-        action: &str,
-        due_at: Timestamp,
-        actor: &str,
-        replaced_by: &KeyHash,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into key_retirements (hash, action, due_at, actor, replaced_by, asked_at) \
-             values ($1, $2, $3, $4, $5, $6) on conflict (hash) do update set action = excluded.action, \
-             due_at = excluded.due_at, actor = excluded.actor, replaced_by = excluded.replaced_by, \
-             asked_at = excluded.asked_at, problem = null",
-        )
-        .bind(hash.as_str())
-        .bind(action)
-        .bind(due_at.as_millisecond())
-        .bind(actor)
-        .bind(replaced_by.as_str())
-        .bind(self.now())
-        .execute(self.pool()?)
-        .await?;
-        Ok(())
-    }
-
     /// When a key is to end, if it is.
-    pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>, StoreError> {
-        let row = sqlx::query("select * from key_retirements where hash = $1")
-            .bind(hash.as_str())
-            .fetch_optional(self.pool()?)
-            .await?;
-        row.as_ref().map(read).transpose()
+    pub async fn retirement(&self, hash: &KeyHash) -> Result<Option<Retirement>> {
+        let query = sqlx::query_as("select * from key_retirements where hash = $1").bind(hash.as_str());
+        Ok(query.fetch_optional(self.pool()?).await?)
     }
 
     /// Those whose time has come, at most a hundred.
-    pub async fn due_retirements(&self) -> Result<Vec<Retirement>, StoreError> {
-        let rows = sqlx::query("select * from key_retirements where due_at <= $1 order by due_at limit 100")
-            .bind(self.now())
-            .fetch_all(self.pool()?)
-            .await?;
-        rows.iter().map(read).collect()
+    pub async fn due_retirements(&self) -> Result<Vec<Retirement>> {
+        let query =
+            sqlx::query_as("select * from key_retirements where due_at <= $1 order by due_at limit 100");
+        Ok(query.bind(self.now()).fetch_all(self.pool()?).await?)
     }
 
-    pub async fn drop_retirement(&self, hash: &KeyHash) -> Result<bool, StoreError> {
-        let done = sqlx::query("delete from key_retirements where hash = $1")
-            .bind(hash.as_str())
-            .execute(self.pool()?)
-            .await?;
-        Ok(done.rows_affected() > 0)
+    /// Lets a replaced key live on. Writes `entry` and returns true if it was to end.
+    pub async fn drop_retirement(&self, hash: &KeyHash, entry: Option<&NewEntry>) -> Result<bool> {
+        let mut tx = self.pool()?.begin().await?;
+        let was_due = delete_retirement(&mut tx, hash).await?;
+        if let Some(entry) = entry.filter(|_| was_due) {
+            audit::write(&mut tx, self.now(), &[entry]).await?;
+        }
+        tx.commit().await?;
+        self.tell_of_audit();
+        Ok(was_due)
     }
 
     /// Tries a key's end again later.
-    pub async fn put_off_retirement(
-        &self,
-        hash: &KeyHash,
-        due_at: Timestamp,
-        problem: &str,
-    ) -> Result<(), StoreError> {
+    pub async fn put_off_retirement(&self, hash: &KeyHash, due_at: Timestamp, problem: &str) -> Result<()> {
         sqlx::query("update key_retirements set due_at = $2, problem = $3 where hash = $1")
             .bind(hash.as_str())
-            .bind(due_at.as_millisecond())
+            .bind(Millis(due_at))
             .bind(problem)
             .execute(self.pool()?)
             .await?;
@@ -88,13 +59,43 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Retirement, StoreError> {
-    Ok(Retirement {
-        hash: word("key", &row.try_get::<String, _>("hash")?)?,
-        action: row.try_get("action")?,
-        due_at: time(row.try_get("due_at")?)?,
-        actor: row.try_get("actor")?,
-        replaced_by: word("key", &row.try_get::<String, _>("replaced_by")?)?,
-        problem: row.try_get("problem")?,
-    })
+pub(super) async fn write_retirement(
+    tx: &mut AnyConnection,
+    retirement: &Retirement,
+    now: i64,
+) -> Result<()> {
+    sqlx::query(
+        "insert into key_retirements (hash, action, due_at, actor, replaced_by, asked_at) \
+         values ($1, $2, $3, $4, $5, $6) on conflict (hash) do update set action = excluded.action, \
+         due_at = excluded.due_at, actor = excluded.actor, replaced_by = excluded.replaced_by, \
+         asked_at = excluded.asked_at, problem = null",
+    )
+    .bind(retirement.hash.as_str())
+    .bind(&retirement.action)
+    .bind(Millis(retirement.due_at))
+    .bind(&retirement.actor)
+    .bind(retirement.replaced_by.as_str())
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_retirement(tx: &mut AnyConnection, hash: &KeyHash) -> Result<bool> {
+    let done =
+        sqlx::query("delete from key_retirements where hash = $1").bind(hash.as_str()).execute(tx).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+impl FromRow<'_, AnyRow> for Retirement {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            hash: row.try_get("hash")?,
+            action: row.try_get("action")?,
+            due_at: row.try_get::<Millis, _>("due_at")?.into(),
+            actor: row.try_get("actor")?,
+            replaced_by: row.try_get("replaced_by")?,
+            problem: row.try_get("problem")?,
+        })
+    }
 }

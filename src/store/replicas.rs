@@ -5,14 +5,9 @@
 
 use std::time::Duration;
 
-use sqlx::Row as _;
-
 use tokio::sync::broadcast;
 
-use super::{Store, StoreError};
-
-/// A replica that has not been heard of for so long is gone.
-pub(super) const GONE_AFTER: Duration = Duration::from_secs(8);
+use super::{Result, Store};
 
 /// A replica that could not say for so long that it lives begins nothing: soon the others will think it gone.
 const UNSURE_AFTER: Duration = Duration::from_secs(5);
@@ -36,7 +31,7 @@ impl Said {
 
 impl Store {
     /// Says something to the other replicas that run at this moment. What is too long is not said.
-    pub async fn say(&self, text: &str) -> Result<(), StoreError> {
+    pub async fn say(&self, text: &str) -> Result<()> {
         if !self.is_shared() || text.len() > LONGEST {
             return Ok(());
         }
@@ -56,28 +51,28 @@ impl Store {
 
     /// Takes the lock `name` in the name of `holder`. Says who holds it where another replica does; one lock
     /// within a replica is for its services to keep apart.
-    pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Result<(), String>, StoreError> {
+    pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Result<(), String>> {
         let statement = format!(
             "insert into locks (name, replica, holder) values ($1, $2, $3) on conflict (name) do update \
              set replica = excluded.replica, holder = excluded.holder \
              where locks.replica = excluded.replica or not ({})",
-            self.database.lives("locks.replica")
+            self.database.lives("locks.replica", "$2")
         );
         let done = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(name)
             .bind(self.database.replica())
-            .bind(super::plain(holder))
+            .bind(super::strip_nul(holder))
             .execute(self.pool()?)
             .await?;
         if done.rows_affected() > 0 {
             return Ok(Ok(()));
         }
-        let row = sqlx::query("select holder from locks where name = $1").bind(name);
-        let row = row.fetch_optional(self.pool()?).await?;
-        Ok(Err(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default()))
+        let query = sqlx::query_scalar("select holder from locks where name = $1").bind(name);
+        let holder: Option<String> = query.fetch_optional(self.pool()?).await?;
+        Ok(Err(holder.unwrap_or_default()))
     }
 
-    pub async fn give_lock(&self, name: &str) -> Result<(), StoreError> {
+    pub async fn give_lock(&self, name: &str) -> Result<()> {
         sqlx::query("delete from locks where name = $1 and replica = $2")
             .bind(name)
             .bind(self.database.replica())

@@ -1,19 +1,58 @@
-//! Changes at the proxy that are under way. The audit is written once it is known how they ended; whoever is
-//! killed before leaves a row, and from that an entry that says so.
+//! Changes that are under way upstream. Each has a row, its intent, until its audit entry is written.
 
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe};
 use uuid::Uuid;
 
-use super::{Store, StoreError, audit, plain, time};
+use super::columns::Millis;
+use super::{Result, Retirement, Store, audit, contexts, keys, models, strip_nul};
+use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::NewEntry;
+use crate::domain::key::KeyHash;
+use crate::domain::model_detail::Draft;
+use crate::domain::model_note::TestResult;
 
 #[derive(Debug)]
 #[must_use = "a change that is not ended counts as unknown at the next start"]
-pub struct Begun(String);
+pub struct Intent(String);
+
+/// A row of our own that is committed with the end of a change.
+#[derive(Debug)]
+pub enum OwnRow {
+    /// What was sent of a deployment, and whether it is live.
+    Deployment {
+        id: String,
+        draft: Draft,
+        ghost: Option<String>,
+    },
+    NoDeployment(String),
+    Test {
+        id: String,
+        name: String,
+        result: TestResult,
+    },
+    Retirement(Retirement),
+    NoRetirement(KeyHash),
+    Scope(AgentName, Scope),
+}
+
+impl OwnRow {
+    async fn write(&self, tx: &mut AnyConnection, now: i64) -> Result<()> {
+        match self {
+            Self::Deployment { id, draft, ghost } => {
+                models::write_draft(tx, id, draft, ghost.as_deref()).await
+            }
+            Self::NoDeployment(id) => models::delete_note(tx, id).await,
+            Self::Test { id, name, result } => models::write_test(tx, id, name, result).await,
+            Self::Retirement(retirement) => keys::write_retirement(tx, retirement, now).await,
+            Self::NoRetirement(hash) => keys::delete_retirement(tx, hash).await.map(drop),
+            Self::Scope(agent, scope) => contexts::write_scope(tx, agent, *scope, now).await,
+        }
+    }
+}
 
 impl Store {
     /// Notes that a change begins; `entry` is what is known of it.
-    pub async fn begin_write(&self, entry: &NewEntry) -> Result<Begun, StoreError> {
+    pub async fn begin_write(&self, entry: &NewEntry) -> Result<Intent> {
         let id = Uuid::now_v7().to_string();
         sqlx::query(
             "insert into writes (id, replica, begun_at, actor, address, action, object, detail, request_id) \
@@ -22,62 +61,64 @@ impl Store {
         .bind(&id)
         .bind(self.database.replica())
         .bind(self.now())
-        .bind(plain(&entry.actor.name))
+        .bind(strip_nul(&entry.actor.name))
         .bind(&entry.actor.address)
         .bind(entry.action.as_str())
-        .bind(plain(&entry.object))
-        .bind(entry.detail.as_deref().map(plain))
+        .bind(strip_nul(&entry.object))
+        .bind(entry.detail.as_deref().map(strip_nul))
         .bind(&entry.actor.request_id)
         .execute(self.pool()?)
         .await?;
-        Ok(Begun(id))
+        Ok(Intent(id))
     }
 
-    pub async fn end_write(&self, begun: Begun, entry: &NewEntry) -> Result<(), StoreError> {
+    /// Ends a change: writes its audit entry and our own rows, and deletes its intent, all or nothing.
+    pub async fn end_write(&self, Intent(id): Intent, entry: &NewEntry, rows: &[OwnRow]) -> Result<()> {
         let mut tx = self.pool()?.begin().await?;
+        for row in rows {
+            row.write(&mut tx, self.now()).await?;
+        }
         audit::write(&mut tx, self.now(), &[entry]).await?;
-        sqlx::query("delete from writes where id = $1").bind(begun.0).execute(&mut *tx).await?;
+        sqlx::query("delete from writes where id = $1").bind(id).execute(&mut *tx).await?;
         tx.commit().await?;
         self.tell_of_audit();
         Ok(())
     }
 
-    /// Writes into the audit that it is not known how the changes ended whose replica is gone. Returns how many
-    /// there were.
-    pub async fn close_unfinished_writes(&self) -> Result<usize, StoreError> {
+    /// Writes an audit entry with the outcome `unknown` for each change whose replica is gone. Returns how many there
+    /// were.
+    pub async fn close_unfinished_writes(&self) -> Result<usize> {
         let mut tx = self.pool()?.begin().await?;
         let statement = format!(
             "delete from writes where not ({}) \
              returning begun_at, actor, address, action, object, detail, request_id",
-            self.database.lives("writes.replica")
+            self.database.lives("writes.replica", "$1")
         );
-        let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(&mut *tx).await?;
-        for row in &rows {
-            let maybe = |column: &str| row.try_get::<Option<String>, _>(column);
-            let begun_at = time(row.try_get("begun_at")?)?;
+        let query = sqlx::query_as(AssertSqlSafe(statement)).bind(self.database.replica());
+        let unfinished: Vec<Unfinished> = query.fetch_all(&mut *tx).await?;
+        for (Millis(begun_at), actor, address, action, object, detail, request_id) in &unfinished {
             let why = format!("begun at {begun_at}: Patchbay was stopped before it had ended");
-            let detail = match maybe("detail")? {
-                Some(detail) => format!("{detail}: {why}"),
-                None => why,
-            };
             sqlx::query(
                 "insert into audit (at, actor, address, action, object, outcome, detail, request_id) \
                  values ($1, $2, $3, $4, $5, 'unknown', $6, $7)",
             )
             .bind(self.now())
-            .bind(row.try_get::<String, _>("actor")?)
-            .bind(maybe("address")?)
-            .bind(row.try_get::<String, _>("action")?)
-            .bind(row.try_get::<String, _>("object")?)
-            .bind(detail)
-            .bind(maybe("request_id")?)
+            .bind(actor)
+            .bind(address)
+            .bind(action)
+            .bind(object)
+            .bind(detail.iter().chain([&why]).map(String::as_str).collect::<Vec<_>>().join(": "))
+            .bind(request_id)
             .execute(&mut *tx)
             .await?;
         }
         tx.commit().await?;
-        if !rows.is_empty() {
+        if !unfinished.is_empty() {
             self.tell_of_audit();
         }
-        Ok(rows.len())
+        Ok(unfinished.len())
     }
 }
+
+/// Begun at, actor, address, action, object, detail, request id.
+type Unfinished = (Millis, String, Option<String>, String, String, Option<String>, Option<String>);

@@ -19,9 +19,10 @@ use secrecy::SecretString;
 use tower_sessions::Session;
 
 pub(super) use self::users::{Account, Users};
-use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::audit::Actor;
 use crate::domain::role::Role;
-use crate::store::{Store, StoreError};
+use crate::services::audit::Audit;
+use crate::store::StoreError;
 use crate::web::errors::Problem;
 use crate::web::origin::Origin;
 use crate::web::paths::Paths;
@@ -74,8 +75,8 @@ impl AuthnBackend for Users {
 
 services! {
     pub(super) struct Services {
+        pub(super) audit: Audit,
         paths: Paths,
-        pub(super) store: Store,
         users: Users,
     }
 }
@@ -112,9 +113,8 @@ pub(super) async fn require_user(
         (actor(request.extensions()), format!("{} {}", request.method(), request.uri().path()));
     let response = next.run(request).await;
     if response.status() == StatusCode::FORBIDDEN {
-        let mut entry = NewEntry::new(&actor, Action::Access, object, "refused");
-        entry.detail = response.extensions().get::<Problem>().map(|problem| problem.detail.clone());
-        state.store.audit(&entry).await?;
+        let why = response.extensions().get::<Problem>().map(|problem| problem.detail.clone());
+        state.audit.access_refused(&actor, &object, why).await?;
     }
     Ok(response)
 }
@@ -133,8 +133,8 @@ pub(super) async fn note_denied(
         return Ok(());
     }
     let account = state.users.account(&credentials.username).await;
-    let object = account.map_or_else(|| "-".to_owned(), |account| account.name);
-    state.store.audit(&NewEntry::new(&actor, Action::Login, object, "refused")).await
+    let name = account.map_or_else(|| "-".to_owned(), |account| account.name);
+    state.audit.login_refused(&actor, &name).await
 }
 
 fn to_login(state: &Services, request: &Request) -> Response {

@@ -81,6 +81,15 @@ impl Problem {
         Self::new(status, "No context id", error.to_string(), "Go back, and correct it.")
     }
 
+    pub(super) fn context_changed() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "Changed in the meantime",
+            "Someone else changed this context's settings after you loaded the page. Nothing was saved.",
+            "Go back, reload the page and change what you still want to change.",
+        )
+    }
+
     /// A label that is too long.
     pub(super) fn bad_label() -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;

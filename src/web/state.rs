@@ -8,8 +8,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Access, Login};
 use crate::domain::setup::Setup;
 use crate::services::agents::Agents;
+use crate::services::audit::Audit;
 use crate::services::bootstrap::Bootstrap;
 use crate::services::bulk::Bulk;
+use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
@@ -69,6 +71,8 @@ parts! {
     models: Models,
     keys: Keys,
     agents: Agents,
+    audit: Audit,
+    contexts: Contexts,
     switcher: Switcher,
     asks: Asks,
     live: Live,

@@ -5,6 +5,8 @@
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
+mod migrations;
+
 /// A file for a database that outlives a dashboard.
 pub(crate) fn file() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,15 +1,16 @@
-//! What changes a key. Each is read back, put into the copy and written down, also where it fails.
+//! Changes of one key. Each is journaled, read back and put into the copy.
 
 use secrecy::SecretString;
 use serde_json::Map;
 
-use super::{Inner, KeyChangeError, Keys};
+use super::{Inner, KeyChangeError, Keys, Result};
 use crate::clients::litellm::KeyRecord;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::key_changes::{Difference, KeyChanges, Set};
-use crate::store::Begun;
+use crate::services::journal::{Failure, Record, journaled};
+use crate::store::OwnRow;
 
 pub struct Created {
     pub key: VirtualKey,
@@ -37,20 +38,13 @@ impl OldKey {
 impl std::str::FromStr for OldKey {
     type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
         [Self::Delete, Self::Block].into_iter().find(|old| old.as_str() == text).ok_or(())
     }
 }
 
-#[derive(Default)]
-pub(super) struct Told {
-    pub(super) label: Option<String>,
-    pub(super) before: Option<String>,
-    pub(super) after: Option<String>,
-}
-
 impl Keys {
-    pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created, KeyChangeError> {
+    pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created> {
         let mut body = changes.to_json();
         // What a new key does not have is left out: an empty alias would be stored, and taken.
         body.retain(|_, value| !value.is_null());
@@ -62,16 +56,15 @@ impl Keys {
             Set::Keep | Set::Clear => None,
         };
         let name = alias.as_deref().unwrap_or("new key");
-        let begun = self.inner.begin(Action::KeyCreate, actor, name).await?;
-        let result = self.inner.generate(alias.as_deref(), &body, actor).await;
-        let (object, mut told) = match &result {
-            Ok(created) => (created.key.hash.to_string(), Told::default()),
-            Err(_) => (name.to_owned(), Told::default()),
-        };
-        told.label = alias;
-        told.after = Some(changes.access.as_ref().unwrap_or(&Access::All).describe());
-        self.inner.write_down(begun, Action::KeyCreate, actor, &object, &told, result.as_ref().err()).await?;
-        result
+        let mut entry = NewEntry::new(actor, Action::KeyCreate, name, "ok");
+        entry.detail = alias.as_deref().map(labelled);
+        entry.after = Some(changes.access.as_ref().unwrap_or(&Access::All).describe());
+        journaled(&self.inner.store, entry, async |record| {
+            let created = self.inner.generate(alias.as_deref(), &body, actor).await?;
+            record.entry.object = created.key.hash.to_string();
+            Ok(created)
+        })
+        .await
     }
 
     /// Changes settings. `seen` is what the form showed ([`fingerprint`](Self::fingerprint)); a script may leave
@@ -82,14 +75,10 @@ impl Keys {
         mut changes: KeyChanges,
         seen: Option<&str>,
         actor: &Actor,
-    ) -> Result<(VirtualKey, Vec<Difference>), KeyChangeError> {
-        let mut told = Told::default();
-        let begun = self.inner.begin(Action::KeyUpdate, actor, hash.as_str()).await?;
-        let result = self.inner.update(hash, &mut changes, seen, actor, &mut told).await;
-        self.inner
-            .write_down(begun, Action::KeyUpdate, actor, hash.as_str(), &told, result.as_ref().err())
-            .await?;
-        result
+    ) -> Result<(VirtualKey, Vec<Difference>)> {
+        let inner = &self.inner;
+        let update = async |record: &mut Record| inner.update(hash, &mut changes, seen, actor, record).await;
+        inner.journaled(Action::KeyUpdate, actor, hash, update).await
     }
 
     /// Tells whether a key's settings are still what they were.
@@ -101,26 +90,16 @@ impl Keys {
     }
 
     /// Lets a key call every model, now and later (`models: []`). Returns it as it is.
-    pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey> {
         self.set_access(hash, Access::All, Action::KeyRelax, actor).await
     }
 
     /// Lets a key call these models alone, or none.
-    pub async fn restrict(
-        &self,
-        hash: &KeyHash,
-        access: Access,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn restrict(&self, hash: &KeyHash, access: Access, actor: &Actor) -> Result<VirtualKey> {
         self.set_access(hash, access, Action::KeyRestrict, actor).await
     }
 
-    pub async fn allow(
-        &self,
-        hash: &KeyHash,
-        model: &str,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn allow(&self, hash: &KeyHash, model: &str, actor: &Actor) -> Result<VirtualKey> {
         let access = match self.inner.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?.access {
             Access::All => Access::All,
             Access::None => Access::List(vec![model.to_owned()]),
@@ -140,85 +119,46 @@ impl Keys {
         access: Access,
         action: Action,
         actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
-        let mut told = Told::default();
-        let begun = self.inner.begin(action, actor, hash.as_str()).await?;
-        let result = self.inner.set_access(hash, &access, actor, &mut told).await;
-        self.inner.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
-        result
+    ) -> Result<VirtualKey> {
+        let inner = &self.inner;
+        let set = async |record: &mut Record| inner.set_access(hash, &access, actor, record).await;
+        inner.journaled(action, actor, hash, set).await
     }
 
-    pub async fn set_blocked(
-        &self,
-        hash: &KeyHash,
-        blocked: bool,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
-        let mut told = Told::default();
+    pub async fn set_blocked(&self, hash: &KeyHash, blocked: bool, actor: &Actor) -> Result<VirtualKey> {
         let action = if blocked { Action::KeyBlock } else { Action::KeyUnblock };
-        let begun = self.inner.begin(action, actor, hash.as_str()).await?;
-        let result = self.inner.set_blocked(hash, blocked, actor, &mut told).await;
-        self.inner.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
-        result
+        let inner = &self.inner;
+        let set = async |record: &mut Record| inner.set_blocked(hash, blocked, actor, record).await;
+        inner.journaled(action, actor, hash, set).await
     }
 
     /// Deletes a key. The agent's own wants its name typed.
-    pub async fn delete(
-        &self,
-        hash: &KeyHash,
-        confirm: Option<&str>,
-        actor: &Actor,
-    ) -> Result<VirtualKey, KeyChangeError> {
-        let mut told = Told::default();
-        let begun = self.inner.begin(Action::KeyDelete, actor, hash.as_str()).await?;
-        let result = self.inner.delete(hash, confirm, actor, &mut told).await;
-        self.inner
-            .write_down(begun, Action::KeyDelete, actor, hash.as_str(), &told, result.as_ref().err())
-            .await?;
-        result
+    pub async fn delete(&self, hash: &KeyHash, confirm: Option<&str>, actor: &Actor) -> Result<VirtualKey> {
+        self.inner.delete(hash, confirm, actor).await
+    }
+}
+
+/// How a key is named in an entry's detail.
+pub(super) fn labelled(label: &str) -> String {
+    format!("key {label}")
+}
+
+impl Failure for KeyChangeError {
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::AliasTaken(_) | Self::Changed | Self::NotConfirmed | Self::Expired)
     }
 }
 
 impl Inner {
-    /// Notes that a write begins, so that it is told of even where nobody lives to see how it ends.
-    pub(super) async fn begin(
+    /// Makes a change of one key by `work`.
+    pub(super) async fn journaled<T>(
         &self,
         action: Action,
         actor: &Actor,
-        object: &str,
-    ) -> Result<Begun, KeyChangeError> {
-        Ok(self.store.begin_write(&NewEntry::new(actor, action, object, "unknown")).await?)
-    }
-
-    pub(super) async fn write_down(
-        &self,
-        begun: Begun,
-        action: Action,
-        actor: &Actor,
-        object: &str,
-        told: &Told,
-        error: Option<&KeyChangeError>,
-    ) -> Result<(), KeyChangeError> {
-        let outcome = match error {
-            None => "ok",
-            Some(
-                KeyChangeError::AliasTaken(_)
-                | KeyChangeError::Changed
-                | KeyChangeError::NotConfirmed
-                | KeyChangeError::Expired,
-            ) => "refused",
-            Some(_) => "failed",
-        };
-        let mut entry = NewEntry::new(actor, action, object, outcome);
-        let label = told.label.as_ref().map(|label| format!("key {label}"));
-        let error = error.map(ToString::to_string);
-        entry.detail = match (label, error) {
-            (Some(label), Some(error)) => Some(format!("{label}: {error}")),
-            (label, error) => label.or(error),
-        };
-        (entry.before, entry.after) = (told.before.clone(), told.after.clone());
-        self.store.end_write(begun, &entry).await?;
-        Ok(())
+        hash: &KeyHash,
+        work: impl AsyncFnOnce(&mut Record) -> Result<T>,
+    ) -> Result<T> {
+        journaled(&self.store, NewEntry::new(actor, action, hash.as_str(), "ok"), work).await
     }
 
     /// Makes a key and reads it back. What it may call, for whom and how long is all in `body`.
@@ -227,7 +167,7 @@ impl Inner {
         alias: Option<&str>,
         body: &Map<String, serde_json::Value>,
         actor: &Actor,
-    ) -> Result<Created, KeyChangeError> {
+    ) -> Result<Created> {
         if let Some(alias) = alias
             && let Some(other) = self.proxy.keys_by_alias(alias).await?.first()
         {
@@ -260,15 +200,15 @@ impl Inner {
         error.into()
     }
 
-    async fn known(&self, hash: &KeyHash, told: &mut Told) -> Result<VirtualKey, KeyChangeError> {
+    async fn known(&self, hash: &KeyHash, record: &mut Record) -> Result<VirtualKey> {
         // Without this look, 1.80 would answer a change of an unknown key with 401, and a deletion of it among
         // others with 200.
         let key = self.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?;
-        told.label = Some(key.label().to_owned());
+        record.entry.detail = Some(labelled(key.label()));
         Ok(key)
     }
 
-    async fn read_back(&self, hash: &KeyHash) -> Result<VirtualKey, KeyChangeError> {
+    async fn read_back(&self, hash: &KeyHash) -> Result<VirtualKey> {
         let key = self.proxy.key(hash).await?;
         self.note(hash, key.as_ref());
         key.ok_or(KeyChangeError::Unknown)
@@ -280,10 +220,10 @@ impl Inner {
         changes: &mut KeyChanges,
         seen: Option<&str>,
         actor: &Actor,
-        told: &mut Told,
-    ) -> Result<(VirtualKey, Vec<Difference>), KeyChangeError> {
+        Record { entry, .. }: &mut Record,
+    ) -> Result<(VirtualKey, Vec<Difference>)> {
         let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
-        told.label = Some(record.key.label().to_owned());
+        entry.detail = Some(labelled(record.key.label()));
         if seen.is_some_and(|seen| seen != Keys::fingerprint(&record)) {
             return Err(KeyChangeError::Changed);
         }
@@ -292,7 +232,7 @@ impl Inner {
             let said = differences.iter().map(|d| format!("{}: {}", d.what.to_lowercase(), of(d)));
             said.collect::<Vec<_>>().join("; ")
         };
-        (told.before, told.after) = (Some(say(|d| &d.before)), Some(say(|d| &d.after)));
+        (entry.before, entry.after) = (Some(say(|d| &d.before)), Some(say(|d| &d.after)));
         if differences.is_empty() {
             return Ok((record.key, differences));
         }
@@ -319,10 +259,10 @@ impl Inner {
         hash: &KeyHash,
         access: &Access,
         actor: &Actor,
-        told: &mut Told,
-    ) -> Result<VirtualKey, KeyChangeError> {
-        told.after = Some(access.describe());
-        told.before = Some(self.known(hash, told).await?.access.describe());
+        record: &mut Record,
+    ) -> Result<VirtualKey> {
+        record.entry.after = Some(access.describe());
+        record.entry.before = Some(self.known(hash, record).await?.access.describe());
         let changes = KeyChanges { access: Some(access.clone()), ..KeyChanges::default() };
         self.proxy.update_key(hash, &changes.to_json(), &actor.name).await?;
         let key = self.read_back(hash).await?;
@@ -337,11 +277,11 @@ impl Inner {
         hash: &KeyHash,
         blocked: bool,
         actor: &Actor,
-        told: &mut Told,
-    ) -> Result<VirtualKey, KeyChangeError> {
+        record: &mut Record,
+    ) -> Result<VirtualKey> {
         let word = |blocked| Some(if blocked { "blocked" } else { "not blocked" }.to_owned());
-        told.after = word(blocked);
-        told.before = word(self.known(hash, told).await?.blocked);
+        record.entry.after = word(blocked);
+        record.entry.before = word(self.known(hash, record).await?.blocked);
         self.proxy.set_key_blocked(hash, blocked, &actor.name).await?;
         let key = self.read_back(hash).await?;
         if key.blocked != blocked {
@@ -355,23 +295,25 @@ impl Inner {
         hash: &KeyHash,
         confirm: Option<&str>,
         actor: &Actor,
-        told: &mut Told,
-    ) -> Result<VirtualKey, KeyChangeError> {
-        let key = self.known(hash, told).await?;
-        self.confirm(&key, confirm)?;
-        told.before = Some(format!("{}, {}", key.masked, key.access.describe()));
-        self.proxy.delete_key(hash, &actor.name).await?;
-        let left = self.proxy.key(hash).await?;
-        self.note(hash, left.as_ref());
-        if left.is_some() {
-            return Err(KeyChangeError::NotDone("the key is still there"));
-        }
-        self.store.drop_retirement(hash).await?;
-        Ok(key)
+    ) -> Result<VirtualKey> {
+        let delete = async |record: &mut Record| {
+            let key = self.known(hash, record).await?;
+            self.confirm(&key, confirm)?;
+            record.entry.before = Some(format!("{}, {}", key.masked, key.access.describe()));
+            self.proxy.delete_key(hash, &actor.name).await?;
+            let left = self.proxy.key(hash).await?;
+            self.note(hash, left.as_ref());
+            if left.is_some() {
+                return Err(KeyChangeError::NotDone("the key is still there"));
+            }
+            record.rows.push(OwnRow::NoRetirement(hash.clone()));
+            Ok(key)
+        };
+        self.journaled(Action::KeyDelete, actor, hash, delete).await
     }
 
     /// The agent's own key wants its name typed.
-    pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<(), KeyChangeError> {
+    pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<()> {
         let is_agents = self.agent_key.as_ref() == Some(&key.hash);
         if is_agents && typed.map(str::trim) != Some(key.label()) {
             return Err(KeyChangeError::NotConfirmed);

@@ -5,11 +5,12 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, json};
 
-use super::changes::Told;
-use super::{Inner, KeyChangeError, Keys};
-use crate::domain::audit::{Action, Actor};
+use super::changes::labelled;
+use super::{Inner, KeyChangeError, Keys, Result};
+use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set};
+use crate::services::journal::{Record, journaled};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Issue<'a> {
@@ -22,17 +23,16 @@ pub struct Issue<'a> {
 impl Keys {
     /// Makes a key, and ends others of its alias once it is there. Killed at any point, the same call goes on
     /// from there.
-    pub async fn issue(&self, issue: Issue<'_>, actor: &Actor) -> Result<VirtualKey, KeyChangeError> {
+    pub async fn issue(&self, issue: Issue<'_>, actor: &Actor) -> Result<VirtualKey> {
         let hash = KeyHash::of(issue.secret);
-        let mut told = Told { label: Some(issue.alias.to_owned()), ..Told::default() };
-        let begun = self.inner.begin(Action::KeyCreate, actor, hash.as_str()).await?;
-        let result = self.inner.issue(&hash, issue, actor, &mut told).await;
-        let action = if told.before.is_some() { Action::KeyReplace } else { Action::KeyCreate };
-        self.inner.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
-        result
+        let mut entry = NewEntry::new(actor, Action::KeyCreate, hash.as_str(), "ok");
+        entry.detail = Some(labelled(issue.alias));
+        let inner = &self.inner;
+        let work = async |record: &mut Record| inner.issue(&hash, issue, actor, &mut record.entry).await;
+        journaled(&inner.store, entry, work).await
     }
 
-    pub async fn others(&self, alias: &str, hash: &KeyHash) -> Result<Vec<VirtualKey>, KeyChangeError> {
+    pub async fn others(&self, alias: &str, hash: &KeyHash) -> Result<Vec<VirtualKey>> {
         Ok(self.inner.others(alias, hash).await?)
     }
 
@@ -63,11 +63,12 @@ impl Inner {
         hash: &KeyHash,
         issue: Issue<'_>,
         actor: &Actor,
-        told: &mut Told,
-    ) -> Result<VirtualKey, KeyChangeError> {
+        entry: &mut NewEntry,
+    ) -> Result<VirtualKey> {
         let others = self.others(issue.alias, hash).await?;
         if let Some(old) = others.first() {
-            told.before = Some(old.masked.clone());
+            entry.action = Action::KeyReplace;
+            entry.before = Some(old.masked.clone());
         }
         let key = if let Some(key) = self.proxy.key(hash).await? {
             key
@@ -88,14 +89,9 @@ impl Inner {
             body.insert("key".to_owned(), json!(issue.secret.expose_secret()));
             self.generate(Some(alias), &body, actor).await?.key
         };
-        told.after = Some(format!("{}, {}", key.masked, key.access.describe()));
+        entry.after = Some(format!("{}, {}", key.masked, key.access.describe()));
         for other in &others {
-            let mut of_other = Told::default();
-            let begun = self.begin(Action::KeyDelete, actor, other.hash.as_str()).await?;
-            let ended = self.delete(&other.hash, Some(other.label()), actor, &mut of_other).await;
-            let object = other.hash.as_str();
-            self.write_down(begun, Action::KeyDelete, actor, object, &of_other, ended.as_ref().err()).await?;
-            ended?;
+            self.delete(&other.hash, Some(other.label()), actor).await?;
         }
         if key.alias.as_deref() == Some(issue.alias) {
             return Ok(key);
@@ -111,7 +107,7 @@ impl Inner {
         }
     }
 
-    async fn settings_of(&self, old: &VirtualKey) -> Result<Map<String, serde_json::Value>, KeyChangeError> {
+    async fn settings_of(&self, old: &VirtualKey) -> Result<Map<String, serde_json::Value>> {
         let record = self.proxy.key_record(&old.hash).await?;
         let mut settings = record.map(|record| record.settings).unwrap_or_default();
         let left = old.expires.map(|at| at.duration_since(self.clock.now()).as_secs());

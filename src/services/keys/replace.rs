@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::changes::Told;
-use super::{Created, Inner, KeyChangeError, Keys, OldKey};
+use super::changes::labelled;
+use super::{Created, Inner, KeyChangeError, Keys, OldKey, Result};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::KeyHash;
 use crate::domain::key_changes::Set;
-use crate::store::{Retirement, StoreError};
+use crate::services::journal::Record;
+use crate::store::{OwnRow, Retirement, StoreError};
 
 /// How often due ends are looked for.
 const TICK: Duration = Duration::from_secs(5);
@@ -34,19 +35,10 @@ impl Keys {
     ///
     /// The alias must be free before the new key can have it, so the old one is renamed first, and back again
     /// if no new one comes.
-    pub async fn replace(
-        &self,
-        hash: &KeyHash,
-        how: &Replacement,
-        actor: &Actor,
-    ) -> Result<Created, KeyChangeError> {
-        let mut told = Told::default();
-        let begun = self.inner.begin(Action::KeyReplace, actor, hash.as_str()).await?;
-        let result = self.inner.replace(hash, how, actor, &mut told).await;
-        self.inner
-            .write_down(begun, Action::KeyReplace, actor, hash.as_str(), &told, result.as_ref().err())
-            .await?;
-        let created = result?;
+    pub async fn replace(&self, hash: &KeyHash, how: &Replacement, actor: &Actor) -> Result<Created> {
+        let inner = &self.inner;
+        let replace = async |record: &mut Record| inner.replace(hash, how, actor, record).await;
+        let created = inner.journaled(Action::KeyReplace, actor, hash, replace).await?;
         if how.grace.is_none() {
             self.inner.end(hash, how.old, actor).await?;
         }
@@ -58,13 +50,9 @@ impl Keys {
         self.inner.store.retirement(hash).await
     }
 
-    pub async fn keep(&self, hash: &KeyHash, actor: &Actor) -> Result<bool, KeyChangeError> {
-        let was_due = self.inner.store.drop_retirement(hash).await?;
-        if was_due {
-            let entry = NewEntry::new(actor, Action::KeyKeep, hash.as_str(), "ok");
-            self.inner.store.audit(&entry).await?;
-        }
-        Ok(was_due)
+    pub async fn keep(&self, hash: &KeyHash, actor: &Actor) -> Result<bool> {
+        let entry = NewEntry::new(actor, Action::KeyKeep, hash.as_str(), "ok");
+        Ok(self.inner.store.drop_retirement(hash, Some(&entry)).await?)
     }
 
     /// Ends replaced keys when their time has come, for ever. What is due is in the database, so that it outlives
@@ -89,10 +77,10 @@ impl Inner {
         hash: &KeyHash,
         how: &Replacement,
         actor: &Actor,
-        told: &mut Told,
-    ) -> Result<Created, KeyChangeError> {
+        Record { entry, rows }: &mut Record,
+    ) -> Result<Created> {
         let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
-        told.label = Some(record.key.label().to_owned());
+        entry.detail = Some(labelled(record.key.label()));
         self.confirm(&record.key, how.confirm.as_deref())?;
         let now = self.clock.now();
         let body = body_for(&record, &how.duration, now)?;
@@ -119,13 +107,19 @@ impl Inner {
             None => "at once".to_owned(),
             Some(grace) => {
                 let due = now + grace;
-                let new = &created.key.hash;
-                self.store.add_retirement(hash, how.old.as_str(), due, &actor.name, new).await?;
+                rows.push(OwnRow::Retirement(Retirement {
+                    hash: hash.clone(),
+                    action: how.old.as_str().to_owned(),
+                    due_at: due,
+                    actor: actor.name.clone(),
+                    replaced_by: created.key.hash.clone(),
+                    problem: None,
+                }));
                 due.strftime("at %Y-%m-%d %H:%M:%S UTC").to_string()
             }
         };
-        told.before = Some(record.key.masked.clone());
-        told.after = Some(format!(
+        entry.before = Some(record.key.masked.clone());
+        entry.after = Some(format!(
             "{} ({}); {} the old one {when}",
             created.key.masked,
             created.key.hash,
@@ -134,26 +128,27 @@ impl Inner {
         Ok(created)
     }
 
-    async fn rename(&self, hash: &KeyHash, alias: &str, actor: &Actor) -> Result<(), KeyChangeError> {
+    async fn rename(&self, hash: &KeyHash, alias: &str, actor: &Actor) -> Result<()> {
         let body = Map::from_iter([("key_alias".to_owned(), json!(alias))]);
         Ok(self.proxy.update_key(hash, &body, &actor.name).await?)
     }
 
     /// Deletes or blocks a key that was replaced; whoever asked for that has confirmed it.
-    async fn end(&self, hash: &KeyHash, how: OldKey, actor: &Actor) -> Result<(), KeyChangeError> {
-        let mut told = Told::default();
-        let label = self.proxy.key(hash).await?.map(|key| key.label().to_owned());
-        let action = match how {
-            OldKey::Block => Action::KeyBlock,
-            OldKey::Delete => Action::KeyDelete,
-        };
-        let begun = self.begin(action, actor, hash.as_str()).await?;
-        let result = match how {
-            OldKey::Block => self.set_blocked(hash, true, actor, &mut told).await,
-            OldKey::Delete => self.delete(hash, label.as_deref(), actor, &mut told).await,
-        };
-        self.write_down(begun, action, actor, hash.as_str(), &told, result.as_ref().err()).await?;
-        result.map(drop)
+    async fn end(&self, hash: &KeyHash, how: OldKey, actor: &Actor) -> Result<()> {
+        match how {
+            OldKey::Block => {
+                let block = async |record: &mut Record| {
+                    self.set_blocked(hash, true, actor, record).await?;
+                    record.rows.push(OwnRow::NoRetirement(hash.clone()));
+                    Ok(())
+                };
+                self.journaled(Action::KeyBlock, actor, hash, block).await
+            }
+            OldKey::Delete => {
+                let label = self.proxy.key(hash).await?.map(|key| key.label().to_owned());
+                self.delete(hash, label.as_deref(), actor).await.map(drop)
+            }
+        }
     }
 
     async fn retire_due(&self) -> Result<(), StoreError> {
@@ -161,9 +156,8 @@ impl Inner {
             let actor = Actor::local(&due.actor);
             let how = due.action.parse().unwrap_or(OldKey::Block);
             match self.end(&due.hash, how, &actor).await {
-                Ok(()) | Err(KeyChangeError::Unknown) => {
-                    self.store.drop_retirement(&due.hash).await?;
-                }
+                Ok(()) => {}
+                Err(KeyChangeError::Unknown) => _ = self.store.drop_retirement(&due.hash, None).await?,
                 Err(error) => {
                     tracing::warn!(%error, key = %due.hash, "a replaced key could not be ended yet");
                     let again = self.clock.now() + AGAIN;
@@ -176,11 +170,7 @@ impl Inner {
 }
 
 /// The new key's settings: those of the old one, and its end.
-fn body_for(
-    record: &KeyRecord,
-    duration: &Set<String>,
-    now: Timestamp,
-) -> Result<Map<String, Value>, KeyChangeError> {
+fn body_for(record: &KeyRecord, duration: &Set<String>, now: Timestamp) -> Result<Map<String, Value>> {
     let mut body = record.settings.clone();
     if let Some(alias) = record.key.alias.as_ref().filter(|alias| !alias.is_empty()) {
         body.insert("key_alias".to_owned(), json!(alias));

@@ -1,5 +1,4 @@
-//! What an admin does with deployments. Each write is sent in somebody's name, written down whether it
-//! succeeded or not, and followed by a look at what became of it.
+//! Deployments as an admin sees and changes them. Each change is journaled and followed by a look at what became of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,13 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft, shown};
 use crate::domain::model_note::{Ghost, Note};
+use crate::services::journal::{Failure, Record, journaled};
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
 use crate::services::registry::notes::NotesSource;
 use crate::services::snapshot::Snapshot;
-use crate::store::{Begun, Store, StoreError};
+use crate::store::{OwnRow, Store, StoreError};
 use patchbay_clock::Clock;
 
 /// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
@@ -55,6 +55,8 @@ pub struct Parts {
     pub store: Store,
     pub clock: Clock,
 }
+
+pub(super) type Result<T, E = ModelError> = std::result::Result<T, E>;
 
 /// A deployment was not changed, or not as was asked.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +127,7 @@ impl Models {
     }
 
     /// One deployment as the proxy knows it now: live, or saved and dead.
-    pub async fn find(&self, id: &str) -> Result<Option<Found>, ModelError> {
+    pub async fn find(&self, id: &str) -> Result<Option<Found>> {
         let note = self.inner.store.deployment_note(id).await?;
         if let Some(detail) = self.inner.proxy.deployment(id).await? {
             if note.as_ref().is_some_and(|note| note.ghost.is_some()) {
@@ -142,7 +144,11 @@ impl Models {
         Ok(stored.map(|detail| Found { detail, ghost: Some(why()), note }))
     }
 
-    pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn note(&self, id: &str) -> Result<Option<Note>, StoreError> {
+        self.inner.store.deployment_note(id).await
+    }
+
+    pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome> {
         self.register_as(&Uuid::new_v4().to_string(), false, draft, actor).await
     }
 
@@ -155,7 +161,7 @@ impl Models {
         is_own: bool,
         draft: &Draft,
         actor: &Actor,
-    ) -> Result<Outcome, ModelError> {
+    ) -> Result<Outcome> {
         if let Some(found) = self.find(id).await? {
             let (id, name) = (found.detail.id, found.detail.name);
             return Ok(Outcome { id, name, ghost: found.ghost, not_taken: Vec::new() });
@@ -163,23 +169,23 @@ impl Models {
         let mut entry = NewEntry::new(actor, Action::ModelRegister, id, "ok");
         entry.after = Some(describe(draft));
         entry.detail = Some(draft.name.clone());
-        let begun = self.inner.store.begin_write(&entry).await?;
-        let mut sent = self.inner.proxy.register(id, draft, &actor.name).await;
-        if is_own && sent.as_ref().is_err_and(is_taken) && self.inner.taken_up(id).await {
-            sent = Ok(());
-        }
-        self.inner.registry.invalidate();
-        let result = self.registered(id, draft, sent).await;
-        self.written_down(begun, entry, &result).await?;
-        result
+        journaled(&self.inner.store, entry, async |record| {
+            let mut sent = self.inner.proxy.register(id, draft, &actor.name).await;
+            if is_own && sent.as_ref().is_err_and(is_taken) && self.inner.taken_up(id).await {
+                sent = Ok(());
+            }
+            self.inner.registry.invalidate();
+            let ghost = self.registered(id, sent).await?;
+            let (id, name) = (id.to_owned(), draft.name.clone());
+            let outcome = Outcome { id, name, ghost, not_taken: Vec::new() };
+            record_sent(record, draft.clone(), &outcome);
+            Ok(outcome)
+        })
+        .await
     }
 
-    async fn registered(
-        &self,
-        id: &str,
-        draft: &Draft,
-        sent: Result<(), ClientError>,
-    ) -> Result<Outcome, ModelError> {
+    /// Why a deployment that was sent is not live, if it is not.
+    async fn registered(&self, id: &str, sent: Result<(), ClientError>) -> Result<Option<String>> {
         // A refusal is final; where the answer is lost, or says that the row was saved, a look decides.
         if let Err(error) = &sent
             && !is_open(error)
@@ -191,55 +197,28 @@ impl Models {
             Err(error) if is_saved(error) => self.inner.proxy.deployment(id).await,
             _ => self.inner.see(id, |_| true).await,
         };
-        let ghost = match (sent, seen) {
-            (_, Ok(Some(_))) => None,
-            (Err(error), _) if !is_saved(&error) => return Err(error.into()),
-            (_, Ok(None)) => Some(NOT_LIVE.to_owned()),
-            (_, Err(error)) => Some(format!("it is saved, and could not be looked at: {error}")),
-        };
-        self.noted(id, draft, ghost.as_deref()).await?;
-        Ok(Outcome { id: id.to_owned(), name: draft.name.clone(), ghost, not_taken: Vec::new() })
-    }
-
-    pub(super) async fn noted(&self, id: &str, draft: &Draft, ghost: Option<&str>) -> Result<(), StoreError> {
-        match ghost {
-            None => self.inner.store.note_references(id, &draft.name, &draft.references()).await,
-            Some(why) => {
-                let ghost = Ghost { draft: draft.without_secrets(), why: why.to_owned() };
-                self.inner.store.note_ghost(id, &ghost).await
-            }
+        match (sent, seen) {
+            (_, Ok(Some(_))) => Ok(None),
+            (Err(error), _) if !is_saved(&error) => Err(error.into()),
+            (_, Ok(None)) => Ok(Some(NOT_LIVE.to_owned())),
+            (_, Err(error)) => Ok(Some(format!("it is saved, and could not be looked at: {error}"))),
         }
     }
+}
 
-    pub(super) async fn written_down(
-        &self,
-        begun: Begun,
-        mut entry: NewEntry,
-        result: &Result<Outcome, ModelError>,
-    ) -> Result<(), StoreError> {
-        let more = match result {
-            Ok(Outcome { ghost: Some(why), .. }) => {
-                "not-live".clone_into(&mut entry.outcome);
-                Some(why.clone())
-            }
-            Ok(outcome) if !outcome.not_taken.is_empty() => {
-                "partly".clone_into(&mut entry.outcome);
-                Some(format!("not taken: {}", outcome.not_taken.join(", ")))
-            }
-            Ok(_) => None,
-            Err(error) => {
-                "failed".clone_into(&mut entry.outcome);
-                Some(error.to_string())
-            }
-        };
-        if let Some(more) = more {
-            entry.detail = Some(match entry.detail.take() {
-                Some(detail) => format!("{detail}: {more}"),
-                None => more,
-            });
-        }
-        self.inner.store.end_write(begun, &entry).await
+impl Failure for ModelError {}
+
+/// Records what became of a deployment that was sent: its draft, and how far it was taken.
+pub(super) fn record_sent(record: &mut Record, draft: Draft, outcome: &Outcome) {
+    let Outcome { id, ghost, not_taken, .. } = outcome;
+    if let Some(why) = ghost {
+        "not-live".clone_into(&mut record.entry.outcome);
+        record.entry.add_detail(why);
+    } else if !not_taken.is_empty() {
+        "partly".clone_into(&mut record.entry.outcome);
+        record.entry.add_detail(&format!("not taken: {}", not_taken.join(", ")));
     }
+    record.rows.push(OwnRow::Deployment { id: id.clone(), draft, ghost: ghost.clone() });
 }
 
 /// Why a deployment is dead where the proxy does not say.

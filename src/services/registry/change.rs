@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::admin::{ModelError, Models, NOT_LIVE, Outcome, describe, is_open, is_saved};
+use super::admin::{ModelError, Models, NOT_LIVE, Outcome, Result, describe, is_open, is_saved, record_sent};
 use crate::clients::Meaning;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name, plain, same, shown};
+use crate::services::journal::journaled;
 use crate::services::registry::Found;
 
 /// A wish to change a deployment; what is not in it stays.
@@ -19,25 +20,22 @@ pub struct Edit {
 }
 
 impl Models {
-    pub async fn edit(&self, id: &str, edit: &Edit, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn edit(&self, id: &str, edit: &Edit, actor: &Actor) -> Result<Outcome> {
         let found = self.find(id).await;
         let mut entry = NewEntry::new(actor, Action::ModelEdit, id, "ok");
         entry.after = Some(describe_edit(edit));
-        let begun = self.inner.store.begin_write(&entry).await?;
-        let result = match found {
-            Err(error) => Err(error),
-            Ok(None) => Err(ModelError::Unknown),
-            Ok(Some(found)) => {
-                entry.detail = Some(found.detail.name.clone());
-                entry.before = Some(former(&found, edit));
-                self.edit_found(&found, edit, actor).await
-            }
-        };
-        self.written_down(begun, entry, &result).await?;
-        result
+        journaled(&self.inner.store, entry, async |record| {
+            let found = found?.ok_or(ModelError::Unknown)?;
+            record.entry.detail = Some(found.detail.name.clone());
+            record.entry.before = Some(former(&found, edit));
+            let outcome = self.edit_found(&found, edit, actor).await?;
+            record_sent(record, merged(&found, edit), &outcome);
+            Ok(outcome)
+        })
+        .await
     }
 
-    async fn edit_found(&self, found: &Found, edit: &Edit, actor: &Actor) -> Result<Outcome, ModelError> {
+    async fn edit_found(&self, found: &Found, edit: &Edit, actor: &Actor) -> Result<Outcome> {
         let detail = &found.detail;
         if detail.source == Source::Config {
             return Err(ModelError::ReadOnly);
@@ -67,14 +65,12 @@ impl Models {
             (Err(_), _) | (Ok(()), Ok(None)) => (Some(NOT_LIVE.to_owned()), Vec::new()),
             (Ok(()), Err(error)) => return Err(error.into()),
         };
-        let whole = merged(found, edit);
-        self.noted(id, &whole, ghost.as_deref()).await?;
-        Ok(Outcome { id: id.clone(), name: whole.name, ghost, not_taken })
+        Ok(Outcome { id: id.clone(), name: merged(found, edit).name, ghost, not_taken })
     }
 
     /// Registers `draft` and, once it is live, deletes the deployment `id`: the way to clear what the proxy
     /// cannot clear. The old one stays where the new one is dead.
-    pub async fn replace(&self, id: &str, draft: &Draft, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn replace(&self, id: &str, draft: &Draft, actor: &Actor) -> Result<Outcome> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         if found.detail.source == Source::Config {
             return Err(ModelError::ReadOnly);
@@ -103,17 +99,17 @@ impl Models {
         })
     }
 
-    pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome> {
         let action = if blocked { Action::ModelBlock } else { Action::ModelUnblock };
-        let mut entry = NewEntry::new(actor, action, id, "ok");
-        let begun = self.inner.store.begin_write(&entry).await?;
-        let result = self.block_and_see(id, blocked, actor).await;
-        entry.detail = result.as_ref().ok().map(|outcome| outcome.name.clone());
-        self.written_down(begun, entry, &result).await?;
-        result
+        journaled(&self.inner.store, NewEntry::new(actor, action, id, "ok"), async |record| {
+            let outcome = self.block_and_see(id, blocked, actor).await?;
+            record.entry.detail = Some(outcome.name.clone());
+            Ok(outcome)
+        })
+        .await
     }
 
-    async fn block_and_see(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome, ModelError> {
+    async fn block_and_see(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         if found.detail.source == Source::Config {
             return Err(ModelError::ReadOnly);

@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
-use super::admin::{ModelError, Models, Outcome};
+use super::admin::{ModelError, Models, Outcome, Result};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::KnownContext;
 use crate::domain::key::{Access, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::domain::model_detail::Detail;
+use crate::services::journal::journaled;
+use crate::store::OwnRow;
 
 /// Most keys, and most contexts, that are named.
 const NAMED: usize = 20;
@@ -41,7 +43,7 @@ pub fn is_confirmed(detail: &Detail, typed: &str) -> bool {
 }
 
 impl Models {
-    pub async fn radius(&self, id: &str, name: &str) -> Result<Radius, ModelError> {
+    pub async fn radius(&self, id: &str, name: &str) -> Result<Radius> {
         let (registry, keys) = tokio::join!(self.inner.registry.refresh(), self.inner.keys.view());
         let contexts = self.inner.store.contexts(CONTEXTS).await?;
         let names =
@@ -63,7 +65,7 @@ impl Models {
 
     /// Deletes a deployment, live or not, and sees that it is gone. `confirm` is its name, which is asked for
     /// where something depends on it.
-    pub async fn delete(&self, id: &str, confirm: &str, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub async fn delete(&self, id: &str, confirm: &str, actor: &Actor) -> Result<Outcome> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         let radius = self.radius(id, &found.detail.name).await?;
         if found.ghost.is_none() && radius.wants_confirmation() && !is_confirmed(&found.detail, confirm) {
@@ -72,17 +74,19 @@ impl Models {
         self.delete_now(&found.detail, actor).await
     }
 
-    pub(super) async fn delete_now(&self, detail: &Detail, actor: &Actor) -> Result<Outcome, ModelError> {
+    pub(super) async fn delete_now(&self, detail: &Detail, actor: &Actor) -> Result<Outcome> {
         let mut entry = NewEntry::new(actor, Action::ModelDelete, &detail.id, "ok");
         entry.detail = Some(detail.name.clone());
         entry.before = Some(detail.param("model"));
-        let begun = self.inner.store.begin_write(&entry).await?;
-        let result = self.delete_and_see(detail, actor).await;
-        self.written_down(begun, entry, &result).await?;
-        result
+        journaled(&self.inner.store, entry, async |record| {
+            let outcome = self.delete_and_see(detail, actor).await?;
+            record.rows.push(OwnRow::NoDeployment(detail.id.clone()));
+            Ok(outcome)
+        })
+        .await
     }
 
-    async fn delete_and_see(&self, detail: &Detail, actor: &Actor) -> Result<Outcome, ModelError> {
+    async fn delete_and_see(&self, detail: &Detail, actor: &Actor) -> Result<Outcome> {
         if detail.source == Source::Config {
             return Err(ModelError::ReadOnly);
         }
@@ -100,7 +104,6 @@ impl Models {
         {
             return Err(error.into());
         }
-        self.inner.store.forget_deployment(id).await?;
         Ok(Outcome { id: id.clone(), name: detail.name.clone(), ghost: None, not_taken: Vec::new() })
     }
 }

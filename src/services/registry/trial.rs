@@ -1,8 +1,10 @@
 //! Having one deployment answer.
 
-use super::admin::{ModelError, Models};
+use super::admin::{Inner, ModelError, Models, Result};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model_note::TestResult;
+use crate::services::journal::journaled;
+use crate::store::OwnRow;
 
 /// Why a deployment of this mode is not tested, if it is not: only chat can be asked for a word.
 pub fn cannot_test(mode: &str) -> Option<String> {
@@ -13,7 +15,7 @@ pub fn cannot_test(mode: &str) -> Option<String> {
 }
 
 impl Models {
-    pub async fn test(&self, id: &str, actor: &Actor) -> Result<TestResult, ModelError> {
+    pub async fn test(&self, id: &str, actor: &Actor) -> Result<TestResult> {
         let found = self.find(id).await?.ok_or(ModelError::Unknown)?;
         if let Some(why) = &found.ghost {
             return Err(ModelError::Unsupported(format!("It is not live: {why}.")));
@@ -21,8 +23,26 @@ impl Models {
         if let Some(why) = cannot_test(&found.detail.fact("mode")) {
             return Err(ModelError::Unsupported(why));
         }
+        let name = found.detail.name;
+        let mut entry = NewEntry::new(actor, Action::ModelTest, id, "ok");
+        entry.detail = Some(name.clone());
+        journaled(&self.inner.store, entry, async |record| {
+            let result = self.inner.test(id, actor).await;
+            if !result.ok {
+                "failed".clone_into(&mut record.entry.outcome);
+            }
+            record.entry.add_detail(&result.text);
+            record.rows.push(OwnRow::Test { id: id.to_owned(), name, result: result.clone() });
+            Ok(result)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    async fn test(&self, id: &str, actor: &Actor) -> TestResult {
         let begun = std::time::Instant::now();
-        let tried = self.inner.proxy.try_deployment(id).await;
+        let tried = self.proxy.try_deployment(id).await;
         let milliseconds = |took: std::time::Duration| took.as_secs_f64() * 1e3;
         let (ok, ms, model, text) = match tried {
             Ok(tried) => match tried.deployment.as_deref().filter(|answered| *answered != id) {
@@ -36,11 +56,6 @@ impl Models {
             },
             Err(error) => (false, milliseconds(begun.elapsed()), None, error.to_string()),
         };
-        let result = TestResult { at: self.inner.clock.now(), by: actor.name.clone(), ok, ms, model, text };
-        self.inner.store.note_test(id, &found.detail.name, &result).await?;
-        let mut entry = NewEntry::new(actor, Action::ModelTest, id, if ok { "ok" } else { "failed" });
-        entry.detail = Some(format!("{}: {}", found.detail.name, result.text));
-        self.inner.store.audit(&entry).await?;
-        Ok(result)
+        TestResult { at: self.clock.now(), by: actor.name.clone(), ok, ms, model, text }
     }
 }

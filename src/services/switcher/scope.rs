@@ -12,6 +12,8 @@ use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Prompt};
 use crate::domain::words::sentence;
 use crate::services::agents::KnownAgent;
+use crate::services::journal::{Failure, Record, journaled};
+use crate::store::OwnRow;
 
 /// The prompt that stands in a throw-away context for the time of a look, where the agent has none to add to.
 const TRIAL_PROMPT: &str = "You are a helpful assistant.";
@@ -37,23 +39,28 @@ impl Switcher {
         let before = parts.agents.view(agent).await?.scope;
         // A swap at the same time would be taken for an effect of the look.
         let held = parts.lock_swaps(None, name, &fresh(), &actor.name).await?;
-        let looked = parts.look_for_scope(agent).await;
-        drop(held);
-        let (found, outcome) = match looked {
-            Ok(found) => (found, "ok"),
-            Err(error) => (ScopeFound { scope: None, detail: sentence(&error) }, "failed"),
-        };
-        if let Some(scope) = found.scope {
-            parts.agents.confirm_scope(agent, scope).await?;
-        }
-        let mut entry = NewEntry::new(actor, Action::AgentScope, name.as_str(), outcome);
+        let mut entry = NewEntry::new(actor, Action::AgentScope, name.as_str(), "ok");
         entry.before = before.map(|scope| scope.as_str().to_owned());
-        entry.after = found.scope.map(|scope| scope.as_str().to_owned());
-        entry.detail = Some(found.detail.clone());
-        parts.store.audit(&entry).await?;
-        Ok(found)
+        journaled(&parts.store, entry, async |Record { entry, rows }| {
+            let looked = parts.look_for_scope(agent).await;
+            drop(held);
+            let found = looked.unwrap_or_else(|error| {
+                "failed".clone_into(&mut entry.outcome);
+                ScopeFound { scope: None, detail: sentence(&error) }
+            });
+            if let Some(scope) = found.scope {
+                *agent.noted_scope() = Some(scope);
+                rows.push(OwnRow::Scope(name.clone(), scope));
+            }
+            entry.after = found.scope.map(|scope| scope.as_str().to_owned());
+            entry.detail = Some(found.detail.clone());
+            Ok(found)
+        })
+        .await
     }
 }
+
+impl Failure for SwapError {}
 
 impl Parts {
     async fn look_for_scope(&self, agent: &KnownAgent) -> Result<ScopeFound, ReadError> {

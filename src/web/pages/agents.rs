@@ -15,9 +15,9 @@ use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::services::agents::Agents;
 use crate::services::agents::{AgentView, KnownAgent};
+use crate::services::contexts::Contexts;
 use crate::services::switcher::Evidence;
 use crate::services::switcher::Switcher;
-use crate::store::Store;
 use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
@@ -46,7 +46,7 @@ pub(in crate::web) fn routes() -> Routes {
 services! {
     struct Services {
         agents: Agents,
-        store: Store,
+        contexts: Contexts,
         switcher: Switcher,
     }
 }
@@ -145,7 +145,7 @@ fn named<'a>(state: &'a Services, name: &str) -> Result<&'a KnownAgent, Problem>
 async fn show(State(state): State<Services>, ui: Ui, Path(name): Path<String>) -> Result<Response, Problem> {
     let known = named(&state, &name)?;
     let agent = AgentRow::of(state.agents.view(known).await?);
-    let mut contexts = state.store.contexts(CONTEXTS).await?;
+    let mut contexts = state.contexts.list(CONTEXTS).await?;
     contexts.retain(|context| context.agent == agent.name);
     // An agent that fails here is told of by its card already.
     let listed = known.contexts().await.map(|listed| {

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use self::difference::Difference;
 use crate::domain::audit::{Action, Entry, Filter};
-use crate::store::Store;
+use crate::services::audit::Audit;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
@@ -91,13 +91,13 @@ impl AuditPage {
 page!(AuditPage, AuditData, as_results);
 
 /// Newest first; `before` goes on where a page ended, however many entries have come since.
-async fn list(State(store): State<Store>, ui: Ui, query: Query) -> Result<Response, Problem> {
+async fn list(State(audit): State<Audit>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let (filter, errors) = filter(&query, &ui);
     let before = query.get("before").parse().ok();
-    let entries = store.audit_found(&filter, before, query.size()).await?;
-    let total = store.audit_count(&filter, None, COUNTED + 1).await?;
+    let entries = audit.entries(&filter, before, query.size()).await?;
+    let total = audit.count(&filter, None, COUNTED + 1).await?;
     let newer = match before {
-        Some(before) => store.audit_count(&filter, Some(before), COUNTED + 1).await?,
+        Some(before) => audit.count(&filter, Some(before), COUNTED + 1).await?,
         None => 0,
     };
     let counted = u64::from(COUNTED);
@@ -164,9 +164,9 @@ struct EntryData {
 
 page!(EntryPage, EntryData, as_content);
 
-async fn show(State(store): State<Store>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn show(State(audit): State<Audit>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
     let entry = match id.parse() {
-        Ok(id) => store.audit_entry(id).await?,
+        Ok(id) => audit.entry(id).await?,
         Err(_) => None,
     };
     let is_for = |entry: &Entry| {

@@ -20,13 +20,13 @@ use crate::domain::swap::PromptChange;
 use crate::services::agents::Agents;
 use crate::services::bulk::Bulk;
 use crate::services::bulk::Chosen;
+use crate::services::contexts::Contexts;
 use crate::services::registry::Registry;
 use crate::store::Store;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::agents::AgentRow;
-use crate::web::pages::contexts;
 use crate::web::pages::switch::{model_names, prompt_change};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
@@ -52,6 +52,7 @@ services! {
     struct Services {
         agents: Agents,
         bulk: Bulk,
+        contexts: Contexts,
         registry: Registry,
         store: Store,
     }
@@ -141,7 +142,7 @@ async fn new(State(state): State<Services>, ui: Ui, query: Query) -> Result<Resp
         ..BulkForm::default()
     };
     if query.has(&["filter"]) {
-        let found = contexts::find(&state.store, query.get("q")).await?;
+        let found = state.contexts.search(query.get("q")).await?;
         form.context = found.iter().map(|known| format!("{}/{}", known.agent, known.context)).collect();
     }
     Ok(page(&state, ui, form, FieldErrors::default()).await?.respond(StatusCode::OK))

@@ -13,11 +13,11 @@ use crate::domain::agent::AgentName;
 use crate::domain::context::{Ask, ContextId, KnownContext};
 use crate::domain::swap::Swap;
 use crate::services::agents::Agents;
+use crate::services::contexts::Contexts;
 use crate::services::conversation::AskProgress;
 use crate::services::conversation::Asks;
 use crate::services::switcher::Evidence;
 use crate::services::switcher::Switcher;
-use crate::store::Store;
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch;
@@ -27,9 +27,6 @@ use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::services;
 use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
-
-/// Most contexts that the table goes through.
-const CONTEXTS: u32 = 10_000;
 
 /// Most swaps of a context that its page shows.
 const SWAPS: u32 = 50;
@@ -46,7 +43,7 @@ services! {
     struct Services {
         agents: Agents,
         asks: Asks,
-        store: Store,
+        contexts: Contexts,
         switcher: Switcher,
         switch: switch::Services,
     }
@@ -69,22 +66,8 @@ struct ContextsData {
 
 page!(ContextsPage, ContextsData, as_results);
 
-pub(super) async fn find(store: &Store, text: &str) -> Result<Vec<KnownContext>, Problem> {
-    let text = text.to_lowercase();
-    let mut contexts = store.contexts(CONTEXTS).await?;
-    contexts.retain(|known| {
-        let model = known.config.as_ref().map(|config| config.spec_text().to_lowercase());
-        text.is_empty()
-            || known.context.as_str().to_lowercase().contains(&text)
-            || known.label.as_deref().is_some_and(|label| label.to_lowercase().contains(&text))
-            || known.agent.as_str().to_lowercase().contains(&text)
-            || model.is_some_and(|model| model.contains(&text))
-    });
-    Ok(contexts)
-}
-
-async fn list(State(store): State<Store>, ui: Ui, query: Query) -> Result<Response, Problem> {
-    let contexts = find(&store, query.get("q")).await?;
+async fn list(State(contexts): State<Contexts>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let contexts = contexts.search(query.get("q")).await?;
     let (pager, contexts) = Pager::cut(&query, &ui.paths.contexts(), contexts);
     Ok(ContextsPage { ui, query, data: ContextsData { contexts, pager } }.respond(StatusCode::OK))
 }
@@ -161,8 +144,8 @@ async fn page(
     context: &ContextId,
     refused: Option<(String, String)>,
 ) -> Result<ContextPage, Problem> {
-    let swaps = state.store.swaps_of(agent, context, SWAPS).await?;
-    let known = match state.store.context(agent, context).await? {
+    let swaps = state.switcher.history(agent, context, SWAPS).await?;
+    let known = match state.contexts.get(agent, context).await? {
         Some(known) => known,
         // Every swap so far was refused: there is a history, to which receipts lead.
         None if !swaps.is_empty() => KnownContext::unread(agent.clone(), context.clone()),
@@ -183,7 +166,7 @@ async fn page(
         context: known,
     };
     let scope = data.agent.as_ref().and_then(|agent| agent.scope);
-    let seen = switch::last_seen(&state.store, scope, agent, context).await?;
+    let seen = switch::last_seen(&state.switcher, scope, agent, context).await?;
     Ok(ContextPage { ui, data, asks, refused, seen })
 }
 

@@ -15,10 +15,10 @@ mod show;
 use serde::Serialize;
 
 use crate::domain::key::{KeyHash, KeyState, VirtualKey};
+use crate::services::audit::Audit;
 use crate::services::keys::Keys;
 use crate::services::registry::Registry;
 use crate::services::switcher::Switcher;
-use crate::store::Store;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::routes::{ADMIN, Routes, VIEWER};
@@ -56,9 +56,9 @@ pub(in crate::web) fn routes() -> Routes {
 
 services! {
     struct Services {
+        audit: Audit,
         keys: Keys,
         registry: Registry,
-        store: Store,
         switcher: Switcher,
     }
 }

@@ -10,8 +10,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::domain::audit::{Action, NewEntry};
-use crate::store::Store;
+use crate::services::audit::Audit;
 use crate::web::auth::{
     self, Account, ActorOf, AuthSession, Credentials, Denied, Users, note_denied, too_many, whole_seconds,
 };
@@ -97,7 +96,7 @@ async fn login(
         tracing::error!(%error, "the session was not kept");
         return Err(Problem::of_session());
     }
-    state.store.audit(&NewEntry::new(&actor, Action::Login, actor.name.as_str(), "ok")).await?;
+    state.audit.logged_in(&actor).await?;
     let target = local_next(&next, ui.paths.base()).map_or_else(|| ui.paths.home(), str::to_owned);
     Ok(Redirect::to(&target).into_response())
 }
@@ -136,7 +135,7 @@ async fn begin_session(
 }
 
 async fn logout(
-    State(store): State<Store>,
+    State(audit): State<Audit>,
     mut auth: AuthSession,
     ui: Ui,
     ActorOf(mut actor): ActorOf,
@@ -147,7 +146,7 @@ async fn logout(
             tracing::error!(%error, "the session was not ended");
             return Err(Problem::of_session());
         }
-        store.audit(&NewEntry::new(&actor, Action::Logout, actor.name.as_str(), "ok")).await?;
+        audit.logged_out(&actor).await?;
     }
     let mut response = Redirect::to(&ui.paths.login(None)).into_response();
     // What a browser kept of the pages, against the word of their headers.

@@ -10,9 +10,9 @@ mod register;
 mod show;
 
 use crate::domain::model::{Deployment, Source};
+use crate::services::audit::Audit;
 use crate::services::keys::Keys;
 use crate::services::registry::{Models, Registry};
-use crate::store::Store;
 use crate::web::paths::route;
 use crate::web::routes::{ADMIN, OPERATOR, Routes, VIEWER};
 use crate::web::state::services;
@@ -43,10 +43,10 @@ pub(in crate::web) fn routes() -> Routes {
 
 services! {
     struct Services {
+        audit: Audit,
         keys: Keys,
         models: Models,
         registry: Registry,
-        store: Store,
     }
 }
 

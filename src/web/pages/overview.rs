@@ -18,12 +18,13 @@ use crate::domain::context::KnownContext;
 use crate::domain::key::{KeyHash, KeyState, VirtualKey};
 use crate::domain::swap::{Outcome, Swap};
 use crate::services::agents::Agents;
+use crate::services::audit::Audit;
+use crate::services::contexts::Contexts;
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
 use crate::services::snapshot::View;
 use crate::services::switcher::Switcher;
-use crate::store::Store;
 use crate::web::auth::Users;
 use crate::web::errors::Problem;
 use crate::web::pages::Trouble;
@@ -50,10 +51,11 @@ pub(in crate::web) fn routes() -> Routes {
 services! {
     struct Services {
         agents: Agents,
+        audit: Audit,
+        contexts: Contexts,
         keys: Keys,
         proxy: Proxy,
         registry: Registry,
-        store: Store,
         switcher: Switcher,
         users: Users,
     }
@@ -131,7 +133,7 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
         state.proxy.spend(),
         state.agents.views(),
         state.switcher.agent_key(),
-        state.store.contexts(CONTEXTS),
+        state.contexts.list(CONTEXTS),
     );
     let contexts = contexts?;
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
@@ -171,7 +173,7 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
         model_names: names.map(|names| names.len() as u64),
         keys: keys.has_data().then_some(keys.total),
         spend: spend.value.as_deref().copied(),
-        swaps: state.store.recent_swaps(RECENT).await?,
+        swaps: state.switcher.recent(RECENT).await?,
         changes: changes::last(&state, &ui.paths, registry.value.as_deref().map_or(&[][..], |all| all))
             .await?,
         agents: agents.into_iter().map(|agent| AgentOn { on: models_of(&agent, &contexts), agent }).collect(),

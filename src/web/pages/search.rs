@@ -10,10 +10,10 @@ use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;
 use crate::domain::role::Role;
 use crate::services::agents::Agents;
+use crate::services::contexts::Contexts;
 use crate::services::keys::Keys;
 use crate::services::keys::index::{Order, Wanted};
 use crate::services::registry::Registry;
-use crate::store::Store;
 use crate::web::errors::Problem;
 use crate::web::paths::{Paths, route, with_query};
 use crate::web::respond::{Page, page};
@@ -56,9 +56,9 @@ pub(in crate::web) fn routes() -> Routes {
 services! {
     struct Services {
         agents: Agents,
+        contexts: Contexts,
         keys: Keys,
         registry: Registry,
-        store: Store,
     }
 }
 
@@ -133,7 +133,7 @@ fn pages(paths: &Paths, text: &str, has: impl Fn(Role) -> bool) -> Group {
 }
 
 async fn contexts(state: &Services, ui: &Ui, text: &str) -> Result<Group, Problem> {
-    let known = state.store.contexts(CONTEXTS).await?;
+    let known = state.contexts.list(CONTEXTS).await?;
     let model = |known: &KnownContext| known.config.as_ref().map(AgentConfig::spec_text).unwrap_or_default();
     let fitting = known.iter().filter(|known| {
         let label = known.label.as_deref().unwrap_or_default();

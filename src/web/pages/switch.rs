@@ -17,10 +17,10 @@ use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{Fault, MAX_MINUTES, PromptChange, StepKind, Swap, SwapRequest, check_message};
 use crate::domain::words::sentence;
 use crate::services::agents::Agents;
+use crate::services::contexts::Contexts;
 use crate::services::registry::Registry;
 use crate::services::switcher::Switcher;
 use crate::services::switcher::{NONE_SEEN, SwapError};
-use crate::store::Store;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -42,8 +42,8 @@ pub(in crate::web) fn routes() -> Routes {
 services! {
     pub(super) struct Services {
         agents: Agents,
+        contexts: Contexts,
         registry: Registry,
-        store: Store,
         switcher: Switcher,
     }
 }
@@ -112,7 +112,7 @@ impl SwitchPage {
 async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let receipt = match query.get("swap") {
         "" => None,
-        id => state.store.swap(id).await?,
+        id => state.switcher.find(id).await?,
     };
     let field = |name: &str| query.get(name).to_owned();
     let context = if query.has(&["new"]) { new_context() } else { field("context") };
@@ -277,9 +277,9 @@ async fn page(
     let named = (form.agent.parse::<AgentName>().ok(), form.context.parse::<ContextId>().ok());
     (form.seen, form.seen_for) = (String::new(), String::new());
     if let (Some(agent), Some(context)) = named {
-        data.context = state.store.context(&agent, &context).await?;
+        data.context = state.contexts.get(&agent, &context).await?;
         let scope = agents.iter().find(|row| row.name == agent).and_then(|row| row.scope);
-        form.seen = last_seen(&state.store, scope, &agent, &context).await?;
+        form.seen = last_seen(&state.switcher, scope, &agent, &context).await?;
         form.seen_for = format!("{agent}/{context}");
     }
     let progress = data.receipt.as_ref().and_then(|swap| state.switcher.progress(&swap.id));
@@ -298,11 +298,11 @@ async fn page(
     let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
     let models = model_names(all);
     let user = ui.user.as_ref().map_or("", |user| user.name.as_str());
-    let quick = quick::find(&state.store, user, &agents, &form.context, &models).await?;
+    let quick = quick::find(state, user, &agents, &form.context, &models).await?;
     Ok(SwitchPage {
         quick,
         unnamed: all.iter().filter(is_unnamed).count(),
-        recent: state.store.contexts(RECENT).await?,
+        recent: state.contexts.list(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
         models_as_of: AsOf::of(registry.at),
         ui,
@@ -342,12 +342,12 @@ pub(crate) fn prompt_change(prompt: &str, clear: &str, errors: &mut FieldErrors)
 
 /// What the form shows as the last swap: of the context, or of any where one changes them all.
 pub(crate) async fn last_seen(
-    store: &Store,
+    switcher: &Switcher,
     scope: Option<Scope>,
     agent: &AgentName,
     context: &ContextId,
 ) -> Result<String, Problem> {
     let context = (scope == Some(Scope::Context)).then_some(context);
-    let last = store.last_swap(agent, context).await?;
+    let last = switcher.last(agent, context).await?;
     Ok(last.map_or_else(|| NONE_SEEN.to_owned(), |swap| swap.id))
 }

@@ -1,7 +1,5 @@
 //! Spend by day, key and model; swaps by day; which models the contexts are on.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,9 +8,10 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::domain::usage::{DailySpend, Share};
+use crate::services::contexts::Contexts;
 use crate::services::proxy::Proxy;
 use crate::services::proxy::{DAYS, Usage};
-use crate::store::Store;
+use crate::services::switcher::Switcher;
 use crate::store::SwapDay;
 use crate::web::charts::{self, Day, DayChart};
 use crate::web::errors::Problem;
@@ -23,17 +22,15 @@ use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::services;
 use crate::web::ui::Ui;
 
-/// Most contexts that are counted.
-const CONTEXTS: u32 = 10_000;
-
 pub(in crate::web) fn routes() -> Routes {
     Routes::new().get(VIEWER, route::USAGE, show)
 }
 
 services! {
     struct Services {
+        contexts: Contexts,
         proxy: Proxy,
-        store: Store,
+        switcher: Switcher,
     }
 }
 
@@ -57,7 +54,7 @@ struct UsageData {
 #[derive(Debug, PartialEq, Serialize)]
 struct OnModel {
     model: String,
-    contexts: usize,
+    contexts: u64,
 }
 
 page!(UsagePage, UsageData, as_content);
@@ -102,7 +99,7 @@ impl UsagePage {
 
     fn on_share(&self, on: &OnModel) -> String {
         let most = self.data.contexts.first().map_or(0, |first| first.contexts);
-        charts::share(as_f64(on.contexts as u64), as_f64(most as u64))
+        charts::share(as_f64(on.contexts), as_f64(most))
     }
 }
 
@@ -125,21 +122,16 @@ fn as_f64(count: u64) -> f64 {
 async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem> {
     let since = ui.now - jiff::SignedDuration::from_hours(24 * DAYS);
     let view = state.proxy.usage().await;
-    let mut models = BTreeMap::<String, usize>::new();
-    for known in state.store.contexts(CONTEXTS).await? {
-        if let Some(config) = known.config {
-            *models.entry(config.spec_text()).or_default() += 1;
-        }
-    }
+    let by_model = state.contexts.by_model().await?;
     let mut contexts: Vec<_> =
-        models.into_iter().map(|(model, contexts)| OnModel { model, contexts }).collect();
-    contexts.sort_by_key(|on| std::cmp::Reverse(on.contexts));
+        by_model.into_iter().map(|(model, contexts)| OnModel { model, contexts }).collect();
+    contexts.sort_by(|a, b| b.contexts.cmp(&a.contexts).then_with(|| a.model.cmp(&b.model)));
     let trouble = view.problem.as_ref().map(Trouble::of);
     let data = UsageData {
         usage: view.value.as_deref().cloned(),
         as_of: AsOf::of(view.at),
         trouble,
-        swaps: state.store.swaps_by_day(since).await?,
+        swaps: state.switcher.by_day(since).await?,
         contexts,
     };
     Ok(UsagePage { ui, data }.respond(StatusCode::OK))

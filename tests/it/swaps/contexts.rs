@@ -43,7 +43,49 @@ async fn a_context_is_labelled_pinned_and_forgotten() {
         let (status, _) = app.script().post(&format!("/contexts/task-agent/never/{action}"), &[]).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{action}");
     }
-    assert_eq!(audited(&app, "context.describe").await.len(), 3);
+    let described = audited(&app, "context.describe").await;
+    let refused = described.iter().filter(|entry| entry["outcome"] == "refused").count();
+    assert_eq!((described.len(), refused), (5, 3));
+}
+
+#[tokio::test]
+async fn settings_of_a_context_do_not_overwrite_what_others_changed() {
+    let app = TestApp::start().await;
+    relax(&app).await;
+    let (one, other) = (app.user().await, app.user().await);
+    switch(&one, "one", "openai/gpt-5", &[]).await;
+    // What the form holds when both load the page.
+    let page = one.get(HERE).await;
+    let seen = ["seen_label", "seen_pinned", "seen_keep"]
+        .map(|name| (name, page.attributes(&format!("input[name={name}]"), "value").remove(0)));
+    assert_eq!(seen.each_ref().map(|(_, value)| value.as_str()), ["", "false", "false"]);
+    let form = |fields: &[(&'static str, &'static str)]| {
+        let seen = seen.iter().map(|(name, value)| (*name, value.as_str()));
+        fields.iter().copied().chain(seen).map(|(name, value)| (name, value.to_owned())).collect::<Vec<_>>()
+    };
+    let describe = async |browser: &crate::support::Browser, fields: &[(&'static str, &'static str)]| {
+        let form = form(fields);
+        let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        browser.post(&format!("{HERE}/describe"), &form).await
+    };
+    assert_eq!(describe(&other, &[("pinned", "1"), ("label", "")]).await.status, StatusCode::OK);
+    // Another field: both changes stand.
+    let page = describe(&one, &[("label", "Mine")]).await;
+    assert_eq!((page.status, page.one("h1")), (StatusCode::OK, "Mine".to_owned()));
+    assert!(page.one(".page-head").contains("pinned"), "{}", page.text());
+    // The same field: the second is told, and nothing of its form is saved.
+    let page = describe(&other, &[("label", "Theirs"), ("keep", "1")]).await;
+    assert_eq!(page.status, StatusCode::CONFLICT);
+    let (_, context) = app.script().get(HERE).await;
+    let context = &context["context"];
+    assert_eq!(
+        (&context["label"], &context["is_pinned"], &context["is_kept"]),
+        (&json!("Mine"), &json!(true), &json!(false))
+    );
+    let outcomes: Vec<_> = audited(&app, "context.describe").await;
+    let outcomes: Vec<_> = outcomes.iter().map(|entry| (&entry["outcome"], &entry["after"])).collect();
+    assert_eq!(outcomes[0].0, "refused");
+    assert_eq!(outcomes[1..], [(&json!("ok"), &json!("Mine, pinned")), (&json!("ok"), &json!("pinned"))]);
 }
 
 #[tokio::test]

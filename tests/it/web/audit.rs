@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
-use patchbay::domain::audit::{Action, Actor, NewEntry};
+use patchbay::domain::audit::{Action, Actor, Filter, NewEntry};
 use patchbay::store::Store;
 use patchbay_clock::Clock;
 use sqlx::Connection as _;
@@ -160,10 +160,35 @@ async fn entries_are_not_changed_and_go_only_when_their_time_has_come() {
     }
     let now = Clock::system().now();
     assert_eq!(store.end_audit_before(now - SignedDuration::from_hours(24 * 400)).await.unwrap(), 1);
-    let left = store.audit_entries(None, 10).await.unwrap();
+    let left = store.audit_entries(&Filter::default(), None, 10).await.unwrap();
     assert_eq!(left.iter().map(|entry| entry.object.as_str()).collect::<Vec<_>>(), ["new"]);
     let error = sqlx::query("delete from audit").execute(&mut database).await.unwrap_err().to_string();
     assert!(error.contains("not deleted before their time"), "{error}");
+}
+
+#[tokio::test]
+async fn end_of_a_change_and_its_rows_are_written_together() {
+    let (_dir, url) = database::file();
+    let mut app = TestApp::with(Setup { database_url: Some(url.clone()), ..Setup::default() }).await;
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    let full = "create trigger full before insert on audit begin select raise(abort, 'full'); end";
+    sqlx::query(full).execute(&mut database).await.unwrap();
+    let (status, _) = app.script().post("/agents/task-agent/scope", &[]).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let count = "select (select count(*) from agents), (select count(*) from writes)";
+    let counts: (i64, i64) = sqlx::query_as(count).fetch_one(&mut database).await.unwrap();
+    assert_eq!(counts, (0, 1), "no scope without its entry, and the intent stays");
+
+    sqlx::query("drop trigger full").execute(&mut database).await.unwrap();
+    app.restart(|_| ()).await;
+    let (status, _) = app.script().post("/agents/task-agent/scope", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, audit) = app.script().get("/audit?what=agent.scope").await;
+    let outcomes: Vec<_> =
+        audit["entries"].as_array().unwrap().iter().map(|entry| &entry["outcome"]).collect();
+    assert_eq!(outcomes, ["ok", "unknown"]);
+    let counts: (i64, i64) = sqlx::query_as(count).fetch_one(&mut database).await.unwrap();
+    assert_eq!(counts, (1, 0));
 }
 
 #[tokio::test]

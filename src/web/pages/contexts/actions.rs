@@ -10,12 +10,11 @@ use tower_sessions::Session;
 
 use super::Services;
 use super::parse;
-use crate::domain::agent::AgentName;
-use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::context::{ContextId, KnownContext, MAX_LABEL_CHARS};
+use crate::domain::audit::Actor;
+use crate::domain::context::{ContextChange, Described, FieldChange, KnownContext, MAX_LABEL_CHARS};
 use crate::domain::swap::{Swap, SwapRequest};
+use crate::services::contexts::Contexts;
 use crate::services::switcher::Switcher;
-use crate::store::Store;
 use crate::web::auth::{Acting, ActorOf};
 use crate::web::errors::Problem;
 use crate::web::pages::switch;
@@ -69,10 +68,10 @@ async fn undo(
     Form(form): Form<UndoForm>,
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
-    let past = state.store.swap(&form.swap).await?;
+    let past = state.switcher.find(&form.swap).await?;
     let past = past.filter(|swap| swap.agent == agent && swap.context == context);
     let past = past.ok_or_else(|| Problem::not_found("The swap"))?;
-    let known = state.store.context(&agent, &context).await?;
+    let known = state.contexts.get(&agent, &context).await?;
     let request = going_back(known.as_ref(), &past, form.to == "after");
     let mut request = request.ok_or_else(|| Problem::cannot_undo(&past))?;
     request.seen = Some(form.seen).filter(|seen| !seen.is_empty());
@@ -86,111 +85,82 @@ fn going_back(known: Option<&KnownContext>, past: &Swap, is_after: bool) -> Opti
     SwapRequest::going_to(&past.agent, &past.context, from, to)
 }
 
+/// A check box that is not ticked is not sent. A script may leave out what it has seen.
 #[derive(Deserialize)]
 struct DescribeForm {
     #[serde(default)]
     label: String,
-    /// Not empty: bulk swaps leave it alone.
     #[serde(default)]
     pinned: String,
-    /// Not empty: after a drift it is put back by itself.
     #[serde(default)]
     keep: String,
+    #[serde(default)]
+    seen_label: String,
+    seen_pinned: Option<bool>,
+    seen_keep: Option<bool>,
 }
 
 async fn describe(
-    State(state): State<Services>,
+    State(contexts): State<Contexts>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path((agent, context)): At,
+    at: At,
     Form(form): Form<DescribeForm>,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
     let label: String = form.label.split_whitespace().collect::<Vec<_>>().join(" ");
     if label.chars().count() > MAX_LABEL_CHARS {
         return Err(Problem::bad_label());
     }
-    let known =
-        Described { label: Some(label), is_pinned: !form.pinned.is_empty(), is_kept: !form.keep.is_empty() };
-    known.write(&state, &actor, &agent, &context).await?;
-    Ok(done(&ui, &agent, &context))
+    let change = ContextChange {
+        label: FieldChange::between(form.seen_pinned.map(|_| form.seen_label), label),
+        is_pinned: FieldChange::between(form.seen_pinned, !form.pinned.is_empty()),
+        is_kept: FieldChange::between(form.seen_keep, !form.keep.is_empty()),
+    };
+    change_context(&contexts, &ui, &actor, at, &change).await
 }
 
 async fn pin(
-    State(state): State<Services>,
+    State(contexts): State<Contexts>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     at: At,
 ) -> Result<Response, Problem> {
-    set_pin(&state, &ui, &actor, at, true).await
+    change_context(&contexts, &ui, &actor, at, &ContextChange::pin(true)).await
 }
 
 async fn unpin(
-    State(state): State<Services>,
+    State(contexts): State<Contexts>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     at: At,
 ) -> Result<Response, Problem> {
-    set_pin(&state, &ui, &actor, at, false).await
+    change_context(&contexts, &ui, &actor, at, &ContextChange::pin(false)).await
 }
 
-async fn set_pin(
-    state: &Services,
+async fn change_context(
+    contexts: &Contexts,
     ui: &Ui,
     actor: &Actor,
     Path((agent, context)): At,
-    is_pinned: bool,
+    change: &ContextChange,
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
-    let known =
-        state.store.context(&agent, &context).await?.ok_or_else(|| Problem::not_found("The context"))?;
-    let known = Described { label: known.label, is_pinned, is_kept: known.is_kept };
-    known.write(state, actor, &agent, &context).await?;
-    Ok(done(ui, &agent, &context))
-}
-
-struct Described {
-    label: Option<String>,
-    is_pinned: bool,
-    is_kept: bool,
-}
-
-impl Described {
-    async fn write(
-        self,
-        state: &Services,
-        actor: &Actor,
-        agent: &AgentName,
-        context: &ContextId,
-    ) -> Result<(), Problem> {
-        let label = self.label.filter(|label| !label.is_empty());
-        let is_there = state
-            .store
-            .describe_context(agent, context, label.as_deref(), self.is_pinned, self.is_kept)
-            .await?;
-        let outcome = if is_there { "ok" } else { "refused" };
-        let mut entry = NewEntry::new(actor, Action::ContextDescribe, format!("{agent}/{context}"), outcome);
-        let word = |is: bool, word: &'static str| is.then_some(word);
-        let words = [word(self.is_pinned, "pinned"), word(self.is_kept, "kept")];
-        let said: Vec<&str> = label.as_deref().into_iter().chain(words.into_iter().flatten()).collect();
-        entry.after = Some(said.join(", "));
-        state.store.audit(&entry).await?;
-        if is_there { Ok(()) } else { Err(Problem::not_found("The context")) }
+    match contexts.describe(&agent, &context, change, actor).await? {
+        Described::Unknown => Err(Problem::not_found("The context")),
+        Described::Changed => Err(Problem::context_changed()),
+        Described::Done if ui.wants == Wants::Json => Ok(Json(json!({ "context": context })).into_response()),
+        Described::Done => Ok(Redirect::to(&ui.paths.context(&agent, &context)).into_response()),
     }
 }
 
 async fn forget(
-    State(store): State<Store>,
+    State(contexts): State<Contexts>,
     ui: Ui,
     Acting(session, actor): Acting,
     Path((agent, context)): At,
 ) -> Result<Response, Problem> {
     let (agent, context) = parse(&agent, &context)?;
-    let was_there = store.forget_context(&agent, &context).await?;
-    let outcome = if was_there { "ok" } else { "refused" };
-    let entry = NewEntry::new(&actor, Action::ContextForget, format!("{agent}/{context}"), outcome);
-    store.audit(&entry).await?;
-    if !was_there {
+    if !contexts.forget(&agent, &context, &actor).await? {
         return Err(Problem::not_found("The context"));
     }
     if ui.wants == Wants::Json {
@@ -198,11 +168,4 @@ async fn forget(
     }
     Flash::set(&session, format!("{context} is forgotten here. The conversation itself goes on.")).await;
     Ok(Redirect::to(&ui.paths.contexts()).into_response())
-}
-
-fn done(ui: &Ui, agent: &AgentName, context: &ContextId) -> Response {
-    match ui.wants {
-        Wants::Json => Json(json!({ "context": context })).into_response(),
-        _ => Redirect::to(&ui.paths.context(agent, context)).into_response(),
-    }
 }

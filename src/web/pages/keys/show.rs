@@ -114,7 +114,7 @@ pub(super) async fn page(
         spend_by_day: days.unwrap_or_default(),
         calls: calls.unwrap_or_default(),
         usage_trouble: usage_trouble.filter(|_| trouble.is_none()),
-        audit: state.store.audit_of(hash.as_str(), 20).await?,
+        audit: state.audit.about(hash.as_str()).await?,
         retirement: state.keys.retirement(hash).await?,
         errors,
         as_of,

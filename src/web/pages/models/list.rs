@@ -79,7 +79,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.value.is_some());
     let catalog = view.value.unwrap_or_default();
-    let notes = notes(&state).await?;
+    let notes = notes(&state, &ui).await?;
     let keys = state.models.key_count();
     let path = ui.paths.models();
     let order = match query.get("sort").parse() {
@@ -103,8 +103,8 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
 }
 
 /// Without the database the registry is shown all the same; the page says what is missing.
-async fn notes(state: &Services) -> Result<Arc<Notes>, Problem> {
-    if state.store.is_down() {
+async fn notes(state: &Services, ui: &Ui) -> Result<Arc<Notes>, Problem> {
+    if ui.has_no_database {
         return Ok(Arc::default());
     }
     match state.models.notes().await {

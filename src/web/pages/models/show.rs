@@ -106,7 +106,7 @@ async fn ghost(state: &Services, ui: Ui, detail: &Detail, why: String) -> Result
         name: detail.name.clone(),
         why,
         settings: detail.own_params(&[]).map(|(name, value)| (name.clone(), shown(name, value))).collect(),
-        audit: state.store.audit_of(&detail.id, 20).await?,
+        audit: state.audit.about(&detail.id).await?,
     };
     Ok(GhostPage { ui, data }.respond(StatusCode::OK))
 }
@@ -135,7 +135,7 @@ async fn load(
     let given = found.as_ref().map(Found::as_given);
     let note = match found {
         Some(found) => found.note,
-        None => state.store.deployment_note(id).await?,
+        None => state.models.note(id).await?,
     };
     Ok(ModelData {
         settings: given.as_ref().map(settings).unwrap_or_default(),
@@ -149,7 +149,7 @@ async fn load(
         test: note.and_then(|note| note.test),
         cannot_test: cannot_test(deployment.mode.as_deref().unwrap_or_default()),
         cannot_block: state.models.cannot_block().await,
-        audit: state.store.audit_of(id, 20).await?,
+        audit: state.audit.about(id).await?,
         as_of: AsOf::of(registry.at),
         trouble: trouble.as_ref().map(Trouble::of),
         deployment,

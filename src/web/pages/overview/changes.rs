@@ -3,14 +3,14 @@
 use serde::Serialize;
 
 use super::Services;
-use crate::domain::audit::Entry;
+use crate::domain::audit::{Entry, Filter};
 use crate::domain::key::KeyHash;
 use crate::domain::model::Deployment;
 use crate::web::errors::Problem;
 use crate::web::paths::Paths;
 
 const SHOWN: usize = 6;
-const ENTRIES: u32 = 60;
+const ENTRIES: usize = 60;
 
 /// A change, as a sentence: who did what to what.
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ pub(super) async fn last(
     paths: &Paths,
     deployments: &[Deployment],
 ) -> Result<Vec<Change>, Problem> {
-    let entries = state.store.audit_entries(None, ENTRIES).await?;
+    let entries = state.audit.entries(&Filter::default(), None, ENTRIES).await?;
     let changes = entries.into_iter().filter_map(|entry| {
         let done = done(&entry.action)?;
         let (name, href) = named(&entry, state, paths, deployments);

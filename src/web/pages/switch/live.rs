@@ -35,7 +35,7 @@ async fn events(State(state): State<Services>, ui: Ui, Path(id): Path<String>) -
     let progress = if let Some(progress) = state.switcher.progress(&id) {
         progress
     } else {
-        let swap = state.store.swap(&id).await?;
+        let swap = state.switcher.find(&id).await?;
         state.switcher.follow(swap.ok_or_else(|| Problem::not_found("The swap"))?)
     };
     let render = move |progress: &Progress| {

@@ -7,10 +7,9 @@ use crate::domain::agent::AgentName;
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::control::AgentConfig;
 use crate::domain::swap::Swap;
-use crate::store::Store;
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
-use crate::web::pages::switch::last_seen;
+use crate::web::pages::switch::{Services, last_seen};
 
 const SWAPS: u32 = 100;
 
@@ -38,13 +37,13 @@ pub(super) struct Quick {
 
 /// For a form about `context`, if it is about one already. `user`'s own swaps come first.
 pub(super) async fn find(
-    store: &Store,
+    state: &Services,
     user: &str,
     agents: &[AgentRow],
     context: &str,
     models: &[String],
 ) -> Result<Quick, Problem> {
-    let mut swaps = store.recent_swaps(SWAPS).await?;
+    let mut swaps = state.switcher.recent(SWAPS).await?;
     swaps.retain(|swap| swap.outcome.is_success());
     let chips = chips(&swaps, models);
     swaps.sort_by_key(|swap| swap.actor != user);
@@ -54,12 +53,12 @@ pub(super) async fn find(
         if !(context.is_empty() || context == id.as_str()) || !models.contains(&model) {
             continue;
         }
-        let known = store.context(&agent, &id).await?;
+        let known = state.contexts.get(&agent, &id).await?;
         let now = known.as_ref().and_then(now_on);
         if now.as_deref() == Some(model.as_str()) {
             continue;
         }
-        let seen = last_seen(store, row.scope, &agent, &id).await?;
+        let seen = last_seen(&state.switcher, row.scope, &agent, &id).await?;
         let label = known.and_then(|known| known.label);
         pairs.push(Pair { agent, context: id, label, now, model, seen });
         if pairs.len() == PAIRS {

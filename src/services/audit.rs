@@ -1,0 +1,81 @@
+//! The audit as people read it, and entries about who came and went, which no other service writes.
+
+use futures_util::{Stream, stream};
+
+use crate::domain::audit::{Action, Actor, Entry, Filter, NewEntry};
+use crate::store::{Result, Store};
+
+/// Entries of a page of [`Audit::pages`].
+const PAGE: usize = 1000;
+
+#[derive(Clone)]
+pub struct Audit {
+    store: Store,
+}
+
+impl Audit {
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The newest entries that match, before entry `before` (all with none), at most `limit`.
+    pub async fn entries(&self, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Entry>> {
+        self.store.audit_entries(filter, before, limit).await
+    }
+
+    /// How many entries match from entry `from` on (all with none), counted up to `limit`.
+    pub async fn count(&self, filter: &Filter, from: Option<i64>, limit: u32) -> Result<u64> {
+        self.store.audit_count(filter, from, limit).await
+    }
+
+    pub async fn entry(&self, id: i64) -> Result<Option<Entry>> {
+        self.store.audit_entry(id).await
+    }
+
+    /// The last entries about one object.
+    pub async fn about(&self, object: &str) -> Result<Vec<Entry>> {
+        self.store.audit_of(object, 20).await
+    }
+
+    /// All entries that match, newest first, a page at a time: a long audit is never whole in memory.
+    pub fn pages(&self, filter: Filter) -> impl Stream<Item = Result<Vec<Entry>>> + Send + 'static {
+        let store = self.store.clone();
+        stream::try_unfold((store, filter, Some(i64::MAX)), async |(store, filter, before)| {
+            let Some(before) = before else { return Ok(None) };
+            let entries = store.audit_entries(&filter, Some(before), PAGE).await?;
+            let next = entries.last().filter(|_| entries.len() == PAGE).map(|entry| entry.id);
+            Ok(Some((entries, (store, filter, next))))
+        })
+    }
+
+    pub async fn logged_in(&self, actor: &Actor) -> Result<()> {
+        self.record(actor, Action::Login, &actor.name, "ok", None).await
+    }
+
+    pub async fn logged_out(&self, actor: &Actor) -> Result<()> {
+        self.record(actor, Action::Logout, &actor.name, "ok", None).await
+    }
+
+    /// A login by `name` failed.
+    pub async fn login_refused(&self, actor: &Actor, name: &str) -> Result<()> {
+        self.record(actor, Action::Login, name, "refused", None).await
+    }
+
+    /// A request was not for the actor's role.
+    pub async fn access_refused(&self, actor: &Actor, request: &str, why: Option<String>) -> Result<()> {
+        self.record(actor, Action::Access, request, "refused", why).await
+    }
+
+    async fn record(
+        &self,
+        actor: &Actor,
+        action: Action,
+        object: &str,
+        outcome: &str,
+        detail: Option<String>,
+    ) -> Result<()> {
+        let mut entry = NewEntry::new(actor, action, object, outcome);
+        entry.detail = detail;
+        self.store.audit(&entry).await
+    }
+}

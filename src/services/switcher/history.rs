@@ -1,0 +1,35 @@
+//! Swaps that were made.
+
+use jiff::Timestamp;
+
+use super::Switcher;
+use crate::domain::agent::AgentName;
+use crate::domain::context::ContextId;
+use crate::domain::swap::Swap;
+use crate::store::{Result, SwapDay};
+
+impl Switcher {
+    pub async fn find(&self, id: &str) -> Result<Option<Swap>> {
+        self.parts.store.swap(id).await
+    }
+
+    /// The newest swaps of all contexts, at most `limit`.
+    pub async fn recent(&self, limit: u32) -> Result<Vec<Swap>> {
+        self.parts.store.recent_swaps(limit).await
+    }
+
+    /// The newest swaps of one context, at most `limit`.
+    pub async fn history(&self, agent: &AgentName, context: &ContextId, limit: u32) -> Result<Vec<Swap>> {
+        self.parts.store.swaps_of(agent, context, limit).await
+    }
+
+    /// The newest swap that touched `context`, or with none given any context of the agent.
+    pub async fn last(&self, agent: &AgentName, context: Option<&ContextId>) -> Result<Option<Swap>> {
+        self.parts.store.last_swap(agent, context).await
+    }
+
+    /// How the swaps since then ended, for each day that has some, the oldest first.
+    pub async fn by_day(&self, since: Timestamp) -> Result<Vec<SwapDay>> {
+        self.parts.store.swaps_by_day(since).await
+    }
+}

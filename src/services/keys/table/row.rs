@@ -1,0 +1,140 @@
+//! One key of the table.
+
+use jiff::Timestamp;
+
+use super::{Order, to_u32};
+use crate::domain::key::{Access, KeyState, VirtualKey};
+
+const HASH_LEN: usize = 64;
+
+/// A key in one text and some numbers.
+#[derive(Debug)]
+pub struct Row {
+    /// Alias, masked name, owner, team and budget period one after the other, then what is searched: hash, alias,
+    /// masked name and owner in lower case, a line each.
+    pub(super) text: Box<str>,
+    lengths: [Option<u32>; 5],
+    search_from: u32,
+    /// Position in [`super::AccessIndex`].
+    pub(super) access: u32,
+    blocked: bool,
+    /// US dollars.
+    spend: f64,
+    max_budget: Option<f64>,
+    /// Milliseconds since 1970.
+    expires: Option<i64>,
+    created_at: Option<i64>,
+    last_active: Option<i64>,
+    limits: [Option<u64>; 3],
+}
+
+impl Row {
+    pub(super) fn new(key: &VirtualKey, access: u32) -> Self {
+        let fields = [
+            key.alias.as_deref(),
+            Some(key.masked.as_str()),
+            key.user_id.as_deref(),
+            key.team_id.as_deref(),
+            key.budget_duration.as_deref(),
+        ];
+        let mut text: String = fields.into_iter().flatten().collect();
+        let search_from = to_u32(text.len());
+        for field in [Some(key.hash.as_str()), fields[0], fields[1], fields[2]] {
+            text.push_str(&field.unwrap_or_default().to_lowercase());
+            // So that no query matches across two fields.
+            text.push('\n');
+        }
+        let milliseconds = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+        Self {
+            text: text.into(),
+            lengths: fields.map(|field| field.map(|field| to_u32(field.len()))),
+            search_from,
+            access,
+            blocked: key.blocked,
+            spend: key.spend,
+            max_budget: key.max_budget,
+            expires: milliseconds(key.expires),
+            created_at: milliseconds(key.created_at),
+            last_active: milliseconds(key.last_active),
+            limits: [key.rpm_limit, key.tpm_limit, key.max_parallel_requests],
+        }
+    }
+
+    pub(super) fn search_text(&self) -> &str {
+        &self.text[self.search_from as usize..]
+    }
+
+    pub(super) fn hash(&self) -> &str {
+        &self.search_text()[..HASH_LEN]
+    }
+
+    pub(super) fn key(&self, access: &Access) -> Option<VirtualKey> {
+        let mut from = 0;
+        let [alias, masked, user_id, team_id, budget_duration] = self.lengths.map(|length| {
+            let start = from;
+            from += length? as usize;
+            Some(self.text[start..from].to_owned())
+        });
+        let time = |at: Option<i64>| Timestamp::from_millisecond(at?).ok();
+        let [rpm_limit, tpm_limit, max_parallel_requests] = self.limits;
+        Some(VirtualKey {
+            hash: self.hash().parse().ok()?,
+            alias,
+            masked: masked.unwrap_or_default(),
+            access: access.clone(),
+            spend: self.spend,
+            max_budget: self.max_budget,
+            budget_duration,
+            expires: time(self.expires),
+            rpm_limit,
+            tpm_limit,
+            max_parallel_requests,
+            blocked: self.blocked,
+            user_id,
+            team_id,
+            created_at: time(self.created_at),
+            last_active: time(self.last_active),
+        })
+    }
+
+    pub fn state(&self, now: Timestamp) -> KeyState {
+        let is_expired = self.expires.is_some_and(|at| at <= now.as_millisecond());
+        KeyState::of(self.blocked, is_expired, self.max_budget, self.spend)
+    }
+
+    pub fn expires_between(&self, after: Timestamp, until: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at > after.as_millisecond() && at <= until.as_millisecond())
+    }
+
+    pub fn has_spent(&self, share: f64) -> bool {
+        self.max_budget.is_some_and(|budget| self.spend >= budget * share)
+    }
+
+    /// The value of an order by numbers.
+    pub(super) fn number(&self, order: Order) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds has less than 53 bits")]
+        let time = |at: Option<i64>| at.map(|at| at as f64);
+        match order {
+            Order::Spend => Some(self.spend),
+            Order::Budget => self.max_budget,
+            Order::Expires => time(self.expires),
+            Order::Used => time(self.last_active),
+            Order::Created => time(self.created_at),
+            Order::Alias | Order::Hash => None,
+        }
+    }
+
+    /// The value of an order by text.
+    pub(super) fn order_text(&self, order: Order) -> Option<&str> {
+        match order {
+            Order::Hash => Some(self.hash()),
+            // What follows the alias makes no difference, but where two are equal.
+            Order::Alias => self.lengths[0].map(|_| &self.search_text()[HASH_LEN + 1..]),
+            _ => None,
+        }
+    }
+
+    pub(super) fn has_value(&self, order: Order) -> bool {
+        self.number(order).is_some() || self.order_text(order).is_some()
+    }
+}

@@ -75,7 +75,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase", tag = "access", content = "models")]
 pub enum Access {
     /// `models: []` or `["all-proxy-models"]`: whatever is registered, now and later.
@@ -186,7 +186,7 @@ impl KeyState {
 }
 
 /// One virtual key, without its secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VirtualKey {
     pub hash: KeyHash,
     pub alias: Option<String>,

@@ -20,7 +20,7 @@ const MAX_CONCURRENT: usize = 4;
 /// Largest copy, in bytes: 100,000 keys take about 35 MB.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// After how many keys a first copy is shown again.
+/// A first copy is shown again after this many keys, or an eighth more: each time costs some sorting.
 const BATCH: usize = 1_000;
 
 /// How long a page waits for a newer copy when it could show an older one, or why there is none.
@@ -244,8 +244,8 @@ impl Inner {
             if batch.len() < wanted {
                 continue;
             }
-            wanted = BATCH;
             table.extend(&batch);
+            wanted = BATCH.max(table.len() / 8);
             batch.clear();
             if table.size() > MAX_BYTES {
                 return Err(ClientError::TooLarge { upstream: Upstream::Proxy, limit: MAX_BYTES });

@@ -15,7 +15,9 @@ mod row;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use memchr::memmem;
 
 use self::access::AccessIndex;
 pub use self::row::Row;
+use self::row::SortKey;
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 
 /// What keys are sorted by. Keys without a value come last in either direction.
@@ -150,27 +153,19 @@ impl KeyTable {
 
     fn ordered(&self, order: Order, descending: bool) -> impl Iterator<Item = u32> + '_ {
         let positions = &self.orders[order as usize];
-        let valued = positions.partition_point(|position| self.rows[*position as usize].has_value(order));
+        let valued = positions.partition_point(|position| !self.rows[*position as usize].sort_key(order).0);
         let (valued, rest) = positions.split_at(valued);
         // One of the two is empty.
         let (rising, falling) = if descending { (&[][..], valued) } else { (valued, &[][..]) };
         rising.iter().chain(falling.iter().rev()).chain(rest).copied()
     }
 
-    fn compare(&self, order: Order, a: u32, b: u32) -> Ordering {
-        let [one, other] = [a, b].map(|position| &*self.rows[position as usize]);
-        match (one.has_value(order), other.has_value(order)) {
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
-            (false, false) => a.cmp(&b),
-            (true, true) => {
-                let numbers = one.number(order).zip(other.number(order));
-                let by_number = numbers.map_or(Ordering::Equal, |(one, other)| one.total_cmp(&other));
-                let by_text = || one.order_text(order).cmp(&other.order_text(order));
-                // The proxy lists the newest first.
-                by_number.then_with(by_text).then(b.cmp(&a))
-            }
-        }
+    /// The order of two rows, whose sort keys are known.
+    fn compare(&self, order: Order, (a, key): (u32, SortKey), (b, other_key): (u32, SortKey)) -> Ordering {
+        let text = |position: u32| self.rows[position as usize].sort_text(order);
+        // The proxy lists the newest first, and missing values are never turned around.
+        let by_position = || if key.0 { a.cmp(&b) } else { b.cmp(&a) };
+        key.cmp(&other_key).then_with(|| text(a).cmp(text(b))).then_with(by_position)
     }
 
     fn add_row(&mut self, key: &VirtualKey) -> Arc<Row> {
@@ -185,18 +180,31 @@ impl KeyTable {
 
     /// Adds keys that are not there yet, in the proxy's order.
     pub(super) fn extend(&mut self, keys: &[VirtualKey]) {
+        let keys = keys.iter().map(Ok::<_, Infallible>);
+        let Ok(()) = self.try_extend(keys);
+    }
+
+    /// The same with keys that are read one at a time.
+    pub(super) fn try_extend<E>(
+        &mut self,
+        keys: impl Iterator<Item = Result<impl Borrow<VirtualKey>, E>>,
+    ) -> Result<(), E> {
         let first = to_u32(self.rows.len());
         for key in keys {
-            let row = self.add_row(key);
+            let row = self.add_row(key?.borrow());
             self.rows.push(row);
         }
         for order in Order::ALL {
             let mut positions = std::mem::take(&mut self.orders[order as usize]);
             positions.extend(first..to_u32(self.rows.len()));
+            // Beside each other, the sort keys are much quicker to compare than by way of the rows.
+            let keys: Vec<SortKey> = self.rows.iter().map(|row| row.sort_key(order)).collect();
+            let with_key = |position: &u32| (*position, keys[*position as usize]);
             // A stable sort merges what is sorted already.
-            positions.sort_by(|a, b| self.compare(order, *a, *b));
+            positions.sort_by(|a, b| self.compare(order, with_key(a), with_key(b)));
             self.orders[order as usize] = positions;
         }
+        Ok(())
     }
 
     /// Changes a key, adds it as the newest, or takes it out.
@@ -227,9 +235,11 @@ impl KeyTable {
                 }
             }
             if has_row {
-                let new = old.unwrap_or(0);
-                let at = positions.partition_point(|other| self.compare(order, *other, new).is_lt());
-                positions.insert(at, new);
+                let with_key = |position: u32| (position, self.rows[position as usize].sort_key(order));
+                let new = with_key(old.unwrap_or(0));
+                let at =
+                    positions.partition_point(|other| self.compare(order, with_key(*other), new).is_lt());
+                positions.insert(at, new.0);
             }
             self.orders[order as usize] = positions;
         }

@@ -7,6 +7,9 @@ use crate::domain::key::{Access, KeyState, VirtualKey};
 
 const HASH_LEN: usize = 64;
 
+/// Whether the value is missing, then the value.
+pub(super) type SortKey = (bool, u64);
+
 /// A key in one text and some numbers.
 #[derive(Debug)]
 pub struct Row {
@@ -110,31 +113,44 @@ impl Row {
         self.max_budget.is_some_and(|budget| self.spend >= budget * share)
     }
 
-    /// The value of an order by numbers.
-    pub(super) fn number(&self, order: Order) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds has less than 53 bits")]
-        let time = |at: Option<i64>| at.map(|at| at as f64);
-        match order {
-            Order::Spend => Some(self.spend),
-            Order::Budget => self.max_budget,
+    /// What orders compare first, missing values last: a number, or the beginning of a text.
+    pub(super) fn sort_key(&self, order: Order) -> SortKey {
+        let time = |at: Option<i64>| at.map(|at| at.cast_unsigned() ^ SIGN);
+        let value = match order {
+            Order::Spend => Some(sortable(self.spend)),
+            Order::Budget => self.max_budget.map(sortable),
             Order::Expires => time(self.expires),
             Order::Used => time(self.last_active),
             Order::Created => time(self.created_at),
-            Order::Alias | Order::Hash => None,
-        }
+            Order::Hash => Some(beginning(self.search_text())),
+            Order::Alias => self.lengths[0].map(|_| beginning(self.sort_text(order))),
+        };
+        (value.is_none(), value.unwrap_or_default())
     }
 
-    /// The value of an order by text.
-    pub(super) fn order_text(&self, order: Order) -> Option<&str> {
+    /// What orders by text compare next.
+    pub(super) fn sort_text(&self, order: Order) -> &str {
         match order {
-            Order::Hash => Some(self.hash()),
+            Order::Hash => self.hash(),
             // What follows the alias makes no difference, but where two are equal.
-            Order::Alias => self.lengths[0].map(|_| &self.search_text()[HASH_LEN + 1..]),
-            _ => None,
+            Order::Alias => &self.search_text()[HASH_LEN + 1..],
+            _ => "",
         }
     }
+}
 
-    pub(super) fn has_value(&self, order: Order) -> bool {
-        self.number(order).is_some() || self.order_text(order).is_some()
-    }
+const SIGN: u64 = 1 << 63;
+
+/// A number of the same order, negative ones included.
+fn sortable(number: f64) -> u64 {
+    let bits = number.to_bits();
+    if bits & SIGN == 0 { bits | SIGN } else { !bits }
+}
+
+/// The first eight bytes.
+fn beginning(text: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let length = text.len().min(8);
+    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    u64::from_be_bytes(bytes)
 }

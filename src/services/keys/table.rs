@@ -44,6 +44,12 @@ pub enum Order {
 impl Order {
     const ALL: [Self; 7] =
         [Self::Created, Self::Alias, Self::Spend, Self::Budget, Self::Expires, Self::Used, Self::Hash];
+
+    fn compare(self, (a, key): (u32, SortKey<'_>), (b, other): (u32, SortKey<'_>)) -> Ordering {
+        // The proxy lists the newest first, and they are shown descending.
+        let is_falling = self == Self::Created && !key.0;
+        key.cmp(&other).then_with(|| if is_falling { b.cmp(&a) } else { a.cmp(&b) })
+    }
 }
 
 fn to_u32(number: usize) -> u32 {
@@ -131,6 +137,7 @@ impl KeyTable {
         }
         let text = text.to_lowercase();
         let finder = (!text.is_empty()).then(|| memmem::Finder::new(text.as_bytes()));
+        let with_hash = text.bytes().all(|byte| byte.is_ascii_hexdigit());
         // Many keys share an access, so each is asked once.
         let has_text = self.access_index.map(|access| {
             let names = if let Access::List(names) = access { names.as_slice() } else { &[] };
@@ -143,7 +150,7 @@ impl KeyTable {
             permitted[access]
                 && wanted.is_none_or(|wanted| wanted(row))
                 && finder.as_ref().is_none_or(|finder| {
-                    has_text[access] || finder.find(row.search_text().as_bytes()).is_some()
+                    has_text[access] || finder.find(row.search_text(with_hash).as_bytes()).is_some()
                 })
         };
         let fits: Vec<bool> = self.rows.iter().map(fits).collect();
@@ -158,14 +165,6 @@ impl KeyTable {
         // One of the two is empty.
         let (rising, falling) = if descending { (&[][..], valued) } else { (valued, &[][..]) };
         rising.iter().chain(falling.iter().rev()).chain(rest).copied()
-    }
-
-    /// The order of two rows, whose sort keys are known.
-    fn compare(&self, order: Order, (a, key): (u32, SortKey), (b, other_key): (u32, SortKey)) -> Ordering {
-        let text = |position: u32| self.rows[position as usize].sort_text(order);
-        // The proxy lists the newest first, and missing values are never turned around.
-        let by_position = || if key.0 { a.cmp(&b) } else { b.cmp(&a) };
-        key.cmp(&other_key).then_with(|| text(a).cmp(text(b))).then_with(by_position)
     }
 
     fn add_row(&mut self, key: &VirtualKey) -> Arc<Row> {
@@ -198,10 +197,10 @@ impl KeyTable {
             let mut positions = std::mem::take(&mut self.orders[order as usize]);
             positions.extend(first..to_u32(self.rows.len()));
             // Beside each other, the sort keys are much quicker to compare than by way of the rows.
-            let keys: Vec<SortKey> = self.rows.iter().map(|row| row.sort_key(order)).collect();
-            let with_key = |position: &u32| (*position, keys[*position as usize]);
+            let keys: Vec<SortKey<'_>> = self.rows.iter().map(|row| row.sort_key(order)).collect();
+            let entry = |position: &u32| (*position, keys[*position as usize]);
             // A stable sort merges what is sorted already.
-            positions.sort_by(|a, b| self.compare(order, with_key(a), with_key(b)));
+            positions.sort_by(|a, b| order.compare(entry(a), entry(b)));
             self.orders[order as usize] = positions;
         }
         Ok(())
@@ -235,10 +234,9 @@ impl KeyTable {
                 }
             }
             if has_row {
-                let with_key = |position: u32| (position, self.rows[position as usize].sort_key(order));
-                let new = with_key(old.unwrap_or(0));
-                let at =
-                    positions.partition_point(|other| self.compare(order, with_key(*other), new).is_lt());
+                let entry = |position: u32| (position, self.rows[position as usize].sort_key(order));
+                let new = entry(old.unwrap_or(0));
+                let at = positions.partition_point(|other| order.compare(entry(*other), new).is_lt());
                 positions.insert(at, new.0);
             }
             self.orders[order as usize] = positions;

@@ -1,9 +1,9 @@
 //! A copy of the keys to search, sort and count in.
 //!
-//! Measured in one optimised run on 2 cores, with 100,000 keys and queries of 1 to 10 characters, hits and misses:
-//! a plain scan of each key's text takes 7 to 11 ms and 35 MB; a trigram index in memory 0.001 to 23 ms and 32 MB
-//! (slower than the scan where most keys match); SQLite FTS5 with its trigram tokenizer 0.1 to 426 ms and a file of
-//! 36 MB (slow below three characters). The scan is the simplest of the three, and quick enough.
+//! Measured in one optimised run on 2 busy cores, with 100,000 keys and queries of 1 to 10 characters, hits and
+//! misses, medians: a scan of each key's text takes 4 to 6 ms and 48 MB, a trigram index in memory 0.002 to 13 ms and
+//! 31 MB (slower than the scan where many keys match, or below three characters), SQLite FTS5 with its trigram
+//! tokenizer up to 74 ms and a file of 35 MB. The scan is the simplest of the three, and quick enough.
 //!
 //! A [`VirtualKey`] with its own strings takes about 750 bytes; 100,000 of them, and a second set while the copy is
 //! renewed, would be too much. A [`Row`] takes half of that.

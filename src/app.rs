@@ -146,6 +146,7 @@ impl App {
         };
         let Tools { proxy: client, registry, health: proxy, models, keys, bootstrap, .. } =
             Tools::new(&http, access, store.clone(), &clock);
+        keys.keep_beside(&config.database_url);
         let agents = Agents::new(&http, &config.agents, store.clone(), &clock, timeouts.agents.control);
         let switcher = Switcher::new(
             agents.clone(),

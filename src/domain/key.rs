@@ -75,7 +75,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase", tag = "access", content = "models")]
 pub enum Access {
     /// `models: []` or `["all-proxy-models"]`: whatever is registered, now and later.
@@ -160,6 +160,19 @@ pub enum KeyState {
 impl KeyState {
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
+    /// The proxy checks in this order.
+    pub fn of(is_blocked: bool, is_expired: bool, max_budget: Option<f64>, spend: f64) -> Self {
+        if is_blocked {
+            Self::Blocked
+        } else if is_expired {
+            Self::Expired
+        } else if max_budget.is_some_and(|budget| spend >= budget) {
+            Self::OverBudget
+        } else {
+            Self::Active
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -202,17 +215,8 @@ pub struct VirtualKey {
 }
 
 impl VirtualKey {
-    /// What it is good for at `now`. The proxy checks in this order.
     pub fn state(&self, now: Timestamp) -> KeyState {
-        if self.blocked {
-            KeyState::Blocked
-        } else if self.expires.is_some_and(|at| at <= now) {
-            KeyState::Expired
-        } else if self.max_budget.is_some_and(|budget| self.spend >= budget) {
-            KeyState::OverBudget
-        } else {
-            KeyState::Active
-        }
+        KeyState::of(self.blocked, self.expires.is_some_and(|at| at <= now), self.max_budget, self.spend)
     }
 
     /// The alias, or the masked name where there is none.

@@ -1,23 +1,22 @@
 //! The proxy's virtual keys: a copy to look through, and everything that changes one.
 //!
-//! The copy is made in the background, a hundred keys a request and four requests at a time, and looked through
-//! here ([`index`] says why). The first page is shown as soon as it has come. A write through Patchbay is read
-//! back and put into the copy, so that no write costs a new copy.
+//! The copy is made in the background, a hundred keys a request and four requests at a time, and searched here
+//! ([`table`] says why). The first page is shown as soon as it has come. A write through Patchbay is read back and
+//! put into the copy, so that no write costs a new copy.
 
 pub mod bulk;
 mod changes;
 mod copy;
-pub mod index;
+mod file;
 mod issue;
 mod replace;
+pub mod table;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::{OnceCell, watch};
-use tracing::Instrument as _;
 
 pub use self::changes::{Created, OldKey};
 use self::copy::Fill;
@@ -25,7 +24,7 @@ pub use self::copy::KeysView;
 pub use self::issue::Issue;
 pub use self::replace::Replacement;
 use crate::clients::ClientError;
-use crate::clients::litellm::{KEY_PAGE, KeyRecord, LiteLlm};
+use crate::clients::litellm::{KeyRecord, LiteLlm};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
 use crate::store::{Store, StoreError};
@@ -33,9 +32,6 @@ use patchbay_clock::Clock;
 
 /// Most keys that are copied.
 pub const MAX_KEYS: usize = 100_000;
-
-/// How long a page waits for a newer copy when it could show an older one, or why there is none.
-const PATIENCE: Duration = Duration::from_millis(800);
 
 pub const DAYS: i64 = 30;
 
@@ -78,6 +74,8 @@ struct Inner {
     view: watch::Sender<KeysView>,
     fill: Mutex<Fill>,
     can_search: OnceCell<bool>,
+    file: OnceLock<file::KeysFile>,
+    restored: OnceCell<()>,
     bulk: bulk::Jobs,
     fresh: Mutex<Vec<Fresh>>,
 }
@@ -105,57 +103,12 @@ impl Keys {
             view: watch::Sender::new(KeysView::default()),
             fill: Mutex::default(),
             can_search: OnceCell::new(),
+            file: OnceLock::new(),
+            restored: OnceCell::new(),
             bulk: bulk::Jobs::default(),
             fresh: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// The copy, renewed where it is due. Waits for the first page where there is nothing to show, and a
-    /// little where a small copy is about to be renewed, or where the last try failed.
-    pub async fn view(&self) -> KeysView {
-        let mut changes = self.inner.view.subscribe();
-        let (had_data, had_problem) = {
-            let view = changes.borrow_and_update();
-            (view.has_data(), view.problem.is_some())
-        };
-        if self.inner.begin_fill() {
-            let inner = Arc::clone(&self.inner);
-            tokio::spawn(async move { inner.run_fill().await }.in_current_span());
-        } else if !self.inner.is_filling() {
-            return self.inner.view.borrow().clone();
-        }
-        let is_small = changes.borrow().total <= u64::from(KEY_PAGE);
-        if !had_data && !had_problem {
-            let _ = changes.changed().await;
-        } else if is_small {
-            let _ = tokio::time::timeout(PATIENCE, changes.changed()).await;
-        }
-        changes.borrow().clone()
-    }
-
-    /// The same for a search: while the copy is not whole, a proxy that can search is asked as well, and what
-    /// it found is among the keys.
-    pub async fn view_for(&self, text: &str) -> KeysView {
-        let view = self.view().await;
-        if view.is_complete || text.is_empty() {
-            return view;
-        }
-        let proxy = &self.inner.proxy;
-        let can = self.inner.can_search.get_or_try_init(|| proxy.can_search_keys()).await;
-        if !matches!(can, Ok(true)) {
-            return view;
-        }
-        match proxy.search_keys(text).await {
-            Ok(page) => view.and(&page.keys),
-            // The copy is what there is.
-            Err(_) => view,
-        }
-    }
-
-    /// The copy as it is: asks the proxy for nothing.
-    pub fn peek(&self) -> KeysView {
-        self.inner.view.borrow().clone()
     }
 
     pub async fn key(&self, hash: &KeyHash) -> Result<Option<VirtualKey>, ClientError> {

@@ -20,7 +20,6 @@ pub use notes::Notes;
 pub use plan::{Extra, Item, Plan, PlanError, Step};
 pub use remove::{Radius, is_confirmed};
 pub use trial::cannot_test;
-pub use uses::KeyCount;
 pub use yaml::{YamlError, has_model_list, read_document, read_mapping, write_document};
 
 use crate::domain::key::wildcard_matches;

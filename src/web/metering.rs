@@ -57,7 +57,7 @@ pub(super) async fn metrics(State(state): State<Services>) -> Response {
         }
     };
     age("models", state.registry.cached().at);
-    age("keys", state.keys.peek().at);
+    age("keys", state.keys.cached().at);
     for (agent, is_up) in state.agents.last_seen_up() {
         gauge!(telemetry::AGENT_UP, "agent" => agent.to_string()).set(f64::from(u8::from(is_up)));
     }

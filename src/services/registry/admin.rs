@@ -41,7 +41,6 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) notes: Snapshot<NotesSource>,
-    pub(super) uses: super::uses::Uses,
     pub(super) imports: super::import::Imports,
 }
 
@@ -121,9 +120,8 @@ impl Models {
     pub fn new(parts: Parts) -> Self {
         let Parts { proxy, registry, keys, health, store, clock } = parts;
         let notes = Snapshot::new(NotesSource(store.clone()), clock.clone());
-        let uses = super::uses::Uses::default();
         let imports = super::import::Imports::default();
-        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, notes, uses, imports }) }
+        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, notes, imports }) }
     }
 
     /// One deployment as the proxy knows it now: live, or saved and dead.

@@ -44,7 +44,7 @@ pub fn is_confirmed(detail: &Detail, typed: &str) -> bool {
 
 impl Models {
     pub async fn radius(&self, id: &str, name: &str) -> Result<Radius> {
-        let (registry, keys) = tokio::join!(self.inner.registry.refresh(), self.inner.keys.view());
+        let (registry, keys) = tokio::join!(self.inner.registry.refresh(), self.inner.keys.get());
         let contexts = self.inner.store.contexts(CONTEXTS).await?;
         let names =
             |access: &Access| matches!(access, Access::List(models) if models.iter().any(|m| m == name));

@@ -66,7 +66,7 @@ page!(DangerPage, DangerData, as_content);
 
 impl DangerPage {
     async fn load(state: &Services, ui: Ui, typed: String, errors: FieldErrors) -> Self {
-        let (models, keys) = tokio::join!(state.registry.refresh(), state.keys.view());
+        let (models, keys) = tokio::join!(state.registry.refresh(), state.keys.get());
         let live = models.value.as_deref().map_or(&[][..], |all| all);
         let stock = Stock::of(live, keys.total, keys.keys.iter().map(|key| key.label().to_owned()));
         let problem = models.problem.as_ref().or(keys.problem.as_ref());

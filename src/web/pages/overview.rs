@@ -129,7 +129,7 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
     let (health, registry, keys, spend, agents, agent_key, contexts) = tokio::join!(
         state.proxy.health(),
         state.registry.get(),
-        state.keys.view(),
+        state.keys.get(),
         state.proxy.spend(),
         state.agents.views(),
         state.switcher.agent_key(),

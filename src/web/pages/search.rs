@@ -12,7 +12,7 @@ use crate::domain::role::Role;
 use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
 use crate::services::keys::Keys;
-use crate::services::keys::index::{Order, Wanted};
+use crate::services::keys::table::{KeyFilter, Order};
 use crate::services::registry::Registry;
 use crate::web::errors::Problem;
 use crate::web::paths::{Paths, route, with_query};
@@ -162,9 +162,9 @@ async fn models(state: &Services, ui: &Ui, text: &str) -> Group {
 }
 
 async fn keys(state: &Services, ui: &Ui, text: &str) -> Group {
-    let view = state.keys.view_for(text).await;
-    let wanted = Wanted { text, reaches: None, access: None, glance: None };
-    let found = view.keys.find(&wanted, Order::Alias, false);
+    let view = state.keys.search(text).await;
+    let filter = KeyFilter { text, ..KeyFilter::default() };
+    let found = view.keys.find(&filter, Order::Alias, false);
     let items = found.iter().map(|key| Item {
         label: key.label().to_owned(),
         detail: format!("{}, {}", key.masked, key.state(ui.now).label()),

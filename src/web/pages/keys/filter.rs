@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::key::{Access, KeyState, Permission};
 use crate::domain::model::Deployment;
 use crate::services::keys::KeysView;
-use crate::services::keys::index::{Found, Glance, Order, Wanted};
+use crate::services::keys::table::{Found, KeyFilter, Order, Row};
 use crate::services::registry::serving;
 use crate::web::table::Query;
 
@@ -39,18 +39,18 @@ pub(super) fn find<'a>(
     let may_call_named = |access: &Access| {
         named.is_some_and(|named| access.permits(&named.name, &of_named) == Permission::Allowed)
     };
-    let reaches: Option<&dyn Fn(&Access) -> bool> =
+    let text_access: Option<&dyn Fn(&Access) -> bool> =
         if named.is_some() { Some(&may_call_named) } else { None };
-    let wanted = query.get("state").parse::<KeyState>().ok();
-    let (soon, spent) = (query.get("expires") == "7d", query.get("spent") == "80");
-    let (now_ms, soon_ms) = (now.as_millisecond(), (now + SOON).as_millisecond());
-    let glance = |key: &Glance| {
-        let ends = key.expires_ms();
-        wanted.is_none_or(|wanted| state(key, now_ms) == wanted)
-            && (!soon || ends.is_some_and(|at| at > now_ms && at <= soon_ms))
-            && (!spent || key.max_budget().is_some_and(|budget| key.spend >= budget * NEARLY_SPENT))
+    let state = query.get("state").parse::<KeyState>().ok();
+    let (is_soon, is_spent) = (query.get("expires") == "7d", query.get("spent") == "80");
+    let fits = |row: &Row| {
+        state.is_none_or(|state| row.state(now) == state)
+            && (!is_soon || row.expires_between(now, now + SOON))
+            && (!is_spent || row.has_spent(NEARLY_SPENT))
     };
-    let (column, downwards) = query.sort(&SORTS, DEFAULT_SORT);
+    let row: Option<&dyn Fn(&Row) -> bool> =
+        if state.is_none() && !is_soon && !is_spent { None } else { Some(&fits) };
+    let (column, descending) = query.sort(&SORTS, DEFAULT_SORT);
     let order = match column {
         "alias" => Order::Alias,
         "spend" => Order::Spend,
@@ -59,21 +59,5 @@ pub(super) fn find<'a>(
         "used" => Order::Used,
         _ => Order::Created,
     };
-    let glance: Option<&dyn Fn(&Glance) -> bool> =
-        if wanted.is_none() && !soon && !spent { None } else { Some(&glance) };
-    let wanted = Wanted { text, reaches, access, glance };
-    view.keys.find(&wanted, order, downwards)
-}
-
-/// As [`crate::domain::key::VirtualKey::state`] tells it.
-fn state(key: &Glance, now_ms: i64) -> KeyState {
-    if key.blocked {
-        KeyState::Blocked
-    } else if key.expires_ms().is_some_and(|at| at <= now_ms) {
-        KeyState::Expired
-    } else if key.max_budget().is_some_and(|budget| key.spend >= budget) {
-        KeyState::OverBudget
-    } else {
-        KeyState::Active
-    }
+    view.keys.find(&KeyFilter { text, text_access, access, row }, order, descending)
 }

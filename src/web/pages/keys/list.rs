@@ -115,7 +115,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
 /// Keys and registry. A page that only lists keys waits for one answer of the proxy, the first page of keys: the
 /// registry, of which it takes the choices of a filter, is asked at the same time and must be quick.
 pub(super) async fn load(state: &Services, query: &Query) -> (KeysView, Arc<Catalog>) {
-    let keys = pin!(state.keys.view_for(query.get("q")));
+    let keys = pin!(state.keys.search(query.get("q")));
     let registry = pin!(state.registry.get());
     let (view, registry) = match select(keys, registry).await {
         Either::Right((registry, keys)) => (keys.await, Some(registry)),

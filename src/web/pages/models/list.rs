@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::Services;
 use crate::domain::model::Deployment;
 use crate::domain::model_note::{Note, TestResult};
-use crate::services::registry::{Catalog, Column as By, KeyCount, ModelError, Notes};
+use crate::services::keys::KeysView;
+use crate::services::registry::{Catalog, Column as By, ModelError, Notes};
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::respond::{Page, page};
@@ -68,7 +69,7 @@ impl ModelsPage<'_> {
 
 pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     if query.has(&["keys"]) {
-        state.keys.view().await;
+        state.keys.get().await;
     }
     // A script gets what is there now, and so does who asks for it.
     let view = if ui.wants == Wants::Json || query.is_fresh() {
@@ -88,7 +89,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     };
     let found = catalog.find(query.get("q"), fits(&query), order);
     let (pager, shown) = Pager::cut(&query, &path, found);
-    let row = |deployment| row(deployment, &catalog, &notes, keys.as_deref());
+    let row = |deployment| row(deployment, &catalog, &notes, keys.as_ref());
     let data = ModelsData {
         deployments: shown.into_iter().map(row).collect(),
         pager,
@@ -117,13 +118,13 @@ fn row<'a>(
     deployment: &'a Deployment,
     catalog: &Catalog,
     notes: &'a Notes,
-    keys: Option<&KeyCount>,
+    keys: Option<&KeysView>,
 ) -> ModelRow<'a> {
     let name = catalog.name(&deployment.name);
     let groups = || name.iter().flat_map(|name| &name.access_groups).map(String::as_str).collect::<Vec<_>>();
     ModelRow {
         siblings: name.map_or(1, |name| name.deployments),
-        keys: keys.map(|keys| keys.may_call(&deployment.name, &groups())),
+        keys: keys.map(|keys| keys.keys.count_callers(&deployment.name, &groups())),
         contexts: notes.contexts.get(&deployment.name).copied().unwrap_or(0),
         test: notes.tests.get(&deployment.id),
         deployment,

@@ -128,7 +128,7 @@ async fn load(
     let deployment = deployment.ok_or_else(|| Problem::not_found("The deployment"))?.clone();
     let same: Vec<&Deployment> = all.iter().filter(|other| other.name == deployment.name).collect();
     // Both may have to wait for a proxy that hangs.
-    let (keys, radius) = tokio::join!(state.keys.view(), state.models.radius(id, &deployment.name));
+    let (keys, radius) = tokio::join!(state.keys.get(), state.models.radius(id, &deployment.name));
     let radius = radius?;
     let may = |access: &Access| access.permits(&deployment.name, &same) == Permission::Allowed;
     let callers = keys.keys.callers(&may);

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::domain::role::Role;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
 use crate::web::auth::whole_seconds;
-use crate::web::paths::Paths;
+use crate::web::paths::{Paths, route};
 use crate::web::recipes::Recipe;
 use crate::web::theme::Theme;
 use crate::web::ui::{RequestIdText, Wants};
@@ -55,45 +55,45 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "Not found", detail, "Check the address, or go back to the list.")
     }
 
+    fn conflict(title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, title, detail, advice)
+    }
+
+    fn failed(title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, title, detail, advice)
+    }
+
+    fn refused(title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, title, detail, advice)
+    }
+
     /// What the context was on before is not known, or cannot be named to the agent.
     pub(super) fn cannot_undo(swap: &Swap) -> Self {
         let detail = match &swap.before {
             None => "What the context was on before this swap is not known.".to_owned(),
             Some(before) => format!("The former model {} or its prompt cannot be sent.", before.spec_text()),
         };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This swap cannot be undone", detail, "Switch by hand.")
-            .see(Recipe::Undo)
+        Self::refused("This swap cannot be undone", detail, "Switch by hand.").see(Recipe::Undo)
     }
 
     pub(super) fn not_per_context(why: &str) -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self::new(
-            status,
-            "Not on this agent",
-            why,
-            "Choose an agent whose contexts have models of their own.",
-        )
+        Self::refused("Not on this agent", why, "Choose an agent whose contexts have models of their own.")
     }
 
-    /// A text that is no context id.
     pub(super) fn bad_context(error: ContextIdError) -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self::new(status, "No context id", error.to_string(), "Go back, and correct it.")
+        Self::refused("No context id", error.to_string(), "Go back, and correct it.")
     }
 
     pub(super) fn context_changed() -> Self {
-        Self::new(
-            StatusCode::CONFLICT,
+        Self::conflict(
             "Changed in the meantime",
             "Someone else changed this context's settings after you loaded the page. Nothing was saved.",
             "Go back, reload the page and change what you still want to change.",
         )
     }
 
-    /// A label that is too long.
     pub(super) fn bad_label() -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self::new(status, "The label is too long", "A label has at most 80 characters.", "Shorten it.")
+        Self::refused("The label is too long", "A label has at most 80 characters.", "Shorten it.")
     }
 
     pub(super) fn busy(why: &str) -> Self {
@@ -123,23 +123,28 @@ impl Problem {
     }
 
     pub(super) fn of_session() -> Self {
+        Self::of_database("The session could not be written.")
+    }
+
+    pub(super) fn without_database() -> Self {
+        Self::of_database("Nothing was changed: what cannot be written down is not done.")
+    }
+
+    fn of_database(detail: &str) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Patchbay's database does not answer",
-            "The session could not be written.",
+            detail,
             "Try again in a moment. The log has the cause.",
         )
         .see(Recipe::Database)
     }
+}
 
-    pub(super) fn without_database() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Patchbay's database does not answer",
-            "Nothing was changed: what cannot be written down is not done.",
-            "Try again in a moment. The log has the cause.",
-        )
-        .see(Recipe::Database)
+/// A part of the address that cannot be what it stands for leads nowhere.
+impl From<PathRejection> for Problem {
+    fn from(_: PathRejection) -> Self {
+        bare(StatusCode::NOT_FOUND)
     }
 }
 
@@ -169,18 +174,33 @@ struct ErrorPage<'a> {
     request_id: &'a str,
 }
 
-pub(super) async fn render(State(paths): State<Paths>, request: Request, next: Next) -> Response {
-    let (wants, theme) = (Wants::of(request.headers()), Theme::of(request.headers()));
-    let request_id = RequestIdText::of(request.extensions());
-    let response = next.run(request).await;
+/// What a request says of how an error is to be shown.
+pub(super) struct Asked {
+    wants: Wants,
+    theme: Theme,
+    request_id: RequestIdText,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Request) -> Self {
+        Self {
+            wants: Wants::of(request.headers()),
+            theme: Theme::of(request.headers()),
+            request_id: RequestIdText::of(request.extensions()),
+        }
+    }
+}
+
+pub(super) fn render(response: Response, asked: &Asked, paths: &Paths) -> Response {
+    let Asked { wants, theme, request_id } = asked;
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
         None if is_bare_error(&response) => bare(status),
         None => return response,
     };
-    let body =
-        answer(wants, &ErrorPage { theme, paths: &paths, problem: &problem, request_id: &request_id.0 });
+    let page = ErrorPage { theme: *theme, paths, problem: &problem, request_id: &request_id.0 };
+    let body = answer(*wants, &page);
     let (mut parts, _) = response.into_parts();
     for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
         parts.headers.remove(name);

@@ -137,8 +137,8 @@ pub enum SettingError {
 }
 
 impl SettingError {
-    fn invalid(setting: &str, why: impl ToString) -> Self {
-        Self::Invalid { setting: setting.to_owned(), why: why.to_string() }
+    fn invalid(setting: &str, why: impl Into<String>) -> Self {
+        Self::Invalid { setting: setting.to_owned(), why: why.into() }
     }
 }
 
@@ -259,7 +259,10 @@ fn agents(text: &str) -> Result<Vec<(AgentName, Url)>, SettingError> {
         let setting = format!("{SETTING}: {}", redact::secrets(entry));
         let (name, url) =
             entry.split_once('=').ok_or_else(|| SettingError::invalid(&setting, "write it as name=url"))?;
-        let name: AgentName = name.trim().parse().map_err(|error| SettingError::invalid(&setting, error))?;
+        let name = name
+            .trim()
+            .parse::<AgentName>()
+            .map_err(|error| SettingError::invalid(&setting, error.to_string()))?;
         let url = web_url(&setting, url.trim())?;
         if agents.iter().any(|(known, _)| *known == name) {
             return Err(SettingError::invalid(&setting, "this name is there twice"));

@@ -72,7 +72,7 @@ impl AccessArgs {
         };
         let users = users::read(&path)
             .and_then(|users| users::apart_from(username, users))
-            .map_err(|why| SettingError::invalid("PATCHBAY_USERS_FILE", why))?;
+            .map_err(|why| SettingError::invalid("PATCHBAY_USERS_FILE", why.to_string()))?;
         Ok(Some(UsersFile { path: Some(path), users }))
     }
 }

@@ -83,7 +83,7 @@ impl Hash {
         let hash = PasswordHash {
             algorithm: Algorithm::default().ident(),
             version: Some(Version::default().into()),
-            params: ParamsString::try_from(&Params::default()).map_err(password_hash::Error::from)?,
+            params: ParamsString::try_from(&Params::default())?,
             salt: Some(Salt::new(salt).map_err(password_hash::Error::from)?),
             hash: Some(Output::new(&output).map_err(password_hash::Error::from)?),
         };

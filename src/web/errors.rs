@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -21,7 +22,7 @@ use crate::domain::role::Role;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
 use crate::web::auth::whole_seconds;
-use crate::web::paths::Paths;
+use crate::web::paths::{Paths, route};
 use crate::web::recipes::Recipe;
 use crate::web::theme::Theme;
 use crate::web::ui::{RequestIdText, Wants};
@@ -140,6 +141,13 @@ impl Problem {
             "Try again in a moment. The log has the cause.",
         )
         .see(Recipe::Database)
+    }
+}
+
+/// A part of the address that cannot be what it stands for leads nowhere.
+impl From<PathRejection> for Problem {
+    fn from(_: PathRejection) -> Self {
+        bare(StatusCode::NOT_FOUND)
     }
 }
 

@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(4);
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
 pub(super) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::EVENTS, events)
+    Routes::new().get(VIEWER, route::Events::PATH, events)
 }
 
 services! {

@@ -47,7 +47,7 @@ pub fn router(state: AppState) -> Router {
     let is_secure = state.part::<Arc<Access>>().is_behind_tls;
     let sessions = SessionManagerLayer::new(store.sessions())
         .with_name(cookie(is_secure, paths.base()))
-        .with_path(if paths.base().is_empty() { "/".to_owned() } else { paths.base().to_owned() })
+        .with_path(paths.cookie_path().to_owned())
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
         .with_secure(is_secure)
@@ -60,10 +60,10 @@ pub fn router(state: AppState) -> Router {
         .route_layer(from_fn_with_state(state.clone(), refuse_writes))
         .route_layer(from_fn_with_state(state.clone(), auth::require_user));
     let for_all = Router::new()
-        .route(route::HEALTHZ, get(healthz))
-        .route(route::READYZ, get(readyz))
-        .route(route::METRICS, get(metering::metrics))
-        .nest_service(route::STATIC, assets_service());
+        .route(route::Healthz::PATH, get(healthz))
+        .route(route::Readyz::PATH, get(readyz))
+        .route(route::Metrics::PATH, get(metering::metrics))
+        .nest_service(route::Static::PATH, assets_service());
     let ended = from_fn_with_state(state.clone(), lifetime::end);
     let app = for_users.merge(open).layer(ended).layer(auth).merge(for_all);
     around(below(paths.base(), app, state.clone()), state)

@@ -53,7 +53,7 @@ impl Theme {
 }
 
 pub(super) fn routes() -> Routes {
-    Routes::new().post(Access::Open, route::THEME, choose)
+    Routes::new().post(Access::Open, route::Theme::PATH, choose)
 }
 
 #[derive(Deserialize)]
@@ -70,7 +70,7 @@ async fn choose(
     let cookie = format!(
         "{COOKIE}={}; Path={}; Max-Age=31536000; SameSite=Lax; HttpOnly",
         form.theme.as_str(),
-        if paths.base().is_empty() { "/" } else { paths.base() },
+        paths.cookie_path(),
     );
     let mut response = match wants {
         Wants::Page => Redirect::to(&back(&headers, &paths)).into_response(),
@@ -89,7 +89,7 @@ fn back(headers: &HeaderMap, paths: &Paths) -> String {
         None => url.path().to_owned(),
     });
     let place = place.as_deref().and_then(|place| local_next(place, paths.base()));
-    place.map_or_else(|| paths.home(), str::to_owned)
+    place.map_or_else(|| paths.to(route::Home), str::to_owned)
 }
 
 #[cfg(test)]

@@ -157,21 +157,21 @@ impl Ui {
 
     pub(super) fn nav(&self) -> Vec<NavEntry> {
         let entries = [
-            ("Overview", route::HOME, "gauge"),
-            ("Switch", route::SWITCH, "cable"),
-            ("Contexts", route::CONTEXTS, "messages"),
-            ("Models", route::MODELS, "boxes"),
-            ("Keys", route::KEYS, "key"),
-            ("Usage", route::USAGE, "chart"),
-            ("Agents", route::AGENTS, "bot"),
-            ("Audit", route::AUDIT, "scroll"),
+            ("Overview", route::Home::PATH, "gauge"),
+            ("Switch", route::Switch::PATH, "cable"),
+            ("Contexts", route::Contexts::PATH, "messages"),
+            ("Models", route::Models::PATH, "boxes"),
+            ("Keys", route::Keys::PATH, "key"),
+            ("Usage", route::Usage::PATH, "chart"),
+            ("Agents", route::Agents::PATH, "bot"),
+            ("Audit", route::Audit::PATH, "scroll"),
         ];
         entries
             .into_iter()
             .map(|(label, route, icon)| NavEntry {
                 label,
                 letter: letter_of(label),
-                href: self.paths.at(route),
+                href: self.paths.to(route),
                 icon,
                 is_current: route[1..] == *part_of(&self.section),
             })

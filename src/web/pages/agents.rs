@@ -1,10 +1,8 @@
 //! The agents of the settings.
 
-use std::str::FromStr as _;
-
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
@@ -37,10 +35,10 @@ const LISTED: usize = 100;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new()
-        .get(VIEWER, route::AGENTS, list)
-        .get(VIEWER, route::AGENT, show)
-        .post(OPERATOR, route::AGENT_SCOPE, scope)
-        .post(OPERATOR, route::AGENT_ADOPT, adopt)
+        .get(VIEWER, route::Agents::PATH, list)
+        .get(VIEWER, route::Agent::PATH, show)
+        .post(OPERATOR, route::AgentScope::PATH, scope)
+        .post(OPERATOR, route::AgentAdopt::PATH, adopt)
 }
 
 services! {
@@ -137,13 +135,16 @@ struct AgentData {
 
 page!(AgentPage, AgentData, as_content);
 
-fn named<'a>(state: &'a Services, name: &str) -> Result<&'a KnownAgent, Problem> {
-    let known = AgentName::from_str(name).ok().and_then(|name| state.agents.get(&name));
-    known.ok_or_else(|| Problem::not_found("The agent"))
+fn known<'a>(agents: &'a Agents, name: &AgentName) -> Result<&'a KnownAgent, Problem> {
+    agents.get(name).ok_or_else(|| Problem::not_found("The agent"))
 }
 
-async fn show(State(state): State<Services>, ui: Ui, Path(name): Path<String>) -> Result<Response, Problem> {
-    let known = named(&state, &name)?;
+async fn show(
+    State(state): State<Services>,
+    ui: Ui,
+    route::Agent(name): route::Agent,
+) -> Result<Response, Problem> {
+    let known = known(&state.agents, &name)?;
     let agent = AgentRow::of(state.agents.view(known).await?);
     let mut contexts = state.contexts.list(CONTEXTS).await?;
     contexts.retain(|context| context.agent == agent.name);
@@ -160,9 +161,9 @@ async fn scope(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(name): Path<String>,
+    route::AgentScope(name): route::AgentScope,
 ) -> Result<Response, Problem> {
-    let name = &named(&state, &name)?.name;
+    let name = &known(&state.agents, &name)?.name;
     let found = state.switcher.check_scope(name, &actor).await?;
     if ui.wants == Wants::Json {
         return Ok(Json(found).into_response());
@@ -186,10 +187,10 @@ struct AdoptForm {
 async fn adopt(
     State(state): State<Services>,
     ui: Ui,
-    Path(name): Path<String>,
+    route::AgentAdopt(name): route::AgentAdopt,
     Form(form): Form<AdoptForm>,
 ) -> Result<Response, Problem> {
-    let name = &named(&state, &name)?.name;
+    let name = &known(&state.agents, &name)?.name;
     let context: ContextId = form.context.parse().map_err(Problem::bad_context)?;
     let config = state.switcher.read_config(name, &context).await?;
     Ok(match ui.wants {

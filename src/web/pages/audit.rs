@@ -7,7 +7,7 @@ mod csv;
 mod difference;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::civil::{Date, DateTime};
@@ -32,9 +32,9 @@ const FILTERS: [&str; 6] = ["who", "what", "object", "outcome", "from", "to"];
 const COUNTED: u32 = 10_000;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::AUDIT, list).get(VIEWER, route::AUDIT_CSV, csv::download).get(
+    Routes::new().get(VIEWER, route::Audit::PATH, list).get(VIEWER, route::AuditCsv::PATH, csv::download).get(
         VIEWER,
-        route::AUDIT_ENTRY,
+        route::AuditEntry::PATH,
         show,
     )
 }
@@ -80,11 +80,11 @@ impl AuditPage {
     }
 
     fn newest(&self) -> String {
-        self.query.link(&self.ui.paths.audit(), &[("before", "")])
+        self.query.link(&self.ui.paths.to(route::Audit), &[("before", "")])
     }
 
     fn csv(&self) -> String {
-        self.query.link(&self.ui.paths.audit_csv(), &[("before", ""), ("size", "")])
+        self.query.link(&self.ui.paths.to(route::AuditCsv), &[("before", ""), ("size", "")])
     }
 }
 
@@ -102,7 +102,7 @@ async fn list(State(audit): State<Audit>, ui: Ui, query: Query) -> Result<Respon
     };
     let counted = u64::from(COUNTED);
     let last = entries.last().filter(|_| entries.len() == query.size()).map(|entry| entry.id.to_string());
-    let older = last.map(|id| query.link(&ui.paths.audit(), &[("before", &id)]));
+    let older = last.map(|id| query.link(&ui.paths.to(route::Audit), &[("before", &id)]));
     let data = AuditData {
         entries,
         total: total.min(counted),
@@ -164,11 +164,12 @@ struct EntryData {
 
 page!(EntryPage, EntryData, as_content);
 
-async fn show(State(audit): State<Audit>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
-    let entry = match id.parse() {
-        Ok(id) => audit.entry(id).await?,
-        Err(_) => None,
-    };
+async fn show(
+    State(audit): State<Audit>,
+    ui: Ui,
+    route::AuditEntry(id): route::AuditEntry,
+) -> Result<Response, Problem> {
+    let entry = audit.entry(id).await?;
     let is_for = |entry: &Entry| {
         ui.may_admin() || !Action::is_of_logins(&entry.action) || Some(&entry.actor) == ui.own_name().as_ref()
     };

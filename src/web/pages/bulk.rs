@@ -42,9 +42,9 @@ const MAX_FORM: usize = 2 * 1024 * 1024;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new()
-        .get(OPERATOR, route::BULK_NEW, new)
-        .post_up_to(OPERATOR, route::BULK_NEW, MAX_FORM, count)
-        .post_up_to(OPERATOR, route::BULK, MAX_FORM, begin)
+        .get(OPERATOR, route::BulkNew::PATH, new)
+        .post_up_to(OPERATOR, route::BulkNew::PATH, MAX_FORM, count)
+        .post_up_to(OPERATOR, route::Bulk::PATH, MAX_FORM, begin)
         .merge(job::routes())
 }
 
@@ -170,7 +170,7 @@ async fn begin(
     };
     let count = chosen.contexts.len();
     let id = state.bulk.begin(&plan, chosen, &actor).await?;
-    let href = ui.paths.bulk(&id);
+    let href = ui.paths.to(route::BulkJob(id.clone()));
     if ui.wants == Wants::Json {
         return Ok(
             (StatusCode::ACCEPTED, Json(json!({ "id": id, "href": href, "count": count }))).into_response()

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
@@ -32,10 +32,10 @@ use crate::web::ui::{Ui, Wants};
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new()
-        .get(VIEWER, route::COMPARE, new)
-        .post(OPERATOR, route::COMPARE, compare)
-        .get(VIEWER, route::COMPARISON, show)
-        .get(VIEWER, route::COMPARE_EVENTS, events)
+        .get(VIEWER, route::Compare::PATH, new)
+        .post(OPERATOR, route::Compare::PATH, compare)
+        .get(VIEWER, route::Comparison::PATH, show)
+        .get(VIEWER, route::CompareEvents::PATH, events)
 }
 
 services! {
@@ -118,7 +118,7 @@ async fn compare(
         Wants::Fragment => state.switcher.start_comparing(request, &actor).await?.borrow().clone(),
         Wants::Page | Wants::Json => state.switcher.compare(request, &actor).await?,
     };
-    let address = ui.paths.comparison(&comparison.id);
+    let address = ui.paths.to(route::Comparison(comparison.id.clone()));
     match ui.wants {
         Wants::Json => Ok(Json(comparison).into_response()),
         Wants::Page => Ok(Redirect::to(&address).into_response()),
@@ -133,7 +133,11 @@ async fn compare(
     }
 }
 
-async fn show(State(state): State<Services>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn show(
+    State(state): State<Services>,
+    ui: Ui,
+    route::Comparison(id): route::Comparison,
+) -> Result<Response, Problem> {
     let kept = state.switcher.comparison(&id).ok_or_else(|| Problem::not_found("The comparison"))?;
     let comparison = kept.borrow().clone();
     let form = CompareForm {
@@ -150,7 +154,7 @@ async fn show(State(state): State<Services>, ui: Ui, Path(id): Path<String>) -> 
 async fn events(
     State(switcher): State<Switcher>,
     ui: Ui,
-    Path(id): Path<String>,
+    route::CompareEvents(id): route::CompareEvents,
 ) -> Result<Response, Problem> {
     let progress = switcher.comparison(&id).ok_or_else(|| Problem::not_found("The comparison"))?;
     let render = move |comparison: &Comparison| {

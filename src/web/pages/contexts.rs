@@ -4,7 +4,7 @@ mod actions;
 mod ask;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -33,8 +33,8 @@ const SWAPS: u32 = 50;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new()
-        .get(VIEWER, route::CONTEXTS, list)
-        .get(VIEWER, route::CONTEXT, show)
+        .get(VIEWER, route::Contexts::PATH, list)
+        .get(VIEWER, route::Context::PATH, show)
         .merge(actions::routes())
         .merge(ask::routes())
 }
@@ -68,7 +68,7 @@ page!(ContextsPage, ContextsData, as_results);
 
 async fn list(State(contexts): State<Contexts>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let contexts = contexts.search(query.get("q")).await?;
-    let (pager, contexts) = Pager::cut(&query, &ui.paths.contexts(), contexts);
+    let (pager, contexts) = Pager::cut(&query, &ui.paths.to(route::Contexts), contexts);
     Ok(ContextsPage { ui, query, data: ContextsData { contexts, pager } }.respond(StatusCode::OK))
 }
 
@@ -94,12 +94,6 @@ struct ContextData {
 }
 
 page!(ContextPage, ContextData, as_content);
-
-/// Agent and context of an address; what could not be either is not found.
-fn parse(agent: &str, context: &str) -> Result<(AgentName, ContextId), Problem> {
-    let unknown = || Problem::not_found("The context");
-    Ok((agent.parse().map_err(|_| unknown())?, context.parse().map_err(|_| unknown())?))
-}
 
 impl ContextPage {
     /// The agent is back on what it was on before the last swap: a turn that ran meanwhile wrote it back.
@@ -131,9 +125,8 @@ impl ContextPage {
 async fn show(
     State(state): State<Services>,
     ui: Ui,
-    Path((agent, context)): Path<(String, String)>,
+    route::Context(agent, context): route::Context,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
     Ok(page(&state, ui, &agent, &context, None).await?.respond(StatusCode::OK))
 }
 

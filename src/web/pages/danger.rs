@@ -29,7 +29,7 @@ use crate::web::ui::{Ui, Wants};
 const SHOWN: usize = 200;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(ADMIN, route::DANGER, show).post(ADMIN, route::DANGER_RESET, reset)
+    Routes::new().get(ADMIN, route::Danger::PATH, show).post(ADMIN, route::DangerReset::PATH, reset)
 }
 
 services! {
@@ -127,7 +127,9 @@ async fn reset(
         return Err(Problem::busy("Another reset goes on: wait until it has ended."));
     }
     if ui.wants == Wants::Json {
-        return Ok((StatusCode::ACCEPTED, Json(json!({ "href": ui.paths.danger() }))).into_response());
+        return Ok(
+            (StatusCode::ACCEPTED, Json(json!({ "href": ui.paths.to(route::Danger) }))).into_response()
+        );
     }
-    Ok(Redirect::to(&ui.paths.danger()).into_response())
+    Ok(Redirect::to(&ui.paths.to(route::Danger)).into_response())
 }

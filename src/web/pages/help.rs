@@ -13,7 +13,7 @@ use crate::web::routes::{Routes, VIEWER};
 use crate::web::ui::Ui;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::HELP, show)
+    Routes::new().get(VIEWER, route::Help::PATH, show)
 }
 
 #[derive(Template)]

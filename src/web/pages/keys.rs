@@ -14,12 +14,11 @@ mod show;
 
 use serde::Serialize;
 
-use crate::domain::key::{KeyHash, KeyState, VirtualKey};
+use crate::domain::key::{KeyState, VirtualKey};
 use crate::services::audit::Audit;
 use crate::services::keys::Keys;
 use crate::services::registry::Registry;
 use crate::services::switcher::Switcher;
-use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::routes::{ADMIN, Routes, VIEWER};
 use crate::web::state::services;
@@ -27,31 +26,31 @@ use crate::web::ui::Ui;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new()
-        .get(VIEWER, route::KEYS, list::list)
-        .post(ADMIN, route::KEYS, form::create)
-        .get(VIEWER, route::KEYS_CSV, csv::download)
-        .get(ADMIN, route::KEYS_NEW, form::new)
-        .get(VIEWER, route::KEYS_MATRIX, matrix::show)
-        .post(ADMIN, route::KEYS_BULK, bulk::prepare)
-        .post(ADMIN, route::KEYS_BULK_RUN, bulk::run)
-        .get(VIEWER, route::KEYS_JOB, bulk::show)
-        .post(ADMIN, route::KEYS_JOB_RETRY, bulk::retry)
-        .post(ADMIN, route::KEYS_JOB_CANCEL, bulk::cancel)
-        .get(VIEWER, route::KEY, show::show)
-        .post(ADMIN, route::KEY, form::update)
-        .get(ADMIN, route::KEY_EDIT, form::edit)
-        .get(ADMIN, route::KEY_SECRET, actions::secret)
+        .get(VIEWER, route::Keys::PATH, list::list)
+        .post(ADMIN, route::Keys::PATH, form::create)
+        .get(VIEWER, route::KeysCsv::PATH, csv::download)
+        .get(ADMIN, route::KeysNew::PATH, form::new)
+        .get(VIEWER, route::KeysMatrix::PATH, matrix::show)
+        .post(ADMIN, route::KeysBulk::PATH, bulk::prepare)
+        .post(ADMIN, route::KeysBulkRun::PATH, bulk::run)
+        .get(VIEWER, route::KeysJob::PATH, bulk::show)
+        .post(ADMIN, route::KeysJobRetry::PATH, bulk::retry)
+        .post(ADMIN, route::KeysJobCancel::PATH, bulk::cancel)
+        .get(VIEWER, route::Key::PATH, show::show)
+        .post(ADMIN, route::Key::PATH, form::update)
+        .get(ADMIN, route::KeyEdit::PATH, form::edit)
+        .get(ADMIN, route::KeySecret::PATH, actions::secret)
         // Whoever only asks for the head must not use up the one look.
-        .head(ADMIN, route::KEY_SECRET, || async {})
-        .post(ADMIN, route::KEY_RELAX, actions::relax)
-        .post(ADMIN, route::KEY_RESTRICT, actions::restrict)
-        .post(ADMIN, route::KEY_ALLOW, actions::allow)
-        .post(ADMIN, route::KEY_BLOCK, actions::block)
-        .post(ADMIN, route::KEY_UNBLOCK, actions::unblock)
-        .post(ADMIN, route::KEY_DELETE, actions::delete)
-        .get(ADMIN, route::KEY_REPLACE, replace::show)
-        .post(ADMIN, route::KEY_REPLACE, replace::replace)
-        .post(ADMIN, route::KEY_KEEP, replace::keep)
+        .head(ADMIN, route::KeySecret::PATH, || async {})
+        .post(ADMIN, route::KeyRelax::PATH, actions::relax)
+        .post(ADMIN, route::KeyRestrict::PATH, actions::restrict)
+        .post(ADMIN, route::KeyAllow::PATH, actions::allow)
+        .post(ADMIN, route::KeyBlock::PATH, actions::block)
+        .post(ADMIN, route::KeyUnblock::PATH, actions::unblock)
+        .post(ADMIN, route::KeyDelete::PATH, actions::delete)
+        .get(ADMIN, route::KeyReplace::PATH, replace::show)
+        .post(ADMIN, route::KeyReplace::PATH, replace::replace)
+        .post(ADMIN, route::KeyKeep::PATH, replace::keep)
 }
 
 services! {
@@ -87,8 +86,4 @@ impl KeyRow {
         let budget = self.key.max_budget.filter(|budget| *budget > 0.0)?;
         Some((self.key.spend / budget).clamp(0.0, 1.0))
     }
-}
-
-fn parse_hash(text: &str) -> Result<KeyHash, Problem> {
-    text.parse().map_err(|_| Problem::not_found("The key"))
 }

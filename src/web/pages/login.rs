@@ -23,11 +23,10 @@ use crate::web::routes::{Access, Routes};
 use crate::web::ui::{Ui, Wants};
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(Access::Open, route::LOGIN, show).post(Access::Open, route::LOGIN, login).post(
-        Access::Open,
-        route::LOGOUT,
-        logout,
-    )
+    Routes::new()
+        .get(Access::Open, route::Login::PATH, show)
+        .post(Access::Open, route::Login::PATH, login)
+        .post(Access::Open, route::Logout::PATH, logout)
 }
 
 #[derive(Template)]
@@ -56,7 +55,7 @@ struct Next {
 
 async fn show(auth: AuthSession, ui: Ui, Query(query): Query<Next>) -> Response {
     if auth.user.is_some() {
-        return Redirect::to(&ui.paths.home()).into_response();
+        return Redirect::to(&ui.paths.to(route::Home)).into_response();
     }
     LoginPage { ui, username: String::new(), next: query.next, error: None }.respond(StatusCode::OK)
 }
@@ -97,7 +96,7 @@ async fn login(
         return Err(Problem::of_session());
     }
     state.audit.logged_in(&actor).await?;
-    let target = local_next(&next, ui.paths.base()).map_or_else(|| ui.paths.home(), str::to_owned);
+    let target = local_next(&next, ui.paths.base()).map_or_else(|| ui.paths.to(route::Home), str::to_owned);
     Ok(Redirect::to(&target).into_response())
 }
 

@@ -45,7 +45,7 @@ const CONTEXTS: u32 = 5_000;
 const DRIFTED: usize = 5;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::HOME, show)
+    Routes::new().get(VIEWER, route::Home::PATH, show)
 }
 
 services! {
@@ -255,7 +255,7 @@ fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui)
         return Some(Attention {
             title: "The proxy does not know the agent's key".to_owned(),
             detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY to it.".to_owned(),
-            href: Some(ui.paths.keys()),
+            href: Some(ui.paths.to(route::Keys)),
             recipe: Some(Recipe::AgentKey),
         });
     };

@@ -29,28 +29,28 @@ const OF_EACH: usize = 8;
 const CONTEXTS: u32 = 5_000;
 
 const PAGES: [(&str, &str, Role, &str); 18] = [
-    ("Overview", route::HOME, Role::Viewer, "home start health status attention"),
-    ("Switch a model", route::SWITCH, Role::Viewer, "swap hot-swap change prompt"),
-    ("Compare models", route::COMPARE, Role::Viewer, "side by side winner test"),
-    ("Contexts", route::CONTEXTS, Role::Viewer, "conversations sessions"),
-    ("Switch many contexts", route::BULK_NEW, Role::Operator, "bulk swap mass jobs"),
-    ("Models", route::MODELS, Role::Viewer, "registry deployments"),
-    ("Register a model", route::MODEL_NEW, Role::Admin, "add new deployment"),
-    ("Import models", route::MODELS_IMPORT, Role::Admin, "yaml model_list upload"),
-    ("Export models", route::MODELS_EXPORT, Role::Viewer, "yaml model_list download"),
-    ("Virtual keys", route::KEYS, Role::Viewer, "tokens api"),
-    ("New key", route::KEYS_NEW, Role::Admin, "make create generate issue"),
-    ("Models by key", route::KEYS_MATRIX, Role::Viewer, "matrix access allow permissions"),
-    ("Usage", route::USAGE, Role::Viewer, "spend cost charts money tokens"),
-    ("Agents", route::AGENTS, Role::Viewer, "a2a servers cards"),
-    ("Audit", route::AUDIT, Role::Viewer, "log history who changed"),
-    ("Danger zone", route::DANGER, Role::Admin, "reset proxy delete everything wipe bootstrap"),
-    ("Help", route::HELP, Role::Viewer, "how do i recipes shortcuts keyboard documentation"),
-    ("Search", route::SEARCH, Role::Viewer, "find"),
+    ("Overview", route::Home::PATH, Role::Viewer, "home start health status attention"),
+    ("Switch a model", route::Switch::PATH, Role::Viewer, "swap hot-swap change prompt"),
+    ("Compare models", route::Compare::PATH, Role::Viewer, "side by side winner test"),
+    ("Contexts", route::Contexts::PATH, Role::Viewer, "conversations sessions"),
+    ("Switch many contexts", route::BulkNew::PATH, Role::Operator, "bulk swap mass jobs"),
+    ("Models", route::Models::PATH, Role::Viewer, "registry deployments"),
+    ("Register a model", route::ModelNew::PATH, Role::Admin, "add new deployment"),
+    ("Import models", route::ModelsImport::PATH, Role::Admin, "yaml model_list upload"),
+    ("Export models", route::ModelsExport::PATH, Role::Viewer, "yaml model_list download"),
+    ("Virtual keys", route::Keys::PATH, Role::Viewer, "tokens api"),
+    ("New key", route::KeysNew::PATH, Role::Admin, "make create generate issue"),
+    ("Models by key", route::KeysMatrix::PATH, Role::Viewer, "matrix access allow permissions"),
+    ("Usage", route::Usage::PATH, Role::Viewer, "spend cost charts money tokens"),
+    ("Agents", route::Agents::PATH, Role::Viewer, "a2a servers cards"),
+    ("Audit", route::Audit::PATH, Role::Viewer, "log history who changed"),
+    ("Danger zone", route::Danger::PATH, Role::Admin, "reset proxy delete everything wipe bootstrap"),
+    ("Help", route::Help::PATH, Role::Viewer, "how do i recipes shortcuts keyboard documentation"),
+    ("Search", route::Search::PATH, Role::Viewer, "find"),
 ];
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::SEARCH, search)
+    Routes::new().get(VIEWER, route::Search::PATH, search)
 }
 
 services! {
@@ -127,7 +127,7 @@ fn pages(paths: &Paths, text: &str, has: impl Fn(Role) -> bool) -> Group {
     let items = fitting.map(|(label, route, ..)| Item {
         label: (*label).to_owned(),
         detail: String::new(),
-        href: paths.at(route),
+        href: paths.to(route),
     });
     Group { kind: "Pages", icon: "page", items: items.collect(), more: None }
 }
@@ -144,7 +144,7 @@ async fn contexts(state: &Services, ui: &Ui, text: &str) -> Result<Group, Proble
         detail: format!("{} on {}", model(known), known.agent),
         href: ui.paths.context(&known.agent, &known.context),
     });
-    Ok(group("Contexts", "messages", items, with_query(ui.paths.contexts(), [("q", text)])))
+    Ok(group("Contexts", "messages", items, with_query(ui.paths.to(route::Contexts), [("q", text)])))
 }
 
 async fn models(state: &Services, ui: &Ui, text: &str) -> Group {
@@ -158,7 +158,7 @@ async fn models(state: &Services, ui: &Ui, text: &str) -> Group {
         detail: model.upstream_model.clone(),
         href: ui.paths.model(&model.id),
     });
-    group("Models", "boxes", items, with_query(ui.paths.models(), [("q", text)]))
+    group("Models", "boxes", items, with_query(ui.paths.to(route::Models), [("q", text)]))
 }
 
 async fn keys(state: &Services, ui: &Ui, text: &str) -> Group {
@@ -170,7 +170,7 @@ async fn keys(state: &Services, ui: &Ui, text: &str) -> Group {
         detail: format!("{}, {}", key.masked, key.state(ui.now).label()),
         href: ui.paths.key(&key.hash),
     });
-    group("Keys", "key", items, with_query(ui.paths.keys(), [("q", text)]))
+    group("Keys", "key", items, with_query(ui.paths.to(route::Keys), [("q", text)]))
 }
 
 async fn agents(state: &Services, ui: &Ui, text: &str) -> Result<Group, Problem> {
@@ -181,7 +181,7 @@ async fn agents(state: &Services, ui: &Ui, text: &str) -> Result<Group, Problem>
         detail: agent.address.clone(),
         href: ui.paths.agent(&agent.name),
     });
-    Ok(group("Agents", "bot", items, ui.paths.agents()))
+    Ok(group("Agents", "bot", items, ui.paths.to(route::Agents)))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::web::state::IsDemo;
 use crate::web::ui::Ui;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::STYLEGUIDE, show)
+    Routes::new().get(VIEWER, route::Styleguide::PATH, show)
 }
 
 #[derive(Template)]

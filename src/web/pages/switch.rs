@@ -36,7 +36,10 @@ use crate::web::ui::{Ui, Wants};
 const RECENT: u32 = 8;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::SWITCH, show).post(OPERATOR, route::SWITCH, switch).merge(live::routes())
+    Routes::new()
+        .get(VIEWER, route::Switch::PATH, show)
+        .post(OPERATOR, route::Switch::PATH, switch)
+        .merge(live::routes())
 }
 
 services! {

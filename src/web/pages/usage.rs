@@ -23,7 +23,7 @@ use crate::web::state::services;
 use crate::web::ui::Ui;
 
 pub(in crate::web) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::USAGE, show)
+    Routes::new().get(VIEWER, route::Usage::PATH, show)
 }
 
 services! {

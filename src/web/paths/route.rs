@@ -1,86 +1,117 @@
-//! Route patterns, below the base path.
+//! Every address below the base path, once: routes, extractors and links are made of these.
 
-pub const HOME: &str = "/";
-pub const LOGIN: &str = "/login";
-pub const LOGOUT: &str = "/logout";
-pub const MODELS: &str = "/models";
-pub const MODEL: &str = "/models/{id}";
-pub const MODEL_NEW: &str = "/models/new";
-pub const MODEL_EDIT: &str = "/models/{id}/edit";
-pub const MODEL_TEST: &str = "/models/{id}/test";
-pub const MODEL_BLOCK: &str = "/models/{id}/block";
-pub const MODEL_UNBLOCK: &str = "/models/{id}/unblock";
-pub const MODEL_DELETE: &str = "/models/{id}/delete";
-pub const MODELS_EXPORT: &str = "/models/export";
-pub const MODELS_IMPORT: &str = "/models/import";
-pub const IMPORT: &str = "/models/import/{job}";
-pub const IMPORT_APPLY: &str = "/models/import/{job}/apply";
-pub const KEYS: &str = "/keys";
-pub const KEY: &str = "/keys/{hash}";
-pub const KEYS_CSV: &str = "/keys.csv";
-pub const KEYS_NEW: &str = "/keys/new";
-pub const KEYS_MATRIX: &str = "/keys/matrix";
-pub const KEYS_BULK: &str = "/keys/bulk";
-pub const KEYS_BULK_RUN: &str = "/keys/bulk/run";
-pub const KEYS_JOB: &str = "/keys/bulk/{id}";
-/// Tries again what failed of it.
-pub const KEYS_JOB_RETRY: &str = "/keys/bulk/{id}/retry";
-pub const KEYS_JOB_CANCEL: &str = "/keys/bulk/{id}/cancel";
-pub const KEY_EDIT: &str = "/keys/{hash}/edit";
-/// A new key's secret, once.
-pub const KEY_SECRET: &str = "/keys/{hash}/secret";
-/// Lets a key call certain models alone.
-pub const KEY_RESTRICT: &str = "/keys/{hash}/restrict";
-pub const KEY_ALLOW: &str = "/keys/{hash}/allow";
-pub const KEY_BLOCK: &str = "/keys/{hash}/block";
-pub const KEY_UNBLOCK: &str = "/keys/{hash}/unblock";
-pub const KEY_DELETE: &str = "/keys/{hash}/delete";
-pub const KEY_REPLACE: &str = "/keys/{hash}/replace";
-pub const KEY_KEEP: &str = "/keys/{hash}/keep";
-pub const KEY_RELAX: &str = "/keys/{hash}/relax";
-pub const SWITCH: &str = "/switch";
-pub const COMPARE: &str = "/compare";
-pub const COMPARISON: &str = "/compare/{id}";
-pub const COMPARE_EVENTS: &str = "/compare/{id}/events";
-pub const CONTEXTS: &str = "/contexts";
-pub const CONTEXT: &str = "/contexts/{agent}/{context}";
-pub const CONTEXT_REFRESH: &str = "/contexts/{agent}/{context}/refresh";
-/// Puts back what a context was on before a swap.
-pub const CONTEXT_UNDO: &str = "/contexts/{agent}/{context}/undo";
-pub const CONTEXT_MESSAGE: &str = "/contexts/{agent}/{context}/message";
-pub const ASK_EVENTS: &str = "/contexts/{agent}/{context}/asks/{id}/events";
-pub const CONTEXT_DESCRIBE: &str = "/contexts/{agent}/{context}/describe";
-/// Bulk swaps leave a context alone.
-pub const CONTEXT_PIN: &str = "/contexts/{agent}/{context}/pin";
-pub const CONTEXT_UNPIN: &str = "/contexts/{agent}/{context}/unpin";
-pub const CONTEXT_FORGET: &str = "/contexts/{agent}/{context}/forget";
-pub const BULK: &str = "/bulk";
-pub const BULK_NEW: &str = "/bulk/new";
-pub const BULK_JOB: &str = "/bulk/{id}";
-pub const BULK_GO: &str = "/bulk/{id}/go";
-/// Tries again what failed of it.
-pub const BULK_RETRY: &str = "/bulk/{id}/retry";
-pub const BULK_CANCEL: &str = "/bulk/{id}/cancel";
-pub const BULK_UNDO: &str = "/bulk/{id}/undo";
-pub const SWAP_EVENTS: &str = "/switch/{id}/events";
-pub const USAGE: &str = "/usage";
-pub const SEARCH: &str = "/search";
-pub const HELP: &str = "/help";
-pub const THEME: &str = "/theme";
-pub const STYLEGUIDE: &str = "/styleguide";
-pub const AGENTS: &str = "/agents";
-pub const AGENT: &str = "/agents/{name}";
-/// Looks whether an agent's model is per context or agent-wide.
-pub const AGENT_SCOPE: &str = "/agents/{name}/scope";
-pub const AGENT_ADOPT: &str = "/agents/{name}/adopt";
-pub const AUDIT: &str = "/audit";
-pub const EVENTS: &str = "/events";
-pub const DANGER: &str = "/danger";
-/// Empties the proxy, and bootstraps it again.
-pub const DANGER_RESET: &str = "/danger/reset";
-pub const AUDIT_CSV: &str = "/audit.csv";
-pub const AUDIT_ENTRY: &str = "/audit/{id}";
-pub const HEALTHZ: &str = "/healthz";
-pub const READYZ: &str = "/readyz";
-pub const METRICS: &str = "/metrics";
-pub const STATIC: &str = "/static";
+use axum_extra::routing::TypedPath;
+use serde::Deserialize;
+
+use crate::domain::agent::AgentName;
+use crate::domain::context::ContextId;
+use crate::domain::key::KeyHash;
+use crate::web::errors::Problem;
+
+macro_rules! routes {
+    (@one $name:ident = $path:tt) => {
+        #[derive(TypedPath)]
+        #[typed_path($path)]
+        pub(in crate::web) struct $name;
+    };
+    (@one $name:ident($($parameter:ty),+) = $path:tt) => {
+        #[derive(TypedPath, Deserialize)]
+        #[typed_path($path, rejection(Problem))]
+        pub(in crate::web) struct $name($(pub(in crate::web) $parameter),+);
+    };
+    ($($(#[$doc:meta])* $name:ident $(($($parameter:ty),+))? = $path:tt;)+) => {$(
+        routes!(@one $name $(($($parameter),+))? = $path);
+
+        $(#[$doc])*
+        impl $name {
+            pub(in crate::web) const PATH: &str = $path;
+        }
+    )+};
+}
+
+routes! {
+    Home = "/";
+    Login = "/login";
+    Logout = "/logout";
+    Models = "/models";
+    Model(String) = "/models/{id}";
+    ModelNew = "/models/new";
+    ModelEdit(String) = "/models/{id}/edit";
+    ModelTest(String) = "/models/{id}/test";
+    ModelBlock(String) = "/models/{id}/block";
+    ModelUnblock(String) = "/models/{id}/unblock";
+    ModelDelete(String) = "/models/{id}/delete";
+    ModelsExport = "/models/export";
+    ModelsImport = "/models/import";
+    Import(String) = "/models/import/{job}";
+    ImportApply(String) = "/models/import/{job}/apply";
+    Keys = "/keys";
+    Key(KeyHash) = "/keys/{hash}";
+    KeysCsv = "/keys.csv";
+    KeysNew = "/keys/new";
+    KeysMatrix = "/keys/matrix";
+    KeysBulk = "/keys/bulk";
+    KeysBulkRun = "/keys/bulk/run";
+    KeysJob(String) = "/keys/bulk/{id}";
+    /// Tries again what failed of it.
+    KeysJobRetry(String) = "/keys/bulk/{id}/retry";
+    KeysJobCancel(String) = "/keys/bulk/{id}/cancel";
+    KeyEdit(KeyHash) = "/keys/{hash}/edit";
+    /// A new key's secret, once.
+    KeySecret(KeyHash) = "/keys/{hash}/secret";
+    /// Lets a key call certain models alone.
+    KeyRestrict(KeyHash) = "/keys/{hash}/restrict";
+    KeyAllow(KeyHash) = "/keys/{hash}/allow";
+    KeyBlock(KeyHash) = "/keys/{hash}/block";
+    KeyUnblock(KeyHash) = "/keys/{hash}/unblock";
+    KeyDelete(KeyHash) = "/keys/{hash}/delete";
+    KeyReplace(KeyHash) = "/keys/{hash}/replace";
+    KeyKeep(KeyHash) = "/keys/{hash}/keep";
+    KeyRelax(KeyHash) = "/keys/{hash}/relax";
+    Switch = "/switch";
+    Compare = "/compare";
+    Comparison(String) = "/compare/{id}";
+    CompareEvents(String) = "/compare/{id}/events";
+    Contexts = "/contexts";
+    Context(AgentName, ContextId) = "/contexts/{agent}/{context}";
+    ContextRefresh(AgentName, ContextId) = "/contexts/{agent}/{context}/refresh";
+    /// Puts back what a context was on before a swap.
+    ContextUndo(AgentName, ContextId) = "/contexts/{agent}/{context}/undo";
+    ContextMessage(AgentName, ContextId) = "/contexts/{agent}/{context}/message";
+    AskEvents(AgentName, ContextId, String) = "/contexts/{agent}/{context}/asks/{id}/events";
+    ContextDescribe(AgentName, ContextId) = "/contexts/{agent}/{context}/describe";
+    /// Bulk swaps leave a context alone.
+    ContextPin(AgentName, ContextId) = "/contexts/{agent}/{context}/pin";
+    ContextUnpin(AgentName, ContextId) = "/contexts/{agent}/{context}/unpin";
+    ContextForget(AgentName, ContextId) = "/contexts/{agent}/{context}/forget";
+    Bulk = "/bulk";
+    BulkNew = "/bulk/new";
+    BulkJob(String) = "/bulk/{id}";
+    BulkGo(String) = "/bulk/{id}/go";
+    /// Tries again what failed of it.
+    BulkRetry(String) = "/bulk/{id}/retry";
+    BulkCancel(String) = "/bulk/{id}/cancel";
+    BulkUndo(String) = "/bulk/{id}/undo";
+    SwapEvents(String) = "/switch/{id}/events";
+    Usage = "/usage";
+    Search = "/search";
+    Help = "/help";
+    Theme = "/theme";
+    Styleguide = "/styleguide";
+    Agents = "/agents";
+    Agent(AgentName) = "/agents/{name}";
+    /// Looks whether an agent's model is per context or agent-wide.
+    AgentScope(AgentName) = "/agents/{name}/scope";
+    AgentAdopt(AgentName) = "/agents/{name}/adopt";
+    Audit = "/audit";
+    Events = "/events";
+    Danger = "/danger";
+    /// Empties the proxy, and bootstraps it again.
+    DangerReset = "/danger/reset";
+    AuditCsv = "/audit.csv";
+    AuditEntry(i64) = "/audit/{id}";
+    Healthz = "/healthz";
+    Readyz = "/readyz";
+    Metrics = "/metrics";
+    Static = "/static";
+}

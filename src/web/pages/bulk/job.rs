@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
@@ -23,11 +23,11 @@ const ITEMS: u32 = 100;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .get(VIEWER, route::BULK_JOB, show)
-        .post(OPERATOR, route::BULK_GO, go)
-        .post(OPERATOR, route::BULK_RETRY, retry)
-        .post(OPERATOR, route::BULK_CANCEL, cancel)
-        .post(OPERATOR, route::BULK_UNDO, undo)
+        .get(VIEWER, route::BulkJob::PATH, show)
+        .post(OPERATOR, route::BulkGo::PATH, go)
+        .post(OPERATOR, route::BulkRetry::PATH, retry)
+        .post(OPERATOR, route::BulkCancel::PATH, cancel)
+        .post(OPERATOR, route::BulkUndo::PATH, undo)
 }
 
 #[derive(Template)]
@@ -94,7 +94,7 @@ async fn find(state: &Services, id: &str) -> Result<Job, Problem> {
 async fn show(
     State(state): State<Services>,
     ui: Ui,
-    Path(id): Path<String>,
+    route::BulkJob(id): route::BulkJob,
     query: Query,
 ) -> Result<Response, Problem> {
     let job = find(&state, &id).await?;
@@ -102,7 +102,7 @@ async fn show(
     let only: Option<ItemState> = query.get("show").parse().ok();
     let after: u32 = query.get("after").parse().unwrap_or(0);
     let items = state.store.bulk_items_shown(&id, only, after, ITEMS).await?;
-    let path = ui.paths.bulk(&id);
+    let path = ui.paths.to(route::BulkJob(id.clone()));
     let is_full = items.len() == ITEMS as usize;
     let next =
         items.last().filter(|_| is_full).map(|last| query.link(&path, &[("after", &last.n.to_string())]));
@@ -127,7 +127,7 @@ async fn go(
     State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path(id): Path<String>,
+    route::BulkGo(id): route::BulkGo,
 ) -> Result<Response, Problem> {
     let job = find(&state, &id).await?;
     state.bulk.go_on(&job, false, &actor).await?;
@@ -139,7 +139,7 @@ async fn retry(
     State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path(id): Path<String>,
+    route::BulkRetry(id): route::BulkRetry,
 ) -> Result<Response, Problem> {
     let job = find(&state, &id).await?;
     state.bulk.go_on(&job, true, &actor).await?;
@@ -150,7 +150,7 @@ async fn cancel(
     State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path(id): Path<String>,
+    route::BulkCancel(id): route::BulkCancel,
 ) -> Result<Response, Problem> {
     let job = find(&state, &id).await?;
     state.bulk.cancel(&job, &actor).await?;
@@ -162,7 +162,7 @@ async fn undo(
     State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path(id): Path<String>,
+    route::BulkUndo(id): route::BulkUndo,
 ) -> Result<Response, Problem> {
     let job = find(&state, &id).await?;
     let undoing = state.bulk.undo(&job, &actor).await?;
@@ -170,7 +170,7 @@ async fn undo(
 }
 
 fn answer(ui: &Ui, id: &str) -> Response {
-    let href = ui.paths.bulk(id);
+    let href = ui.paths.to(route::BulkJob(id.to_owned()));
     match ui.wants {
         Wants::Json => (StatusCode::ACCEPTED, Json(json!({ "id": id, "href": href }))).into_response(),
         _ => Redirect::to(&href).into_response(),

@@ -1,7 +1,7 @@
 //! What can be done to a context from its page.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
 use serde::Deserialize;
@@ -9,9 +9,11 @@ use serde_json::json;
 use tower_sessions::Session;
 
 use super::Services;
-use super::parse;
+use crate::domain::agent::AgentName;
 use crate::domain::audit::Actor;
-use crate::domain::context::{ContextChange, Described, FieldChange, KnownContext, MAX_LABEL_CHARS};
+use crate::domain::context::{
+    ContextChange, ContextId, Described, FieldChange, KnownContext, MAX_LABEL_CHARS,
+};
 use crate::domain::swap::{Swap, SwapRequest};
 use crate::services::contexts::Contexts;
 use crate::services::switcher::Switcher;
@@ -22,25 +24,22 @@ use crate::web::paths::route;
 use crate::web::routes::{OPERATOR, Routes};
 use crate::web::ui::{Flash, Ui, Wants};
 
-type At = Path<(String, String)>;
-
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .post(OPERATOR, route::CONTEXT_REFRESH, refresh)
-        .post(OPERATOR, route::CONTEXT_UNDO, undo)
-        .post(OPERATOR, route::CONTEXT_DESCRIBE, describe)
-        .post(OPERATOR, route::CONTEXT_PIN, pin)
-        .post(OPERATOR, route::CONTEXT_UNPIN, unpin)
-        .post(OPERATOR, route::CONTEXT_FORGET, forget)
+        .post(OPERATOR, route::ContextRefresh::PATH, refresh)
+        .post(OPERATOR, route::ContextUndo::PATH, undo)
+        .post(OPERATOR, route::ContextDescribe::PATH, describe)
+        .post(OPERATOR, route::ContextPin::PATH, pin)
+        .post(OPERATOR, route::ContextUnpin::PATH, unpin)
+        .post(OPERATOR, route::ContextForget::PATH, forget)
 }
 
 async fn refresh(
     State(switcher): State<Switcher>,
     ui: Ui,
     session: Session,
-    Path((agent, context)): At,
+    route::ContextRefresh(agent, context): route::ContextRefresh,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
     let config = switcher.read_config(&agent, &context).await?;
     if ui.wants == Wants::Json {
         return Ok(Json(config).into_response());
@@ -64,10 +63,9 @@ async fn undo(
     State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path((agent, context)): At,
+    route::ContextUndo(agent, context): route::ContextUndo,
     Form(form): Form<UndoForm>,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
     let past = state.switcher.find(&form.swap).await?;
     let past = past.filter(|swap| swap.agent == agent && swap.context == context);
     let past = past.ok_or_else(|| Problem::not_found("The swap"))?;
@@ -104,7 +102,7 @@ async fn describe(
     State(contexts): State<Contexts>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    at: At,
+    route::ContextDescribe(agent, context): route::ContextDescribe,
     Form(form): Form<DescribeForm>,
 ) -> Result<Response, Problem> {
     let label: String = form.label.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -116,40 +114,39 @@ async fn describe(
         is_pinned: FieldChange::between(form.seen_pinned, !form.pinned.is_empty()),
         is_kept: FieldChange::between(form.seen_keep, !form.keep.is_empty()),
     };
-    change_context(&contexts, &ui, &actor, at, &change).await
+    change_context(&contexts, &ui, &actor, (&agent, &context), &change).await
 }
 
 async fn pin(
     State(contexts): State<Contexts>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    at: At,
+    route::ContextPin(agent, context): route::ContextPin,
 ) -> Result<Response, Problem> {
-    change_context(&contexts, &ui, &actor, at, &ContextChange::pin(true)).await
+    change_context(&contexts, &ui, &actor, (&agent, &context), &ContextChange::pin(true)).await
 }
 
 async fn unpin(
     State(contexts): State<Contexts>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    at: At,
+    route::ContextUnpin(agent, context): route::ContextUnpin,
 ) -> Result<Response, Problem> {
-    change_context(&contexts, &ui, &actor, at, &ContextChange::pin(false)).await
+    change_context(&contexts, &ui, &actor, (&agent, &context), &ContextChange::pin(false)).await
 }
 
 async fn change_context(
     contexts: &Contexts,
     ui: &Ui,
     actor: &Actor,
-    Path((agent, context)): At,
+    (agent, context): (&AgentName, &ContextId),
     change: &ContextChange,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
-    match contexts.describe(&agent, &context, change, actor).await? {
+    match contexts.describe(agent, context, change, actor).await? {
         Described::Unknown => Err(Problem::not_found("The context")),
         Described::Changed => Err(Problem::context_changed()),
         Described::Done if ui.wants == Wants::Json => Ok(Json(json!({ "context": context })).into_response()),
-        Described::Done => Ok(Redirect::to(&ui.paths.context(&agent, &context)).into_response()),
+        Described::Done => Ok(Redirect::to(&ui.paths.context(agent, context)).into_response()),
     }
 }
 
@@ -157,9 +154,8 @@ async fn forget(
     State(contexts): State<Contexts>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path((agent, context)): At,
+    route::ContextForget(agent, context): route::ContextForget,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
     if !contexts.forget(&agent, &context, &actor).await? {
         return Err(Problem::not_found("The context"));
     }
@@ -167,5 +163,5 @@ async fn forget(
         return Ok(Json(json!({ "forgotten": context })).into_response());
     }
     Flash::set(&session, format!("{context} is forgotten here. The conversation itself goes on.")).await;
-    Ok(Redirect::to(&ui.paths.contexts()).into_response())
+    Ok(Redirect::to(&ui.paths.to(route::Contexts)).into_response())
 }

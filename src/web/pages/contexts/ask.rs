@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::Services;
-use super::{page, parse};
+use super::page;
 use crate::domain::swap::check_message;
 use crate::services::conversation::Asks;
 use crate::services::conversation::{AskError, AskProgress};
@@ -23,7 +23,7 @@ use crate::web::stream::html_events;
 use crate::web::ui::{Ui, Wants};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().post(OPERATOR, route::CONTEXT_MESSAGE, ask).get(VIEWER, route::ASK_EVENTS, events)
+    Routes::new().post(OPERATOR, route::ContextMessage::PATH, ask).get(VIEWER, route::AskEvents::PATH, events)
 }
 
 #[derive(Template)]
@@ -43,10 +43,9 @@ async fn ask(
     State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path((agent, context)): Path<(String, String)>,
+    route::ContextMessage(agent, context): route::ContextMessage,
     Form(form): Form<AskForm>,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
     let message = match check_message(&form.message) {
         Ok(Some(message)) => message,
         refused => {
@@ -74,9 +73,8 @@ async fn ask(
 async fn events(
     State(asks): State<Asks>,
     ui: Ui,
-    Path((agent, context, id)): Path<(String, String, String)>,
+    route::AskEvents(agent, context, id): route::AskEvents,
 ) -> Result<Response, Problem> {
-    let (agent, context) = parse(&agent, &context)?;
     let progress = if let Some(progress) = asks.progress(&id) {
         progress
     } else {

@@ -1,7 +1,7 @@
 //! What is done to one key with one button.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
@@ -12,13 +12,14 @@ use serde_json::json;
 use tower_sessions::Session;
 
 use super::Services;
-use super::{KeyRow, parse_hash, show};
+use super::{KeyRow, show};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::services::keys::KeyChangeError;
 use crate::web::auth::{Acting, CurrentUser};
 use crate::web::errors::Problem;
 use crate::web::etag::HoldsSecret;
 use crate::web::forms::FieldErrors;
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
@@ -43,9 +44,9 @@ pub(super) async fn relax(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyRelax(hash): route::KeyRelax,
 ) -> Result<Response, Problem> {
-    let key = state.keys.relax(&parse_hash(&hash)?, &actor).await?;
+    let key = state.keys.relax(&hash, &actor).await?;
     let text = format!("{} may now call every model on the proxy.", key.label());
     Ok(done(&state, &ui, &session, key, text).await)
 }
@@ -61,12 +62,12 @@ pub(super) async fn restrict(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyRestrict(hash): route::KeyRestrict,
     Form(form): Form<RestrictForm>,
 ) -> Result<Response, Problem> {
     let models: Vec<String> = form.models.into_iter().filter(|model| !model.trim().is_empty()).collect();
     let access = if models.is_empty() { Access::None } else { Access::from_models(models) };
-    let key = state.keys.restrict(&parse_hash(&hash)?, access, &actor).await?;
+    let key = state.keys.restrict(&hash, access, &actor).await?;
     let text = format!("{} may now call {} only.", key.label(), key.access.describe());
     Ok(done(&state, &ui, &session, key, text).await)
 }
@@ -83,30 +84,30 @@ pub(super) async fn allow(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyAllow(hash): route::KeyAllow,
     Form(form): Form<AllowForm>,
 ) -> Result<Response, Problem> {
     let model = form.model.trim();
     if model.is_empty() {
         return Err(Problem::not_found("The model"));
     }
-    let key = state.keys.allow(&parse_hash(&hash)?, model, &actor).await?;
+    let key = state.keys.allow(&hash, model, &actor).await?;
     let text = format!("{} may now call {model} as well.", key.label());
     let Some(back) = form.back.filter(|_| ui.wants != Wants::Json) else {
         return Ok(done(&state, &ui, &session, key, text).await);
     };
     Flash::set(&session, text).await;
     // Only the query is taken from the form: it leads nowhere else.
-    Ok(Redirect::to(&Query::parse(&back).link(&ui.paths.keys_matrix(), &[])).into_response())
+    Ok(Redirect::to(&Query::parse(&back).link(&ui.paths.to(route::KeysMatrix), &[])).into_response())
 }
 
 pub(super) async fn block(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyBlock(hash): route::KeyBlock,
 ) -> Result<Response, Problem> {
-    let key = state.keys.set_blocked(&parse_hash(&hash)?, true, &actor).await?;
+    let key = state.keys.set_blocked(&hash, true, &actor).await?;
     let text = format!("{} is blocked: the proxy refuses it.", key.label());
     Ok(done(&state, &ui, &session, key, text).await)
 }
@@ -115,9 +116,9 @@ pub(super) async fn unblock(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyUnblock(hash): route::KeyUnblock,
 ) -> Result<Response, Problem> {
-    let key = state.keys.set_blocked(&parse_hash(&hash)?, false, &actor).await?;
+    let key = state.keys.set_blocked(&hash, false, &actor).await?;
     let text = format!("{} is no longer blocked.", key.label());
     Ok(done(&state, &ui, &session, key, text).await)
 }
@@ -133,10 +134,9 @@ pub(super) async fn delete(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyDelete(hash): route::KeyDelete,
     Form(form): Form<DeleteForm>,
 ) -> Result<Response, Problem> {
-    let hash = parse_hash(&hash)?;
     let key = match state.keys.delete(&hash, form.confirm.as_deref(), &actor).await {
         Ok(key) => key,
         Err(KeyChangeError::NotConfirmed) => {
@@ -153,7 +153,7 @@ pub(super) async fn delete(
         return Ok(Json(json!({ "deleted": key.hash, "alias": key.alias })).into_response());
     }
     Flash::set(&session, format!("{} was deleted.", key.label())).await;
-    Ok(Redirect::to(&ui.paths.keys()).into_response())
+    Ok(Redirect::to(&ui.paths.to(route::Keys)).into_response())
 }
 
 #[derive(Template)]
@@ -184,9 +184,8 @@ pub(super) async fn secret(
     State(state): State<Services>,
     ui: Ui,
     Extension(user): Extension<CurrentUser>,
-    Path(hash): Path<String>,
+    route::KeySecret(hash): route::KeySecret,
 ) -> Result<Response, Problem> {
-    let hash = parse_hash(&hash)?;
     let key = state.keys.key(&hash).await.map_err(|error| Problem::of_client(&error))?;
     let key = key.ok_or_else(|| Problem::not_found("The key"))?;
     let duplicates = state.keys.duplicates(&key).await.unwrap_or_default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
@@ -21,6 +21,7 @@ use crate::services::keys::bulk::{Change, Counts, Item, Job, Progress};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
@@ -154,7 +155,7 @@ pub(super) async fn run(
 
 /// To the job's page; a script is told where it is.
 fn answer(ui: &Ui, job: &Job) -> Response {
-    let href = ui.paths.keys_job(&job.id);
+    let href = ui.paths.to(route::KeysJob(job.id.clone()));
     if ui.wants == Wants::Json {
         let body = json!({ "id": job.id, "href": href, "counts": job.counts() });
         return (StatusCode::ACCEPTED, Json(body)).into_response();
@@ -274,7 +275,7 @@ fn job(state: &Services, id: &str) -> Result<Arc<Job>, Problem> {
 pub(super) async fn show(
     State(state): State<Services>,
     ui: Ui,
-    Path(id): Path<String>,
+    route::KeysJob(id): route::KeysJob,
 ) -> Result<Response, Problem> {
     let job = job(&state, &id)?;
     let data = JobData {
@@ -293,7 +294,7 @@ pub(super) async fn retry(
     State(state): State<Services>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path(id): Path<String>,
+    route::KeysJobRetry(id): route::KeysJobRetry,
 ) -> Result<Response, Problem> {
     let job = job(&state, &id)?;
     state.keys.run(&job, true, &actor);
@@ -303,7 +304,7 @@ pub(super) async fn retry(
 pub(super) async fn cancel(
     State(state): State<Services>,
     ui: Ui,
-    Path(id): Path<String>,
+    route::KeysJobCancel(id): route::KeysJobCancel,
 ) -> Result<Response, Problem> {
     let job = job(&state, &id)?;
     job.cancel();

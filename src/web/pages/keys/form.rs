@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
@@ -13,7 +13,7 @@ use serde_json::{Map, json};
 use super::Services;
 use super::input::KeyForm;
 use super::list::names;
-use super::{KeyRow, actions, parse_hash};
+use super::{KeyRow, actions};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::key::KeyHash;
 use crate::domain::key_changes::Difference;
@@ -51,7 +51,7 @@ impl FormPage {
     fn action(&self) -> String {
         match &self.data.key {
             Some(row) => self.ui.paths.key(&row.key.hash),
-            None => self.ui.paths.keys(),
+            None => self.ui.paths.to(route::Keys),
         }
     }
 
@@ -112,15 +112,15 @@ pub(super) async fn create(
     }
     let hash = created.key.hash.clone();
     state.keys.keep_secret(&hash, created.secret, &actor.name);
-    Ok(Redirect::to(&ui.paths.of_key(route::KEY_SECRET, &hash)).into_response())
+    Ok(Redirect::to(&ui.paths.to(route::KeySecret(hash.clone()))).into_response())
 }
 
 pub(super) async fn edit(
     State(state): State<Services>,
     ui: Ui,
-    Path(hash): Path<String>,
+    route::KeyEdit(hash): route::KeyEdit,
 ) -> Result<Response, Problem> {
-    let record = record(&state, &parse_hash(&hash)?).await?;
+    let record = record(&state, &hash).await?;
     let models = registered(&state).await;
     let form = KeyForm::of(&record, &models);
     let key = KeyRow::of(record.key, &ui, &state);
@@ -131,10 +131,9 @@ pub(super) async fn update(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::Key(hash): route::Key,
     Form(form): Form<KeyForm>,
 ) -> Result<Response, Problem> {
-    let hash = parse_hash(&hash)?;
     let record = record(&state, &hash).await?;
     let changes = match form.changes(&record.metadata) {
         Ok(changes) => changes,

@@ -19,6 +19,7 @@ use crate::services::keys::KeysView;
 use crate::services::registry::Catalog;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::{Column, Pager, Query, columns};
 use crate::web::ui::Ui;
@@ -58,17 +59,17 @@ impl KeysPage {
 
     /// The same page again, for the progress of a copy that is not whole yet.
     fn here(&self) -> String {
-        self.query.link(&self.ui.paths.keys(), &[])
+        self.query.link(&self.ui.paths.to(route::Keys), &[])
     }
 
     /// The same keys in a file.
     fn csv(&self) -> String {
-        self.query.link(&self.ui.paths.keys_csv(), &[("page", ""), ("size", "")])
+        self.query.link(&self.ui.paths.to(route::KeysCsv), &[("page", ""), ("size", "")])
     }
 
     /// The same keys against models.
     fn matrix(&self) -> String {
-        self.query.link(&self.ui.paths.keys_matrix(), &[("page", ""), ("size", ""), ("model", "")])
+        self.query.link(&self.ui.paths.to(route::KeysMatrix), &[("page", ""), ("size", ""), ("model", "")])
     }
 
     fn filter_text(&self) -> String {
@@ -94,7 +95,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     let (view, deployments) = load(&state, &query).await;
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
-    let path = ui.paths.keys();
+    let path = ui.paths.to(route::Keys);
     let found = filter::find(&query, &view, &deployments, ui.now);
     let (pager, shown) = Pager::of(&query, &path, found.len());
     let data = KeysData {

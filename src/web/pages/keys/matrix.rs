@@ -13,6 +13,7 @@ use crate::domain::key::{Access, Permission};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::services::registry::serving;
 use crate::web::pages::{AsOf, Trouble};
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
@@ -84,7 +85,7 @@ pub(super) async fn show(State(state): State<Services>, ui: Ui, query: Query) ->
     let problem = view.problem.as_ref().filter(|_| !view.has_data()).or(registry.problem.as_ref());
     let trouble = problem.map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
-    let path = ui.paths.keys_matrix();
+    let path = ui.paths.to(route::KeysMatrix);
     let mut found = filter::find(&query, &view, deployments, ui.now);
     // The agent's own key stands first: it is the one that a swap needs.
     if let Some(hash) = state.switcher.agent_key_hash() {

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Services;
-use super::{KeyRow, input, parse_hash};
+use super::{KeyRow, input};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::key_changes::span;
 use crate::services::keys::Keys;
@@ -79,9 +79,9 @@ async fn known(state: &Services, hash: &KeyHash) -> Result<VirtualKey, Problem> 
 pub(super) async fn show(
     State(state): State<Services>,
     ui: Ui,
-    Path(hash): Path<String>,
+    route::KeyReplace(hash): route::KeyReplace,
 ) -> Result<Response, Problem> {
-    let key = known(&state, &parse_hash(&hash)?).await?;
+    let key = known(&state, &hash).await?;
     let form = ReplaceForm { old: "delete".to_owned(), grace: "24h".to_owned(), ..ReplaceForm::default() };
     let data = ReplaceData { key: KeyRow::of(key, &ui, &state), errors: FieldErrors::default() };
     Ok(ReplacePage { ui, form, data }.respond(StatusCode::OK))
@@ -91,10 +91,9 @@ pub(super) async fn replace(
     State(state): State<Services>,
     ui: Ui,
     Acting(_, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyReplace(hash): route::KeyReplace,
     Form(form): Form<ReplaceForm>,
 ) -> Result<Response, Problem> {
-    let hash = parse_hash(&hash)?;
     let how = match form.read() {
         Ok(how) => how,
         Err(errors) => return refused(&state, ui, &hash, form, errors).await,
@@ -115,7 +114,7 @@ pub(super) async fn replace(
             .into_response());
     }
     state.keys.keep_secret(&new, created.secret, &actor.name);
-    Ok(Redirect::to(&ui.paths.of_key(route::KEY_SECRET, &new)).into_response())
+    Ok(Redirect::to(&ui.paths.to(route::KeySecret(new.clone()))).into_response())
 }
 
 fn at_field(error: &KeyChangeError) -> FieldErrors {
@@ -145,9 +144,8 @@ pub(super) async fn keep(
     State(keys): State<Keys>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(hash): Path<String>,
+    route::KeyKeep(hash): route::KeyKeep,
 ) -> Result<Response, Problem> {
-    let hash = parse_hash(&hash)?;
     let was_due = keys.keep(&hash, &actor).await?;
     if ui.wants == Wants::Json {
         return Ok(Json(json!({ "kept": was_due })).into_response());

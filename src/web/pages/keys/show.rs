@@ -1,14 +1,14 @@
 //! One key.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
 use super::Services;
 use super::list::names;
-use super::{KeyRow, metadata, parse_hash};
+use super::{KeyRow, metadata};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::audit::Entry;
 use crate::domain::key::{KeyHash, Permission, VirtualKey};
@@ -20,6 +20,7 @@ use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::usage::spend_chart;
 use crate::web::pages::{AsOf, Trouble};
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::ui::Ui;
 
@@ -62,18 +63,14 @@ impl KeyPage {
     fn busy_days(&self) -> Vec<&DailySpend> {
         self.data.spend_by_day.iter().rev().filter(|day| day.requests > 0 || day.spend > 0.0).collect()
     }
-
-    fn to(&self, route: &str) -> String {
-        self.ui.paths.of_key(route, &self.data.key.key.hash)
-    }
 }
 
 pub(super) async fn show(
     State(state): State<Services>,
     ui: Ui,
-    Path(hash): Path<String>,
+    route::Key(hash): route::Key,
 ) -> Result<Response, Problem> {
-    page(&state, ui, &parse_hash(&hash)?, FieldErrors::default()).await
+    page(&state, ui, &hash, FieldErrors::default()).await
 }
 
 pub(super) async fn page(

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::services::registry::Models;
 use crate::services::registry::{ModelError, Radius, is_confirmed};
 use crate::web::auth::{Acting, ActorOf};
 use crate::web::errors::Problem;
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::ui::{Flash, Ui, Wants};
 
@@ -23,7 +24,7 @@ pub(super) async fn test(
     State(models): State<Models>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path(id): Path<String>,
+    route::ModelTest(id): route::ModelTest,
 ) -> Result<Response, Problem> {
     let result = models.test(&id, &actor).await?;
     if ui.wants == Wants::Json {
@@ -36,7 +37,7 @@ pub(super) async fn block(
     State(models): State<Models>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(id): Path<String>,
+    route::ModelBlock(id): route::ModelBlock,
 ) -> Result<Response, Problem> {
     let outcome = models.set_blocked(&id, true, &actor).await?;
     Ok(done(&ui, &session, StatusCode::OK, &outcome, "is blocked: the proxy refuses calls to it").await)
@@ -46,7 +47,7 @@ pub(super) async fn unblock(
     State(models): State<Models>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(id): Path<String>,
+    route::ModelUnblock(id): route::ModelUnblock,
 ) -> Result<Response, Problem> {
     let outcome = models.set_blocked(&id, false, &actor).await?;
     Ok(done(&ui, &session, StatusCode::OK, &outcome, "takes calls again").await)
@@ -99,7 +100,7 @@ impl DeletePage {
 pub(super) async fn confirm(
     State(state): State<Services>,
     ui: Ui,
-    Path(id): Path<String>,
+    route::ModelDelete(id): route::ModelDelete,
 ) -> Result<Response, Problem> {
     Ok(DeletePage::load(&state, ui, &id).await?.respond(StatusCode::OK))
 }
@@ -108,7 +109,7 @@ pub(super) async fn delete(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(id): Path<String>,
+    route::ModelDelete(id): route::ModelDelete,
     form: ModelForm,
 ) -> Result<Response, Problem> {
     let mut page = DeletePage::load(&state, ui, &id).await?;
@@ -123,5 +124,5 @@ pub(super) async fn delete(
     }
     let name: String = outcome.name.chars().take(120).collect();
     Flash::set(&session, format!("{name} is deleted.")).await;
-    Ok(Redirect::to(&page.ui.paths.models()).into_response())
+    Ok(Redirect::to(&page.ui.paths.to(route::Models)).into_response())
 }

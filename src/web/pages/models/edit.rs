@@ -1,6 +1,6 @@
 //! Editing a deployment, or replacing it by a new one.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -14,13 +14,14 @@ use crate::services::registry::{Edit, Found, ModelError, Outcome};
 use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
+use crate::web::paths::route;
 use crate::web::respond::Page as _;
 use crate::web::ui::Ui;
 
 pub(super) async fn edit(
     State(state): State<Services>,
     ui: Ui,
-    Path(id): Path<String>,
+    route::ModelEdit(id): route::ModelEdit,
 ) -> Result<Response, Problem> {
     let found = editable(&state, &id).await?;
     let form = ModelForm::of_detail(&found.as_given());
@@ -32,7 +33,7 @@ pub(super) async fn update(
     State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
-    Path(id): Path<String>,
+    route::Model(id): route::Model,
     form: ModelForm,
 ) -> Result<Response, Problem> {
     let found = editable(&state, &id).await?;

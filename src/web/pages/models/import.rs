@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use crate::services::registry::{Apply, Import, Item, ItemState, JobState, PlanEr
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
@@ -83,7 +84,7 @@ pub(super) async fn plan(
     if ui.wants == Wants::Json {
         return Ok((StatusCode::CREATED, Json(import)).into_response());
     }
-    Ok(Redirect::to(&ui.paths.import(&import.id)).into_response())
+    Ok(Redirect::to(&ui.paths.to(route::Import(import.id.clone()))).into_response())
 }
 
 #[derive(Template)]
@@ -134,7 +135,7 @@ impl JobPage {
 pub(super) async fn show(
     State(models): State<Models>,
     ui: Ui,
-    Path(job): Path<String>,
+    route::Import(job): route::Import,
 ) -> Result<Response, Problem> {
     let data = models.import(&job).ok_or_else(|| Problem::not_found("The import"))?;
     Ok(JobPage { ui, data }.respond(StatusCode::OK))
@@ -144,7 +145,7 @@ pub(super) async fn apply(
     State(models): State<Models>,
     ui: Ui,
     ActorOf(actor): ActorOf,
-    Path(job): Path<String>,
+    route::ImportApply(job): route::ImportApply,
     form: ModelForm,
 ) -> Result<Response, Problem> {
     let how = Apply { with_raw_secrets: form.is_ticked("raw_secrets") };
@@ -153,7 +154,7 @@ pub(super) async fn apply(
     if ui.wants == Wants::Json {
         return Ok((StatusCode::ACCEPTED, Json(data)).into_response());
     }
-    Ok(Redirect::to(&ui.paths.import(&job)).into_response())
+    Ok(Redirect::to(&ui.paths.to(route::Import(job.clone()))).into_response())
 }
 
 /// The registry as YAML, without secrets.

@@ -14,6 +14,7 @@ use crate::services::keys::KeysView;
 use crate::services::registry::{Catalog, Column as By, ModelError, Notes};
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::{Column, Pager, Query, columns};
 use crate::web::ui::{Ui, Wants};
@@ -63,7 +64,7 @@ impl ModelsPage<'_> {
 
     /// The same page with the keys counted.
     fn with_keys(&self) -> String {
-        self.query.link(&self.ui.paths.models(), &[("keys", "read")])
+        self.query.link(&self.ui.paths.to(route::Models), &[("keys", "read")])
     }
 }
 
@@ -82,7 +83,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     let catalog = view.value.unwrap_or_default();
     let notes = notes(&state, &ui).await?;
     let keys = state.models.key_count();
-    let path = ui.paths.models();
+    let path = ui.paths.to(route::Models);
     let order = match query.get("sort").parse() {
         Ok(column) => (column, query.get("dir") == "desc"),
         Err(_) => (By::Name, false),

@@ -17,6 +17,7 @@ use crate::services::registry::{Outcome, Radius};
 use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};

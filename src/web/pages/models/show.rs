@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::services::registry::{Catalog, Found, ModelError, cannot_test};
 use crate::services::snapshot::View;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
+use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::ui::Ui;
 
@@ -76,7 +77,7 @@ page!(GhostPage, GhostData, as_content);
 pub(super) async fn show(
     State(state): State<Services>,
     ui: Ui,
-    Path(id): Path<String>,
+    route::Model(id): route::Model,
 ) -> Result<Response, Problem> {
     let (found, mut registry) = tokio::join!(state.models.find(&id), state.registry.refresh());
     let (found, trouble) = match found {

@@ -7,7 +7,7 @@ use crate::domain::audit::{Entry, Filter};
 use crate::domain::key::KeyHash;
 use crate::domain::model::Deployment;
 use crate::web::errors::Problem;
-use crate::web::paths::Paths;
+use crate::web::paths::{Paths, route};
 
 const SHOWN: usize = 6;
 const ENTRIES: usize = 60;
@@ -77,9 +77,9 @@ fn named(
     if let Some(id) = object.strip_prefix("bulk/") {
         // The end of a job of keys tells in its `after` what was changed.
         let (told, href) = if entry.action == "bulk" {
-            (&entry.detail, paths.bulk(id))
+            (&entry.detail, paths.to(route::BulkJob(id.to_owned())))
         } else {
-            (&entry.after, paths.keys_job(id))
+            (&entry.after, paths.to(route::KeysJob(id.to_owned())))
         };
         return (told.clone().unwrap_or_else(|| "the job".to_owned()), Some(href));
     }

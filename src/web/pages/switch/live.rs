@@ -1,7 +1,7 @@
 //! The receipt of a swap while it runs.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use super::Running;
@@ -14,7 +14,7 @@ use crate::web::stream::html_events;
 use crate::web::ui::Ui;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().get(VIEWER, route::SWAP_EVENTS, events)
+    Routes::new().get(VIEWER, route::SwapEvents::PATH, events)
 }
 
 #[derive(Template)]
@@ -31,7 +31,11 @@ impl ReceiptFragment {
 }
 
 /// The whole receipt at each step, then an end. A swap may have ended before the page came to listen.
-async fn events(State(state): State<Services>, ui: Ui, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn events(
+    State(state): State<Services>,
+    ui: Ui,
+    route::SwapEvents(id): route::SwapEvents,
+) -> Result<Response, Problem> {
     let progress = if let Some(progress) = state.switcher.progress(&id) {
         progress
     } else {

@@ -1,6 +1,6 @@
 //! Who is there: a login session for people, HTTP Basic for scripts.
 
-mod guesses;
+mod login_throttle;
 mod users;
 mod verified;
 

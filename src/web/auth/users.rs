@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::guesses::{Guesses, Pause, Waiting};
+use super::login_throttle::{Delay, LoginThrottle, Queued};
 use super::verified::Verified;
 use super::{Credentials, Denied};
 use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
@@ -43,7 +43,7 @@ struct Inner {
     checking: Arc<Semaphore>,
     pausing: Semaphore,
     turn: Mutex<()>,
-    guesses: Guesses,
+    throttle: LoginThrottle,
     verified: Verified,
     clock: Clock,
 }
@@ -96,7 +96,7 @@ impl Users {
             checking: Arc::new(Semaphore::new(AT_ONCE)),
             pausing: Semaphore::new(PAUSING),
             turn: Mutex::new(()),
-            guesses: Guesses::default(),
+            throttle: LoginThrottle::default(),
             verified: Verified::new(),
             clock,
         }))
@@ -119,8 +119,8 @@ impl Users {
         credentials: &Credentials,
         address: Option<IpAddr>,
     ) -> Result<Account, Denied> {
-        let waiting = self.line_up(credentials, address);
-        self.pause(&waiting).await?;
+        let queued = self.enqueue(credentials, address);
+        self.delay(&queued).await?;
         self.attempt(credentials, address).await
     }
 
@@ -133,7 +133,7 @@ impl Users {
         if let Some(account) = self.verified(credentials).await {
             return Ok(account);
         }
-        self.pause(&self.line_up(credentials, address)).await?;
+        self.delay(&self.enqueue(credentials, address)).await?;
         // One after the other: of many that a script sends at once the first is checked for all.
         let _turn = self.0.turn.lock().await;
         if let Some(account) = self.verified(credentials).await {
@@ -149,13 +149,13 @@ impl Users {
         self.account(&credentials.username).await.filter(|account| account.tag == tag)
     }
 
-    fn line_up(&self, credentials: &Credentials, address: Option<IpAddr>) -> Waiting<'_> {
-        self.0.guesses.line_up(&credentials.username, address, self.0.clock.now())
+    fn enqueue(&self, credentials: &Credentials, address: Option<IpAddr>) -> Queued<'_> {
+        self.0.throttle.enqueue(&credentials.username, address, self.0.clock.now())
     }
 
-    async fn pause(&self, waiting: &Waiting<'_>) -> Result<(), Denied> {
-        let pause = || waiting.pause(self.0.clock.now());
-        let Pause { time, is_guessed } = pause();
+    async fn delay(&self, queued: &Queued<'_>) -> Result<(), Denied> {
+        let delay = || queued.delay(self.0.clock.now());
+        let Delay { time, is_guessed } = delay();
         if time.is_zero() {
             return Ok(());
         }
@@ -163,7 +163,7 @@ impl Users {
             Ok(permit) => Some(permit),
             Err(_) if is_guessed => None,
             // Nobody has failed yet: for all that is known they are right.
-            Err(_) => self.0.pausing.acquire().await.ok().filter(|_| !pause().is_guessed),
+            Err(_) => self.0.pausing.acquire().await.ok().filter(|_| !delay().is_guessed),
         };
         let _permit = permit.ok_or(Denied::TooMany(time))?;
         tokio::time::sleep(time).await;
@@ -173,10 +173,10 @@ impl Users {
     async fn attempt(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<Account, Denied> {
         let Credentials { username: name, password } = credentials;
         // Who is refused does not stand in line with those who are looked at.
-        self.0.guesses.check(name, address, self.0.clock.now()).map_err(Denied::TooMany)?;
+        self.0.throttle.check(name, address, self.0.clock.now()).map_err(Denied::TooMany)?;
         let Some(turn) = self.turn_to_check().await else { return Err(Denied::Wrong) };
         // Whoever is waited for here has a turn as well.
-        let attempt = self.0.guesses.admit(name, address, &self.0.clock).await.map_err(Denied::TooMany)?;
+        let attempt = self.0.throttle.admit(name, address, &self.0.clock).await.map_err(Denied::TooMany)?;
         let account = self.verify(name, password, turn).await.ok_or(Denied::Wrong)?;
         attempt.succeeded();
         Ok(account)

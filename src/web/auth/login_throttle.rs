@@ -1,26 +1,28 @@
-//! Slows down whoever guesses passwords.
+//! Slows down password guessing.
 //!
-//! Failures are counted for each pair of name and address, for each address, and for each name. The first two
-//! refuse for a while that doubles with each failure. The last only makes an attempt wait for moments, so that
-//! nobody can shut a person out by guessing at their name from elsewhere. From an address where someone has
-//! logged in before, the failures of others at that address do not count against that person.
+//! Failures are counted per pair of name and address, per address, and per name. The first two refuse attempts for a
+//! time that doubles with each failure. The last only delays an attempt, so that nobody can lock a person out by
+//! guessing their password from elsewhere. From an address where a person has logged in before, the failures of others
+//! at that address do not count against that person.
 //!
-//! An attempt whose end is not known yet refuses nobody. But no more are looked at at once than might all fail: the
-//! next one waits for them.
+//! A running attempt refuses nobody, but no more run at once than may fail; the next one waits for them.
 //!
-//! Each replica counts by itself. What is kept are hashes of names and addresses, in tables of fixed size.
+//! Each replica counts on its own. Stored are hashes of names and addresses, in tables of fixed size.
+//!
+//! Not `governor`: it takes a cell for a right password too and cannot give it back, its interval does not grow with
+//! each failure, and its keyed store has no upper bound.
 
-mod counts;
+mod table;
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
-use self::counts::{Entry, Rule, Table};
+use self::table::{Entry, Rule, Table};
 use patchbay_clock::Clock;
 
 const PAIR: Rule =
@@ -49,7 +51,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn places(&mut self, keys: Keys) -> [(&mut Table<Entry>, u64); 2] {
+    fn counted(&mut self, keys: Keys) -> [(&mut Table<Entry>, u64); 2] {
         [(&mut self.pairs, keys.pair), (&mut self.addresses, keys.address)]
     }
 
@@ -69,22 +71,22 @@ impl Tables {
 }
 
 #[derive(Default)]
-pub(super) struct Guesses {
+pub(super) struct LoginThrottle {
     tables: Mutex<Tables>,
     ended: Notify,
     hasher: RandomState,
 }
 
 pub(super) struct Attempt<'a> {
-    guesses: &'a Guesses,
+    throttle: &'a LoginThrottle,
     keys: Keys,
     at: Timestamp,
     is_right: bool,
 }
 
 impl Attempt<'_> {
-    /// It was right, and those of that person there that were not count no more. Those of the address and of the
-    /// name stay: they may be another's.
+    /// The password was right: this person's failures at this address no longer count. Those of the address and of
+    /// the name stay, since they may be another's.
     pub(super) fn succeeded(mut self) {
         self.is_right = true;
     }
@@ -92,49 +94,48 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.guesses.end(self);
+        self.throttle.end(self);
     }
 }
 
-pub(super) struct Waiting<'a> {
-    guesses: &'a Guesses,
+pub(super) struct Queued<'a> {
+    throttle: &'a LoginThrottle,
     keys: Keys,
 }
 
-/// How long an attempt waits for the sake of its name.
-pub(super) struct Pause {
+pub(super) struct Delay {
     pub(super) time: Duration,
     pub(super) is_guessed: bool,
 }
 
-impl Waiting<'_> {
-    /// How long to wait before standing in line, for the sake of the name alone. Whoever stands there counts here,
-    /// since it refuses nobody: or many guesses at once would keep everybody waiting.
-    pub(super) fn pause(&self, now: Timestamp) -> Pause {
-        let mut tables = self.guesses.tables();
+impl Queued<'_> {
+    /// How long to wait because of the name alone. Other queued attempts count too, or many guesses at once would
+    /// keep everybody waiting.
+    pub(super) fn delay(&self, now: Timestamp) -> Delay {
+        let mut tables = self.throttle.tables();
         let entry = match tables.good.get(self.keys.pair) {
             Some(()) => Entry::new(now),
             None => tables.names.now(self.keys.name, now),
         };
         let delay = |failures: u32| NAME.delay(failures).unsigned_abs();
         let others = entry.pending.saturating_sub(1);
-        Pause {
+        Delay {
             time: delay(entry.failures.saturating_add(others)),
             is_guessed: !delay(entry.failures).is_zero(),
         }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut tables = self.guesses.tables();
+        let mut tables = self.throttle.tables();
         if let Some(entry) = tables.names.get(self.keys.name) {
             tables.names.set(self.keys.name, Entry { pending: entry.pending.saturating_sub(1), ..entry });
         }
     }
 }
 
-impl Guesses {
+impl LoginThrottle {
     fn keys(&self, name: &str, address: Option<IpAddr>) -> Keys {
         let address = address.map(network);
         Keys {
@@ -152,22 +153,22 @@ impl Guesses {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn line_up(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Waiting<'_> {
+    pub(super) fn enqueue(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Queued<'_> {
         let keys = self.keys(name, address);
         let mut tables = self.tables();
         let entry = tables.names.now(keys.name, now);
         tables.names.set(keys.name, Entry { pending: entry.pending.saturating_add(1), ..entry });
         drop(tables);
-        Waiting { guesses: self, keys }
+        Queued { throttle: self, keys }
     }
 
-    /// Says how long no attempt is looked at, where that is so.
+    /// Refuses for the time that is left, if attempts are refused now.
     pub(super) fn check(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Result<(), Duration> {
         self.tables().admits(self.keys(name, address), now).map(|_| ())
     }
 
-    /// Lets an attempt be made, or says how long none is looked at. Where others are under way that might fail, and
-    /// one more would be too many, it waits for their end.
+    /// Admits an attempt, or refuses it for the time that is left. If the running ones may already use up what is
+    /// free, it waits for their end.
     pub(super) async fn admit(
         &self,
         name: &str,
@@ -189,17 +190,17 @@ impl Guesses {
         if !tables.admits(keys, at)? {
             return Ok(None);
         }
-        for (table, key) in tables.places(keys) {
+        for (table, key) in tables.counted(keys) {
             let entry = table.now(key, at);
             table.set(key, Entry { pending: entry.pending + 1, ..entry });
         }
-        Ok(Some(Attempt { guesses: self, keys, at, is_right: false }))
+        Ok(Some(Attempt { throttle: self, keys, at, is_right: false }))
     }
 
     fn end(&self, attempt: &Attempt<'_>) {
         let Attempt { keys, at, is_right, .. } = *attempt;
         let mut tables = self.tables();
-        for (table, key) in tables.places(keys) {
+        for (table, key) in tables.counted(keys) {
             let entry = table.now(key, at);
             table.set(key, Entry { pending: entry.pending.saturating_sub(1), ..entry });
         }
@@ -222,20 +223,17 @@ impl Guesses {
     }
 }
 
-/// Who has one address of IPv6 has at least 2^64 of them.
+/// The owner of an IPv6 address has at least the 2^64 of its network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(bits.into())
-        }
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::counts::MAX;
+    use super::table::MAX;
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -246,7 +244,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    impl Guesses {
+    impl LoginThrottle {
         /// An attempt at that second that has not ended yet.
         fn begin(&self, name: &str, from: &str, second: i64) -> Result<Option<Attempt<'_>>, Duration> {
             self.try_admit(self.keys(name, Some(address(from))), at(second))
@@ -263,8 +261,8 @@ mod tests {
 
     #[test]
     fn the_delay_grows_and_ends() {
-        let guesses = Guesses::default();
-        let guess = |second| guesses.guess("ada", "192.0.2.1", second);
+        let throttle = LoginThrottle::default();
+        let guess = |second| throttle.guess("ada", "192.0.2.1", second);
         for _ in 0..5 {
             assert_eq!(guess(0), Ok(()));
         }
@@ -277,14 +275,14 @@ mod tests {
         }
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         now += 300;
-        guesses.log_in("ada", "192.0.2.1", now);
+        throttle.log_in("ada", "192.0.2.1", now);
         assert_eq!(guess(now), Ok(()));
     }
 
     #[test]
     fn of_many_at_once_no_more_are_looked_at_than_might_fail() {
-        let guesses = Guesses::default();
-        let begin = |second| guesses.begin("ada", "192.0.2.1", second);
+        let throttle = LoginThrottle::default();
+        let begin = |second| throttle.begin("ada", "192.0.2.1", second);
         let mut under_way: Vec<_> = (0..5).map(|_| begin(0).unwrap().unwrap()).collect();
         assert!(begin(0).unwrap().is_none(), "six might fail");
         // One that is right makes room, and forgives nothing that is still under way.
@@ -301,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_put_back_makes_no_wait_longer() {
-        let guesses = Guesses::default();
-        let guess = |second| guesses.guess("ada", "192.0.2.1", second);
+        let throttle = LoginThrottle::default();
+        let guess = |second| throttle.guess("ada", "192.0.2.1", second);
         assert_eq!(guess(86_400), Ok(()));
         for _ in 1..5 {
             assert_eq!(guess(0), Ok(()), "one failure is free");
@@ -312,20 +310,20 @@ mod tests {
 
     #[test]
     fn an_address_that_tries_many_names_is_slowed_down() {
-        let guesses = Guesses::default();
-        guesses.log_in("ada", "2001:db8::1", 0);
+        let throttle = LoginThrottle::default();
+        throttle.log_in("ada", "2001:db8::1", 0);
         let names: Vec<String> = (0..20).map(|number| format!("name-{number}")).collect();
         let from = |number: usize| format!("2001:db8::{number:x}");
         let begin =
-            |(number, name): (usize, &String)| guesses.begin(name, &from(number), 0).unwrap().unwrap();
+            |(number, name): (usize, &String)| throttle.begin(name, &from(number), 0).unwrap().unwrap();
         let under_way: Vec<_> = names.iter().enumerate().map(begin).collect();
-        assert!(guesses.begin("bob", "2001:db8::ffff", 0).unwrap().is_none(), "21 might fail");
+        assert!(throttle.begin("bob", "2001:db8::ffff", 0).unwrap().is_none(), "21 might fail");
         drop(under_way);
-        assert!(guesses.guess("bob", "2001:db8::ffff", 0).is_err(), "a network of IPv6 is one address");
-        assert_eq!(guesses.guess("bob", "2001:db8:0:1::1", 0), Ok(()));
-        assert_eq!(guesses.guess("bob", "192.0.2.1", 0), Ok(()));
+        assert!(throttle.guess("bob", "2001:db8::ffff", 0).is_err(), "a network of IPv6 is one address");
+        assert_eq!(throttle.guess("bob", "2001:db8:0:1::1", 0), Ok(()));
+        assert_eq!(throttle.guess("bob", "192.0.2.1", 0), Ok(()));
         assert_eq!(
-            guesses.guess("ada", "2001:db8::2", 0),
+            throttle.guess("ada", "2001:db8::2", 0),
             Ok(()),
             "who has logged in from there is shut out"
         );
@@ -333,41 +331,41 @@ mod tests {
 
     #[test]
     fn nobody_is_shut_out_by_guesses_from_elsewhere() {
-        let guesses = Guesses::default();
+        let throttle = LoginThrottle::default();
         let from = |number: u32| IpAddr::V4((0x0a00_0000 + number).into()).to_string();
         let here = Some(address("192.0.2.1"));
-        let me = guesses.line_up("ada", here, at(0));
-        let pause = || me.pause(at(0));
+        let me = throttle.enqueue("ada", here, at(0));
+        let delay = || me.delay(at(0));
         let others: Vec<_> =
-            (0..11).map(|_| guesses.line_up("ada", Some(address("192.0.2.2")), at(0))).collect();
-        assert_eq!((pause().time, pause().is_guessed), (Duration::from_millis(200), false));
+            (0..11).map(|_| throttle.enqueue("ada", Some(address("192.0.2.2")), at(0))).collect();
+        assert_eq!((delay().time, delay().is_guessed), (Duration::from_millis(200), false));
         drop(others);
-        assert_eq!(pause().time, Duration::ZERO);
+        assert_eq!(delay().time, Duration::ZERO);
         for number in 0..11 {
-            assert_eq!(guesses.guess("ada", &from(number), 0), Ok(()));
+            assert_eq!(throttle.guess("ada", &from(number), 0), Ok(()));
         }
-        assert_eq!((pause().time, pause().is_guessed), (Duration::from_millis(200), true));
+        assert_eq!((delay().time, delay().is_guessed), (Duration::from_millis(200), true));
         for number in 11..10_000 {
-            assert_eq!(guesses.guess("ada", &from(number), 0), Ok(()));
+            assert_eq!(throttle.guess("ada", &from(number), 0), Ok(()));
         }
-        assert_eq!(pause().time, Duration::from_secs(2));
-        guesses.log_in("ada", "192.0.2.1", 0);
-        assert_eq!(pause().time, Duration::ZERO);
+        assert_eq!(delay().time, Duration::from_secs(2));
+        throttle.log_in("ada", "192.0.2.1", 0);
+        assert_eq!(delay().time, Duration::ZERO);
     }
 
     #[test]
     fn a_million_names_take_bounded_memory_and_a_lock_in_use_stays() {
-        let guesses = Guesses::default();
-        while guesses.guess("ada", "192.0.2.1", 0).is_ok() {}
+        let throttle = LoginThrottle::default();
+        while throttle.guess("ada", "192.0.2.1", 0).is_ok() {}
         for number in 0..1_000_000_u32 {
             let keys =
-                guesses.keys(&format!("name-{number}"), Some(IpAddr::V4((0x0a00_0000 + number).into())));
-            assert!(guesses.try_admit(keys, at(0)).is_ok_and(|attempt| attempt.is_some()));
+                throttle.keys(&format!("name-{number}"), Some(IpAddr::V4((0x0a00_0000 + number).into())));
+            assert!(throttle.try_admit(keys, at(0)).is_ok_and(|attempt| attempt.is_some()));
             if number % 1000 == 0 {
-                assert!(guesses.guess("ada", "192.0.2.1", 0).is_err(), "after {number} names");
+                assert!(throttle.guess("ada", "192.0.2.1", 0).is_err(), "after {number} names");
             }
         }
-        let tables = guesses.tables();
+        let tables = throttle.tables();
         for table in [&tables.pairs, &tables.addresses, &tables.names] {
             assert!(table.young.len() <= MAX && table.old.len() <= MAX);
             assert!(table.young.capacity() <= 2 * MAX && table.old.capacity() <= 2 * MAX);

@@ -13,8 +13,9 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::headers::HeaderMapExt as _;
+use axum_extra::headers::authorization::{Authorization, Basic};
 use axum_login::{AuthUser, AuthnBackend};
-use base64::Engine as _;
 use secrecy::SecretString;
 use tower_sessions::Session;
 
@@ -108,6 +109,10 @@ pub(super) async fn require_user(
         },
         (None, None) => return Ok(to_login(&state, &request)),
     };
+    // Without the database nothing is changed anywhere, since it could not be written down.
+    if !request.method().is_safe() && state.store.is_down() {
+        return Err(Problem::without_database());
+    }
     request.extensions_mut().insert(CurrentUser { name: account.name, role: account.role });
     let (actor, object) =
         (actor(request.extensions()), format!("{} {}", request.method(), request.uri().path()));
@@ -187,17 +192,9 @@ fn unauthorized(detail: &str) -> Response {
     response
 }
 
-/// Name and password of HTTP Basic (RFC 7617).
 fn basic(headers: &HeaderMap) -> Option<Credentials> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (username, password) = text.split_once(':')?;
-    Some(Credentials { username: username.to_owned(), password: SecretString::from(password) })
+    let Authorization(basic) = headers.typed_get::<Authorization<Basic>>()?;
+    Some(Credentials { username: basic.username().to_owned(), password: basic.password().into() })
 }
 
 /// Whoever made the request, for the audit.

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,26 +16,24 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::csrf::CsrfLayer;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::request_id::RequestId;
 use tower_http::set_header::SetResponseHeader;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use crate::config::Access;
 use crate::store::Store;
 use crate::web::auth::Users;
-use crate::web::errors::Problem;
 use crate::web::paths::{Paths, route};
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
 use crate::web::{
     assets, auth, errors, etag, events, headers, host, lifetime, metering, origin, pages, theme,
 };
-
-/// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
-const MAX_FORM: usize = 512 * 1024;
 
 /// Where a request's id stands, and how long one of someone else's making may be.
 const REQUEST_ID: &str = "x-request-id";
@@ -56,9 +54,7 @@ pub fn router(state: AppState) -> Router {
     let auth = AuthManagerLayerBuilder::new(state.part::<Users>(), sessions).build();
 
     let (open, for_users) = routes().into_routers();
-    let for_users = for_users
-        .route_layer(from_fn_with_state(state.clone(), refuse_writes))
-        .route_layer(from_fn_with_state(state.clone(), auth::require_user));
+    let for_users = for_users.route_layer(from_fn_with_state(state.clone(), auth::require_user));
     let for_all = Router::new()
         .route(route::Healthz::PATH, get(healthz))
         .route(route::Readyz::PATH, get(readyz))
@@ -106,11 +102,10 @@ pub fn table() -> Vec<Route> {
 
 fn around(app: Router<AppState>, state: AppState) -> Router {
     app.fallback(|| async { StatusCode::NOT_FOUND })
-        .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(CsrfLayer::new())
         .layer(from_fn_with_state(state.clone(), host::check))
         .layer(from_fn_with_state(state.clone(), to_the_end))
-        .layer(from_fn(refuse_large))
+        .layer(RequestBodyLimitLayer::new(pages::models::MAX_IMPORT))
         .layer(CatchPanicLayer::custom(errors::panicked))
         .layer(from_fn_with_state(state.clone(), errors::render))
         .layer(from_fn_with_state(state.clone(), headers::add))
@@ -119,36 +114,25 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), origin::note))
         .layer(from_fn(metering::count))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
-        .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(from_fn(check_id))
+        .layer(from_fn(identify))
         .with_state(state)
 }
 
-/// An id that a reverse proxy gave a request is kept. It comes into log, audit and pages: from whoever else it comes,
-/// it is to look like one.
-async fn check_id(mut request: Request, next: Next) -> Response {
-    let is_id = |id: &[u8]| {
+/// Gives each request an id, and its answer the same. One from a reverse proxy is kept if it looks like an id, since it
+/// is shown in the log, the audit and pages: the layers of tower-http keep whatever was sent.
+async fn identify(mut request: Request, next: Next) -> Response {
+    let is_id = |id: &HeaderValue| {
         (1..=MAX_ID).contains(&id.len())
-            && id.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.:+/=".contains(c))
+            && id.as_bytes().iter().all(|c| c.is_ascii_alphanumeric() || b"-_.:+/=".contains(c))
     };
-    let mut ids = request.headers().get_all(REQUEST_ID).iter();
-    if ids.any(|id| !is_id(id.as_bytes())) {
-        request.headers_mut().remove(REQUEST_ID);
-    }
-    next.run(request).await
-}
-
-/// What says itself that it is larger than any form is refused before it comes.
-async fn refuse_large(request: Request, next: Next) -> Response {
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if announced
-        .and_then(|length| length.parse().ok())
-        .is_some_and(|length: usize| length > pages::models::MAX_IMPORT)
-    {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    }
-    next.run(request).await
+    let mut given = request.headers().get_all(REQUEST_ID).iter();
+    let id = given.next().filter(|first| is_id(first) && given.all(is_id)).cloned();
+    let id = id.or_else(|| Uuid::new_v4().to_string().parse().ok()).unwrap_or(HeaderValue::from_static("-"));
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    request.extensions_mut().insert(RequestId::new(id.clone()));
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
 }
 
 /// Carries a write to its end though its sender has gone away: what the proxy was told to change must not be
@@ -195,14 +179,6 @@ fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), route, id)
-}
-
-/// Without the database nothing is changed anywhere, since it could not be written down.
-async fn refuse_writes(State(store): State<Store>, request: Request, next: Next) -> Response {
-    if !request.method().is_safe() && store.is_down() {
-        return Problem::without_database().into_response();
-    }
-    next.run(request).await
 }
 
 async fn healthz() -> &'static str {

@@ -12,6 +12,9 @@ use crate::web::auth::CurrentUser;
 use crate::web::errors::Problem;
 use crate::web::state::AppState;
 
+/// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
+const MAX_FORM: usize = 512 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Open,
@@ -63,7 +66,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(access, "POST", path, post(handler))
+        self.post_up_to(access, path, MAX_FORM, handler)
     }
 
     pub(super) fn post_up_to<H, T>(

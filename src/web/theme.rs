@@ -2,9 +2,11 @@
 
 use axum::Form;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use serde::Deserialize;
+use time::Duration;
 use url::Url;
 
 use crate::web::next::local_next;
@@ -31,12 +33,7 @@ impl Theme {
     ];
 
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let chosen = cookies.flat_map(|value| value.split(';')).find_map(|cookie| {
-            let (name, value) = cookie.trim().split_once('=')?;
-            (name == COOKIE).then_some(value)
-        });
-        match chosen {
+        match CookieJar::from_headers(headers).get(COOKIE).map(Cookie::value) {
             Some("light") => Self::Light,
             Some("dark") => Self::Dark,
             _ => Self::System,
@@ -67,19 +64,16 @@ async fn choose(
     headers: HeaderMap,
     Form(form): Form<ThemeForm>,
 ) -> Response {
-    let cookie = format!(
-        "{COOKIE}={}; Path={}; Max-Age=31536000; SameSite=Lax; HttpOnly",
-        form.theme.as_str(),
-        paths.cookie_path(),
-    );
-    let mut response = match wants {
+    let cookie = Cookie::build((COOKIE, form.theme.as_str()))
+        .path(paths.cookie_path().to_owned())
+        .max_age(Duration::days(365))
+        .same_site(SameSite::Lax)
+        .http_only(true);
+    let answer = match wants {
         Wants::Page => Redirect::to(&back(&headers, &paths)).into_response(),
         Wants::Fragment | Wants::Json => StatusCode::NO_CONTENT.into_response(),
     };
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    response
+    (CookieJar::new().add(cookie), answer).into_response()
 }
 
 fn back(headers: &HeaderMap, paths: &Paths) -> String {

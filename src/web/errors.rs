@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Json;
+use axum::extract::Request;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
@@ -177,18 +176,33 @@ struct ErrorPage<'a> {
     request_id: &'a str,
 }
 
-pub(super) async fn render(State(paths): State<Paths>, request: Request, next: Next) -> Response {
-    let (wants, theme) = (Wants::of(request.headers()), Theme::of(request.headers()));
-    let request_id = RequestIdText::of(request.extensions());
-    let response = next.run(request).await;
+/// What a request says of how an error is to be shown.
+pub(super) struct Asked {
+    wants: Wants,
+    theme: Theme,
+    request_id: RequestIdText,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Request) -> Self {
+        Self {
+            wants: Wants::of(request.headers()),
+            theme: Theme::of(request.headers()),
+            request_id: RequestIdText::of(request.extensions()),
+        }
+    }
+}
+
+pub(super) fn render(response: Response, asked: &Asked, paths: &Paths) -> Response {
+    let Asked { wants, theme, request_id } = asked;
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
         None if is_bare_error(&response) => bare(status),
         None => return response,
     };
-    let body =
-        answer(wants, &ErrorPage { theme, paths: &paths, problem: &problem, request_id: &request_id.0 });
+    let page = ErrorPage { theme: *theme, paths, problem: &problem, request_id: &request_id.0 };
+    let body = answer(*wants, &page);
     let (mut parts, _) = response.into_parts();
     for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
         parts.headers.remove(name);

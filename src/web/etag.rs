@@ -12,7 +12,6 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, SET_COOKIE, VARY,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use tower_http::CompressionLevel;
 use tower_http::compression::{CompressionLayer, Predicate};
@@ -31,16 +30,26 @@ const OF_UNCHANGED: [HeaderName; 5] =
 #[derive(Clone, Copy)]
 pub(super) struct HoldsSecret;
 
+/// What a request says of the tags that its sender knows.
+pub(super) struct Known {
+    is_get: bool,
+    tags: Option<HeaderValue>,
+}
+
+impl Known {
+    pub(super) fn of(request: &Request) -> Self {
+        let tags = request.headers().get(IF_NONE_MATCH).cloned();
+        Self { is_get: request.method() == Method::GET, tags }
+    }
+}
+
 /// Adds an `ETag` to pages, and answers 304 where it is known.
-pub(super) async fn add(request: Request, next: Next) -> Response {
-    if request.method() != Method::GET {
+pub(super) async fn add(mut response: Response, known: Known) -> Response {
+    if !known.is_get {
         // Among them the answers that create a key.
-        let mut response = next.run(request).await;
         response.extensions_mut().insert(HoldsSecret);
         return response;
     }
-    let known = request.headers().get(IF_NONE_MATCH).cloned();
-    let response = next.run(request).await;
     if response.status() != StatusCode::OK || !is_whole_text(&response) {
         return response;
     }
@@ -51,6 +60,7 @@ pub(super) async fn add(request: Request, next: Next) -> Response {
     };
     let etag = format!("W/\"{:016x}\"", foldhash::quality::FixedState::default().hash_one(&body));
     let is_known = known
+        .tags
         .as_ref()
         .and_then(|known| known.to_str().ok())
         .is_some_and(|known| known.split(',').any(|one| one.trim() == etag));

@@ -1,14 +1,10 @@
 //! Headers that every answer carries.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::middleware::Next;
-use axum::response::Response;
 
 use crate::config::Access;
 
@@ -31,9 +27,7 @@ const PLAIN: [(HeaderName, &str); 7] = [
 ];
 
 /// Adds them. What is no versioned file is not kept by browser or cache: after a logout, Back shows nothing.
-pub(super) async fn add(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+pub(super) fn add(access: &Access, headers: &mut HeaderMap) {
     if access.is_behind_tls {
         headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
@@ -44,7 +38,6 @@ pub(super) async fn add(State(access): State<Arc<Access>>, request: Request, nex
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.append(VARY, HeaderValue::from_static("Accept, HX-Request"));
     }
-    response
 }
 
 pub(super) const A_YEAR: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");

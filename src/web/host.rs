@@ -1,13 +1,9 @@
 //! By which name the dashboard is asked for.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::config::Login;
 use crate::web::errors::Problem;
@@ -15,18 +11,17 @@ use crate::web::errors::Problem;
 /// A password that everybody knows is good for this machine alone. But a page from elsewhere whose name is pointed at
 /// this machine once it is open would be asked for by its own name, and could log in with it: so only the machine's
 /// own names count while that password is in use.
-pub(super) async fn check(State(login): State<Arc<Login>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+pub(super) fn check(login: &Login, headers: &HeaderMap) -> Result<(), Problem> {
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     if login.is_default && host.is_some_and(|host| !is_own(host)) {
-        return Problem::new(
+        return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "The default password is for this machine alone",
             "While it is in use the dashboard answers by the names of this machine only, such as localhost.",
             "Set UI_USERNAME and UI_PASSWORD, or ask for 127.0.0.1 or localhost.",
-        )
-        .into_response();
+        ));
     }
-    next.run(request).await
+    Ok(())
 }
 
 fn is_own(host: &[u8]) -> bool {

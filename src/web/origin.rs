@@ -9,7 +9,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ipnet::IpNet;
 
-use crate::config::Access;
+use crate::config::{Access, Login};
+use crate::web::errors::Problem;
+use crate::web::host;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin(pub(super) Option<IpAddr>);
@@ -20,11 +22,18 @@ impl Origin {
     }
 }
 
-pub(super) async fn note(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+/// Notes the address, and refuses names that are not the dashboard's.
+pub(super) async fn check(
+    State(access): State<Arc<Access>>,
+    State(login): State<Arc<Login>>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    host::check(&login, request.headers())?;
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
     let address = peer.map(|peer| address(peer, request.headers(), &access.trusted_proxies));
     request.extensions_mut().insert(Origin(address));
-    next.run(request).await
+    Ok(next.run(request).await)
 }
 
 /// Behind trusted proxies it is the last address that none of them has, in the order in which they added them:

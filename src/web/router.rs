@@ -31,9 +31,7 @@ use crate::web::auth::Users;
 use crate::web::paths::{Paths, route};
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{
-    assets, auth, errors, etag, events, headers, host, lifetime, metering, origin, pages, theme,
-};
+use crate::web::{assets, auth, errors, etag, events, headers, lifetime, metering, origin, pages, theme};
 
 /// Where a request's id stands, and how long one of someone else's making may be.
 const REQUEST_ID: &str = "x-request-id";
@@ -103,15 +101,12 @@ pub fn table() -> Vec<Route> {
 fn around(app: Router<AppState>, state: AppState) -> Router {
     app.fallback(|| async { StatusCode::NOT_FOUND })
         .layer(CsrfLayer::new())
-        .layer(from_fn_with_state(state.clone(), host::check))
+        .layer(from_fn_with_state(state.clone(), origin::check))
         .layer(from_fn_with_state(state.clone(), to_the_end))
         .layer(RequestBodyLimitLayer::new(pages::models::MAX_IMPORT))
         .layer(CatchPanicLayer::custom(errors::panicked))
-        .layer(from_fn_with_state(state.clone(), errors::render))
-        .layer(from_fn_with_state(state.clone(), headers::add))
-        .layer(from_fn(etag::add))
+        .layer(from_fn_with_state(state.clone(), finish))
         .layer(etag::compression())
-        .layer(from_fn_with_state(state.clone(), origin::note))
         .layer(from_fn(metering::count))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
         .layer(from_fn(identify))
@@ -133,6 +128,19 @@ async fn identify(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// Makes pages of bare errors, and adds headers and tag to every answer.
+async fn finish(
+    State(paths): State<Paths>,
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (asked, known) = (errors::Asked::of(&request), etag::Known::of(&request));
+    let mut response = errors::render(next.run(request).await, &asked, &paths);
+    headers::add(&access, response.headers_mut());
+    etag::add(response, known).await
 }
 
 /// Carries a write to its end though its sender has gone away: what the proxy was told to change must not be

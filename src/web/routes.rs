@@ -49,7 +49,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(access, "GET", path, get(handler))
+        self.add(access, "GET", path, MAX_FORM, get(handler))
     }
 
     /// Where an answer to HEAD must not do what GET does.
@@ -58,7 +58,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(access, "HEAD", path, head(handler))
+        self.add(access, "HEAD", path, MAX_FORM, head(handler))
     }
 
     pub(super) fn post<H, T>(self, access: Access, path: &'static str, handler: H) -> Self
@@ -80,7 +80,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(access, "POST", path, post(handler).layer(DefaultBodyLimit::max(max_bytes)))
+        self.add(access, "POST", path, max_bytes, post(handler))
     }
 
     fn add(
@@ -88,15 +88,16 @@ impl Routes {
         access: Access,
         method: &'static str,
         path: &'static str,
+        max_bytes: usize,
         handler: MethodRouter<AppState>,
     ) -> Self {
+        let handler = handler.route_layer(from_fn(move |mut request: Request, next: Next| {
+            DefaultBodyLimit::max(max_bytes).apply(&mut request);
+            admit(access, request, next)
+        }));
         match access {
             Access::Open => self.open = self.open.route(path, handler),
-            Access::From(role) => {
-                let handler = handler
-                    .route_layer(from_fn(move |request: Request, next: Next| admit(role, request, next)));
-                self.for_users = self.for_users.route(path, handler);
-            }
+            Access::From(_) => self.for_users = self.for_users.route(path, handler),
         }
         self.table.push(Route { method, path, access });
         self
@@ -119,11 +120,12 @@ impl Routes {
 }
 
 /// Lets only users through that have the role.
-async fn admit(needed: Role, request: Request, next: Next) -> Response {
-    match request.extensions().get::<CurrentUser>() {
-        Some(user) if user.role >= needed => next.run(request).await,
-        Some(user) => Problem::not_for(needed, user.role).into_response(),
-        // The login's layer stands before this one; without it nobody gets in.
-        None => Problem::not_for(needed, Role::Viewer).into_response(),
+async fn admit(access: Access, request: Request, next: Next) -> Response {
+    let Access::From(needed) = access else { return next.run(request).await };
+    // The login's layer stands before this one; without it nobody gets in.
+    let role = request.extensions().get::<CurrentUser>().map(|user| user.role);
+    match role {
+        Some(role) if role >= needed => next.run(request).await,
+        role => Problem::not_for(needed, role.unwrap_or(Role::Viewer)).into_response(),
     }
 }

@@ -40,6 +40,7 @@
     node.matches('form[aria-busy], [data-stream]') || (node.matches(FIELDS) && isChanged(node)) ||
     [...node.querySelectorAll(FIELDS)].some(isChanged) || node.querySelector('form[aria-busy], [data-stream]') !== null)
 
+  // Not idiomorph: it moves and adds rows as it goes, and cannot first say whether words alone would change.
   const key = (node) => node.nodeType === 1 ? (node.id || node.dataset?.id || node.dataset?.hash || node.dataset?.context || '') : ''
   const isSame = (old, fresh) => old.nodeName === fresh.nodeName && key(old) === key(fresh)
   const haveSameParts = (old, fresh) => old.childNodes.length === fresh.childNodes.length &&

@@ -55,45 +55,45 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "Not found", detail, "Check the address, or go back to the list.")
     }
 
+    fn conflict(title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, title, detail, advice)
+    }
+
+    fn failed(title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, title, detail, advice)
+    }
+
+    fn refused(title: &str, detail: impl Into<String>, advice: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, title, detail, advice)
+    }
+
     /// What the context was on before is not known, or cannot be named to the agent.
     pub(super) fn cannot_undo(swap: &Swap) -> Self {
         let detail = match &swap.before {
             None => "What the context was on before this swap is not known.".to_owned(),
             Some(before) => format!("The former model {} or its prompt cannot be sent.", before.spec_text()),
         };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This swap cannot be undone", detail, "Switch by hand.")
-            .see(Recipe::Undo)
+        Self::refused("This swap cannot be undone", detail, "Switch by hand.").see(Recipe::Undo)
     }
 
     pub(super) fn not_per_context(why: &str) -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self::new(
-            status,
-            "Not on this agent",
-            why,
-            "Choose an agent whose contexts have models of their own.",
-        )
+        Self::refused("Not on this agent", why, "Choose an agent whose contexts have models of their own.")
     }
 
-    /// A text that is no context id.
     pub(super) fn bad_context(error: ContextIdError) -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self::new(status, "No context id", error.to_string(), "Go back, and correct it.")
+        Self::refused("No context id", error.to_string(), "Go back, and correct it.")
     }
 
     pub(super) fn context_changed() -> Self {
-        Self::new(
-            StatusCode::CONFLICT,
+        Self::conflict(
             "Changed in the meantime",
             "Someone else changed this context's settings after you loaded the page. Nothing was saved.",
             "Go back, reload the page and change what you still want to change.",
         )
     }
 
-    /// A label that is too long.
     pub(super) fn bad_label() -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self::new(status, "The label is too long", "A label has at most 80 characters.", "Shorten it.")
+        Self::refused("The label is too long", "A label has at most 80 characters.", "Shorten it.")
     }
 
     pub(super) fn busy(why: &str) -> Self {
@@ -123,20 +123,18 @@ impl Problem {
     }
 
     pub(super) fn of_session() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Patchbay's database does not answer",
-            "The session could not be written.",
-            "Try again in a moment. The log has the cause.",
-        )
-        .see(Recipe::Database)
+        Self::of_database("The session could not be written.")
     }
 
     pub(super) fn without_database() -> Self {
+        Self::of_database("Nothing was changed: what cannot be written down is not done.")
+    }
+
+    fn of_database(detail: &str) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Patchbay's database does not answer",
-            "Nothing was changed: what cannot be written down is not done.",
+            detail,
             "Try again in a moment. The log has the cause.",
         )
         .see(Recipe::Database)

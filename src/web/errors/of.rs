@@ -28,25 +28,14 @@ impl Problem {
     fn of_agent(error: &AgentError) -> Self {
         match error {
             AgentError::Transport(error) => Self::of_client(error),
-            other => Self::new(
-                StatusCode::BAD_GATEWAY,
-                "The agent failed",
-                sentence(other),
-                "Look at the agent's log.",
-            )
-            .see(Recipe::Agent),
+            other => Self::failed("The agent failed", sentence(other), "Look at the agent's log.")
+                .see(Recipe::Agent),
         }
     }
 
     fn of_store(error: &StoreError) -> Self {
         tracing::error!(%error, "the database failed");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Patchbay's database does not answer",
-            "What you asked for may not have been written down.",
-            "Try again in a moment. The log has the cause.",
-        )
-        .see(Recipe::Database)
+        Self::of_database("What you asked for may not have been written down.")
     }
 }
 
@@ -118,22 +107,15 @@ impl From<KeyChangeError> for Problem {
             KeyChangeError::Unknown => Self::not_found("The key"),
             KeyChangeError::Proxy(error) => Self::of_client(&error),
             KeyChangeError::Store(error) => error.into(),
-            KeyChangeError::Changed => Self::new(
-                StatusCode::CONFLICT,
+            KeyChangeError::Changed => Self::conflict(
                 "The key has changed",
                 "Its settings were changed by someone else since you loaded the form. Nothing was sent.",
                 "Look at what has changed, then try again.",
             ),
             KeyChangeError::AliasTaken(_) | KeyChangeError::NotConfirmed | KeyChangeError::Expired => {
-                Self::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "Not done",
-                    sentence(&error),
-                    "Go back, and try again.",
-                )
+                Self::refused("Not done", sentence(&error), "Go back, and try again.")
             }
-            KeyChangeError::NotDone(_) => Self::new(
-                StatusCode::BAD_GATEWAY,
+            KeyChangeError::NotDone(_) => Self::failed(
                 "The proxy did not do it",
                 sentence(&error),
                 "Look at the key, and at the proxy's log.",
@@ -145,31 +127,30 @@ impl From<KeyChangeError> for Problem {
 impl From<ModelError> for Problem {
     fn from(error: ModelError) -> Self {
         let detail = sentence(&error);
-        let refused = |status, title, advice| Self::new(status, title, detail.clone(), advice);
         match error {
             ModelError::Unknown => Self::not_found("The deployment"),
-            ModelError::ReadOnly => refused(
-                StatusCode::UNPROCESSABLE_ENTITY,
+            ModelError::ReadOnly => Self::refused(
                 "This deployment is read-only",
+                detail,
                 "Ask whoever owns the proxy's configuration file, or register a deployment of the same name.",
             )
             .see(Recipe::Register),
-            ModelError::Changed => refused(
-                StatusCode::CONFLICT,
+            ModelError::Changed => Self::conflict(
                 "The deployment has changed",
+                detail,
                 "Load the form again, look at what has changed, and try again.",
             ),
-            ModelError::Unconfirmed => refused(
-                StatusCode::UNPROCESSABLE_ENTITY,
+            ModelError::Unconfirmed => Self::refused(
                 "Something depends on it",
+                detail,
                 "Look at what a deletion would hit, and type the name to confirm.",
             ),
             ModelError::Unsupported(_) => {
-                refused(StatusCode::UNPROCESSABLE_ENTITY, "Not possible here", "Go back to the deployment.")
+                Self::refused("Not possible here", detail, "Go back to the deployment.")
             }
-            ModelError::NotTaken(_) => refused(
-                StatusCode::BAD_GATEWAY,
+            ModelError::NotTaken(_) => Self::failed(
                 "The proxy did not do it",
+                detail,
                 "Load the deployment again in half a minute: replicas of a proxy may lag. Then try again.",
             ),
             ModelError::Proxy(error) => Self::of_client(&error),
@@ -185,25 +166,20 @@ impl From<ReadError> for Problem {
             ReadError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
             ReadError::Agent(error) => Self::of_agent(&error),
             ReadError::Swap(error) => error.into(),
-            ReadError::Asked { .. } => Self::new(
-                StatusCode::CONFLICT,
+            ReadError::Asked { .. } => Self::conflict(
                 "A question is being answered",
                 sentence(&error),
                 "Wait for the answer: reading an agent's state in the middle of a turn can make the turn fail.",
             ),
-            ReadError::NotSwitchable => Self::new(
-                StatusCode::BAD_GATEWAY,
+            ReadError::NotSwitchable => Self::failed(
                 "The agent cannot be switched",
                 sentence(&error),
                 "Use an agent that understands [HOTSWAP:…] control messages.",
             )
             .see(Recipe::Agent),
-            ReadError::NotPutBack => Self::new(
-                StatusCode::BAD_GATEWAY,
-                "Not put back",
-                sentence(&error),
-                "Look at the agent's contexts.",
-            ),
+            ReadError::NotPutBack => {
+                Self::failed("Not put back", sentence(&error), "Look at the agent's contexts.")
+            }
             ReadError::Store(error) => error.into(),
         }
     }
@@ -214,14 +190,12 @@ impl From<SwapError> for Problem {
         let detail = sentence(&error);
         match error {
             SwapError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
-            SwapError::Busy { .. } => Self::new(
-                StatusCode::CONFLICT,
+            SwapError::Busy { .. } => Self::conflict(
                 "A swap is running",
                 detail,
                 "Wait until it has ended, then look at the context and try again.",
             ),
-            SwapError::Changed { last } => Self::new(
-                StatusCode::CONFLICT,
+            SwapError::Changed { last } => Self::conflict(
                 "The context has changed",
                 format!("{detail} {}", told(&last)),
                 "Look at what has changed, then try again.",

@@ -23,7 +23,7 @@ pub(super) use self::users::{Account, Users};
 use crate::domain::audit::Actor;
 use crate::domain::role::Role;
 use crate::services::audit::Audit;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::web::errors::Problem;
 use crate::web::origin::Origin;
 use crate::web::paths::Paths;

@@ -77,6 +77,7 @@ impl AuthnBackend for Users {
 services! {
     pub(super) struct Services {
         pub(super) audit: Audit,
+        store: Store,
         paths: Paths,
         store: Store,
         users: Users,

@@ -23,9 +23,9 @@ use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::audit::Audit;
 use crate::services::bootstrap::Bootstrap;
-use crate::services::bulk::Bulk;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
+use crate::services::jobs::{self, Jobs};
 use crate::services::keys::Keys;
 use crate::services::live::Live;
 use crate::services::proxy::Proxy;
@@ -54,7 +54,7 @@ pub struct App {
     store: Store,
     switcher: Switcher,
     asks: Asks,
-    bulk: Bulk,
+    jobs: Jobs,
     keys: Keys,
     live: Live,
     writes: TaskTracker,
@@ -165,7 +165,17 @@ impl App {
             clock.clone(),
             timeouts.agents.message,
         );
-        let bulk = Bulk::new(store.clone(), switcher.clone(), agents.clone(), live.clone(), clock.clone());
+        let jobs = Jobs::new(jobs::Parts {
+            store: store.clone(),
+            switcher: switcher.clone(),
+            agents: agents.clone(),
+            keys: keys.clone(),
+            models: models.clone(),
+            bootstrap,
+            setup: config.setup.clone(),
+            live: live.clone(),
+            clock: clock.clone(),
+        });
         let writes = TaskTracker::new();
         let (for_app, audit_retention) = (clock.clone(), config.access.audit_retention);
         let state = AppState::new(web::Parts {
@@ -185,9 +195,8 @@ impl App {
             agents,
             switcher: switcher.clone(),
             asks: asks.clone(),
-            bulk: bulk.clone(),
+            jobs: jobs.clone(),
             live: live.clone(),
-            bootstrap,
             setup: config.setup.into(),
         });
         Ok(Self {
@@ -195,7 +204,7 @@ impl App {
             store,
             switcher,
             asks,
-            bulk,
+            jobs,
             keys,
             live,
             writes,
@@ -212,8 +221,8 @@ impl App {
         &self.live
     }
 
-    pub fn bulk(&self) -> &Bulk {
-        &self.bulk
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// Serves until `stop`, then waits for running swaps and closes the database.
@@ -224,8 +233,8 @@ impl App {
             async move { switcher.watch(stop).await }
         });
         let jobs = tokio::spawn({
-            let (bulk, stop) = (self.bulk, stop.clone());
-            async move { bulk.work(stop).await }
+            let (jobs, stop) = (self.jobs, stop.clone());
+            async move { jobs.work(stop).await }
         });
         let retiring = tokio::spawn(self.keys.retire_when_due());
         let closing = tokio::spawn({

@@ -2,12 +2,13 @@
 
 pub mod agent;
 pub mod audit;
-pub mod bulk;
 pub mod context;
 pub mod control;
 pub mod env_file;
+pub mod job;
 pub mod key;
 pub mod key_changes;
+pub mod lease;
 pub mod model;
 pub mod model_detail;
 pub mod model_note;

@@ -3,10 +3,10 @@
 pub mod agents;
 pub mod audit;
 pub mod bootstrap;
-pub mod bulk;
 pub mod contexts;
 pub mod conversation;
 pub mod doctor;
+pub mod jobs;
 mod journal;
 pub mod keys;
 pub mod live;

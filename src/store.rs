@@ -3,11 +3,11 @@
 
 mod asks;
 mod audit;
-mod bulk;
 mod charts;
 mod columns;
 mod contexts;
 mod database;
+mod jobs;
 mod keys;
 mod models;
 mod replicas;
@@ -17,10 +17,9 @@ mod writes;
 
 use sqlx::AnyPool;
 
-pub use bulk::job_lock;
 pub use charts::SwapDay;
 pub use keys::Retirement;
-pub use replicas::Said;
+pub use replicas::{LockError, Said};
 pub use sessions::Sessions;
 pub use swaps::Ended;
 pub use writes::{Intent, OwnRow};

@@ -75,7 +75,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "access", content = "models")]
 pub enum Access {
     /// `models: []` or `["all-proxy-models"]`: whatever is registered, now and later.

@@ -1,12 +1,12 @@
 //! Requested settings of a new key, or requested changes of an existing one.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::domain::key::{Access, VirtualKey};
 
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub enum Set<T> {
     /// A new key gets none.
     #[default]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -35,7 +35,7 @@ pub struct Detail {
 }
 
 /// A new deployment, or changes of one. May hold secrets, so its `Debug` shows names only.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
     /// Unused in a change.
     pub name: String,
@@ -214,7 +214,7 @@ pub fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// `model_name`, `litellm_params.rpm`, …
     pub field: String,

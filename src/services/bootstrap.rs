@@ -2,7 +2,6 @@
 //! file. Existing state is kept, and an interrupted run is continued by the next one.
 
 mod env;
-mod job;
 mod key_list;
 mod keys;
 mod models;
@@ -15,12 +14,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use env::{EnvError, EnvFile, Lock};
-pub use job::ResetJob;
 pub use key_list::{KeySpec, read_keys, write_keys};
 pub use keys::{StoredKey, classify_key};
 pub use models::{default_list, secret_name};
 pub use report::{Outcome, Part, Report, Step};
-pub use reset::Stock;
+pub use reset::{Deletion, Stock};
 
 use crate::clients::ClientError;
 use crate::clients::litellm::{Database, LiteLlm};
@@ -112,7 +110,6 @@ pub struct Bootstrap {
     store: Store,
     /// Never written into the env file as an agent's key.
     master_key: SecretString,
-    last: job::Last,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +130,7 @@ pub enum BootstrapError {
 
 impl Bootstrap {
     pub fn new(proxy: LiteLlm, models: Models, keys: Keys, store: Store, master_key: SecretString) -> Self {
-        Self { proxy, models, keys, store, master_key, last: job::Last::default() }
+        Self { proxy, models, keys, store, master_key }
     }
 
     /// Mirrors secrets, waits for the proxy, and applies the desired state. Each finished step is passed to `on_step`.

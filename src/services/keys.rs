@@ -4,7 +4,6 @@
 //! ([`table`] says why). The first page is shown as soon as it has come. A write through Patchbay is read back and
 //! put into the copy, so that no write costs a new copy.
 
-pub mod bulk;
 mod changes;
 mod copy;
 mod file;
@@ -76,7 +75,6 @@ struct Inner {
     can_search: OnceCell<bool>,
     file: OnceLock<file::KeysFile>,
     restored: OnceCell<()>,
-    bulk: bulk::Jobs,
     fresh: Mutex<Vec<Fresh>>,
 }
 
@@ -105,7 +103,6 @@ impl Keys {
             can_search: OnceCell::new(),
             file: OnceLock::new(),
             restored: OnceCell::new(),
-            bulk: bulk::Jobs::default(),
             fresh: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }

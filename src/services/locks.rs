@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use crate::store::{Store, StoreError};
+use crate::store::{LockError, Store};
 
 /// How long a second swap waits for the first.
 const WAIT: Duration = Duration::from_secs(10);
@@ -26,13 +26,6 @@ pub(super) struct Locks {
 struct Lock {
     gate: Arc<tokio::sync::Mutex<()>>,
     holder: Mutex<String>,
-}
-
-/// Why a lock was not taken.
-#[derive(Debug)]
-pub(super) enum NotTaken {
-    HeldBy(String),
-    Store(StoreError),
 }
 
 /// Holds a lock until dropped.
@@ -63,7 +56,7 @@ impl Locks {
     }
 
     /// Takes the lock `name` for `holder`; after ten seconds in vain, says who holds it.
-    pub(super) async fn take(&self, name: String, holder: &str) -> Result<Held, NotTaken> {
+    pub(super) async fn take(&self, name: String, holder: &str) -> Result<Held, LockError> {
         let until = Instant::now() + WAIT;
         let lock = {
             let mut locks = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,15 +66,15 @@ impl Locks {
         let gate = Arc::clone(&lock.gate);
         let Ok(guard) = tokio::time::timeout_at(until, gate.lock_owned()).await else {
             let holder = lock.holder.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return Err(NotTaken::HeldBy(holder));
+            return Err(LockError::HeldBy(holder));
         };
         let mut held = Held { guard: Some(guard), shared: None };
         if let Some(store) = &self.store {
             // Before it is taken, so that it is given back although nobody may wait for this any more.
             held.shared = Some((store.clone(), name.clone()));
-            while let Err(holder) = store.take_lock(&name, holder).await.map_err(NotTaken::Store)? {
-                if Instant::now() >= until {
-                    return Err(NotTaken::HeldBy(holder));
+            while let Err(error) = store.take_lock(&name, holder).await {
+                if matches!(error, LockError::Store(_)) || Instant::now() >= until {
+                    return Err(error);
                 }
                 tokio::time::sleep(POLL).await;
             }
@@ -101,7 +94,7 @@ mod tests {
         let held = locks.take("a".into(), "anna").await.unwrap();
         assert!(locks.take("b".into(), "ben").await.is_ok());
         let refused = locks.take("a".into(), "ben").await.unwrap_err();
-        assert!(matches!(refused, NotTaken::HeldBy(holder) if holder == "anna"));
+        assert!(matches!(refused, LockError::HeldBy(holder) if holder == "anna"));
         drop(held);
         assert!(locks.take("a".into(), "ben").await.is_ok());
     }

@@ -15,7 +15,7 @@ mod yaml;
 pub use admin::{Found, ModelError, Models, Outcome, Parts};
 pub use catalog::{Catalog, Column, Deployments, Registry};
 pub use change::{Edit, changes};
-pub use import::{Apply, Import, ItemState, JobState};
+pub use import::{Applied, CONCURRENCY};
 pub use notes::Notes;
 pub use plan::{Extra, Item, Plan, PlanError, Step};
 pub use remove::{Radius, is_confirmed};

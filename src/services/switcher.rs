@@ -36,9 +36,9 @@ use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::bulk::Place;
 use crate::domain::context::ContextId;
 use crate::domain::control::AgentConfig;
+use crate::domain::job::ItemRef;
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::swap::{StepKind, Swap, SwapRequest};
 use crate::services::agents::{AgentView, Agents};
@@ -100,7 +100,7 @@ struct Parts {
 }
 
 pub struct OneOfMany {
-    pub place: Place,
+    pub item: ItemRef,
     pub view: AgentView,
     /// Is given back when the agent has done its part; what is to be written comes after.
     pub turn: OwnedSemaphorePermit,
@@ -242,14 +242,14 @@ impl Switcher {
         let agent = parts.agents.get(&request.agent);
         let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
         let (one, view) = match one_of_many {
-            Some(OneOfMany { place, view, turn }) => (Some((place, turn)), view),
+            Some(OneOfMany { item, view, turn }) => (Some((item, turn)), view),
             None => (None, parts.agents.view(agent).await?),
         };
         let held = parts.lock_swaps(view.scope, &request.agent, &request.context, &actor.name).await?;
         parts.check_seen(&request, view.scope).await?;
 
         // Made behind the lock: later swaps of a context have greater ids.
-        let id = one.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |(place, _)| place.swap.clone());
+        let id = one.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |(item, _)| item.swap.clone());
         let swap = new_swap(id.clone(), &request, actor, parts.clock.now());
         parts.store.begin_swap(&swap).await?;
         let (sender, progress) = watch::channel(Progress::begun(swap));
@@ -354,7 +354,7 @@ impl Parts {
         actor: &Actor,
         progress: &watch::Sender<Progress>,
         held: Held,
-        one: Option<(Place, OwnedSemaphorePermit)>,
+        one: Option<(ItemRef, OwnedSemaphorePermit)>,
     ) {
         // The agent was there when the swap began, and the settings do not change.
         let Some(agent) = self.agents.get(&request.agent) else { return };
@@ -370,13 +370,13 @@ impl Parts {
             None => self.agents.view(agent).await.ok().and_then(|view| view.scope),
         };
         // The agent is free for the next one; where this one failed, the job may stop because of it.
-        let (place, turn) = one.unzip();
+        let (item, turn) = one.unzip();
         let _turn = turn.filter(|_| !swap.outcome.is_success());
         let minutes = request.minutes.filter(|_| swap.before.is_some());
         let ended = Arc::new(Ended {
             is_agent_wide: scope == Some(Scope::Agent),
             revert_at: minutes.map(|minutes| now + SignedDuration::from_mins(minutes.into())),
-            place,
+            item,
             entry: audit_entry(&swap, actor),
             swap: swap.clone(),
         });

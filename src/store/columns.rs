@@ -13,6 +13,7 @@ use sqlx::{Any, Database, Decode, Encode, Type};
 
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::ContextId;
+use crate::domain::job::{ItemState, JobState};
 use crate::domain::key::KeyHash;
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::Outcome;
@@ -38,6 +39,8 @@ macro_rules! text_columns {
 text_columns! {
     AgentName: "an agent name",
     ContextId: "a context id",
+    ItemState: "the state of an item",
+    JobState: "the state of a job",
     KeyHash: "a key hash",
     ModelSpec: "a model",
     Outcome: "an outcome",

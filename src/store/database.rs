@@ -312,6 +312,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (7, "replicas", both!("0007_replicas")),
         (8, "bulk", both!("0008_bulk")),
         (9, "writes", both!("0009_writes")),
+        (10, "jobs", both!("0010_jobs")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

@@ -7,13 +7,29 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::{Result, Store};
+use super::{Result, Store, StoreError};
+use crate::domain::lease::Lease;
 
 /// A replica that could not say for so long that it lives begins nothing: soon the others will think it gone.
 const UNSURE_AFTER: Duration = Duration::from_secs(5);
 
 /// Longest text that a replica says to the others, in bytes. Postgres takes 8,000, with who says it.
 const LONGEST: usize = 7800;
+
+/// A lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("it is held by {0}")]
+    HeldBy(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for LockError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
@@ -49,31 +65,42 @@ impl Store {
         self.database.said().subscribe()
     }
 
-    /// Takes the lock `name` in the name of `holder`. Says who holds it where another replica does; one lock
-    /// within a replica is for its services to keep apart.
-    pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Result<(), String>> {
+    /// Takes the lock `name` in the name of `holder`. One lock within a replica is for its services to keep apart: the
+    /// same replica takes it anew, and its former lease ends.
+    pub async fn take_lock(&self, name: &str, holder: &str) -> Result<Lease, LockError> {
         let statement = format!(
-            "insert into locks (name, replica, holder) values ($1, $2, $3) on conflict (name) do update \
-             set replica = excluded.replica, holder = excluded.holder \
-             where locks.replica = excluded.replica or not ({})",
+            "insert into locks (name, replica, holder, token) values ($1, $2, $3, 1) on conflict (name) do update \
+             set replica = excluded.replica, holder = excluded.holder, token = locks.token + 1 \
+             where locks.replica = excluded.replica or not ({}) returning token",
             self.database.lives("locks.replica", "$2")
         );
-        let done = sqlx::query(sqlx::AssertSqlSafe(statement))
+        let taken = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
             .bind(name)
             .bind(self.database.replica())
             .bind(super::strip_nul(holder))
-            .execute(self.pool()?)
+            .fetch_optional(self.pool()?)
             .await?;
-        if done.rows_affected() > 0 {
-            return Ok(Ok(()));
+        if let Some(token) = taken {
+            return Ok(Lease { name: name.to_owned(), token });
         }
-        let query = sqlx::query_scalar("select holder from locks where name = $1").bind(name);
-        let holder: Option<String> = query.fetch_optional(self.pool()?).await?;
-        Ok(Err(holder.unwrap_or_default()))
+        let holder = sqlx::query_scalar("select holder from locks where name = $1").bind(name);
+        Err(LockError::HeldBy(holder.fetch_optional(self.pool()?).await?.unwrap_or_default()))
     }
 
+    /// Whether nobody else has taken the lock since.
+    pub async fn check(&self, lease: &Lease) -> Result<bool> {
+        let found = sqlx::query("select 1 from locks where name = $1 and token = $2 and replica = $3")
+            .bind(&lease.name)
+            .bind(lease.token)
+            .bind(self.database.replica())
+            .fetch_optional(self.pool()?)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Frees the lock. Its row stays, so that its tokens never begin again.
     pub async fn give_lock(&self, name: &str) -> Result<()> {
-        sqlx::query("delete from locks where name = $1 and replica = $2")
+        sqlx::query("update locks set replica = '' where name = $1 and replica = $2")
             .bind(name)
             .bind(self.database.replica())
             .execute(self.pool()?)
@@ -81,10 +108,15 @@ impl Store {
         Ok(())
     }
 
+    /// The name of this process among those that use the database, new at each start.
+    pub fn replica(&self) -> &str {
+        self.database.replica()
+    }
+
     /// Whether this replica does what is done in the background for all: timed swaps, drift, ends of keys,
     /// cleaning. Another one takes over where it is gone.
     pub async fn leads(&self) -> bool {
-        !self.is_shared() || matches!(self.take_lock("background", "patchbay").await, Ok(Ok(())))
+        !self.is_shared() || self.take_lock("background", "patchbay").await.is_ok()
     }
 
     /// Whether other replicas may work on the same database.

@@ -5,11 +5,11 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
-use super::{Result, Store, audit, bulk, contexts, placeholders};
+use super::{Result, Store, audit, contexts, jobs, placeholders};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::bulk::{Place, judge};
 use crate::domain::context::ContextId;
+use crate::domain::job::{ItemEnd, ItemRef};
 use crate::domain::swap::{Outcome, Swap};
 
 const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, config_after, steps, proof, \
@@ -28,10 +28,7 @@ impl Store {
         let entries: Vec<&NewEntry> = ended.iter().map(|ended| &ended.entry).collect();
         let items: Vec<_> = ended
             .iter()
-            .filter_map(|ended| {
-                let (state, why) = judge(&ended.swap);
-                Some((ended.place.as_ref()?, state, why))
-            })
+            .filter_map(|ended| Some((ended.item.as_ref()?, ItemEnd::of_swap(&ended.swap))))
             .collect();
         let mut tx = self.writes()?.begin().await?;
         write(&mut tx, &swaps, self.database.replica()).await?;
@@ -41,7 +38,7 @@ impl Store {
         }
         set_reverts(&mut tx, ended).await?;
         if !items.is_empty() {
-            bulk::end_items(&mut tx, &items).await?;
+            jobs::end_items(&mut tx, &items).await?;
         }
         audit::write(&mut tx, self.now(), &entries).await?;
         tx.commit().await?;
@@ -130,7 +127,7 @@ pub struct Ended {
     pub swap: Swap,
     pub is_agent_wide: bool,
     pub revert_at: Option<Timestamp>,
-    pub place: Option<Place>,
+    pub item: Option<ItemRef>,
     pub entry: NewEntry,
 }
 

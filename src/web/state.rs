@@ -9,10 +9,9 @@ use crate::config::{Access, Login};
 use crate::domain::setup::Setup;
 use crate::services::agents::Agents;
 use crate::services::audit::Audit;
-use crate::services::bootstrap::Bootstrap;
-use crate::services::bulk::Bulk;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
+use crate::services::jobs::Jobs;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
 use crate::services::proxy::Proxy;
@@ -76,9 +75,8 @@ parts! {
     switcher: Switcher,
     asks: Asks,
     live: Live,
-    bulk: Bulk,
+    jobs: Jobs,
     writes: TaskTracker,
-    bootstrap: Bootstrap,
     setup: Arc<Setup>,
 }
 

@@ -172,12 +172,13 @@ async fn what_was_cut_off_is_not_done_twice() {
              select '{unsent}', agent, 'unsent', actor, model, prompt, '[]', 'unknown', started_at, 'gone' \
              from swaps where id = '{sent}'"
         ),
-        "insert into bulk_jobs (id, agent, model, prompt, actor, state, upto, at_once, pace_ms, stop_after, started_at) \
-         values ('job', 'task-agent', 'openai/gpt-5', '{\"change\":\"keep\"}', 'ada', 'running', 99, 2, 0, 0, 0)"
+        "insert into jobs (id, kind, parameters, actor, created_by, state, upto, concurrency, pace_ms, stop_after, \
+         started_at) values ('job', 'swap', '{\"kind\":\"swap\",\"agent\":\"task-agent\",\"model\":\"openai/gpt-5\",\
+         \"prompt\":{\"change\":\"keep\"},\"undoes\":null}', 'ada', 'ada', 'running', 99, 2, 0, 0, 0)"
             .to_owned(),
-        "insert into locks (name, replica, holder) values ('bulk/job', 'gone', 'bulk')".to_owned(),
+        "insert into locks (name, replica, holder, token) values ('job/job', 'gone', 'jobs', 1)".to_owned(),
         format!(
-            "insert into bulk_items (job, n, context, state, swap) values ('job', 1, 'sent', 'running', '{sent}'), \
+            "insert into job_items (job, n, subject, state, reference) values ('job', 1, 'sent', 'running', '{sent}'), \
              ('job', 2, 'unsent', 'running', '{unsent}'), ('job', 3, 'claimed', 'running', \
              '01900000-0000-7000-8000-000000000003'), ('job', 4, 'waiting', 'waiting', null)"
         ),
@@ -220,14 +221,14 @@ async fn a_swap_that_still_runs_is_waited_for_when_a_job_is_taken_up_again() {
     let mut database = sqlx::AnyConnection::connect(&database_url).await.unwrap();
     let (fail, mend) = if database_url.starts_with("sqlite") {
         (
-            "create trigger fails before update on bulk_items when new.context = 'c' and new.state = 'running' \
+            "create trigger fails before update on job_items when new.subject = 'c' and new.state = 'running' \
              begin select raise(abort, 'no'); end",
             "drop trigger fails",
         )
     } else {
         (
-            "alter table bulk_items add constraint fails check (context <> 'c' or state <> 'running')",
-            "alter table bulk_items drop constraint fails",
+            "alter table job_items add constraint fails check (subject <> 'c' or state <> 'running')",
+            "alter table job_items drop constraint fails",
         )
     };
     for statement in ["insert into agents (name, scope, seen_at) values ('task-agent', 'context', 0)", fail] {

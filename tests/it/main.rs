@@ -6,6 +6,7 @@ mod cli;
 mod clients;
 mod database;
 mod hostile;
+mod jobs;
 mod keys;
 mod layers;
 mod live;

@@ -8,6 +8,7 @@ use axum::Router;
 use patchbay::app::{App, Timeouts, serve};
 use patchbay::clients::litellm;
 use patchbay::config::{Access, Config, Login};
+use patchbay::services::jobs::Jobs;
 use patchbay::services::live::Live;
 use patchbay::services::switcher::{self, Switcher};
 use patchbay_agent as agent;
@@ -115,8 +116,9 @@ pub(crate) struct TestApp {
     switcher: Option<Switcher>,
     /// The dashboard's stream of events.
     live: Option<Live>,
+    jobs: Option<Jobs>,
     /// Its jobs run for as long as this lives.
-    jobs: Option<DropGuard>,
+    working: Option<DropGuard>,
 }
 
 impl TestApp {
@@ -204,20 +206,42 @@ impl TestApp {
             switcher: None,
             live: None,
             jobs: None,
+            working: None,
         };
         app.start_dashboard().await;
         app
     }
 
+    pub(crate) fn jobs(&self) -> &Jobs {
+        self.jobs.as_ref().unwrap()
+    }
+
+    /// Works on jobs, as from the start.
+    pub(crate) fn start_jobs(&mut self) {
+        let (jobs, stop) = (self.jobs().clone(), CancellationToken::new());
+        self.working = Some(stop.clone().drop_guard());
+        tokio::spawn(async move { jobs.work(stop).await });
+    }
+
+    /// Takes jobs, and leaves them to another replica.
+    pub(crate) fn stop_jobs(&mut self) {
+        self.working = None;
+    }
+
     async fn start_dashboard(&mut self) {
+        self.start_dashboard_with(|_| ()).await;
+    }
+
+    /// Starts it, with something done to its jobs before they run.
+    pub(crate) async fn start_dashboard_with(&mut self, prepare: impl FnOnce(&Jobs)) {
         let app = App::build(self.config.clone(), self.clock.clone(), self.timeouts).await.unwrap();
         let (address, guard) = spawn(app.router.clone()).await;
         self.guards.push(guard);
         self.switcher = Some(app.switcher().clone());
         self.live = Some(app.live().clone());
-        let (bulk, stop) = (app.bulk().clone(), CancellationToken::new());
-        self.jobs = Some(stop.clone().drop_guard());
-        tokio::spawn(async move { bulk.work(stop).await });
+        self.jobs = Some(app.jobs().clone());
+        prepare(app.jobs());
+        self.start_jobs();
         self.base = format!("http://{address}{}", self.config.base_path);
     }
 
@@ -230,7 +254,13 @@ impl TestApp {
 
     /// Another dashboard with the same settings, at the same database, proxy and agent.
     pub(crate) async fn replica(&self) -> Self {
-        let mut replica = Self {
+        let mut replica = self.unstarted_replica();
+        replica.start_dashboard().await;
+        replica
+    }
+
+    pub(crate) fn unstarted_replica(&self) -> Self {
+        Self {
             base: String::new(),
             world: self.world.clone(),
             sandbox: self.sandbox.clone(),
@@ -244,9 +274,8 @@ impl TestApp {
             switcher: None,
             live: None,
             jobs: None,
-        };
-        replica.start_dashboard().await;
-        replica
+            working: None,
+        }
     }
 
     /// Stops the first `count` servers: the sandbox, then the built-in agent where there is one.

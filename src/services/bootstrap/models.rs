@@ -1,19 +1,16 @@
 //! Registers models with the plan of the dashboard's import.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 
-use super::report::{Log, Outcome, Part};
+use super::report::{Log, Outcome, Part, Step};
 use super::{ApplyOptions, Bootstrap, Run};
 use crate::clients::ClientError;
 use crate::domain::audit::Actor;
 use crate::domain::model::{ModelSpec, Source, SpecError};
-use crate::services::registry::{Apply, Item, ItemState, JobState, PlanError, Step, has_model_list};
-
-/// How often a running import is polled.
-const TICK: Duration = Duration::from_millis(50);
+use crate::services::registry::{self, Applied, CONCURRENCY, Extra, Item, PlanError, has_model_list};
 
 pub fn secret_name(provider: &str) -> String {
     let upper: String = provider
@@ -96,33 +93,16 @@ impl Bootstrap {
 
     async fn register_list(&self, list: &str, run: &mut Run<'_>) -> Result<(), PlanError> {
         let (options, actor) = (run.options, run.actor);
-        let import = self.models.plan_import(list, actor).await?;
-        let plan = &import.plan;
-        if options.dry_run {
-            for item in &plan.items {
-                report(item, None, &mut run.log);
-            }
-        } else {
-            let apply = Apply { with_raw_secrets: options.raw_secrets };
-            let mut now = self.models.apply_import(&import.id, apply, actor);
-            let mut next = 0;
-            // Reports items in their order, each as soon as it is done.
-            while let Some(import) = now {
-                while let Some(state) = import.results.get(next).filter(|state| **state != ItemState::Waiting)
-                {
-                    report(&plan.items[next], Some(state), &mut run.log);
-                    next += 1;
-                }
-                if import.state == JobState::Done {
-                    break;
-                }
-                tokio::time::sleep(TICK).await;
-                now = self.models.import(&import.id);
-            }
+        let plan = self.models.plan(list).await?;
+        let tries: Vec<_> = plan.items.iter().map(|item| self.apply_planned(item, options, actor)).collect();
+        // In their order, each as soon as it is done.
+        let mut applied = stream::iter(tries).buffered(CONCURRENCY as usize);
+        for item in &plan.items {
+            report(item, applied.next().await.flatten(), &mut run.log);
         }
         for extra in &plan.only_at_proxy {
             if options.prune {
-                self.prune(&extra.id, &extra.name, extra.source, options, actor, &mut run.log).await;
+                run.log.record(self.prune(extra, options, actor).await);
             } else if options.dry_run {
                 run.log.add(Part::Model, &extra.name, Outcome::Same, "only at the proxy: it stays");
             }
@@ -130,50 +110,48 @@ impl Bootstrap {
         Ok(())
     }
 
-    pub(super) async fn prune(
-        &self,
-        id: &str,
-        name: &str,
-        source: Source,
-        options: ApplyOptions,
-        actor: &Actor,
-        log: &mut Log<'_>,
-    ) {
-        if source == Source::Config {
+    async fn apply_planned(&self, item: &Item, options: ApplyOptions, actor: &Actor) -> Option<Applied> {
+        if options.dry_run || !item.step.is_work() {
+            return None;
+        }
+        Some(self.models.apply_item(item, None, options.raw_secrets, actor).await)
+    }
+
+    pub(super) async fn prune(&self, extra: &Extra, options: ApplyOptions, actor: &Actor) -> Step {
+        let step = |outcome, detail: String| Step::new(Part::Model, &extra.name, outcome, detail);
+        if extra.source == Source::Config {
             let why = "it stays: it is in the proxy's configuration file, which its API cannot change";
-            log.add(Part::Model, name, Outcome::Same, why);
-            return;
+            return step(Outcome::Same, why.to_owned());
         }
         if options.dry_run {
-            log.add(Part::Model, name, Outcome::Planned, "delete");
-            return;
+            return step(Outcome::Planned, "delete".to_owned());
         }
         // A deletion is confirmed with the name, or with the id if there is no name.
-        let confirm = if name.trim().is_empty() { id } else { name };
-        match self.models.delete(id, confirm, actor).await {
-            Ok(_) => log.add(Part::Model, name, Outcome::Changed, "deleted"),
-            Err(error) => log.add(Part::Model, name, Outcome::Failed, format!("not deleted: {error}")),
+        let confirm = if extra.name.trim().is_empty() { &extra.id } else { &extra.name };
+        match self.models.delete(&extra.id, confirm, actor).await {
+            Ok(_) => step(Outcome::Changed, "deleted".to_owned()),
+            Err(error) => step(Outcome::Failed, format!("not deleted: {error}")),
         }
     }
 }
 
-fn report(item: &Item, state: Option<&ItemState>, log: &mut Log<'_>) {
+fn report(item: &Item, applied: Option<Applied>, log: &mut Log<'_>) {
     let (planned, done, changes) = match &item.step {
-        Step::Add { siblings: 0 } => ("add", "added".to_owned(), Vec::new()),
-        Step::Add { siblings } => {
+        registry::Step::Add { siblings: 0 } => ("add", "added".to_owned(), Vec::new()),
+        registry::Step::Add { siblings } => {
             ("add", format!("added beside {siblings} of its name, which share its calls"), Vec::new())
         }
-        Step::Change { changes } => ("change", "changed".to_owned(), changes.clone()),
-        Step::Same => ("same", "as it should be".to_owned(), Vec::new()),
-        Step::Refused { why } => ("refused", why.clone(), Vec::new()),
+        registry::Step::Change { changes } => ("change", "changed".to_owned(), changes.clone()),
+        registry::Step::Same => ("same", "as it should be".to_owned(), Vec::new()),
+        registry::Step::Refused { why } => ("refused", why.clone(), Vec::new()),
     };
-    let (outcome, mut detail) = match (&item.step, state) {
-        (Step::Refused { .. }, _) => (Outcome::Refused, done),
-        (Step::Same, _) => (Outcome::Same, done),
-        (_, None | Some(ItemState::Nothing | ItemState::Waiting)) => (Outcome::Planned, planned.to_owned()),
-        (_, Some(ItemState::Done { .. })) => (Outcome::Changed, done),
-        (_, Some(ItemState::Dead { why, .. })) => (Outcome::Failed, format!("saved, and not live: {why}")),
-        (_, Some(ItemState::Failed { why })) => (Outcome::Failed, why.clone()),
+    let (outcome, mut detail) = match (&item.step, applied) {
+        (registry::Step::Refused { .. }, _) => (Outcome::Refused, done),
+        (registry::Step::Same, _) => (Outcome::Same, done),
+        (_, None) => (Outcome::Planned, planned.to_owned()),
+        (_, Some(Applied::Done { .. })) => (Outcome::Changed, done),
+        (_, Some(Applied::Dead { why, .. })) => (Outcome::Failed, format!("saved, and not live: {why}")),
+        (_, Some(Applied::Failed { why })) => (Outcome::Failed, why),
     };
     for remark in &item.remarks {
         detail = format!("{detail}; {remark}");

@@ -1,11 +1,11 @@
 //! The steps of a run.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 use crate::domain::model_detail::Change;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Part {
@@ -15,7 +15,7 @@ pub enum Part {
     Key,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Outcome {
@@ -28,13 +28,13 @@ pub enum Outcome {
     Failed,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Step {
     pub part: Part,
     pub name: String,
     pub outcome: Outcome,
     pub detail: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
 }
 
@@ -65,6 +65,12 @@ impl Outcome {
     }
 }
 
+impl Step {
+    pub(super) fn new(part: Part, name: &str, outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { part, name: name.to_owned(), outcome, detail: detail.into(), changes: Vec::new() }
+    }
+}
+
 impl Report {
     pub fn and(mut self, other: Self) -> Self {
         self.steps.extend(other.steps);
@@ -85,7 +91,7 @@ impl<'a> Log<'a> {
     }
 
     pub(super) fn add(&mut self, part: Part, name: &str, outcome: Outcome, detail: impl Into<String>) {
-        self.add_with(part, name, outcome, detail, Vec::new());
+        self.record(Step::new(part, name, outcome, detail));
     }
 
     pub(super) fn add_with(
@@ -96,15 +102,17 @@ impl<'a> Log<'a> {
         detail: impl Into<String>,
         changes: Vec<Change>,
     ) {
-        let step = Step { part, name: name.to_owned(), outcome, detail: detail.into(), changes };
+        self.record(Step { changes, ..Step::new(part, name, outcome, detail) });
+    }
+
+    pub(super) fn record(&mut self, step: Step) {
         (self.on_step)(&step);
         self.steps.push(step);
     }
 
     /// Reports progress that is not part of the result.
     pub(super) fn progress(&mut self, part: Part, name: &str, outcome: Outcome, detail: impl Into<String>) {
-        let step = Step { part, name: name.to_owned(), outcome, detail: detail.into(), changes: Vec::new() };
-        (self.on_step)(&step);
+        (self.on_step)(&Step::new(part, name, outcome, detail));
     }
 
     pub(super) fn report(self) -> Report {

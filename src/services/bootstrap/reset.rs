@@ -1,6 +1,8 @@
 //! Emptying a proxy: what the guide does by deleting its volumes, through its API.
 
-use serde::Serialize;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::report::{Log, Outcome, Part, Report, Step};
 use super::{ApplyOptions, Bootstrap, BootstrapError, DesiredState};
@@ -9,6 +11,8 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::domain::words::counted;
+use crate::services::registry::Extra;
+use crate::store::StoreError;
 
 /// Most pages of keys that are read, a hundred each.
 const PAGES: u32 = 1_000;
@@ -23,6 +27,14 @@ pub struct Stock {
     pub config_models: Vec<String>,
     pub keys: u64,
     pub key_names: Vec<String>,
+}
+
+/// One thing that a reset deletes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deletion {
+    Model(Extra),
+    Key { hash: KeyHash, label: String },
 }
 
 impl Stock {
@@ -57,48 +69,83 @@ impl Bootstrap {
         let before = {
             let mut log = Log::new(&mut say);
             self.wait(options.patience, &mut log).await?;
-            self.empty(options, actor, &mut log).await;
+            let (deletions, problems) = self.deletions().await;
+            problems.into_iter().for_each(|step| log.record(step));
+            for deletion in deletions {
+                log.record(self.delete(&deletion, options, actor).await);
+            }
             log.report()
         };
         if options.dry_run {
             return Ok(before);
         }
-        let outcome = if before.failed == 0 { "ok" } else { "failed" };
-        let mut entry = NewEntry::new(actor, Action::ProxyReset, self.proxy.address(), outcome);
-        entry.detail = Some(before_text(&before));
-        self.store.audit(&entry).await?;
+        self.note_reset(&before.steps, actor).await?;
         Ok(before.and(self.run(desired, options, actor, say).await?))
     }
 
-    async fn empty(&self, options: ApplyOptions, actor: &Actor, log: &mut Log<'_>) {
+    /// Waits until the proxy and its database answer.
+    pub async fn until_up(
+        &self,
+        patience: Duration,
+        say: impl FnMut(&Step) + Send,
+    ) -> Result<(), BootstrapError> {
+        self.wait(patience, &mut Log::new(say)).await
+    }
+
+    /// What a reset deletes, and what could not be listed.
+    pub async fn deletions(&self) -> (Vec<Deletion>, Vec<Step>) {
+        let (mut deletions, mut problems) = (Vec::new(), Vec::new());
         match self.proxy.deployments().await {
-            Ok(models) => {
-                for model in models {
-                    self.prune(&model.id, &model.name, model.source, options, actor, log).await;
-                }
+            Ok(models) => deletions.extend(models.into_iter().map(|model| {
+                Deletion::Model(Extra { id: model.id, name: model.name, source: model.source })
+            })),
+            Err(error) => {
+                problems.push(Step::new(Part::Model, "all models", Outcome::Failed, error.to_string()));
             }
-            Err(error) => log.add(Part::Model, "all models", Outcome::Failed, error.to_string()),
         }
         match self.all_keys().await {
-            Ok(keys) => {
-                for key in keys {
-                    self.delete_key(&key, options, actor, log).await;
-                }
+            Ok(keys) => deletions.extend(keys.into_iter().map(|key| {
+                let label = key.label().to_owned();
+                Deletion::Key { hash: key.hash, label }
+            })),
+            Err(error) => {
+                problems.push(Step::new(Part::Key, "all keys", Outcome::Failed, error.to_string()));
             }
-            Err(error) => log.add(Part::Key, "all keys", Outcome::Failed, error.to_string()),
+        }
+        (deletions, problems)
+    }
+
+    pub async fn delete(&self, deletion: &Deletion, options: ApplyOptions, actor: &Actor) -> Step {
+        let (hash, label) = match deletion {
+            Deletion::Model(model) => return self.prune(model, options, actor).await,
+            Deletion::Key { hash, label } => (hash, label),
+        };
+        let step = |outcome, detail: String| Step::new(Part::Key, label, outcome, detail);
+        if options.dry_run {
+            return step(Outcome::Planned, "delete".to_owned());
+        }
+        match self.keys.delete(hash, Some(label), actor).await {
+            Ok(_) => step(Outcome::Changed, "deleted".to_owned()),
+            Err(error) => step(Outcome::Failed, format!("not deleted: {error}")),
         }
     }
 
-    async fn delete_key(&self, key: &VirtualKey, options: ApplyOptions, actor: &Actor, log: &mut Log<'_>) {
-        let label = key.label();
-        if options.dry_run {
-            log.add(Part::Key, label, Outcome::Planned, "delete");
-            return;
+    /// Whether what was to be deleted is gone.
+    pub async fn is_gone(&self, deletion: &Deletion) -> bool {
+        match deletion {
+            Deletion::Model(model) => matches!(self.proxy.deployment(&model.id).await, Ok(None)),
+            Deletion::Key { hash, .. } => matches!(self.proxy.key(hash).await, Ok(None)),
         }
-        match self.keys.delete(&key.hash, Some(label), actor).await {
-            Ok(_) => log.add(Part::Key, label, Outcome::Changed, "deleted"),
-            Err(error) => log.add(Part::Key, label, Outcome::Failed, format!("not deleted: {error}")),
-        }
+    }
+
+    /// Notes in the audit what a reset has deleted.
+    pub async fn note_reset(&self, steps: &[Step], actor: &Actor) -> Result<(), StoreError> {
+        let outcome = if steps.iter().any(|step| step.outcome.is_bad()) { "failed" } else { "ok" };
+        let count = |part| steps.iter().filter(|s| s.part == part && s.outcome == Outcome::Changed).count();
+        let mut entry = NewEntry::new(actor, Action::ProxyReset, self.proxy.address(), outcome);
+        let (models, keys) = (counted(count(Part::Model), "model"), counted(count(Part::Key), "key"));
+        entry.detail = Some(format!("{models} and {keys} deleted"));
+        self.store.audit(&entry).await
     }
 
     /// All keys, read before any is deleted: the pages move when one is.
@@ -115,10 +162,4 @@ impl Bootstrap {
         }
         Ok(all)
     }
-}
-
-fn before_text(report: &Report) -> String {
-    let count =
-        |part| report.steps.iter().filter(|s| s.part == part && s.outcome == Outcome::Changed).count();
-    format!("{} and {} deleted", counted(count(Part::Model), "model"), counted(count(Part::Key), "key"))
 }

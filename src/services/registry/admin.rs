@@ -41,7 +41,6 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) notes: Snapshot<NotesSource>,
-    pub(super) imports: super::import::Imports,
 }
 
 /// What [`Models`] works with.
@@ -120,8 +119,7 @@ impl Models {
     pub fn new(parts: Parts) -> Self {
         let Parts { proxy, registry, keys, health, store, clock } = parts;
         let notes = Snapshot::new(NotesSource(store.clone()), clock.clone());
-        let imports = super::import::Imports::default();
-        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, notes, imports }) }
+        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, notes }) }
     }
 
     /// One deployment as the proxy knows it now: live, or saved and dead.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::admin::{Found, ModelError, Models};
@@ -11,7 +11,7 @@ use super::yaml::{Entry, YamlError, count_keys, read_model_list};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name};
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     pub items: Vec<Item>,
     /// Deployments that the proxy has and the list has not. They stay, unless they are pruned.
@@ -20,22 +20,15 @@ pub struct Plan {
     pub keys: usize,
 }
 
-/// A deployment that the list does not have. Shown by its name.
-#[derive(Debug, Clone, Serialize)]
-#[serde(into = "String")]
+/// A deployment that the list does not have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Extra {
     pub id: String,
     pub name: String,
     pub source: Source,
 }
 
-impl From<Extra> for String {
-    fn from(extra: Extra) -> Self {
-        extra.name
-    }
-}
-
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Item {
     pub name: String,
     pub upstream: String,
@@ -52,7 +45,7 @@ pub struct Item {
     pub new_id: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Step {
     Add {
@@ -79,10 +72,6 @@ pub enum PlanError {
 }
 
 impl Plan {
-    pub fn count(&self, step: &str) -> usize {
-        self.items.iter().filter(|item| item.step.word() == step).count()
-    }
-
     pub fn has_raw_secrets(&self) -> bool {
         self.items.iter().any(|item| item.step.is_work() && !item.raw_secrets.is_empty())
     }
@@ -104,8 +93,8 @@ impl Step {
 }
 
 impl Models {
-    /// Compares a `model_list` with what is live.
-    pub(super) async fn plan(&self, text: &str) -> Result<Plan, PlanError> {
+    /// Compares a `model_list` with what is live. Nothing is sent to the proxy.
+    pub async fn plan(&self, text: &str) -> Result<Plan, PlanError> {
         let plan = self.compare(read_model_list(text)?).await?;
         Ok(Plan { keys: count_keys(text), ..plan })
     }

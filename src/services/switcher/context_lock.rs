@@ -4,7 +4,8 @@ use super::{Parts, ReadError, SwapError};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::context::ContextId;
 use crate::domain::swap::SwapRequest;
-use crate::services::locks::{Held, NotTaken};
+use crate::services::locks::Held;
+use crate::store::LockError;
 
 impl Parts {
     /// Locks swaps: per context, or per agent where one changes all contexts. A scope that is not known yet counts as
@@ -19,8 +20,8 @@ impl Parts {
         let name =
             if scope == Some(Scope::Context) { format!("{agent}/{context}") } else { agent.to_string() };
         self.locks.take(name, holder).await.map_err(|why| match why {
-            NotTaken::HeldBy(holder) => SwapError::Busy { holder },
-            NotTaken::Store(error) => error.into(),
+            LockError::HeldBy(holder) => SwapError::Busy { holder },
+            LockError::Store(error) => error.into(),
         })
     }
 
@@ -32,8 +33,8 @@ impl Parts {
         holder: &str,
     ) -> Result<Held, ReadError> {
         self.locks.take(format!("ask {agent}/{context}"), holder).await.map_err(|why| match why {
-            NotTaken::HeldBy(holder) => ReadError::Asked { holder },
-            NotTaken::Store(error) => error.into(),
+            LockError::HeldBy(holder) => ReadError::Asked { holder },
+            LockError::Store(error) => error.into(),
         })
     }
 

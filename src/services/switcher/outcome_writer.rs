@@ -65,7 +65,7 @@ impl Parts {
             if attempt > 0 && self.store.swap(&ended.swap.id).await.is_ok_and(is_ended) {
                 return true;
             }
-            let written = match &ended.place {
+            let written = match &ended.item {
                 Some(_) => self.outcomes.write(&self.store, Arc::clone(ended)).await,
                 None => self.store.finish_swaps(&[ended]).await,
             };

@@ -14,13 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::domain::agent::{AgentName, Scope};
-use crate::domain::bulk::{Job, MAX_AT_ONCE, MAX_CONTEXTS, MAX_PACE_MS, Plan};
+use crate::domain::job::{BulkSwap, Job, JobKind, Kind, Limits, MAX_CONCURRENT, MAX_CONTEXTS, MAX_PACE_MS};
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::PromptChange;
 use crate::services::agents::Agents;
-use crate::services::bulk::Bulk;
-use crate::services::bulk::Chosen;
 use crate::services::contexts::Contexts;
+use crate::services::jobs::{Chosen, Jobs, Plan};
 use crate::services::registry::Registry;
 use crate::store::Store;
 use crate::web::auth::ActorOf;
@@ -51,8 +50,8 @@ pub(in crate::web) fn routes() -> Routes {
 services! {
     struct Services {
         agents: Agents,
-        bulk: Bulk,
         contexts: Contexts,
+        jobs: Jobs,
         registry: Registry,
         store: Store,
     }
@@ -129,6 +128,14 @@ impl BulkPage {
         self.agent().is_some_and(|agent| agent.scope == Some(Scope::Agent))
     }
 
+    /// The last jobs, with their agents and what they do.
+    fn last(&self) -> impl Iterator<Item = (&Job, &BulkSwap)> {
+        self.jobs.iter().filter_map(|job| match &job.kind {
+            JobKind::Swap(swap) => Some((job, swap)),
+            _ => None,
+        })
+    }
+
     fn is_counted(&self) -> bool {
         self.data.count + self.data.pinned + self.data.malformed.len() > 0
     }
@@ -169,7 +176,7 @@ async fn begin(
         return Ok(page(&state, ui, form, errors).await?.respond(StatusCode::UNPROCESSABLE_ENTITY));
     };
     let count = chosen.contexts.len();
-    let id = state.bulk.begin(&plan, chosen, &actor).await?;
+    let id = state.jobs.begin_swaps(plan, chosen, &actor).await?;
     let href = ui.paths.to(route::BulkJob(id.clone()));
     if ui.wants == Wants::Json {
         return Ok(
@@ -196,13 +203,14 @@ async fn page(
     let models = model_names(registry.value.as_deref().map_or(&[][..], |all| all));
     let mut data = BulkData { elsewhere, errors, ..BulkData::default() };
     if let Ok(agent) = form.agent.parse::<AgentName>() {
-        let chosen = state.bulk.sort(&agent, &form.ids).await?;
+        let chosen = state.jobs.sort(&agent, &form.ids).await?;
         data.count = chosen.contexts.len();
         data.pinned = chosen.pinned.len();
         (data.unknown, data.repeated, data.malformed) = (chosen.unknown, chosen.repeated, chosen.malformed);
     }
     form.count = data.count.to_string();
-    Ok(BulkPage { jobs: state.store.bulks(JOBS).await?, ui, data, form, agents, models })
+    let jobs = state.jobs.newest(Kind::Swap, JOBS).await?;
+    Ok(BulkPage { jobs, ui, data, form, agents, models })
 }
 
 impl BulkForm {
@@ -238,7 +246,7 @@ impl BulkForm {
         if state.agents.view(known).await?.scope == Some(Scope::Agent) {
             errors.add("agent", "It has one model for all its contexts: one swap changes them all.");
         }
-        let chosen = state.bulk.sort(&name, &self.ids).await?;
+        let chosen = state.jobs.sort(&name, &self.ids).await?;
         let count = chosen.contexts.len();
         if count == 0 {
             errors.add("ids", "There is no context to switch.");
@@ -260,11 +268,14 @@ impl BulkForm {
             "" => None,
             text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error.to_string())).ok(),
         };
-        let canary = number(errors, "canary", &self.canary, 0, u32::MAX);
-        let at_once = number(errors, "at_once", &self.at_once, 1, MAX_AT_ONCE);
+        let upto = match number(errors, "canary", &self.canary, 0, u32::MAX) {
+            0 => u32::MAX,
+            canary => canary,
+        };
+        let concurrency = number(errors, "at_once", &self.at_once, 1, MAX_CONCURRENT);
         let stop_after = number(errors, "stop_after", &self.stop_after, 0, u32::MAX);
-        let pace_ms = self.pace_ms(errors);
-        let plan = Plan { agent: name, model, prompt, canary, at_once, pace_ms, stop_after };
+        let limits = Limits { upto, concurrency, pace_ms: self.pace_ms(errors), stop_after };
+        let plan = Plan { swap: BulkSwap { agent: name, model, prompt, undoes: None }, limits };
         Ok(Some((plan, chosen)))
     }
 

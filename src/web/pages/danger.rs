@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::domain::setup::Setup;
-use crate::services::bootstrap::Bootstrap;
-use crate::services::bootstrap::{Outcome, ResetJob, Stock};
+use crate::services::bootstrap::{Outcome, Stock};
+use crate::services::jobs::{Jobs, ResetJob};
 use crate::services::keys::Keys;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
@@ -34,7 +34,7 @@ pub(in crate::web) fn routes() -> Routes {
 
 services! {
     struct Services {
-        bootstrap: Bootstrap,
+        jobs: Jobs,
         keys: Keys,
         proxy: Proxy,
         registry: Registry,
@@ -65,7 +65,7 @@ struct DangerData {
 page!(DangerPage, DangerData, as_content);
 
 impl DangerPage {
-    async fn load(state: &Services, ui: Ui, typed: String, errors: FieldErrors) -> Self {
+    async fn load(state: &Services, ui: Ui, typed: String, errors: FieldErrors) -> Result<Self, Problem> {
         let (models, keys) = tokio::join!(state.registry.refresh(), state.keys.get());
         let live = models.value.as_deref().map_or(&[][..], |all| all);
         let stock = Stock::of(live, keys.total, keys.keys.iter().map(|key| key.label().to_owned()));
@@ -74,10 +74,11 @@ impl DangerPage {
             proxy: state.proxy.address().to_owned(),
             stock,
             trouble: problem.map(Trouble::of),
-            last: state.bootstrap.last_reset(),
+            last: state.jobs.last_reset().await?,
             errors,
         };
-        Self { ui, data, typed, env_file: state.setup.env_file.display().to_string(), at: models.at }
+        let env_file = state.setup.env_file.display().to_string();
+        Ok(Self { ui, data, typed, env_file, at: models.at })
     }
 
     fn is_running(&self) -> bool {
@@ -99,8 +100,9 @@ impl DangerPage {
     }
 }
 
-async fn show(State(state): State<Services>, ui: Ui) -> Response {
-    DangerPage::load(&state, ui, String::new(), FieldErrors::default()).await.respond(StatusCode::OK)
+async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem> {
+    let page = DangerPage::load(&state, ui, String::new(), FieldErrors::default()).await?;
+    Ok(page.respond(StatusCode::OK))
 }
 
 #[derive(Deserialize)]
@@ -120,10 +122,10 @@ async fn reset(
     if form.confirm.trim() != state.proxy.address() {
         let mut errors = FieldErrors::default();
         errors.add("confirm", "Type the proxy's address exactly, to confirm.");
-        let page = DangerPage::load(&state, ui, form.confirm, errors).await;
+        let page = DangerPage::load(&state, ui, form.confirm, errors).await?;
         return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
     }
-    if !state.bootstrap.begin_reset(&state.setup, &actor) {
+    if !state.jobs.begin_reset(&actor).await? {
         return Err(Problem::busy("Another reset goes on: wait until it has ended."));
     }
     if ui.wants == Wants::Json {

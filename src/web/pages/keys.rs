@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::domain::key::{KeyState, VirtualKey};
 use crate::services::audit::Audit;
+use crate::services::jobs::Jobs;
 use crate::services::keys::Keys;
 use crate::services::registry::Registry;
 use crate::services::switcher::Switcher;
@@ -56,6 +57,7 @@ pub(in crate::web) fn routes() -> Routes {
 services! {
     struct Services {
         audit: Audit,
+        jobs: Jobs,
         keys: Keys,
         registry: Registry,
         switcher: Switcher,

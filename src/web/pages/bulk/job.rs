@@ -5,12 +5,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
 use super::Services;
-use crate::domain::bulk::{Counts, Item, ItemState, Job, JobState};
-use crate::services::bulk::describe;
+use crate::domain::context::ContextId;
+use crate::domain::job::{BulkSwap, Counts, Item, ItemState, Job, JobKind, JobState, Kind, Limits};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
@@ -43,20 +44,35 @@ struct JobPage {
 
 #[derive(Serialize)]
 struct JobData {
+    id: String,
     #[serde(flatten)]
-    job: Job,
-    #[serde(rename = "by")]
-    actor: String,
+    swap: BulkSwap,
+    state: JobState,
+    why: Option<String>,
+    #[serde(flatten)]
+    limits: Limits,
+    started_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    by: String,
     what: String,
     counts: Counts,
-    items: Vec<Item>,
+    items: Vec<ItemData>,
+}
+
+#[derive(Serialize)]
+struct ItemData {
+    n: u32,
+    context: ContextId,
+    state: ItemState,
+    swap: Option<String>,
+    why: Option<String>,
 }
 
 page!(JobPage, JobData, as_content);
 
 impl JobPage {
     fn is_under_way(&self) -> bool {
-        self.data.job.state == JobState::Running || self.data.counts.running > 0
+        self.data.state == JobState::Running || self.data.counts.running > 0
     }
 
     fn total(&self) -> String {
@@ -64,14 +80,14 @@ impl JobPage {
     }
 
     fn can_undo(&self) -> bool {
-        !self.is_under_way() && self.data.job.undoes.is_none() && self.data.counts.done > 0
+        !self.is_under_way() && self.data.swap.undoes.is_none() && self.data.counts.done > 0
     }
 
     fn notice(&self) -> &'static str {
-        match self.data.job.state {
-            JobState::Running => "plain",
+        match self.data.state {
+            JobState::Planned | JobState::Running => "plain",
             JobState::Asking | JobState::Cancelled => "warn",
-            JobState::Stopped => "bad",
+            JobState::Stopped | JobState::Failed => "bad",
             JobState::Done if self.data.counts.failed > 0 => "bad",
             JobState::Done => "good",
         }
@@ -87,8 +103,12 @@ fn tone(state: ItemState) -> &'static str {
     }
 }
 
-async fn find(state: &Services, id: &str) -> Result<Job, Problem> {
-    state.store.bulk(id).await?.ok_or_else(|| Problem::not_found("The job"))
+async fn find(state: &Services, id: &str) -> Result<(Job, BulkSwap), Problem> {
+    let job = state.jobs.find(Kind::Swap, id).await?.ok_or_else(|| Problem::not_found("The job"))?;
+    match job.kind.clone() {
+        JobKind::Swap(swap) => Ok((job, swap)),
+        _ => Err(Problem::not_found("The job")),
+    }
 }
 
 async fn show(
@@ -97,11 +117,11 @@ async fn show(
     route::BulkJob(id): route::BulkJob,
     query: Query,
 ) -> Result<Response, Problem> {
-    let job = find(&state, &id).await?;
-    let counts = state.store.bulk_counts(&id).await?;
+    let (job, swap) = find(&state, &id).await?;
+    let counts = state.jobs.counts(&id).await?;
     let only: Option<ItemState> = query.get("show").parse().ok();
     let after: u32 = query.get("after").parse().unwrap_or(0);
-    let items = state.store.bulk_items_shown(&id, only, after, ITEMS).await?;
+    let items = state.jobs.swap_items(&id, only, after, ITEMS).await?;
     let path = ui.paths.to(route::BulkJob(id.clone()));
     let is_full = items.len() == ITEMS as usize;
     let next =
@@ -119,7 +139,13 @@ async fn show(
         tab("Not begun", counts.waiting, Some(ItemState::Waiting)),
     ];
     let here = query.link(&path, &[]);
-    let data = JobData { actor: job.actor.name.clone(), what: describe(&job), job, counts, items };
+    let items = items.into_iter().filter_map(|item| {
+        let Item { n, subject, state, reference: swap, why, .. } = item;
+        Some(ItemData { n, context: subject.parse().ok()?, state, swap, why })
+    });
+    let Job { state, why, limits, started_at, ended_at, created_by: by, .. } = job;
+    let (what, items) = (swap.describe(), items.collect());
+    let data = JobData { id, swap, state, why, limits, started_at, ended_at, by, what, counts, items };
     Ok(JobPage { ui, data, here, tabs, next }.respond(StatusCode::OK))
 }
 
@@ -129,8 +155,8 @@ async fn go(
     ActorOf(actor): ActorOf,
     route::BulkGo(id): route::BulkGo,
 ) -> Result<Response, Problem> {
-    let job = find(&state, &id).await?;
-    state.bulk.go_on(&job, false, &actor).await?;
+    let (job, _) = find(&state, &id).await?;
+    state.jobs.resume(&job, false, &actor).await?;
     Ok(answer(&ui, &id))
 }
 
@@ -141,8 +167,8 @@ async fn retry(
     ActorOf(actor): ActorOf,
     route::BulkRetry(id): route::BulkRetry,
 ) -> Result<Response, Problem> {
-    let job = find(&state, &id).await?;
-    state.bulk.go_on(&job, true, &actor).await?;
+    let (job, _) = find(&state, &id).await?;
+    state.jobs.resume(&job, true, &actor).await?;
     Ok(answer(&ui, &id))
 }
 
@@ -152,8 +178,8 @@ async fn cancel(
     ActorOf(actor): ActorOf,
     route::BulkCancel(id): route::BulkCancel,
 ) -> Result<Response, Problem> {
-    let job = find(&state, &id).await?;
-    state.bulk.cancel(&job, &actor).await?;
+    let (job, _) = find(&state, &id).await?;
+    state.jobs.cancel(&job, &actor).await?;
     Ok(answer(&ui, &id))
 }
 
@@ -164,8 +190,8 @@ async fn undo(
     ActorOf(actor): ActorOf,
     route::BulkUndo(id): route::BulkUndo,
 ) -> Result<Response, Problem> {
-    let job = find(&state, &id).await?;
-    let undoing = state.bulk.undo(&job, &actor).await?;
+    let (job, swap) = find(&state, &id).await?;
+    let undoing = state.jobs.undo(&job, &swap, &actor).await?;
     Ok(answer(&ui, undoing.as_deref().unwrap_or(&id)))
 }
 

@@ -1,13 +1,12 @@
 //! One change of many keys: choose, see how many, run, watch, try again what failed.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -15,9 +14,10 @@ use super::Services;
 use super::filter;
 use super::input::{budget, lifetime, period};
 use super::list::{load, names};
+use crate::domain::job::{Counts, Item, ItemState, Job, JobKind, JobState, KeyChange, Kind};
 use crate::domain::key::{Access, KeyHash};
 use crate::domain::key_changes::Set;
-use crate::services::keys::bulk::{Change, Counts, Item, Job, Progress};
+use crate::services::jobs::TooMany;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -26,7 +26,7 @@ use crate::web::respond::{Page, page};
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
 
-const NAMED: usize = 200;
+const NAMED: u32 = 200;
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -134,7 +134,7 @@ pub(super) async fn run(
     ui: Ui,
     ActorOf(actor): ActorOf,
     Form(mut form): Form<BulkForm>,
-) -> Response {
+) -> Result<Response, Problem> {
     let (keys, mut errors) = match chosen(&state, &ui, &form).await {
         Ok(keys) => (keys, FieldErrors::default()),
         Err(errors) => (Vec::new(), errors),
@@ -143,24 +143,27 @@ pub(super) async fn run(
     form.check_count(keys.len(), ui.wants, &mut errors);
     let Some(change) = change.filter(|_| errors.is_empty()) else {
         form.count = keys.len().to_string();
-        return page(&state, ui, form, &keys, errors).await.respond(StatusCode::UNPROCESSABLE_ENTITY);
+        return Ok(page(&state, ui, form, &keys, errors).await.respond(StatusCode::UNPROCESSABLE_ENTITY));
     };
-    let Some(job) = state.keys.prepare(change, keys.clone(), &actor) else {
-        errors.add("keys", "Too many changes of many keys run. Wait until one has ended.");
-        return page(&state, ui, form, &keys, errors).await.respond(StatusCode::UNPROCESSABLE_ENTITY);
-    };
-    state.keys.run(&job, false, &actor);
-    answer(&ui, &job)
+    match state.jobs.change_keys(change, keys.clone(), &actor).await {
+        Ok(job) => answer(&state, &ui, &job).await,
+        Err(TooMany::Running) => {
+            errors.add("keys", "Too many changes of many keys run. Wait until one has ended.");
+            Ok(page(&state, ui, form, &keys, errors).await.respond(StatusCode::UNPROCESSABLE_ENTITY))
+        }
+        Err(TooMany::Store(error)) => Err(error.into()),
+    }
 }
 
 /// To the job's page; a script is told where it is.
-fn answer(ui: &Ui, job: &Job) -> Response {
+async fn answer(state: &Services, ui: &Ui, job: &Job) -> Result<Response, Problem> {
     let href = ui.paths.to(route::KeysJob(job.id.clone()));
     if ui.wants == Wants::Json {
-        let body = json!({ "id": job.id, "href": href, "counts": job.counts() });
-        return (StatusCode::ACCEPTED, Json(body)).into_response();
+        let counts = KeyCounts::of(state.jobs.counts(&job.id).await?);
+        let body = json!({ "id": job.id, "href": href, "counts": counts });
+        return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
     }
-    Redirect::to(&href).into_response()
+    Ok(Redirect::to(&href).into_response())
 }
 
 async fn page(
@@ -174,7 +177,7 @@ async fn page(
     let models = names(registry.value.as_deref().map_or(&[][..], |all| all));
     let data = BulkData {
         count: keys.len(),
-        first: keys.iter().take(NAMED).map(|(_, label)| label.clone()).collect(),
+        first: keys.iter().take(NAMED as usize).map(|(_, label)| label.clone()).collect(),
         has_agents: keys.iter().any(|(hash, _)| state.keys.is_agents(hash)),
         errors,
     };
@@ -186,24 +189,24 @@ impl BulkForm {
         self.models.iter().any(|model| model == name)
     }
 
-    fn change(&self, errors: &mut FieldErrors) -> Option<Change> {
+    fn change(&self, errors: &mut FieldErrors) -> Option<KeyChange> {
         Some(match self.action.as_str() {
-            "relax" => Change::Relax,
-            "restrict" => Change::Restrict(self.access()),
+            "relax" => KeyChange::Relax,
+            "restrict" => KeyChange::Restrict(self.access()),
             "budget" => {
                 let period = period("budget_duration", Some(&self.budget_duration), errors);
-                Change::Budget(budget(Some(&self.max_budget), errors), period)
+                KeyChange::Budget(budget(Some(&self.max_budget), errors), period)
             }
             "expiry" => match lifetime(Some(&self.duration), Some(&self.never), errors) {
                 Set::Keep => {
                     errors.add("duration", "Say how long from now, or never.");
                     return None;
                 }
-                duration => Change::Expiry(duration),
+                duration => KeyChange::Expiry(duration),
             },
-            "block" => Change::Block,
-            "unblock" => Change::Unblock,
-            "delete" => Change::Delete,
+            "block" => KeyChange::Block,
+            "unblock" => KeyChange::Unblock,
+            "delete" => KeyChange::Delete,
             _ => {
                 errors.add("action", "Choose what is to be done.");
                 return None;
@@ -237,7 +240,8 @@ impl BulkForm {
 struct JobPage {
     ui: Ui,
     data: JobData,
-    job: Arc<Job>,
+    started_at: Timestamp,
+    why: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -247,29 +251,64 @@ struct JobData {
     actor: String,
     is_running: bool,
     #[serde(flatten)]
-    counts: Counts,
+    counts: KeyCounts,
     /// What failed, then the rest; at most so many as a page names.
-    keys: Vec<Item>,
+    keys: Vec<KeyItem>,
+}
+
+#[derive(Serialize)]
+struct KeyCounts {
+    total: u64,
+    done: u64,
+    failed: u64,
+    waiting: u64,
+}
+
+#[derive(Serialize)]
+struct KeyItem {
+    hash: KeyHash,
+    label: String,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 page!(JobPage, JobData, as_content);
 
+impl KeyCounts {
+    fn of(counts: Counts) -> Self {
+        let Counts { done, failed, .. } = counts;
+        Self { total: counts.total(), done, failed, waiting: counts.waiting + counts.running }
+    }
+}
+
+impl KeyItem {
+    fn of(item: Item) -> Option<Self> {
+        let result = match item.state {
+            ItemState::Waiting | ItemState::Running => "waiting",
+            state => state.as_str(),
+        };
+        let (hash, label) = (item.subject.parse().ok()?, item.task.unwrap_or_default());
+        Some(Self { hash, label, result, why: item.why })
+    }
+}
+
 impl JobPage {
-    fn badge(&self, progress: &Progress) -> (&'static str, &'static str) {
-        match progress {
-            Progress::Done => ("good", "done"),
-            Progress::Failed(_) => ("bad", "failed"),
-            Progress::Waiting if self.data.is_running => ("plain", "waiting"),
-            Progress::Waiting => ("plain", "not begun"),
+    fn badge(&self, item: &KeyItem) -> (&'static str, &'static str) {
+        match item.result {
+            "done" => ("good", "done"),
+            "failed" => ("bad", "failed"),
+            _ if self.data.is_running => ("plain", "waiting"),
+            _ => ("plain", "not begun"),
         }
     }
 }
 
-fn job(state: &Services, id: &str) -> Result<Arc<Job>, Problem> {
-    state
-        .keys
-        .job(id)
-        .ok_or_else(|| Problem::not_found("The change (they are kept in memory: see the audit)"))
+async fn find(state: &Services, id: &str) -> Result<(Job, KeyChange), Problem> {
+    match state.jobs.find(Kind::Keys, id).await?.map(|job| (job.kind.clone(), job)) {
+        Some((JobKind::Keys { change }, job)) => Ok((job, change)),
+        _ => Err(Problem::not_found("The change (the last ones are kept: see the audit)")),
+    }
 }
 
 pub(super) async fn show(
@@ -277,16 +316,18 @@ pub(super) async fn show(
     ui: Ui,
     route::KeysJob(id): route::KeysJob,
 ) -> Result<Response, Problem> {
-    let job = job(&state, &id)?;
+    let (job, change) = find(&state, &id).await?;
+    let counts = state.jobs.counts(&id).await?;
+    let items = state.jobs.failed_first(&id, NAMED).await?;
     let data = JobData {
-        id: job.id.clone(),
-        change: job.change.describe(),
-        actor: job.actor.clone(),
-        is_running: job.is_running(),
-        counts: job.counts(),
-        keys: job.first(NAMED),
+        id,
+        change: change.describe(),
+        actor: job.created_by,
+        is_running: job.state == JobState::Running || counts.running > 0,
+        counts: KeyCounts::of(counts),
+        keys: items.into_iter().filter_map(KeyItem::of).collect(),
     };
-    Ok(JobPage { ui, data, job }.respond(StatusCode::OK))
+    Ok(JobPage { ui, data, started_at: job.started_at, why: job.why }.respond(StatusCode::OK))
 }
 
 /// What failed, again; and what was not begun.
@@ -296,17 +337,19 @@ pub(super) async fn retry(
     ActorOf(actor): ActorOf,
     route::KeysJobRetry(id): route::KeysJobRetry,
 ) -> Result<Response, Problem> {
-    let job = job(&state, &id)?;
-    state.keys.run(&job, true, &actor);
-    Ok(answer(&ui, &job))
+    let (job, _) = find(&state, &id).await?;
+    let job = Job { actor: actor.clone(), ..job };
+    state.jobs.resume(&job, true, &actor).await?;
+    answer(&state, &ui, &job).await
 }
 
 pub(super) async fn cancel(
     State(state): State<Services>,
     ui: Ui,
+    ActorOf(actor): ActorOf,
     route::KeysJobCancel(id): route::KeysJobCancel,
 ) -> Result<Response, Problem> {
-    let job = job(&state, &id)?;
-    job.cancel();
-    Ok(answer(&ui, &job))
+    let (job, _) = find(&state, &id).await?;
+    state.jobs.cancel(&job, &actor).await?;
+    answer(&state, &ui, &job).await
 }

@@ -8,8 +8,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 
 use super::form::ModelForm;
-use crate::services::registry::Models;
-use crate::services::registry::{Apply, Import, Item, ItemState, JobState, PlanError, Step};
+use crate::domain::job::JobState;
+use crate::services::jobs::{ImportJob, ImportResult, Jobs};
+use crate::services::registry::{Item, Models, PlanError, Step};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -66,12 +67,12 @@ pub(super) async fn form(ui: Ui) -> Response {
 
 /// Plans; nothing is sent to the proxy yet. The list is not shown again, since it may hold secrets.
 pub(super) async fn plan(
-    State(models): State<Models>,
+    State(jobs): State<Jobs>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     Upload(yaml): Upload,
 ) -> Result<Response, Problem> {
-    let import = match models.plan_import(&yaml, &actor).await {
+    let import = match jobs.plan_import(&yaml, &actor).await {
         Ok(import) => import,
         Err(PlanError::Model(error)) => return Err(error.into()),
         Err(PlanError::Yaml(error)) => {
@@ -91,10 +92,10 @@ pub(super) async fn plan(
 #[template(path = "models/job.html", blocks = ["content"])]
 struct JobPage {
     ui: Ui,
-    data: Import,
+    data: ImportJob,
 }
 
-page!(JobPage, Import, as_content);
+page!(JobPage, ImportJob, as_content);
 
 impl JobPage {
     fn is_planned(&self) -> bool {
@@ -105,11 +106,11 @@ impl JobPage {
         self.data.state == JobState::Running
     }
 
-    fn state_word(&self) -> &'static str {
+    fn can_apply(&self) -> bool {
         match self.data.state {
-            JobState::Planned => "planned",
-            JobState::Running => "running",
-            JobState::Done => "done",
+            JobState::Running | JobState::Failed => false,
+            JobState::Done => self.data.failed() > 0,
+            _ => true,
         }
     }
 
@@ -124,35 +125,34 @@ impl JobPage {
     }
 
     fn count(&self, step: &str) -> usize {
-        self.data.plan.count(step)
+        self.data.plan.items.iter().filter(|item| item.step.word() == step).count()
     }
 
-    fn rows(&self) -> impl Iterator<Item = (&Item, &ItemState)> {
+    fn rows(&self) -> impl Iterator<Item = (&Item, &ImportResult)> {
         self.data.plan.items.iter().zip(&self.data.results)
     }
 }
 
 pub(super) async fn show(
-    State(models): State<Models>,
+    State(jobs): State<Jobs>,
     ui: Ui,
     route::Import(job): route::Import,
 ) -> Result<Response, Problem> {
-    let data = models.import(&job).ok_or_else(|| Problem::not_found("The import"))?;
-    Ok(JobPage { ui, data }.respond(StatusCode::OK))
+    let import = jobs.import(&job).await?.ok_or_else(|| Problem::not_found("The import"))?;
+    Ok(JobPage { ui, data: import }.respond(StatusCode::OK))
 }
 
 pub(super) async fn apply(
-    State(models): State<Models>,
+    State(jobs): State<Jobs>,
     ui: Ui,
     ActorOf(actor): ActorOf,
     route::ImportApply(job): route::ImportApply,
     form: ModelForm,
 ) -> Result<Response, Problem> {
-    let how = Apply { with_raw_secrets: form.is_ticked("raw_secrets") };
-    let data = models.apply_import(&job, how, &actor);
-    let data = data.ok_or_else(|| Problem::not_found("The import"))?;
+    let import = jobs.apply_import(&job, form.is_ticked("raw_secrets"), &actor).await?;
+    let import = import.ok_or_else(|| Problem::not_found("The import"))?;
     if ui.wants == Wants::Json {
-        return Ok((StatusCode::ACCEPTED, Json(data)).into_response());
+        return Ok((StatusCode::ACCEPTED, Json(import)).into_response());
     }
     Ok(Redirect::to(&ui.paths.to(route::Import(job.clone()))).into_response())
 }

@@ -1,0 +1,207 @@
+//! How a replica works on a job that it holds.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, PANICKED};
+use crate::domain::job::{Counts, Item, ItemEnd, ItemState, Job, JobKind, JobState};
+use crate::domain::lease::Lease;
+use crate::services::agents::AgentView;
+use crate::services::live::Message;
+use crate::store::StoreError;
+
+/// How often open pages are told how far a job is.
+const TELL: Duration = Duration::from_millis(500);
+
+/// Items may be done and not written down yet, so many times the concurrency.
+const UNWRITTEN: usize = 4;
+
+impl Inner {
+    /// Works on a job until there is nothing of it to begin, or until `stop`.
+    pub(super) async fn work_on(
+        self: &Arc<Self>,
+        id: &str,
+        lease: &Lease,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let Some(job) = self.store.job(id).await? else { return Ok(()) };
+        if matches!(job.kind, JobKind::Swap(_)) {
+            self.switcher.forget_key();
+        }
+        self.settle(&job, lease).await?;
+        let mut tasks = JoinSet::new();
+        let mut worked = self.begin_items(&job, lease, &mut tasks, stop).await;
+        // Even after an error all items end here: whoever takes the job up must find none running.
+        while let Some(ended) = tasks.join_next().await {
+            worked = worked.and(ended_well(ended));
+        }
+        worked?;
+        if !stop.is_cancelled() {
+            self.end_round(&job).await?;
+        }
+        self.tell(&job, self.store.job_counts(id).await?, false);
+        Ok(())
+    }
+
+    /// Begins items, and waits for them, until there are none to begin.
+    async fn begin_items(
+        self: &Arc<Self>,
+        job: &Job,
+        lease: &Lease,
+        tasks: &mut JoinSet<Result<(), StoreError>>,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let concurrency = job.limits.concurrency;
+        let turns = Arc::new(Semaphore::new(concurrency as usize));
+        let mut claimed = Vec::<Item>::new().into_iter();
+        let (mut begin_at, mut tell_at) = (Instant::now(), Instant::now());
+        let mut view = None;
+        while !stop.is_cancelled() {
+            let turn = tokio::select! {
+                biased;
+                Some(ended) = tasks.join_next() => {
+                    ended_well(ended)?;
+                    continue;
+                }
+                turn = Arc::clone(&turns).acquire_owned(), if tasks.len() < UNWRITTEN * concurrency as usize => turn,
+            };
+            let Ok(turn) = turn else { break };
+            let Some(item) = claimed.next() else {
+                if let JobKind::Swap(swap) = &job.kind {
+                    let counts = self.store.job_counts(&job.id).await?;
+                    if Instant::now() >= tell_at {
+                        tell_at = Instant::now() + TELL;
+                        self.tell(job, counts, true);
+                    }
+                    view = self.look_before(job, swap, counts).await?;
+                }
+                // With a pause between them few are begun ahead, so that a stop is heeded soon.
+                let ahead = if job.limits.pace_ms > 0 { 1 } else { concurrency };
+                claimed = self.store.claim_items(lease, job, ahead).await?.into_iter();
+                if claimed.len() == 0 {
+                    match tasks.join_next().await {
+                        Some(ended) => ended_well(ended)?,
+                        None => break,
+                    }
+                }
+                continue;
+            };
+            tokio::time::sleep_until(begin_at).await;
+            begin_at = Instant::now() + Duration::from_millis(job.limits.pace_ms.into());
+            let (inner, job, lease, view) = (Arc::clone(self), job.clone(), lease.clone(), view.clone());
+            tasks.spawn(async move { inner.do_item(&job, &lease, &item, view, turn).await });
+        }
+        Ok(())
+    }
+
+    fn tell(&self, job: &Job, counts: Counts, runs: bool) {
+        let JobKind::Swap(swap) = &job.kind else { return };
+        self.live.tell(Message::Progress {
+            job: job.id.clone(),
+            agent: swap.agent.to_string(),
+            who: job.actor.name.clone(),
+            runs,
+            done: counts.done,
+            failed: counts.failed,
+            total: counts.total(),
+        });
+    }
+
+    async fn do_item(
+        &self,
+        job: &Job,
+        lease: &Lease,
+        item: &Item,
+        view: Option<AgentView>,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<(), StoreError> {
+        let end = AssertUnwindSafe(self.run_item(job, lease, item, view, turn)).catch_unwind().await;
+        match end.unwrap_or_else(|_| Ok(Some(ItemEnd::failed(PANICKED))))? {
+            Some(end) => self.store.end_item(lease, &job.id, Some(item.n), &end, &[]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs one item. None where its end is written down already.
+    async fn run_item(
+        &self,
+        job: &Job,
+        lease: &Lease,
+        item: &Item,
+        view: Option<AgentView>,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Option<ItemEnd>, StoreError> {
+        if let Some(hook) = self.hook.get() {
+            hook(job, item);
+        }
+        match &job.kind {
+            JobKind::Swap(swap) => self.swap(job, swap, lease, item, view, turn).await,
+            JobKind::Keys { change } => Ok(Some(self.change_key(change, item, &job.actor).await)),
+            JobKind::Import(import) => Ok(Some(self.import_item(job, import, item).await)),
+            JobKind::Reset => self.reset_item(job, lease, item).await,
+        }
+    }
+
+    /// Items that were begun and are not known to have ended: looked up, and run again where they were not done.
+    async fn settle(&self, job: &Job, lease: &Lease) -> Result<(), StoreError> {
+        let begun = self.all_items(&job.id, Some(ItemState::Running)).await?;
+        if begun.is_empty() {
+            return Ok(());
+        }
+        self.store.close_unfinished_swaps().await?;
+        for item in begun {
+            let end = match &job.kind {
+                JobKind::Swap(swap) => self.settle_swap(job, swap, &item).await?,
+                JobKind::Keys { change } => self.settle_key(change, &item).await,
+                // An item that was done already is not done twice: its deployment has the same id each time.
+                JobKind::Import(_) => ItemEnd::again(),
+                JobKind::Reset => self.settle_reset(&item).await,
+            };
+            self.store.end_item(lease, &job.id, Some(item.n), &end, &[]).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_round(&self, job: &Job) -> Result<(), StoreError> {
+        let counts = self.store.job_counts(&job.id).await?;
+        if counts.running > 0 {
+            // They are settled when the job is taken up again, in a moment.
+            return Ok(());
+        }
+        let (to, from): (_, &[JobState]) = if counts.waiting == 0 {
+            (JobState::Done, &[JobState::Running, JobState::Stopped, JobState::Cancelled])
+        } else if job.limits.upto < u32::MAX {
+            (JobState::Asking, &[JobState::Running])
+        } else {
+            // It was stopped, or is to go on again by now.
+            (JobState::Running, &[])
+        };
+        let has_changed = !from.is_empty() && self.store.set_job(&job.id, from, to, None).await?;
+        match &job.kind {
+            JobKind::Swap(_) if has_changed => {
+                let Counts { done, failed, skipped, waiting, .. } = counts;
+                let detail =
+                    format!("{done} swapped, {failed} failed, {skipped} left alone, {waiting} not begun");
+                let outcome = if to == JobState::Done { "ok" } else { "asks" };
+                self.note(job, &job.actor, outcome, Some(detail)).await
+            }
+            JobKind::Keys { change } => self.note_key_changes(job, change, counts).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An item whose task ended without a result is settled like those of a replica that is gone.
+fn ended_well(ended: Result<Result<(), StoreError>, JoinError>) -> Result<(), StoreError> {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(%error, "an item of a job ended without a result");
+        Ok(())
+    })
+}

@@ -307,7 +307,7 @@ impl JobPage {
 async fn find(state: &Services, id: &str) -> Result<(Job, KeyChange), Problem> {
     match state.jobs.find(Kind::Keys, id).await?.map(|job| (job.kind.clone(), job)) {
         Some((JobKind::Keys { change }, job)) => Ok((job, change)),
-        _ => Err(Problem::not_found("The change (the last ones are kept: see the audit)")),
+        _ => Err(Problem::not_found("The change (the last 20 are kept: see the audit)")),
     }
 }
 

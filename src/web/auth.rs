@@ -79,7 +79,6 @@ services! {
         pub(super) audit: Audit,
         store: Store,
         paths: Paths,
-        store: Store,
         users: Users,
     }
 }

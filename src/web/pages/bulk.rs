@@ -21,7 +21,6 @@ use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
 use crate::services::jobs::{Chosen, Jobs, Plan};
 use crate::services::registry::Registry;
-use crate::store::Store;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -53,7 +52,6 @@ services! {
         contexts: Contexts,
         jobs: Jobs,
         registry: Registry,
-        store: Store,
     }
 }
 

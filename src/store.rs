@@ -43,6 +43,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A row holds what cannot be read.
+    pub fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Database(sqlx::Error::Decode(error.into()))
+    }
+
+    /// A value cannot be turned into a column.
+    pub fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Database(sqlx::Error::Encode(error.into()))
+    }
+
+    /// Whether a row with that key is there already.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+
     /// Whether the database was not reached, rather than asked for something that it does not do.
     pub fn is_outage(&self) -> bool {
         match self {

@@ -279,5 +279,5 @@ impl Inner {
 
 /// What is kept of an item's task.
 fn to_json(task: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(task).map_err(|error| sqlx::Error::Encode(error.into()).into())
+    serde_json::to_string(task).map_err(StoreError::unwritable)
 }

@@ -6,11 +6,13 @@
 mod of;
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use askama::Template;
 use axum::Json;
 use axum::extract::Request;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -141,10 +143,30 @@ impl Problem {
     }
 }
 
-/// A part of the address that cannot be what it stands for leads nowhere.
-impl From<PathRejection> for Problem {
-    fn from(_: PathRejection) -> Self {
-        bare(StatusCode::NOT_FOUND)
+/// What the parameters of an address name.
+pub(super) trait Named {
+    const NAME: &'static str;
+}
+
+/// A parameter of the address that cannot name anything: 404 with the name of its kind, 400 if it is not UTF-8.
+pub(super) struct Unfound<T>(Problem, PhantomData<T>);
+
+impl<T: Named> From<PathRejection> for Unfound<T> {
+    fn from(rejection: PathRejection) -> Self {
+        let is_text = match &rejection {
+            PathRejection::FailedToDeserializePathParams(error) => {
+                !matches!(error.kind(), ErrorKind::InvalidUtf8InPathParam { .. })
+            }
+            _ => true,
+        };
+        let problem = if is_text { Problem::not_found(T::NAME) } else { bare(StatusCode::BAD_REQUEST) };
+        Self(problem, PhantomData)
+    }
+}
+
+impl<T> IntoResponse for Unfound<T> {
+    fn into_response(self) -> Response {
+        self.0.into_response()
     }
 }
 

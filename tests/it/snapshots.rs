@@ -83,8 +83,11 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/danger", "", ""),
 ];
 
+/// A name, an address, and the fields that are sent.
+type Form = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 /// Forms that are refused, or answered by a page of their own: what they are called, the address, the fields.
-const FORMS: &[(&str, &str, &[(&str, &str)])] = &[
+const FORMS: &[Form] = &[
     ("model_refused", "/models", &[("name", ""), ("provider", "openai"), ("secret", "sk-raw"), ("rpm", "x")]),
     ("import_refused", "/models/import", &[("yaml", "model_list:\n - model_name: [a")]),
     ("model_delete_asks", "/models/{model}/delete", &[]),

@@ -70,7 +70,9 @@ impl Bootstrap {
             let mut log = Log::new(&mut say);
             self.wait(options.patience, &mut log).await?;
             let (deletions, problems) = self.deletions().await;
-            problems.into_iter().for_each(|step| log.record(step));
+            for step in problems {
+                log.record(step);
+            }
             for deletion in deletions {
                 log.record(self.delete(&deletion, options, actor).await);
             }

@@ -113,7 +113,7 @@ impl Jobs {
 impl ImportJob {
     fn of(job: Job, items: Vec<Item>) -> Result<Self, StoreError> {
         let JobKind::Import(Import { only_at_proxy, keys, .. }) = job.kind else {
-            return Err(unreadable("it is not an import"));
+            return Err(StoreError::unreadable("it is not an import"));
         };
         let planned =
             items.iter().map(|item| Ok(Task::read(item)?.item)).collect::<Result<_, StoreError>>()?;
@@ -167,16 +167,12 @@ impl Task {
         let draft = std::mem::take(&mut item.draft).without_secrets();
         let new_id = std::mem::take(&mut item.new_id);
         item.upstream = shown("model", &item.upstream.into());
-        Self { draft, new_id, item }
+        Self { item, draft, new_id }
     }
 
     fn read(item: &Item) -> Result<Self, StoreError> {
-        serde_json::from_str(item.task.as_deref().unwrap_or("null")).map_err(unreadable)
+        serde_json::from_str(item.task.as_deref().unwrap_or("null")).map_err(StoreError::unreadable)
     }
-}
-
-fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    sqlx::Error::Decode(error.into()).into()
 }
 
 impl Inner {

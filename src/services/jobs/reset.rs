@@ -66,9 +66,7 @@ impl Jobs {
         match self.inner.add(kind, JobState::Running, limits, None, &items, actor).await {
             Ok(_) => Ok(true),
             // The schema has room for one that runs.
-            Err(StoreError::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => {
-                Ok(false)
-            }
+            Err(error) if error.is_taken() => Ok(false),
             Err(error) => Err(error),
         }
     }

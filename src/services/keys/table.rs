@@ -257,7 +257,7 @@ enum Rows {
     Some(Vec<u32>),
 }
 
-impl<'a> Found<'a> {
+impl Found<'_> {
     pub fn len(&self) -> usize {
         match &self.rows {
             Rows::All(..) => self.table.len(),

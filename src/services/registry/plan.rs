@@ -105,8 +105,8 @@ impl Models {
         let mut notes = self.inner.store.deployment_notes(&ids).await.map_err(ModelError::from)?;
         let live =
             details.into_iter().map(|detail| Found { note: notes.remove(&detail.id), ghost: None, detail });
-        let noted = self.notes().await.map_err(ModelError::from)?;
-        let ghosts = self.ghosts(&noted).await.into_iter().filter_map(Found::of_ghost);
+        let all_notes = self.notes().await.map_err(ModelError::from)?;
+        let ghosts = self.ghosts(&all_notes).await.into_iter().filter_map(Found::of_ghost);
         let known: Vec<Found> = live.into_iter().chain(ghosts).collect();
         Ok(plan(entries, &known))
     }

@@ -208,7 +208,7 @@ async fn page(
     }
     form.count = data.count.to_string();
     let jobs = state.jobs.newest(Kind::Swap, JOBS).await?;
-    Ok(BulkPage { jobs, ui, data, form, agents, models })
+    Ok(BulkPage { ui, data, form, agents, models, jobs })
 }
 
 impl BulkForm {

@@ -6,7 +6,24 @@ use serde::Deserialize;
 use crate::domain::agent::AgentName;
 use crate::domain::context::ContextId;
 use crate::domain::key::KeyHash;
-use crate::web::errors::Problem;
+use crate::web::errors::{Named, Unfound};
+
+macro_rules! named {
+    ($($parameters:ty: $name:literal,)+) => {$(
+        impl Named for $parameters {
+            const NAME: &'static str = $name;
+        }
+    )+};
+}
+
+named! {
+    (AgentName,): "The agent",
+    (AgentName, ContextId): "The context",
+    (AgentName, ContextId, String): "The question",
+    (KeyHash,): "The key",
+    (String,): "The page",
+    (i64,): "The entry",
+}
 
 macro_rules! routes {
     (@one $name:ident = $path:tt) => {
@@ -16,7 +33,7 @@ macro_rules! routes {
     };
     (@one $name:ident($($parameter:ty),+) = $path:tt) => {
         #[derive(TypedPath, Deserialize)]
-        #[typed_path($path, rejection(Problem))]
+        #[typed_path($path, rejection(Unfound<($($parameter,)+)>))]
         pub(in crate::web) struct $name($(pub(in crate::web) $parameter),+);
     };
     ($($(#[$doc:meta])* $name:ident $(($($parameter:ty),+))? = $path:tt;)+) => {$(

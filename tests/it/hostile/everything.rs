@@ -13,13 +13,12 @@ const LEFT_OUT: [&str; 6] = ["/login", "/logout", "/healthz", "/readyz", "/metri
 
 /// The patterns of all addresses that have a page or an action.
 pub(crate) fn patterns() -> Vec<String> {
-    let table = include_str!("../../../src/web/paths/route.rs");
-    let found: Vec<String> = table
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \""))
-        .map(|(_, rest)| rest.trim_end_matches("\";").to_owned())
-        .filter(|pattern| !LEFT_OUT.contains(&pattern.as_str()))
-        .collect();
+    let mut found: Vec<String> = Vec::new();
+    for route in patchbay::web::table() {
+        if !LEFT_OUT.contains(&route.path) && !found.iter().any(|path| path == route.path) {
+            found.push(route.path.to_owned());
+        }
+    }
     assert!(found.len() > 40 && found.contains(&"/switch".to_owned()), "{found:?}");
     found
 }

@@ -22,7 +22,7 @@ async fn a_holder_whose_lease_was_taken_changes_nothing() {
         limits: Limits::concurrent(1),
         forgiven: 0,
         holder: None,
-        started_at: jiff::Timestamp::now(),
+        started_at: patchbay_clock::Clock::system().now(),
         ended_at: None,
     };
     let items = [Item::waiting("first", None), Item::waiting("second", None)];

@@ -1,5 +1,4 @@
 //! Many keys.
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::backtrace::Backtrace;
 use std::os::unix::fs::PermissionsExt as _;

@@ -103,7 +103,7 @@ pub struct OneOfMany {
     pub item: ItemRef,
     pub view: AgentView,
     /// Is given back when the agent has done its part; what is to be written comes after.
-    pub turn: OwnedSemaphorePermit,
+    pub turn: Option<OwnedSemaphorePermit>,
 }
 
 /// What is known of a swap so far.
@@ -354,7 +354,7 @@ impl Parts {
         actor: &Actor,
         progress: &watch::Sender<Progress>,
         held: Held,
-        one: Option<(ItemRef, OwnedSemaphorePermit)>,
+        one: Option<(ItemRef, Option<OwnedSemaphorePermit>)>,
     ) {
         // The agent was there when the swap began, and the settings do not change.
         let Some(agent) = self.agents.get(&request.agent) else { return };

@@ -9,13 +9,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{Inner, PANICKED};
-use crate::domain::job::{Counts, Item, ItemEnd, ItemState, Job, JobKind, JobState};
+use crate::domain::job::{Counts, Item, ItemEnd, ItemState, Job, JobKind, JobState, Kind};
 use crate::domain::lease::Lease;
 use crate::services::agents::AgentView;
 use crate::services::live::Message;
 use crate::store::StoreError;
+use crate::telemetry::{RunningJob, count_ended_job};
 
 /// How often open pages are told how far a job is.
 const TELL: Duration = Duration::from_millis(500);
@@ -32,21 +34,37 @@ impl Inner {
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         let Some(job) = self.store.job(id).await? else { return Ok(()) };
+        let kind: &'static str = Kind::from(&job.kind).into();
+        let _running = RunningJob::new(kind);
+        self.work_on_items(&job, lease, stop).instrument(tracing::info_span!("job", kind, id)).await?;
+        let ended = self.store.job(id).await?.map(|job| job.state);
+        if let Some(state) = ended.filter(|state| !matches!(state, JobState::Running | JobState::Asking)) {
+            count_ended_job(kind, state.as_str());
+        }
+        Ok(())
+    }
+
+    async fn work_on_items(
+        self: &Arc<Self>,
+        job: &Job,
+        lease: &Lease,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
         if matches!(job.kind, JobKind::Swap(_)) {
             self.switcher.forget_key();
         }
-        self.settle(&job, lease).await?;
+        self.settle(job, lease).await?;
         let mut tasks = JoinSet::new();
-        let mut worked = self.begin_items(&job, lease, &mut tasks, stop).await;
+        let mut worked = self.begin_items(job, lease, &mut tasks, stop).await;
         // Even after an error all items end here: whoever takes the job up must find none running.
         while let Some(ended) = tasks.join_next().await {
             worked = worked.and(ended_well(ended));
         }
         worked?;
         if !stop.is_cancelled() {
-            self.end_round(&job).await?;
+            self.end_round(job).await?;
         }
-        self.tell(&job, self.store.job_counts(id).await?, false);
+        self.tell(job, self.store.job_counts(&job.id).await?, false);
         Ok(())
     }
 
@@ -96,7 +114,8 @@ impl Inner {
             tokio::time::sleep_until(begin_at).await;
             begin_at = Instant::now() + Duration::from_millis(job.limits.pace_ms.into());
             let (inner, job, lease, view) = (Arc::clone(self), job.clone(), lease.clone(), view.clone());
-            tasks.spawn(async move { inner.do_item(&job, &lease, &item, view, turn).await });
+            let done = async move { inner.do_item(&job, &lease, &item, view, turn).await };
+            tasks.spawn(done.in_current_span());
         }
         Ok(())
     }
@@ -122,11 +141,16 @@ impl Inner {
         view: Option<AgentView>,
         turn: OwnedSemaphorePermit,
     ) -> Result<(), StoreError> {
+        // A swap gives its turn back when the agent has done its part. Any other item keeps it until its end is written
+        // down, since the next one may depend on it.
+        let (turn, kept) =
+            if matches!(job.kind, JobKind::Swap(_)) { (Some(turn), None) } else { (None, Some(turn)) };
         let end = AssertUnwindSafe(self.run_item(job, lease, item, view, turn)).catch_unwind().await;
-        match end.unwrap_or_else(|_| Ok(Some(ItemEnd::failed(PANICKED))))? {
-            Some(end) => self.store.end_item(lease, &job.id, Some(item.n), &end, &[]).await,
-            None => Ok(()),
+        if let Some(end) = end.unwrap_or_else(|_| Ok(Some(ItemEnd::failed(PANICKED))))? {
+            self.store.end_item(lease, &job.id, Some(item.n), &end, &[]).await?;
         }
+        drop(kept);
+        Ok(())
     }
 
     /// Runs one item. None where its end is written down already.
@@ -136,7 +160,7 @@ impl Inner {
         lease: &Lease,
         item: &Item,
         view: Option<AgentView>,
-        turn: OwnedSemaphorePermit,
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Option<ItemEnd>, StoreError> {
         if let Some(hook) = self.hook.get() {
             hook(job, item);

@@ -128,7 +128,7 @@ impl Inner {
         lease: &Lease,
         item: &Item,
         view: Option<AgentView>,
-        turn: OwnedSemaphorePermit,
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Option<ItemEnd>, StoreError> {
         let (Some(id), Some(view)) = (item.reference.clone(), view) else {
             return Ok(Some(ItemEnd::failed("The agent is no longer in the settings.")));

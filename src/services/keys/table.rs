@@ -2,8 +2,8 @@
 //!
 //! Measured in one optimised run on 2 busy cores, with 100,000 keys and queries of 1 to 10 characters, hits and
 //! misses, medians: a scan of each key's text takes 4 to 6 ms and 48 MB, a trigram index in memory 0.002 to 13 ms and
-//! 31 MB (slower than the scan where many keys match, or below three characters), SQLite FTS5 with its trigram
-//! tokenizer up to 74 ms and a file of 35 MB. The scan is the simplest of the three, and quick enough.
+//! 31 MB (slower than the scan where many keys match), SQLite FTS5 with its trigram tokenizer up to 426 ms and a file
+//! of 35 MB. The scan is the simplest of the three, and quick enough.
 //!
 //! A [`VirtualKey`] with its own strings takes about 750 bytes; 100,000 of them, and a second set while the copy is
 //! renewed, would be too much. A [`Row`] takes half of that.

@@ -125,9 +125,19 @@ async fn an_import_with_secrets_ends_with_its_process() {
     stage.post(&format!("{href}/apply"), &[("raw_secrets", "yes")]).await;
     assert_eq!(stage.ended(&href).await["results"][0]["result"], "done");
 
-    let id = stage.post("/models/import", &[("yaml", &list.replace("a/b", "e/f"))]).await["id"].clone();
-    let href = format!("/models/import/{}", id.as_str().unwrap());
-    stage.app.restart(|_| ()).await;
+    // Another process plans one, and is killed.
+    let mut victim = stage.app.unstarted_replica();
+    let (planned, is_planned) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.spawn(async move {
+        victim.start_dashboard_with(|_| ()).await;
+        let yaml = list.replace("a/b", "e/f");
+        let (_, job) = victim.script().post("/models/import", &[("yaml", &yaml)]).await;
+        planned.send(job["id"].as_str().unwrap().to_owned()).unwrap();
+        std::future::pending::<()>().await;
+    });
+    let href = format!("/models/import/{}", is_planned.await.unwrap());
+    runtime.shutdown_background();
     let mut job = stage.app.script().get(&href).await.1;
     for _ in 0..600 {
         if job["state"] != "planned" {

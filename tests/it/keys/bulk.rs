@@ -41,6 +41,9 @@ async fn the_agents_key_is_not_deleted_among_others() {
         ended = stage.script.get(href).await.1;
     }
     assert_eq!((&ended["done"], &ended["failed"]), (&serde_json::json!(1), &serde_json::json!(1)), "{ended}");
+    let metrics = app.anonymous().get("/metrics").await.body;
+    assert!(metrics.contains(r#"patchbay_jobs_running{kind="keys"} 0"#), "{metrics}");
+    assert!(metrics.contains(r#"patchbay_jobs_total{kind="keys",state="done"} 1"#), "{metrics}");
     assert!(ended["keys"][0]["why"].as_str().unwrap().contains("agent's own"), "{ended}");
     assert!(
         stage.info(&agents).await["token"].is_null()

@@ -127,7 +127,7 @@ async fn one_key_tells_its_settings_and_is_relaxed() {
             "1,200",
             "1,000,000",
             "in 89 days",
-            "May call only:openai/gpt-5",
+            "May call only: openai/gpt-5",
             "refused to this key: anthropic/claude-sonnet-4-5",
         ] {
             assert!(page.text().contains(text), "{generation}: {text} in {}", page.text());

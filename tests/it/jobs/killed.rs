@@ -102,7 +102,7 @@ async fn a_reset_goes_on() {
 /// What cannot be kept is said, and not lost without a word.
 #[tokio::test]
 async fn an_import_with_secrets_ends_with_its_process() {
-    let mut stage = Stage::start().await;
+    let stage = Stage::start().await;
     let secret = "a-secret-by-value";
     let list = format!(
         "model_list:\n - {{model_name: a/b, litellm_params: {{model: openai/x, api_key: {secret}}}}}\n \

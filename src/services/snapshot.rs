@@ -8,11 +8,11 @@
 //! | [`get`](Snapshot::get) | up to a minute old, renewed behind it | pages that only show it |
 //! | [`refresh`](Snapshot::refresh) | up to its time to live | what acts on it, and scripts |
 //!
-//! Where the copy will not do, `get` and `refresh` wait for a newer one: at most [`PATIENCE`], after a write
-//! [`PATIENCE_AFTER_WRITE`], and for the first copy [`Source::FIRST`]. Then they return what there is.
+//! Where the copy will not do, `get` and `refresh` wait for a newer one: at most `PATIENCE`, after a write
+//! `PATIENCE_AFTER_WRITE`, and for the first copy [`Source::FIRST`]. Then they return what there is.
 //!
 //! However many read at once, the server is asked once. A failure leaves the older copy in place, and counts for
-//! [`RETRY_AFTER`]. [`invalidate`](Snapshot::invalidate) says that the server's state was changed: no copy from before
+//! `RETRY_AFTER`. [`invalidate`](Snapshot::invalidate) says that the server's state was changed: no copy from before
 //! will do any more.
 
 use std::sync::Arc;

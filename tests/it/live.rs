@@ -13,7 +13,7 @@ use patchbay_clock::Clock;
 use reqwest::redirect::Policy;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cli::{patchbay, run};
 use crate::scenario::{self, Stage};
@@ -38,6 +38,9 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
         access: patchbay::config::Access::default(),
     };
     let app = App::build(config, Clock::system(), Timeouts::default()).await.unwrap();
+    // Works on jobs until the test's runtime ends.
+    let jobs = app.jobs().clone();
+    tokio::spawn(async move { jobs.work(CancellationToken::new()).await });
     let (address, guard) = spawn(app.router).await;
     (format!("http://{address}"), guard)
 }

@@ -40,7 +40,7 @@ use crate::services::switcher::Switcher;
 use crate::store::{LockError, Store, StoreError};
 use patchbay_clock::Clock;
 
-/// How often each replica looks for jobs that nobody works on.
+/// How often each replica looks for jobs that no replica works on.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Jobs of a kind that are kept; older ones are deleted. Bulk swaps are all kept, since they can be undone.
@@ -174,7 +174,7 @@ impl Jobs {
             let (inner, stop) = (Arc::clone(&self.inner), stop.clone());
             self.inner.running.spawn(async move {
                 inner.work_unless_panicked(&id, &lease, &stop).await;
-                // The lock outlives an error here by some seconds at most: whoever holds it takes it again.
+                // The lock outlives an error here by some seconds at most: the holder takes it again.
                 let _ = inner.store.give_lock(&lease.name).await;
                 drop(working);
             });

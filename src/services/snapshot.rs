@@ -194,7 +194,7 @@ impl<S: Source> Inner<S> {
     }
 }
 
-/// A renewal that runs. Its end is told when it is dropped, also by a panic of the source.
+/// A renewal that runs. Its end is announced when it is dropped, also after a panic of the source.
 struct Renewal<S: Source>(Arc<Inner<S>>);
 
 impl<S: Source> Drop for Renewal<S> {

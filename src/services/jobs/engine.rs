@@ -19,7 +19,7 @@ use crate::services::live::Message;
 use crate::store::StoreError;
 use crate::telemetry::{RunningJob, count_ended_job};
 
-/// How often open pages are told how far a job is.
+/// How often a job's progress is sent to open pages.
 const TELL: Duration = Duration::from_millis(500);
 
 /// Items may be done and not written down yet, so many times the concurrency.
@@ -56,7 +56,7 @@ impl Inner {
         self.settle(job, lease).await?;
         let mut tasks = JoinSet::new();
         let mut worked = self.begin_items(job, lease, &mut tasks, stop).await;
-        // Even after an error all items end here: whoever takes the job up must find none running.
+        // Even after an error all items end here: the next replica must find none running.
         while let Some(ended) = tasks.join_next().await {
             worked = worked.and(ended_well(ended));
         }

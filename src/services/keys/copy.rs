@@ -154,7 +154,7 @@ impl Keys {
     }
 }
 
-/// Writes each complete copy to the file, until that fails or there is nobody left to change it.
+/// Writes each complete copy to the file, until that fails or the copy is dropped.
 async fn save(mut changes: watch::Receiver<KeysView>, file: KeysFile) {
     while changes.changed().await.is_ok() {
         let view = changes.borrow_and_update().clone();
@@ -200,7 +200,7 @@ impl Inner {
         fill.begun = Some(now);
         fill.is_running = true;
         fill.written.clear();
-        // What those who wait are told, should the fill panic.
+        // The error that waiting readers get if the fill panics.
         let stopped = "reading its keys was stopped by an internal error".to_owned();
         let result = Err(ClientError::NotUnderstood { upstream: Upstream::Proxy, detail: stopped });
         Some(RunningFill { inner: Arc::clone(self), begun: now, result })

@@ -266,7 +266,7 @@ async fn clean(store: Store, clock: Clock, audit_retention: Option<SignedDuratio
     let mut ticks = tokio::time::interval(CLEANING);
     loop {
         ticks.tick().await;
-        if store.leads().await
+        if store.lead("cleaning").await.is_some()
             && let Err(error) = store.sessions().delete_expired().await
         {
             tracing::warn!(%error, "expired sessions were not deleted");

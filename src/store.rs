@@ -19,7 +19,7 @@ use sqlx::AnyPool;
 
 pub use charts::SwapDay;
 pub use keys::Retirement;
-pub use replicas::{LockError, Said};
+pub use replicas::{Fenced, LockError, Said};
 pub use sessions::Sessions;
 pub use swaps::Ended;
 pub use writes::{Intent, OwnRow};

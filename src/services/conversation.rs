@@ -158,10 +158,13 @@ impl Parts {
         let on_text = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
         let (context, message) = (&ask.context, &ask.proof.message);
         let answer = match self.switcher.lock_conversation(&ask.agent, context, &actor.name).await {
-            Ok(_turn) => {
-                let answer = listen(&self.agents, agent, context, message, self.timeout, on_text).await;
-                answer.map_err(ReadError::from)
-            }
+            Ok(turn) => match turn.check().await {
+                Ok(()) => {
+                    let answer = listen(&self.agents, agent, context, message, self.timeout, on_text).await;
+                    answer.map_err(ReadError::from)
+                }
+                Err(error) => Err(error.into()),
+            },
             Err(error) => Err(error),
         };
         ask.proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;

@@ -2,18 +2,28 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use crate::store::{LockError, Store};
+use crate::domain::lease::Lease;
+use crate::store::{Fenced, LockError, Store};
 
 /// How long a second swap waits for the first.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// How often another replica's lock is tried for.
+/// How often another replica's lock, or a database that does not answer, is tried again.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Oldest check that lets a message go, counted from before the database was asked.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// Oldest check that lets the next message go without another one.
+const REUSE: Duration = Duration::from_millis(20);
+
+/// How long a check waits for a database that does not answer.
+const OUTAGE: Duration = Duration::from_secs(5);
 
 /// Locks by name. A lock that nobody holds or waits for takes no memory.
 #[derive(Debug, Default)]
@@ -32,13 +42,86 @@ struct Lock {
 #[derive(Debug)]
 pub(super) struct Held {
     guard: Option<OwnedMutexGuard<()>>,
-    shared: Option<(Store, String)>,
+    shared: Option<Shared>,
+    outer: Option<Box<Held>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    name: String,
+    /// The lock's own, and those of the work that it is part of.
+    leases: Vec<Lease>,
+    checked: Mutex<Option<Stamp>>,
+}
+
+/// A moment. A suspended machine's monotonic clock stands still, so the wall clock is read as well.
+#[derive(Debug, Clone, Copy)]
+struct Stamp(std::time::Instant, SystemTime);
+
+impl Stamp {
+    fn now() -> Self {
+        Self(std::time::Instant::now(), SystemTime::now())
+    }
+
+    fn age(self) -> Duration {
+        self.0.elapsed().max(self.1.elapsed().unwrap_or(Duration::MAX))
+    }
+}
+
+impl Held {
+    /// Makes the lock part of work that has a lease of its own, such as a job.
+    pub(super) fn within(mut self, lease: Option<Lease>) -> Self {
+        if let Some(shared) = &mut self.shared {
+            shared.leases.extend(lease);
+        }
+        self
+    }
+
+    /// Holds another lock as well.
+    pub(super) fn and(mut self, outer: Self) -> Self {
+        if let Some(shared) = &mut self.shared {
+            shared.leases.extend(outer.leases());
+        }
+        self.outer = Some(Box::new(outer));
+        self
+    }
+
+    /// The leases that have to be held where an outcome is written.
+    pub(super) fn leases(&self) -> Vec<Lease> {
+        self.shared.as_ref().map(|shared| shared.leases.clone()).unwrap_or_default()
+    }
+
+    /// Succeeds where the database said less than 50 ms ago that the lock is still held. To be called directly before
+    /// each message to an agent.
+    pub(super) async fn check(&self) -> Result<(), Fenced> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let last = *shared.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.age() < REUSE) {
+            return Ok(());
+        }
+        let until = Instant::now() + OUTAGE;
+        loop {
+            let began = Stamp::now();
+            let checked = shared.store.check(&shared.leases).await;
+            match checked {
+                Ok(()) if began.age() < FRESH => {
+                    *shared.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+                    return Ok(());
+                }
+                Err(lost @ Fenced::Lost(_)) => return Err(lost),
+                Err(error) if Instant::now() >= until => return Err(error),
+                Ok(()) if Instant::now() >= until => return Err(Fenced::Unsure),
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let (guard, shared) = (self.guard.take(), self.shared.take());
-        let Some((store, name)) = shared else { return };
+        let Some(Shared { store, name, .. }) = shared else { return };
         tokio::spawn(async move {
             // While the database is away nobody else can take it either.
             while store.give_lock(&name).await.is_err() {
@@ -68,16 +151,25 @@ impl Locks {
             let holder = lock.holder.lock().unwrap_or_else(PoisonError::into_inner).clone();
             return Err(LockError::HeldBy(holder));
         };
-        let mut held = Held { guard: Some(guard), shared: None };
+        let mut held = Held { guard: Some(guard), shared: None, outer: None };
         if let Some(store) = &self.store {
             // Before it is taken, so that it is given back although nobody may wait for this any more.
-            held.shared = Some((store.clone(), name.clone()));
-            while let Err(error) = store.take_lock(&name, holder).await {
-                if matches!(error, LockError::Store(_)) || Instant::now() >= until {
-                    return Err(error);
+            let shared = held.shared.insert(Shared {
+                store: store.clone(),
+                name: name.clone(),
+                leases: Vec::new(),
+                checked: Mutex::default(),
+            });
+            let lease = loop {
+                match store.take_lock(&name, holder).await {
+                    Ok(lease) => break lease,
+                    Err(error) if matches!(error, LockError::Store(_)) || Instant::now() >= until => {
+                        return Err(error);
+                    }
+                    Err(_) => tokio::time::sleep(POLL).await,
                 }
-                tokio::time::sleep(POLL).await;
-            }
+            };
+            shared.leases.push(lease);
         }
         holder.clone_into(&mut lock.holder.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(held)

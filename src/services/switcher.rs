@@ -40,7 +40,8 @@ use crate::domain::context::ContextId;
 use crate::domain::control::AgentConfig;
 use crate::domain::job::ItemRef;
 use crate::domain::key::{KeyHash, VirtualKey};
-use crate::domain::swap::{StepKind, Swap, SwapRequest};
+use crate::domain::lease::Lease;
+use crate::domain::swap::{Outcome, StepKind, Swap, SwapRequest};
 use crate::services::agents::{AgentView, Agents};
 use crate::services::live::{Live, Message};
 use crate::services::locks::{Held, Locks};
@@ -104,6 +105,14 @@ pub struct OneOfMany {
     pub view: AgentView,
     /// Is given back when the agent has done its part; what is to be written comes after.
     pub turn: Option<OwnedSemaphorePermit>,
+}
+
+/// What a swap is part of.
+#[derive(Default)]
+struct Whole {
+    one: Option<OneOfMany>,
+    /// Has to be held as long as the swap's own lock.
+    lease: Option<Lease>,
 }
 
 /// What is known of a swap so far.
@@ -177,7 +186,18 @@ impl Switcher {
 
     /// Does a swap to its end. What goes wrong once it has begun is in its receipt, not an error.
     pub async fn swap(&self, request: SwapRequest, actor: &Actor) -> Result<Swap, SwapError> {
-        let mut progress = self.start(request, actor).await?;
+        self.swap_within(None, request, actor).await
+    }
+
+    /// The same as part of work that has a lease: where that one is lost, nothing more is sent.
+    async fn swap_within(
+        &self,
+        lease: Option<&Lease>,
+        request: SwapRequest,
+        actor: &Actor,
+    ) -> Result<Swap, SwapError> {
+        let whole = Whole { one: None, lease: lease.cloned() };
+        let mut progress = self.begin(whole, request, actor).await?;
         // The sender says so before it goes.
         let _ = progress.wait_for(|progress| progress.is_done).await;
         Self::receipt(&progress)
@@ -194,7 +214,8 @@ impl Switcher {
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<Swap, SwapError> {
-        let mut progress = self.begin(Some(one), request, actor).await?;
+        let lease = Some(one.item.lease.clone());
+        let mut progress = self.begin(Whole { one: Some(one), lease }, request, actor).await?;
         let _ = progress.wait_for(Progress::is_written).await;
         Self::receipt(&progress)
     }
@@ -213,17 +234,12 @@ impl Switcher {
 
     /// Begins a swap, which goes on if the caller is dropped.
     pub async fn start(&self, request: SwapRequest, actor: &Actor) -> Result<Watched, SwapError> {
-        self.begin(None, request, actor).await
+        self.begin(Whole::default(), request, actor).await
     }
 
-    async fn begin(
-        &self,
-        one_of_many: Option<OneOfMany>,
-        request: SwapRequest,
-        actor: &Actor,
-    ) -> Result<Watched, SwapError> {
+    async fn begin(&self, whole: Whole, request: SwapRequest, actor: &Actor) -> Result<Watched, SwapError> {
         let object = format!("{}/{}", request.agent, request.context);
-        let begun = self.begin_unless_refused(one_of_many, request, actor).await;
+        let begun = self.begin_unless_refused(whole, request, actor).await;
         if let Err(error @ (SwapError::Busy { .. } | SwapError::Changed { .. })) = &begun {
             let mut entry = NewEntry::new(actor, Action::Swap, object, "refused");
             entry.detail = Some(error.to_string());
@@ -234,18 +250,19 @@ impl Switcher {
 
     async fn begin_unless_refused(
         &self,
-        one_of_many: Option<OneOfMany>,
+        Whole { one, lease }: Whole,
         request: SwapRequest,
         actor: &Actor,
     ) -> Result<Watched, SwapError> {
         let parts = &self.parts;
         let agent = parts.agents.get(&request.agent);
         let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
-        let (one, view) = match one_of_many {
+        let (one, view) = match one {
             Some(OneOfMany { item, view, turn }) => (Some((item, turn)), view),
             None => (None, parts.agents.view(agent).await?),
         };
-        let held = parts.lock_swaps(view.scope, &request.agent, &request.context, &actor.name).await?;
+        let held =
+            parts.lock_swaps(view.scope, &request.agent, &request.context, &actor.name).await?.within(lease);
         parts.check_seen(&request, view.scope).await?;
 
         // Made behind the lock: later swaps of a context have greater ids.
@@ -296,12 +313,12 @@ impl Switcher {
         context: &ContextId,
     ) -> Result<AgentConfig, ReadError> {
         let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
-        let _turn = if self.parts.reads_for_free(known).await {
+        let turn = if self.parts.reads_for_free(known).await {
             None
         } else {
             Some(self.parts.lock_questions(agent, context, "a look at the model").await?)
         };
-        let config = self.parts.config(known, context).await?;
+        let config = self.parts.config(known, context, turn.as_ref()).await?;
         self.parts.store.note_config(agent, context, &config).await?;
         Ok(config)
     }
@@ -358,7 +375,7 @@ impl Parts {
     ) {
         // The agent was there when the swap began, and the settings do not change.
         let Some(agent) = self.agents.get(&request.agent) else { return };
-        let mut swap = Run::new(&self, agent, view, &request, progress, one.is_some()).finish().await;
+        let mut swap = Run::new(&self, agent, view, &request, progress, &held, one.is_some()).finish().await;
         metrics::counter!(telemetry::SWAPS, "outcome" => swap.outcome.as_str()).increment(1);
         Span::current().record("outcome", swap.outcome.as_str());
         tracing::debug!("swap ended");
@@ -377,15 +394,21 @@ impl Parts {
             is_agent_wide: scope == Some(Scope::Agent),
             revert_at: minutes.map(|minutes| now + SignedDuration::from_mins(minutes.into())),
             item,
+            leases: held.leases(),
             entry: audit_entry(&swap, actor),
             swap: swap.clone(),
         });
-        let is_written = self.write_outcome(&ended, progress).await;
+        let written = self.write_outcome(&ended, actor, progress).await;
         drop(held);
         self.progress().remove(&swap.id);
+        let is_lost = written.is_none();
+        let swap = written.unwrap_or(swap);
+        if swap.outcome == Outcome::Unknown && !is_lost {
+            tokio::spawn(Arc::clone(&self).look_after_lost_lock(swap.clone(), scope).in_current_span());
+        }
         if scope == Some(Scope::Agent) && swap.outcome.is_success() {
             tokio::spawn(Arc::clone(&self).look_again(swap.clone()).in_current_span());
         }
-        progress.send_replace(Progress { is_lost: !is_written, ..Progress::ended(swap) });
+        progress.send_replace(Progress { is_lost, ..Progress::ended(swap) });
     }
 }

@@ -2,8 +2,8 @@
 
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -28,8 +28,11 @@ const CHANNELS: [&str; 2] = ["patchbay_audit", "patchbay_live"];
 
 const UNHEARD: usize = 256;
 
+/// Age of the last heartbeat at which a replica counts as gone, in milliseconds.
+const GONE_AFTER_MS: u32 = 8000;
+
 /// The time by Postgres' own clock.
-const NOW: &str = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)";
+pub(super) const NOW: &str = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)";
 
 #[derive(Debug, Clone)]
 pub(super) struct Database(Arc<Inner>);
@@ -43,7 +46,6 @@ struct Inner {
     is_postgres: bool,
     replica: String,
     is_down: AtomicBool,
-    heard: Mutex<Instant>,
     changes: AtomicU64,
     audited: watch::Sender<()>,
     said: broadcast::Sender<Said>,
@@ -72,7 +74,6 @@ impl Database {
             is_postgres,
             replica: Uuid::now_v7().to_string(),
             is_down: AtomicBool::new(false),
-            heard: Mutex::new(Instant::now()),
             changes: AtomicU64::new(0),
             audited: watch::Sender::new(()),
             said: broadcast::Sender::new(UNHEARD),
@@ -103,17 +104,13 @@ impl Database {
         &self.0.replica
     }
 
-    pub(super) fn heard(&self) -> Instant {
-        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The condition that the replica in `column` is alive, where `own` is the placeholder of this replica's id. With
     /// SQLite only this one is; on Postgres each that was seen in the last 8 seconds.
     pub(super) fn lives(&self, column: &'static str, own: &'static str) -> String {
         let is_own = format!("{column} = {own}");
         if self.0.is_postgres {
             format!(
-                "({is_own} or exists (select 1 from replicas where id = {column} and seen_at > {NOW} - 8000))"
+                "({is_own} or exists (select 1 from replicas where id = {column} and seen_at > {NOW} - {GONE_AFTER_MS}))"
             )
         } else {
             is_own
@@ -154,15 +151,16 @@ impl Database {
 }
 
 impl Inner {
+    /// Where the last beat is older than the others wait for, they count this replica as gone: what it held is free,
+    /// and it must not take itself for the holder any more.
     async fn beat(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        // Before it is sent: the database cannot have heard it earlier.
-        let at = Instant::now();
         let statement = format!(
-            "insert into replicas (id, seen_at) values ($1, {NOW}) \
+            "with freed as (update locks set replica = '' where replica = $1 and not exists \
+             (select 1 from replicas where id = $1 and seen_at > {NOW} - {GONE_AFTER_MS})) \
+             insert into replicas (id, seen_at) values ($1, {NOW}) \
              on conflict (id) do update set seen_at = excluded.seen_at"
         );
         sqlx::query(AssertSqlSafe(statement)).bind(&self.replica).execute(connection).await?;
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = at;
         Ok(())
     }
 }

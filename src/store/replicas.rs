@@ -1,17 +1,15 @@
 //! Replicas on one database: which of them live, and what only one may do at a time.
 //!
-//! A replica says every second that it lives. What it held when it was killed (locks, running swaps, jobs) is
-//! free a few seconds later. Times are the database's own, so that replicas' clocks need not agree.
+//! A replica sends a heartbeat every second. What it held when it was killed (locks, running swaps, jobs) is free 8
+//! seconds later, and a replica that was silent for so long frees what it held itself before it goes on. Times are the
+//! database's own, so that replicas' clocks need not agree.
 
-use std::time::Duration;
-
+use sqlx::{AnyConnection, AssertSqlSafe};
 use tokio::sync::broadcast;
 
+use super::database::NOW;
 use super::{Result, Store, StoreError};
 use crate::domain::lease::Lease;
-
-/// A replica that could not say for so long that it lives begins nothing: soon the others will think it gone.
-const UNSURE_AFTER: Duration = Duration::from_secs(5);
 
 /// Longest text that a replica says to the others, in bytes. Postgres takes 8,000, with who says it.
 const LONGEST: usize = 7800;
@@ -26,6 +24,24 @@ pub enum LockError {
 }
 
 impl From<sqlx::Error> for LockError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Why work that needs a lock may not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Fenced {
+    #[error("another replica took over while this one did not answer{}", .0.as_ref().map(|holder| format!(" ({holder} has the lock now)")).unwrap_or_default())]
+    Lost(Option<String>),
+    /// Nobody else can take the lock yet, but soon: the last heartbeat is too old.
+    #[error("this replica has not reached the database for some seconds")]
+    Unsure,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for Fenced {
     fn from(error: sqlx::Error) -> Self {
         Self::Store(error.into())
     }
@@ -87,15 +103,31 @@ impl Store {
         Err(LockError::HeldBy(holder.fetch_optional(self.pool()?).await?.unwrap_or_default()))
     }
 
-    /// Whether nobody else has taken the lock since.
-    pub async fn check(&self, lease: &Lease) -> Result<bool> {
-        let found = sqlx::query("select 1 from locks where name = $1 and token = $2 and replica = $3")
-            .bind(&lease.name)
-            .bind(lease.token)
-            .bind(self.database.replica())
-            .fetch_optional(self.pool()?)
-            .await?;
-        Ok(found.is_some())
+    /// Whether all of these are still held, and nobody can take one in the next 3 seconds.
+    pub async fn check(&self, leases: &[Lease]) -> Result<(), Fenced> {
+        let is_sure = if self.is_shared() {
+            format!("exists (select 1 from replicas where id = $2 and seen_at > {NOW} - 5000)")
+        } else {
+            "$2 = $2".to_owned()
+        };
+        let statement = format!(
+            "select token, replica, holder, cast(case when {is_sure} then 1 else 0 end as bigint) \
+             from locks where name = $1"
+        );
+        for lease in leases {
+            let query = sqlx::query_as(AssertSqlSafe(statement.as_str())).bind(&lease.name);
+            let found: Option<(i64, String, String, i64)> =
+                query.bind(self.replica()).fetch_optional(self.pool()?).await?;
+            match found {
+                Some((token, replica, _, is_sure)) if token == lease.token && replica == self.replica() => {
+                    if is_sure == 0 {
+                        return Err(Fenced::Unsure);
+                    }
+                }
+                found => return Err(lost(found.map(|(_, replica, holder, _)| (replica, holder)))),
+            }
+        }
+        Ok(())
     }
 
     /// Frees the lock. Its row stays, so that its tokens never begin again.
@@ -113,20 +145,38 @@ impl Store {
         self.database.replica()
     }
 
-    /// Whether this replica does what is done in the background for all: timed swaps, drift, ends of keys,
-    /// cleaning. Another one takes over where it is gone.
-    pub async fn leads(&self) -> bool {
-        !self.is_shared() || self.take_lock("background", "patchbay").await.is_ok()
+    /// The lease of the replica that does a background `task` for all. None where another one does it.
+    pub async fn lead(&self, task: &str) -> Option<Lease> {
+        self.take_lock(&format!("background/{task}"), "patchbay").await.ok()
     }
 
     /// Whether other replicas may work on the same database.
     pub fn is_shared(&self) -> bool {
         self.database.is_postgres()
     }
+}
 
-    pub fn is_sure(&self) -> bool {
-        !self.is_shared() || self.database.heard().elapsed() < UNSURE_AFTER
+/// Fails unless all of these are held, and keeps others from taking one until the transaction ends.
+pub(super) async fn hold(tx: &mut AnyConnection, replica: &str, leases: &[Lease]) -> Result<(), Fenced> {
+    for lease in leases {
+        let held =
+            sqlx::query("update locks set token = token where name = $1 and token = $2 and replica = $3")
+                .bind(&lease.name)
+                .bind(lease.token)
+                .bind(replica)
+                .execute(&mut *tx)
+                .await?;
+        if held.rows_affected() == 0 {
+            let now = sqlx::query_as("select replica, holder from locks where name = $1").bind(&lease.name);
+            return Err(lost(now.fetch_optional(&mut *tx).await?));
+        }
     }
+    Ok(())
+}
+
+/// The replica and the holder of a lock that was lost; it may be free.
+fn lost(now: Option<(String, String)>) -> Fenced {
+    Fenced::Lost(now.filter(|(replica, _)| !replica.is_empty()).map(|(_, holder)| holder))
 }
 
 #[cfg(test)]

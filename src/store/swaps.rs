@@ -5,11 +5,12 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
-use super::{Result, Store, audit, contexts, jobs, placeholders};
+use super::{Fenced, Result, Store, audit, contexts, jobs, placeholders, replicas};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::ContextId;
 use crate::domain::job::{ItemEnd, ItemRef};
+use crate::domain::lease::Lease;
 use crate::domain::swap::{Outcome, Swap};
 
 const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, config_after, steps, proof, \
@@ -23,7 +24,9 @@ impl Store {
 
     /// Writes, as one: swaps of different contexts that have ended, what they say of their contexts, when they are to
     /// be undone, what they make of a job's items, and their audit entries.
-    pub async fn finish_swaps(&self, ended: &[&Ended]) -> Result<()> {
+    ///
+    /// Nothing is written where a lease of one of them was lost.
+    pub async fn finish_swaps(&self, ended: &[&Ended]) -> Result<(), Fenced> {
         let swaps: Vec<&Swap> = ended.iter().map(|ended| &ended.swap).collect();
         let entries: Vec<&NewEntry> = ended.iter().map(|ended| &ended.entry).collect();
         let items: Vec<_> = ended
@@ -31,7 +34,10 @@ impl Store {
             .filter_map(|ended| Some((ended.item.as_ref()?, ItemEnd::of_swap(&ended.swap))))
             .collect();
         let mut tx = self.writes()?.begin().await?;
-        write(&mut tx, &swaps, self.database.replica()).await?;
+        for Ended { leases, .. } in ended {
+            replicas::hold(&mut tx, self.replica(), leases).await?;
+        }
+        write(&mut tx, &swaps, self.replica()).await?;
         contexts::note_swaps(&mut tx, self.now(), &swaps).await?;
         for Ended { swap, .. } in ended.iter().filter(|ended| ended.is_agent_wide) {
             contexts::note_wide_swap(&mut tx, self.now(), swap).await?;
@@ -41,6 +47,24 @@ impl Store {
             jobs::end_items(&mut tx, &items).await?;
         }
         audit::write(&mut tx, self.now(), &entries).await?;
+        tx.commit().await?;
+        self.tell_of_audit();
+        Ok(())
+    }
+
+    /// Writes a swap whose lock was lost: its outcome is `unknown`, and nothing else is touched. Another replica may have
+    /// marked it so before, with an audit entry.
+    pub async fn finish_lost_swap(&self, swap: &Swap, entry: &NewEntry) -> Result<()> {
+        let mut tx = self.writes()?.begin().await?;
+        let unfinished =
+            sqlx::query("update swaps set finished_at = $2 where id = $1 and finished_at is null");
+        let is_first =
+            unfinished.bind(&swap.id).bind(self.now()).execute(&mut *tx).await?.rows_affected() > 0;
+        write(&mut tx, &[swap], self.replica()).await?;
+        if is_first {
+            contexts::note_swaps(&mut tx, self.now(), &[swap]).await?;
+            audit::write(&mut tx, self.now(), &[entry]).await?;
+        }
         tx.commit().await?;
         self.tell_of_audit();
         Ok(())
@@ -128,6 +152,8 @@ pub struct Ended {
     pub is_agent_wide: bool,
     pub revert_at: Option<Timestamp>,
     pub item: Option<ItemRef>,
+    /// Have to be held still.
+    pub leases: Vec<Lease>,
     pub entry: NewEntry,
 }
 

@@ -191,7 +191,8 @@ async fn one_replica_works_in_the_background_and_another_goes_on_when_it_is_kill
     let Some([stays, other]) = two(Setup { clock: ahead.clock(), ..Setup::default() }).await else { return };
     let mut database = PgConnection::connect(stays.database_url()).await.unwrap();
     let mut leader = async || {
-        let query = sqlx::query_scalar::<_, String>("select replica from locks where name = 'background'");
+        let query =
+            sqlx::query_scalar::<_, String>("select replica from locks where name = 'background/swaps'");
         query.fetch_optional(&mut database).await.unwrap()
     };
     // One that can be killed, with everything that it has begun.

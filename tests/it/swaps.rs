@@ -7,6 +7,7 @@ mod compare;
 mod contexts;
 mod drift;
 mod faults;
+mod fenced;
 mod killed;
 mod live;
 mod scope;

@@ -1,6 +1,7 @@
 //! How a replica works on a job that it holds.
 
 use std::panic::AssertUnwindSafe;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::domain::job::{Counts, Item, ItemEnd, ItemState, Job, JobKind, JobStat
 use crate::domain::lease::Lease;
 use crate::services::agents::AgentView;
 use crate::services::live::Message;
-use crate::store::StoreError;
+use crate::store::{Fenced, StoreError};
 use crate::telemetry::{RunningJob, count_ended_job};
 
 /// How often a job's progress is sent to open pages.
@@ -141,6 +142,15 @@ impl Inner {
         view: Option<AgentView>,
         turn: OwnedSemaphorePermit,
     ) -> Result<(), StoreError> {
+        match self.store.check(slice::from_ref(lease)).await {
+            Ok(()) => {}
+            Err(Fenced::Store(error)) => return Err(error),
+            // Whoever has the lease settles the item.
+            Err(error) => {
+                tracing::warn!(%error, job = job.id, item = item.n, "an item of a job was not begun");
+                return Ok(());
+            }
+        }
         // A swap gives its turn back when the agent has done its part. Any other item keeps it until its end is written
         // down, since the next one may depend on it.
         let (turn, kept) =

@@ -62,7 +62,7 @@ impl Keys {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if self.inner.store.leads().await
+            if self.inner.store.lead("keys").await.is_some()
                 && let Err(error) = self.inner.retire_due().await
             {
                 tracing::warn!(%error, "replaced keys could not be ended");

@@ -226,11 +226,13 @@ impl Parts {
         self.check_model(&column.model, false).await?;
         let context = ContextId::throw_away(Uuid::new_v4().as_u128());
         let message = ControlMessage::Model(column.model.clone());
-        if self.control(agent, &context, &message).await? != Reply::Done {
+        if self.control(agent, &context, &message, None).await? != Reply::Done {
             return Err(StepError::upstream("The agent did not switch the throw-away context to it."));
         }
-        let config =
-            self.config(agent, &context).await.map_err(|error| StepError::upstream(sentence(&error)))?;
+        let config = self
+            .config(agent, &context, None)
+            .await
+            .map_err(|error| StepError::upstream(sentence(&error)))?;
         if !config.is_on(&column.model) {
             let on = config.spec_text();
             return Err(StepError::upstream(format!("The throw-away context is on {on} after the swap.")));

@@ -8,8 +8,9 @@ use crate::services::locks::Held;
 use crate::store::LockError;
 
 impl Parts {
-    /// Locks swaps: per context, or per agent where one changes all contexts. A scope that is not known yet counts as
-    /// agent-wide: better to wait in vain than to swap twice at once.
+    /// Locks swaps of the context, and those of the whole agent where one changes all contexts. A scope that is not known
+    /// yet counts as agent-wide: better to wait in vain than to swap twice at once. It may become known while the lock is
+    /// held, so the context is locked in any case.
     pub(super) async fn lock_swaps(
         &self,
         scope: Option<Scope>,
@@ -17,11 +18,18 @@ impl Parts {
         context: &ContextId,
         holder: &str,
     ) -> Result<Held, SwapError> {
-        let name =
-            if scope == Some(Scope::Context) { format!("{agent}/{context}") } else { agent.to_string() };
-        self.locks.take(name, holder).await.map_err(|why| match why {
+        let refused = |why| match why {
             LockError::HeldBy(holder) => SwapError::Busy { holder },
             LockError::Store(error) => error.into(),
+        };
+        let wide = match scope {
+            Some(Scope::Context) => None,
+            _ => Some(self.locks.take(agent.to_string(), holder).await.map_err(refused)?),
+        };
+        let held = self.locks.take(format!("{agent}/{context}"), holder).await.map_err(refused)?;
+        Ok(match wide {
+            None => held,
+            Some(wide) => held.and(wide),
         })
     }
 

@@ -5,14 +5,30 @@ use crate::clients::a2a::AgentError;
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Reply};
 use crate::services::agents::KnownAgent;
+use crate::services::locks::Held;
+use crate::store::Fenced;
+
+/// A message was not sent, or got no reply.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("nothing more was sent: {0}")]
+    Fenced(#[from] Fenced),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+}
 
 impl Parts {
+    /// Sends a control message while `held` is. None is for throw-away contexts and for looks that change nothing.
     pub(super) async fn control(
         &self,
         agent: &KnownAgent,
         context: &ContextId,
         message: &ControlMessage,
-    ) -> Result<Reply, AgentError> {
+        held: Option<&Held>,
+    ) -> Result<Reply, SendError> {
+        if let Some(held) = held {
+            held.check().await?;
+        }
         let answer = agent.client.send(context, &message.to_text(), self.timeouts.control).await?;
         if let Some(scope) = answer.scope {
             self.agents.note_scope(agent, scope).await;
@@ -28,8 +44,9 @@ impl Parts {
         &self,
         agent: &KnownAgent,
         context: &ContextId,
+        held: Option<&Held>,
     ) -> Result<AgentConfig, ReadError> {
-        match self.control(agent, context, &ControlMessage::GetConfig).await? {
+        match self.control(agent, context, &ControlMessage::GetConfig, held).await? {
             Reply::Config(config) => Ok(config),
             _ => Err(ReadError::NotSwitchable),
         }

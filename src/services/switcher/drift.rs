@@ -13,6 +13,7 @@ use crate::domain::agent::Scope;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;
+use crate::domain::lease::Lease;
 use crate::domain::swap::{Swap, SwapRequest};
 use crate::services::agents::KnownAgent;
 
@@ -45,13 +46,11 @@ impl Switcher {
                 _ = ticks.tick() => {}
             }
             // One replica does it for all.
-            if !self.parts.store.leads().await {
-                continue;
-            }
+            let Some(lease) = self.parts.store.lead("swaps").await else { continue };
             let round = async {
                 self.close_unfinished().await;
-                self.end_timed_swaps().await;
-                self.look_for_drift().await;
+                self.end_timed_swaps_within(Some(&lease)).await;
+                self.look_for_drift_within(Some(&lease)).await;
             };
             round.instrument(tracing::info_span!("job", kind = "drift")).await;
         }
@@ -71,13 +70,17 @@ impl Switcher {
     }
 
     pub async fn end_timed_swaps(&self) {
+        self.end_timed_swaps_within(None).await;
+    }
+
+    async fn end_timed_swaps_within(&self, lease: Option<&Lease>) {
         let due = match self.parts.store.due_reverts().await {
             Ok(due) => due,
             Err(error) => return tracing::warn!(%error, "timed swaps could not be looked up"),
         };
         for (agent, context, id) in due {
             let put_off = self.parts.clock.now() + RETRY_AFTER;
-            let next = match self.end_timed_swap(&id).await {
+            let next = match self.end_timed_swap(&id, lease).await {
                 // A swap that succeeded took its own revert away.
                 Ok(true) => continue,
                 Ok(false) => None,
@@ -93,7 +96,7 @@ impl Switcher {
     }
 
     /// Whether it was ended; false where it cannot ever be.
-    async fn end_timed_swap(&self, id: &str) -> Result<bool, String> {
+    async fn end_timed_swap(&self, id: &str, lease: Option<&Lease>) -> Result<bool, String> {
         let swap = self.parts.store.swap(id).await.map_err(|error| error.to_string())?;
         let request = swap.and_then(|swap| {
             let before = swap.before.as_ref()?;
@@ -101,7 +104,7 @@ impl Switcher {
         });
         let Some(request) = request else { return Ok(false) };
         let actor = Actor::local("patchbay (time is up)");
-        match self.swap(request, &actor).await {
+        match self.swap_within(lease, request, &actor).await {
             Ok(swap) if swap.outcome.is_success() => Ok(true),
             Ok(swap) => Err(format!("the swap back ended as {}", swap.outcome.as_str())),
             Err(error) => Err(error.to_string()),
@@ -110,6 +113,10 @@ impl Switcher {
 
     /// Reads the contexts of agents that are not charged a history entry for it.
     pub async fn look_for_drift(&self) {
+        self.look_for_drift_within(None).await;
+    }
+
+    async fn look_for_drift_within(&self, lease: Option<&Lease>) {
         let contexts = match self.parts.store.contexts(CONTEXTS).await {
             Ok(contexts) => contexts,
             Err(error) => return tracing::warn!(%error, "the contexts could not be looked up"),
@@ -124,20 +131,20 @@ impl Switcher {
             }
         }
         stream::iter(due)
-            .for_each_concurrent(MAX_CONCURRENT, |known| async move { self.look_at(&known).await })
+            .for_each_concurrent(MAX_CONCURRENT, |known| async move { self.look_at(&known, lease).await })
             .await;
     }
 
-    async fn look_at(&self, known: &KnownContext) {
+    async fn look_at(&self, known: &KnownContext, lease: Option<&Lease>) {
         match self.read_config(&known.agent, &known.context).await {
-            Ok(config) => self.after_reading(known, &config).await,
+            Ok(config) => self.after_reading(known, &config, lease).await,
             Err(error) => {
                 tracing::debug!(%error, agent = %known.agent, context = %known.context, "a context was not read");
             }
         }
     }
 
-    async fn after_reading(&self, known: &KnownContext, config: &AgentConfig) {
+    async fn after_reading(&self, known: &KnownContext, config: &AgentConfig, lease: Option<&Lease>) {
         let Some(selected) = known.selected.as_ref().filter(|selected| *selected != config) else { return };
         if !known.has_drifted() {
             self.parts.note_drift(known, selected, config).await;
@@ -147,7 +154,7 @@ impl Switcher {
         }
         let request = SwapRequest::going_to(&known.agent, &known.context, Some(config), selected);
         let Some(request) = request else { return };
-        if let Err(error) = self.swap(request, &Actor::local("patchbay (kept)")).await {
+        if let Err(error) = self.swap_within(lease, request, &Actor::local("patchbay (kept)")).await {
             tracing::warn!(%error, agent = %known.agent, context = %known.context, "a kept context was not put back");
         }
     }
@@ -188,6 +195,21 @@ impl Parts {
         }
     }
 
+    /// Reads a context whose swap was interrupted, when those who took over are done: what was sent late may have changed
+    /// what they left.
+    pub(super) async fn look_after_lost_lock(self: Arc<Self>, swap: Swap, scope: Option<Scope>) {
+        let read = async {
+            let agent = self.agents.get(&swap.agent);
+            let agent = agent.ok_or_else(|| ReadError::UnknownAgent(swap.agent.clone()))?;
+            let held = self.lock_swaps(scope, &swap.agent, &swap.context, HOLDER).await?;
+            let config = self.config(agent, &swap.context, Some(&held)).await?;
+            Ok::<_, ReadError>(self.store.note_config(&swap.agent, &swap.context, &config).await?)
+        };
+        if let Err(error) = read.await {
+            tracing::warn!(%error, swap = swap.id, "a context was not read after an interrupted swap");
+        }
+    }
+
     /// False where someone swapped since, or where the swap is gone.
     async fn is_as_left(&self, swap: &Swap) -> Result<bool, ReadError> {
         let agent =
@@ -200,13 +222,13 @@ impl Parts {
             }
         };
         // Reading writes an ADK agent's state back as it was, so it must not meet a swap.
-        let Ok(_held) = self.lock_swaps(Some(Scope::Agent), &swap.agent, &swap.context, HOLDER).await else {
+        let Ok(held) = self.lock_swaps(Some(Scope::Agent), &swap.agent, &swap.context, HOLDER).await else {
             return Ok(false);
         };
         if self.store.last_swap(&swap.agent, None).await?.is_none_or(|last| last.id != swap.id) {
             return Ok(false);
         }
-        let config = self.config(agent, &swap.context).await?;
+        let config = self.config(agent, &swap.context, Some(&held)).await?;
         let Some(known) = self.store.context(&swap.agent, &swap.context).await? else { return Ok(false) };
         self.store.note_config(&swap.agent, &swap.context, &config).await?;
         let Some(selected) = known.selected.as_ref().filter(|selected| **selected != config) else {

@@ -1,9 +1,10 @@
 //! Why no swap was begun, and why a context could not be read.
 
+use super::control::SendError;
 use crate::clients::a2a::AgentError;
 use crate::domain::agent::AgentName;
 use crate::domain::swap::Swap;
-use crate::store::StoreError;
+use crate::store::{Fenced, StoreError};
 
 /// No swap was begun.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub enum ReadError {
     UnknownAgent(AgentName),
     #[error(transparent)]
     Agent(#[from] AgentError),
+    #[error("nothing was sent: {0}")]
+    Fenced(#[from] Fenced),
     #[error("{holder} waits for an answer in this context right now: try again when it has come")]
     Asked { holder: String },
     #[error(transparent)]
@@ -39,4 +42,13 @@ pub enum ReadError {
     NotPutBack,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<SendError> for ReadError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Fenced(error) => Self::Fenced(error),
+            SendError::Agent(error) => Self::Agent(error),
+        }
+    }
 }

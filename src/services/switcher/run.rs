@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::control::SendError;
 use super::{Parts, Progress};
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
@@ -18,6 +19,7 @@ use crate::domain::swap::{
 use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::conversation::fill;
+use crate::services::locks::Held;
 
 /// Why a swap stops at a step.
 pub(super) struct StepError {
@@ -49,6 +51,15 @@ impl From<ClientError> for StepError {
             _ => Fault::Upstream,
         };
         Self { fault, detail: sentence(&error) }
+    }
+}
+
+impl From<SendError> for StepError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Fenced(_) => Self::upstream(sentence(&error)),
+            SendError::Agent(error) => error.into(),
+        }
     }
 }
 
@@ -91,7 +102,10 @@ pub(super) struct Run<'a> {
     request: &'a SwapRequest,
     progress: &'a watch::Sender<Progress>,
     swap: Swap,
+    held: &'a Held,
     is_touched: bool,
+    /// Whether a message was not sent because the lock was lost, or was not known to be held.
+    is_fenced: bool,
     elsewhere: Option<(ContextId, AgentConfig)>,
     is_one_of_many: bool,
 }
@@ -103,11 +117,22 @@ impl<'a> Run<'a> {
         view: &'a AgentView,
         request: &'a SwapRequest,
         progress: &'a watch::Sender<Progress>,
+        held: &'a Held,
         is_one_of_many: bool,
     ) -> Self {
-        let swap = progress.borrow().swap.clone();
-        let is_touched = false;
-        Self { parts, agent, view, request, progress, swap, is_touched, elsewhere: None, is_one_of_many }
+        Self {
+            parts,
+            agent,
+            view,
+            request,
+            progress,
+            swap: progress.borrow().swap.clone(),
+            held,
+            is_touched: false,
+            is_fenced: false,
+            elsewhere: None,
+            is_one_of_many,
+        }
     }
 
     pub(super) async fn finish(mut self) -> Swap {
@@ -115,10 +140,13 @@ impl<'a> Run<'a> {
             Err(outcome) => outcome,
             Ok(()) => match self.change().await {
                 Ok(outcome) => outcome,
-                Err(()) if self.is_touched => self.roll_back().await,
+                Err(()) if self.is_touched && !self.is_fenced => self.roll_back().await,
                 Err(()) => Outcome::Failed,
             },
         };
+        if self.is_fenced {
+            self.swap.outcome = Outcome::Unknown;
+        }
         if self.swap.outcome.is_success() {
             self.swap.fault = None;
         }
@@ -207,15 +235,13 @@ impl<'a> Run<'a> {
 
     async fn send_control(&mut self, kind: StepKind, message: &ControlMessage) -> Result<Ack, ()> {
         let started = self.begin(kind);
-        if !self.parts.store.is_sure() {
-            // Another replica may take the context for free by now.
-            let error = StepError::upstream("Patchbay's database does not answer, so nothing was sent.");
-            return self.note(kind, started, Err(error)).map(|()| Ack::Unclear);
-        }
         let result = self.control(message).await;
         // A refusal in the agent's own words leaves it as it was; anything else may have changed it.
-        self.is_touched |=
-            !matches!(&result, Ok(Reply::Refused(_))) && !matches!(&result, Err(error) if error.is_refusal());
+        self.is_touched |= !match &result {
+            Ok(reply) => matches!(reply, Reply::Refused(_)),
+            Err(SendError::Agent(error)) => error.is_refusal(),
+            Err(SendError::Fenced(_)) => true,
+        };
         let ack = if matches!(result, Ok(Reply::Done)) { Ack::Confirmed } else { Ack::Unclear };
         let report = match result {
             Ok(Reply::Done) => Ok(StepReport::done("The agent says that it did.")),
@@ -225,7 +251,7 @@ impl<'a> Run<'a> {
             Ok(Reply::Chat) => Err(not_switchable()),
             Ok(_) => Ok(StepReport::warning("The agent's reply is no clear yes; the read-back decides.")),
             // It may have arrived all the same.
-            Err(AgentError::Transport(error)) => {
+            Err(SendError::Agent(AgentError::Transport(error))) => {
                 Ok(StepReport::warning(format!("{} The read-back decides.", sentence(&error))))
             }
             Err(error) => Err(error.into()),
@@ -246,6 +272,7 @@ impl<'a> Run<'a> {
             Ok(Reply::Config(config)) => config,
             Ok(Reply::Chat) => return unreadable(not_switchable()),
             Ok(_) => return unreadable(StepError::upstream("The agent does not tell its configuration.")),
+            Err(error @ SendError::Fenced(_)) => return Err(error.into()),
             Err(error) => return unreadable(error.into()),
         };
         let is_as_asked = self.request.is_met_by(&config);
@@ -274,6 +301,7 @@ impl<'a> Run<'a> {
     /// Sends the message. True beside the report if the answer shows that the new model gave it.
     async fn prove(&mut self, message: &str, started: Instant) -> Result<(bool, StepReport), StepError> {
         let time = self.parts.timeouts.message;
+        self.check_lock().await?;
         let answer = self.agent.client.send(&self.request.context, message, time).await?;
         let from_model = answer.from_model;
         let mut proof = Proof::unanswered(message);
@@ -355,8 +383,16 @@ impl<'a> Run<'a> {
         if prompt.is_multiline() && !multiline { Err(cannot()) } else { Ok(Some(prompt)) }
     }
 
-    async fn control(&self, message: &ControlMessage) -> Result<Reply, AgentError> {
-        self.parts.control(self.agent, &self.request.context, message).await
+    async fn control(&mut self, message: &ControlMessage) -> Result<Reply, SendError> {
+        self.check_lock().await?;
+        Ok(self.parts.control(self.agent, &self.request.context, message, None).await?)
+    }
+
+    async fn check_lock(&mut self) -> Result<(), SendError> {
+        self.held.check().await.map_err(|error| {
+            self.is_fenced = true;
+            error.into()
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::domain::control::{AgentConfig, ControlMessage, Prompt};
 use crate::domain::words::sentence;
 use crate::services::agents::KnownAgent;
 use crate::services::journal::{Failure, Record, journaled};
+use crate::services::locks::Held;
 use crate::store::OwnRow;
 
 /// The prompt that stands in a throw-away context for the time of a look, where the agent has none to add to.
@@ -42,7 +43,7 @@ impl Switcher {
         let mut entry = NewEntry::new(actor, Action::AgentScope, name.as_str(), "ok");
         entry.before = before.map(|scope| scope.as_str().to_owned());
         journaled(&parts.store, entry, async |Record { entry, rows }| {
-            let looked = parts.look_for_scope(agent).await;
+            let looked = parts.look_for_scope(agent, &held).await;
             drop(held);
             let found = looked.unwrap_or_else(|error| {
                 "failed".clone_into(&mut entry.outcome);
@@ -63,24 +64,26 @@ impl Switcher {
 impl Failure for SwapError {}
 
 impl Parts {
-    async fn look_for_scope(&self, agent: &KnownAgent) -> Result<ScopeFound, ReadError> {
+    async fn look_for_scope(&self, agent: &KnownAgent, held: &Held) -> Result<ScopeFound, ReadError> {
         let (here, there) = (fresh(), fresh());
         let question = ControlMessage::GetConfig.to_text();
         if let Some(scope) = agent.client.send(&here, &question, self.timeouts.control).await?.scope {
             let detail = "The agent's own state says so: it was read in a throw-away context.";
             return Ok(ScopeFound::new(Some(scope), detail));
         }
-        let (before, elsewhere) = (self.config(agent, &here).await?, self.config(agent, &there).await?);
+        let (before, elsewhere) =
+            (self.config(agent, &here, None).await?, self.config(agent, &there, None).await?);
         let Some(trial) = trial_prompt(&before) else {
             return Ok(ScopeFound::new(
                 None,
                 "The agent's prompt cannot be sent back, so nothing was tried.",
             ));
         };
-        let tried = self.control(agent, &here, &ControlMessage::Prompt(Some(trial.clone()))).await;
-        let after = (self.config(agent, &here).await, self.config(agent, &there).await);
+        let tried =
+            self.control(agent, &here, &ControlMessage::Prompt(Some(trial.clone())), Some(held)).await;
+        let after = (self.config(agent, &here, None).await, self.config(agent, &there, None).await);
         // Put back whatever was seen: on an agent-wide agent it counts for every conversation.
-        self.put_back(agent, &here, &there, &before, &elsewhere).await?;
+        self.put_back(agent, (&here, &before), (&there, &elsewhere), held).await?;
         tried?;
         let (here, there) = (after.0?, after.1?);
         let is_on_it = |config: &AgentConfig| config.prompt.as_deref() == Some(trial.as_str());
@@ -100,15 +103,14 @@ impl Parts {
     async fn put_back(
         &self,
         agent: &KnownAgent,
-        here: &ContextId,
-        there: &ContextId,
-        before: &AgentConfig,
-        elsewhere: &AgentConfig,
+        (here, before): (&ContextId, &AgentConfig),
+        (there, elsewhere): (&ContextId, &AgentConfig),
+        held: &Held,
     ) -> Result<(), ReadError> {
         let former = before.prompt.as_deref().and_then(|prompt| prompt.parse().ok());
-        let sent = self.control(agent, here, &ControlMessage::Prompt(former)).await;
-        let is_back = matches!(self.config(agent, here).await, Ok(config) if config == *before)
-            && matches!(self.config(agent, there).await, Ok(config) if config == *elsewhere);
+        let sent = self.control(agent, here, &ControlMessage::Prompt(former), Some(held)).await;
+        let is_back = matches!(self.config(agent, here, None).await, Ok(config) if config == *before)
+            && matches!(self.config(agent, there, None).await, Ok(config) if config == *elsewhere);
         match sent {
             _ if is_back => Ok(()),
             Err(error) => Err(error.into()),
@@ -127,7 +129,7 @@ impl Parts {
             return None;
         }
         let there = fresh();
-        let config = self.config(agent, &there).await.ok()?;
+        let config = self.config(agent, &there, None).await.ok()?;
         Some((there, config))
     }
 
@@ -143,7 +145,7 @@ impl Parts {
         if before == after {
             return None;
         }
-        let now = self.config(agent, &there).await.ok()?;
+        let now = self.config(agent, &there, None).await.ok()?;
         let found = if now == *after && then != *after {
             ScopeFound::new(Some(Scope::Agent), "A fresh context has changed with this one.")
         } else if now == then && now != *after {

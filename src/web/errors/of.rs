@@ -171,6 +171,11 @@ impl From<ReadError> for Problem {
                 sentence(&error),
                 "Wait for the answer: reading an agent's state in the middle of a turn can make the turn fail.",
             ),
+            ReadError::Fenced(_) => Self::conflict(
+                "Nothing was sent",
+                sentence(&error),
+                "Load the context again, then try again.",
+            ),
             ReadError::NotSwitchable => Self::failed(
                 "The agent cannot be switched",
                 sentence(&error),

@@ -1,8 +1,10 @@
 //! Leases and their tokens.
 
+use std::slice;
+
 use patchbay::domain::audit::Actor;
 use patchbay::domain::job::{Item, ItemEnd, ItemState, Job, JobKind, JobState, KeyChange, Limits};
-use patchbay::store::{LockError, Store};
+use patchbay::store::{Fenced, LockError, Store};
 use patchbay_clock::Clock;
 use sqlx::{AnyConnection, Connection as _};
 
@@ -28,14 +30,14 @@ async fn a_holder_whose_lease_was_taken_changes_nothing() {
     let items = [Item::waiting("first", None), Item::waiting("second", None)];
     store.add_job(&job, &items, 20).await.unwrap();
     let old = store.take_lock("job/job", "jobs").await.unwrap();
-    assert!(store.check(&old).await.unwrap());
+    store.check(slice::from_ref(&old)).await.unwrap();
     assert_eq!(store.claim_items(&old, &job, 1).await.unwrap().len(), 1);
 
     // Another replica has had it meanwhile, and has given it back.
     let mut database = AnyConnection::connect(&url).await.unwrap();
     let stolen = "update locks set replica = 'gone', token = token + 1 where name = 'job/job'";
     sqlx::query(stolen).execute(&mut database).await.unwrap();
-    assert!(!store.check(&old).await.unwrap());
+    assert!(matches!(store.check(slice::from_ref(&old)).await, Err(Fenced::Lost(_))));
     assert!(store.claim_items(&old, &job, 1).await.unwrap().is_empty());
     store.end_item(&old, "job", Some(1), &ItemEnd::done(), &items).await.unwrap();
     store.end_item(&old, "job", None, &ItemEnd::done(), &items).await.unwrap();
@@ -47,7 +49,7 @@ async fn a_holder_whose_lease_was_taken_changes_nothing() {
     let new = store.take_lock("job/job", "jobs").await.unwrap();
     assert!(new.token > old.token + 1, "{old:?} {new:?}");
     store.give_lock("job/job").await.unwrap();
-    assert!(!store.check(&new).await.unwrap());
+    assert!(matches!(store.check(slice::from_ref(&new)).await, Err(Fenced::Lost(_))));
     let newest = store.take_lock("job/job", "jobs").await.unwrap();
     assert!(newest.token > new.token, "{new:?} {newest:?}");
     store.end_item(&newest, "job", Some(1), &ItemEnd::done(), &items).await.unwrap();

@@ -20,7 +20,7 @@ impl Actor {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum Action {
     Login,
@@ -158,4 +158,6 @@ pub struct Entry {
     pub after: Option<String>,
     pub detail: Option<String>,
     pub request_id: Option<String>,
+    /// How often it happened: equal refusals within a minute are one entry.
+    pub count: i64,
 }

@@ -2,6 +2,8 @@
 //!
 //! Proxies echo keys in errors: `User Key=sk-unknown-000000000` (`wire/litellm/1.80/key_update_unknown`).
 
+use super::words::cut;
+
 const REDACTED: &str = "[redacted]";
 
 /// Most passes over a text: a replacement can bring a new match about.
@@ -58,11 +60,7 @@ pub fn error_text(text: &str) -> String {
     let line = head.split_whitespace().collect::<Vec<_>>().join(" ");
     // An escape sequence must reach neither a terminal nor a page.
     let line = secrets(&line.replace(char::is_control, "\u{fffd}"));
-    if line.chars().count() <= MAX_ERROR_CHARS {
-        return line;
-    }
-    let cut: String = line.chars().take(MAX_ERROR_CHARS).collect();
-    format!("{cut}…")
+    cut(&line, MAX_ERROR_CHARS).into_owned()
 }
 
 #[derive(Clone, Copy)]

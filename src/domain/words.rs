@@ -1,5 +1,18 @@
 //! Formatting of texts.
 
+use std::borrow::Cow;
+
+/// Longest text that is kept of what a request says about itself (path, name), in characters.
+pub const MAX_REQUEST_TEXT: usize = 200;
+
+/// The first `max` characters, with an ellipsis where something is left out.
+pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
 pub fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
@@ -19,6 +32,11 @@ pub fn sentence(of: &impl ToString) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cuts_at_characters() {
+        assert_eq!((cut("äöü", 3), cut("äöü", 2), cut("", 0)), ("äöü".into(), "äö…".into(), "".into()));
+    }
 
     #[test]
     fn formats_counts_and_sentences() {

@@ -1,9 +1,14 @@
 //! The audit as people read it, and entries about who came and went, which no other service writes.
 
+mod refusals;
+
 use futures_util::{Stream, stream};
 
+use self::refusals::Refusals;
 use crate::domain::audit::{Action, Actor, Entry, Filter, NewEntry};
+use crate::domain::words::{MAX_REQUEST_TEXT, cut};
 use crate::store::{Result, Store};
+use patchbay_clock::Clock;
 
 /// Entries of a page of [`Audit::pages`].
 const PAGE: usize = 1000;
@@ -11,11 +16,12 @@ const PAGE: usize = 1000;
 #[derive(Clone)]
 pub struct Audit {
     store: Store,
+    refusals: Refusals,
 }
 
 impl Audit {
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { refusals: Refusals::new(store.clone(), clock), store }
     }
 
     /// The newest entries that match, before entry `before` (all with none), at most `limit`.
@@ -49,33 +55,22 @@ impl Audit {
     }
 
     pub async fn logged_in(&self, actor: &Actor) -> Result<()> {
-        self.record(actor, Action::Login, &actor.name, "ok", None).await
+        self.store.audit(&NewEntry::new(actor, Action::Login, &actor.name, "ok")).await
     }
 
     pub async fn logged_out(&self, actor: &Actor) -> Result<()> {
-        self.record(actor, Action::Logout, &actor.name, "ok", None).await
+        self.store.audit(&NewEntry::new(actor, Action::Logout, &actor.name, "ok")).await
     }
 
     /// A login by `name` failed.
     pub async fn login_refused(&self, actor: &Actor, name: &str) -> Result<()> {
-        self.record(actor, Action::Login, name, "refused", None).await
+        self.refusals.note(NewEntry::new(actor, Action::Login, name, "refused")).await
     }
 
     /// A request was not for the actor's role.
     pub async fn access_refused(&self, actor: &Actor, request: &str, why: Option<String>) -> Result<()> {
-        self.record(actor, Action::Access, request, "refused", why).await
-    }
-
-    async fn record(
-        &self,
-        actor: &Actor,
-        action: Action,
-        object: &str,
-        outcome: &str,
-        detail: Option<String>,
-    ) -> Result<()> {
-        let mut entry = NewEntry::new(actor, action, object, outcome);
-        entry.detail = detail;
-        self.store.audit(&entry).await
+        let mut entry = NewEntry::new(actor, Action::Access, cut(request, MAX_REQUEST_TEXT), "refused");
+        entry.detail = why;
+        self.refusals.note(entry).await
     }
 }

@@ -1,4 +1,4 @@
-//! The audit: written, never changed. The schema refuses updates and deletions.
+//! The audit: written, never changed. The schema refuses deletions, and updates of anything but a refusal's count.
 
 use jiff::Timestamp;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -13,6 +13,21 @@ impl Store {
     pub async fn audit(&self, entry: &NewEntry) -> Result<()> {
         write(&mut *self.writes()?.acquire().await?, self.now(), &[entry]).await?;
         self.tell_of_audit();
+        Ok(())
+    }
+
+    /// Writes an entry and returns its id, under which [`Self::audit_again`] counts repetitions.
+    pub async fn audit_refusal(&self, entry: &NewEntry) -> Result<i64> {
+        let (sql, arguments) = insert(self.now(), &[entry])?;
+        let query = sqlx::query_scalar_with(AssertSqlSafe(sql + " returning id"), arguments);
+        let id = query.fetch_one(&mut *self.writes()?.acquire().await?).await?;
+        self.tell_of_audit();
+        Ok(id)
+    }
+
+    pub async fn audit_again(&self, id: i64, more: i64) -> Result<()> {
+        let query = sqlx::query("update audit set count = count + $1 where id = $2").bind(more).bind(id);
+        query.execute(self.writes()?).await?;
         Ok(())
     }
 
@@ -130,27 +145,36 @@ fn escape_like(text: &str) -> String {
 }
 
 pub(super) async fn write(tx: &mut AnyConnection, now: i64, entries: &[&NewEntry]) -> Result<()> {
-    let statement = format!(
+    let (sql, arguments) = insert(now, entries)?;
+    sqlx::query_with(AssertSqlSafe(sql), arguments).execute(tx).await?;
+    Ok(())
+}
+
+fn insert(now: i64, entries: &[&NewEntry]) -> Result<(String, AnyArguments), sqlx::Error> {
+    let sql = format!(
         "insert into audit (at, actor, address, action, object, outcome, before, after, detail, request_id) \
          values {}",
         placeholders(entries.len(), 10)
     );
-    let mut query = sqlx::query(AssertSqlSafe(statement));
+    let mut arguments = AnyArguments::default();
     for entry in entries {
-        query = query
-            .bind(now)
-            .bind(strip_nul(&entry.actor.name))
-            .bind(&entry.actor.address)
-            .bind(entry.action.as_str())
-            .bind(strip_nul(&entry.object))
-            .bind(&entry.outcome)
-            .bind(entry.before.as_deref().map(strip_nul))
-            .bind(entry.after.as_deref().map(strip_nul))
-            .bind(entry.detail.as_deref().map(strip_nul))
-            .bind(&entry.actor.request_id);
+        let text = |text: &Option<String>| text.as_deref().map(strip_nul);
+        arguments.add(now).map_err(sqlx::Error::Encode)?;
+        for value in [
+            Some(strip_nul(&entry.actor.name)),
+            entry.actor.address.clone(),
+            Some(entry.action.as_str().to_owned()),
+            Some(strip_nul(&entry.object)),
+            Some(entry.outcome.clone()),
+            text(&entry.before),
+            text(&entry.after),
+            text(&entry.detail),
+            entry.actor.request_id.clone(),
+        ] {
+            arguments.add(value).map_err(sqlx::Error::Encode)?;
+        }
     }
-    query.execute(tx).await?;
-    Ok(())
+    Ok((sql, arguments))
 }
 
 impl FromRow<'_, AnyRow> for Entry {
@@ -167,6 +191,7 @@ impl FromRow<'_, AnyRow> for Entry {
             after: row.try_get("after")?,
             detail: row.try_get("detail")?,
             request_id: row.try_get("request_id")?,
+            count: row.try_get("count")?,
         })
     }
 }

@@ -311,6 +311,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (8, "bulk", both!("0008_bulk")),
         (9, "writes", both!("0009_writes")),
         (10, "jobs", both!("0010_jobs")),
+        (11, "repeated refusals", both!("0011_repeated_refusals")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

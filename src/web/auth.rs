@@ -1,6 +1,8 @@
 //! Who is there: a login session for people, HTTP Basic for scripts.
 
+mod login_queue;
 mod login_throttle;
+mod refusal_log;
 mod users;
 mod verified;
 
@@ -135,7 +137,7 @@ pub(super) async fn note_denied(
 ) -> Result<(), StoreError> {
     "-".clone_into(&mut actor.name);
     if denied != Denied::Wrong {
-        tracing::warn!(address = actor.address, "a login is not looked at: too many have failed");
+        state.users.log_refusal(actor.address.as_deref().and_then(|address| address.parse().ok()));
         return Ok(());
     }
     let account = state.users.account(&credentials.username).await;

@@ -26,6 +26,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::config::Access;
+use crate::domain::words::{MAX_REQUEST_TEXT, cut};
 use crate::store::Store;
 use crate::web::auth::Users;
 use crate::web::paths::{Paths, route};
@@ -36,6 +37,9 @@ use crate::web::{assets, auth, errors, etag, events, headers, lifetime, metering
 /// Where a request's id stands, and how long one of someone else's making may be.
 const REQUEST_ID: &str = "x-request-id";
 const MAX_ID: usize = 128;
+
+/// Longest method in the log. Any word can be sent as one.
+const MAX_METHOD: usize = 20;
 
 /// The whole dashboard.
 pub fn router(state: AppState) -> Router {
@@ -182,11 +186,14 @@ fn assets_service() -> impl Service<Request, Response: IntoResponse, Error = Inf
     )
 }
 
-/// The address is logged without its query: people search for what they would not want in a log.
+/// The address is logged without its query: people search for what they would not want in a log. Method and path are cut,
+/// or anyone could fill the disk with one request's log lines.
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), route, id)
+    let (method, path) =
+        (cut(request.method().as_str(), MAX_METHOD), cut(request.uri().path(), MAX_REQUEST_TEXT));
+    tracing::info_span!("request", %method, %path, route, id)
 }
 
 async fn healthz() -> &'static str {

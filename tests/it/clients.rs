@@ -7,7 +7,7 @@ mod agent_failures;
 mod agent_stream;
 mod bounds;
 mod control_replies;
-mod logged;
+pub(crate) mod logged;
 mod proxy_errors;
 mod proxy_keys;
 mod proxy_models;

@@ -9,6 +9,7 @@ pub(crate) mod fakes;
 mod faults;
 mod history;
 mod keys;
+mod limits;
 mod login;
 mod models;
 mod pages;

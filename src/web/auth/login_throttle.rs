@@ -1,11 +1,11 @@
 //! Slows down password guessing.
 //!
-//! Failures are counted per pair of name and address, per address, and per name. The first two refuse attempts for a
-//! time that doubles with each failure. The last only delays an attempt, so that nobody can lock a person out by
-//! guessing their password from elsewhere. From an address where a person has logged in before, the failures of others
-//! at that address do not count against that person.
+//! Failures are counted per pair of name and address, per address, and per name. The first refuse attempts for a time
+//! that doubles with each failure. The others only delay an attempt, so that nobody can lock a person out by guessing
+//! their password from elsewhere, or another's from their address. Where a person has logged in before, the failures of
+//! others do not count against that person.
 //!
-//! A running attempt refuses nobody, but no more run at once than may fail; the next one waits for them.
+//! A running attempt refuses nobody, but no more of a pair run at once than may fail; the next one waits for them.
 //!
 //! Each replica counts on its own. Stored are hashes of names and addresses, in tables of fixed size.
 //!
@@ -28,12 +28,12 @@ use patchbay_clock::Clock;
 const PAIR: Rule =
     Rule { free: 5, first: SignedDuration::from_secs(1), longest: SignedDuration::from_mins(5) };
 
+/// All names from one address: a delay.
 const ADDRESS: Rule =
-    Rule { free: 20, first: SignedDuration::from_secs(1), longest: SignedDuration::from_mins(5) };
+    Rule { free: 20, first: SignedDuration::from_millis(100), longest: SignedDuration::from_secs(2) };
 
-/// One name from everywhere: a wait.
-const NAME: Rule =
-    Rule { free: 10, first: SignedDuration::from_millis(100), longest: SignedDuration::from_secs(2) };
+/// One name from everywhere: a delay.
+const NAME: Rule = Rule { free: 10, ..ADDRESS };
 
 #[derive(Debug, Clone, Copy)]
 struct Keys {
@@ -51,23 +51,23 @@ struct Tables {
 }
 
 impl Tables {
-    fn counted(&mut self, keys: Keys) -> [(&mut Table<Entry>, u64); 2] {
-        [(&mut self.pairs, keys.pair), (&mut self.addresses, keys.address)]
-    }
-
     /// Whether another attempt may be looked at now, or how long none is.
     fn admits(&mut self, keys: Keys, now: Timestamp) -> Result<bool, Duration> {
-        let of_pair = self.pairs.now(keys.pair, now);
-        let of_address = match self.good.get(keys.pair) {
-            Some(()) => Entry::new(now),
-            None => self.addresses.now(keys.address, now),
-        };
-        let left = PAIR.left(of_pair, now).max(ADDRESS.left(of_address, now));
+        let entry = self.pairs.now(keys.pair, now);
+        let left = PAIR.left(entry, now);
         if left > SignedDuration::ZERO {
             return Err(left.unsigned_abs());
         }
-        Ok(PAIR.has_room(of_pair) && ADDRESS.has_room(of_address))
+        Ok(PAIR.has_room(entry))
     }
+}
+
+/// See [`LoginThrottle::lane`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lane {
+    pub(super) id: u64,
+    /// Of the address; none for a person who has logged in from there.
+    pub(super) failures: Option<u32>,
 }
 
 #[derive(Default)]
@@ -85,8 +85,8 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The password was right: this person's failures at this address no longer count. Those of the address and of
-    /// the name stay, since they may be another's.
+    /// The password was right: this person's failures at this address no longer count. Those of the address and of the
+    /// name stay, since they may be another's.
     pub(super) fn succeeded(mut self) {
         self.is_right = true;
     }
@@ -103,26 +103,18 @@ pub(super) struct Queued<'a> {
     keys: Keys,
 }
 
-pub(super) struct Delay {
-    pub(super) time: Duration,
-    pub(super) is_guessed: bool,
-}
-
 impl Queued<'_> {
-    /// How long to wait because of the name alone. Other queued attempts count too, or many guesses at once would
-    /// keep everybody waiting.
-    pub(super) fn delay(&self, now: Timestamp) -> Delay {
+    /// How long to wait because of the name or the address. Other queued attempts at the name count too, or many guesses
+    /// at once would keep everybody waiting.
+    pub(super) fn delay(&self, now: Timestamp) -> Duration {
         let mut tables = self.throttle.tables();
-        let entry = match tables.good.get(self.keys.pair) {
-            Some(()) => Entry::new(now),
-            None => tables.names.now(self.keys.name, now),
-        };
-        let delay = |failures: u32| NAME.delay(failures).unsigned_abs();
-        let others = entry.pending.saturating_sub(1);
-        Delay {
-            time: delay(entry.failures.saturating_add(others)),
-            is_guessed: !delay(entry.failures).is_zero(),
+        if tables.good.get(self.keys.pair).is_some() {
+            return Duration::ZERO;
         }
+        let name = tables.names.now(self.keys.name, now);
+        let address = tables.addresses.now(self.keys.address, now);
+        let of_name = NAME.delay(name.failures.saturating_add(name.pending.saturating_sub(1)));
+        of_name.max(ADDRESS.delay(address.failures)).unsigned_abs()
     }
 }
 
@@ -151,6 +143,18 @@ impl LoginThrottle {
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whom an attempt waits its turn: a person where they have logged in before, otherwise all of an address.
+    pub(super) fn lane(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Lane {
+        let keys = self.keys(name, address);
+        let mut tables = self.tables();
+        match tables.good.get(keys.pair) {
+            Some(()) => Lane { id: keys.pair, failures: None },
+            None => {
+                Lane { id: keys.address, failures: Some(tables.addresses.now(keys.address, now).failures) }
+            }
+        }
     }
 
     pub(super) fn enqueue(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Queued<'_> {
@@ -190,20 +194,16 @@ impl LoginThrottle {
         if !tables.admits(keys, at)? {
             return Ok(None);
         }
-        for (table, key) in tables.counted(keys) {
-            let entry = table.now(key, at);
-            table.set(key, Entry { pending: entry.pending + 1, ..entry });
-        }
+        let entry = tables.pairs.now(keys.pair, at);
+        tables.pairs.set(keys.pair, Entry { pending: entry.pending + 1, ..entry });
         Ok(Some(Attempt { throttle: self, keys, at, is_right: false }))
     }
 
     fn end(&self, attempt: &Attempt<'_>) {
         let Attempt { keys, at, is_right, .. } = *attempt;
         let mut tables = self.tables();
-        for (table, key) in tables.counted(keys) {
-            let entry = table.now(key, at);
-            table.set(key, Entry { pending: entry.pending.saturating_sub(1), ..entry });
-        }
+        let entry = tables.pairs.now(keys.pair, at);
+        tables.pairs.set(keys.pair, Entry { pending: entry.pending.saturating_sub(1), ..entry });
         if is_right {
             let entry = tables.pairs.now(keys.pair, at);
             match entry.pending {
@@ -224,7 +224,7 @@ impl LoginThrottle {
 }
 
 /// The owner of an IPv6 address has at least the 2^64 of its network.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,
@@ -309,28 +309,26 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_tries_many_names_is_slowed_down() {
+    fn an_address_that_tries_many_names_is_slowed_down_and_locks_nobody_out() {
         let throttle = LoginThrottle::default();
         throttle.log_in("ada", "2001:db8::1", 0);
-        let names: Vec<String> = (0..20).map(|number| format!("name-{number}")).collect();
-        let from = |number: usize| format!("2001:db8::{number:x}");
-        let begin =
-            |(number, name): (usize, &String)| throttle.begin(name, &from(number), 0).unwrap().unwrap();
-        let under_way: Vec<_> = names.iter().enumerate().map(begin).collect();
-        assert!(throttle.begin("bob", "2001:db8::ffff", 0).unwrap().is_none(), "21 might fail");
-        drop(under_way);
-        assert!(throttle.guess("bob", "2001:db8::ffff", 0).is_err(), "a network of IPv6 is one address");
-        assert_eq!(throttle.guess("bob", "2001:db8:0:1::1", 0), Ok(()));
-        assert_eq!(throttle.guess("bob", "192.0.2.1", 0), Ok(()));
+        for number in 0..40 {
+            let from = format!("2001:db8::{number:x}");
+            assert_eq!(throttle.guess(&format!("name-{number}"), &from, 0), Ok(()));
+        }
+        let delay = |name, from| throttle.enqueue(name, Some(address(from)), at(0)).delay(at(0));
         assert_eq!(
-            throttle.guess("ada", "2001:db8::2", 0),
-            Ok(()),
-            "who has logged in from there is shut out"
+            delay("bob", "2001:db8::ffff"),
+            Duration::from_secs(2),
+            "a network of IPv6 is one address"
         );
+        assert_eq!(throttle.guess("bob", "2001:db8::ffff", 0), Ok(()));
+        assert_eq!(delay("bob", "2001:db8:0:1::1"), Duration::ZERO);
+        assert_eq!(delay("ada", "2001:db8::2"), Duration::ZERO, "they have logged in from there");
     }
 
     #[test]
-    fn nobody_is_shut_out_by_guesses_from_elsewhere() {
+    fn nobody_is_locked_out_by_guesses_from_elsewhere() {
         let throttle = LoginThrottle::default();
         let from = |number: u32| IpAddr::V4((0x0a00_0000 + number).into()).to_string();
         let here = Some(address("192.0.2.1"));
@@ -338,19 +336,19 @@ mod tests {
         let delay = || me.delay(at(0));
         let others: Vec<_> =
             (0..11).map(|_| throttle.enqueue("ada", Some(address("192.0.2.2")), at(0))).collect();
-        assert_eq!((delay().time, delay().is_guessed), (Duration::from_millis(200), false));
+        assert_eq!(delay(), Duration::from_millis(200));
         drop(others);
-        assert_eq!(delay().time, Duration::ZERO);
+        assert_eq!(delay(), Duration::ZERO);
         for number in 0..11 {
             assert_eq!(throttle.guess("ada", &from(number), 0), Ok(()));
         }
-        assert_eq!((delay().time, delay().is_guessed), (Duration::from_millis(200), true));
+        assert_eq!(delay(), Duration::from_millis(200));
         for number in 11..10_000 {
             assert_eq!(throttle.guess("ada", &from(number), 0), Ok(()));
         }
-        assert_eq!(delay().time, Duration::from_secs(2));
+        assert_eq!(delay(), Duration::from_secs(2));
         throttle.log_in("ada", "192.0.2.1", 0);
-        assert_eq!(delay().time, Duration::ZERO);
+        assert_eq!(delay(), Duration::ZERO);
     }
 
     #[test]

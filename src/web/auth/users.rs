@@ -13,7 +13,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::login_throttle::{Delay, LoginThrottle, Queued};
+use super::login_queue::LoginQueue;
+use super::login_throttle::{Attempt, LoginThrottle};
+use super::refusal_log::RefusalLog;
 use super::verified::Verified;
 use super::{Credentials, Denied};
 use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
@@ -27,8 +29,8 @@ const LOOK: SignedDuration = SignedDuration::from_secs(1);
 /// Passwords that are checked at once: each takes 19 MB and a processor.
 const AT_ONCE: usize = 2;
 
-/// Logins that wait at once because a name is being guessed.
-const PAUSING: usize = 256;
+/// How long to wait where too many others are waiting for a check.
+const SHED: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(in crate::web) struct Users(Arc<Inner>);
@@ -41,8 +43,8 @@ struct Inner {
     known: RwLock<Known>,
     looked: Mutex<(Timestamp, Option<Stamp>)>,
     checking: Arc<Semaphore>,
-    pausing: Semaphore,
-    turn: Mutex<()>,
+    queue: LoginQueue,
+    refusals: RefusalLog,
     throttle: LoginThrottle,
     verified: Verified,
     clock: Clock,
@@ -94,8 +96,8 @@ impl Users {
             // Looked at for the first time soon: it may have changed since it was read.
             looked: Mutex::new((Timestamp::UNIX_EPOCH, None)),
             checking: Arc::new(Semaphore::new(AT_ONCE)),
-            pausing: Semaphore::new(PAUSING),
-            turn: Mutex::new(()),
+            queue: LoginQueue::default(),
+            refusals: RefusalLog::default(),
             throttle: LoginThrottle::default(),
             verified: Verified::new(),
             clock,
@@ -119,9 +121,13 @@ impl Users {
         credentials: &Credentials,
         address: Option<IpAddr>,
     ) -> Result<Account, Denied> {
-        let queued = self.enqueue(credentials, address);
-        self.delay(&queued).await?;
-        self.attempt(credentials, address).await
+        let Credentials { username: name, password } = credentials;
+        let lane = self.0.throttle.lane(name, address, self.0.clock.now());
+        let turn = self.0.queue.wait(lane, self.turn(name, address)).await;
+        let (attempt, turn) = turn.unwrap_or(Err(Denied::TooMany(SHED)))?;
+        let account = self.verify(name, password, turn).await.ok_or(Denied::Wrong)?;
+        attempt.succeeded();
+        Ok(account)
     }
 
     /// The same for scripts, which send both with each request: what was right is so for a while.
@@ -133,15 +139,19 @@ impl Users {
         if let Some(account) = self.verified(credentials).await {
             return Ok(account);
         }
-        self.delay(&self.enqueue(credentials, address)).await?;
-        // One after the other: of many that a script sends at once the first is checked for all.
-        let _turn = self.0.turn.lock().await;
+        let turn = self.0.verified.turn(credentials);
+        let _turn = turn.lock.lock().await;
         if let Some(account) = self.verified(credentials).await {
             return Ok(account);
         }
-        let account = self.attempt(credentials, address).await?;
+        let account = self.log_in(credentials, address).await?;
         self.0.verified.note(credentials, account.tag, self.0.clock.now());
         Ok(account)
+    }
+
+    /// Writes a log line about logins that are not looked at, unless there is one of this second.
+    pub(super) fn log_refusal(&self, address: Option<IpAddr>) {
+        self.0.refusals.note(address);
     }
 
     async fn verified(&self, credentials: &Credentials) -> Option<Account> {
@@ -149,37 +159,28 @@ impl Users {
         self.account(&credentials.username).await.filter(|account| account.tag == tag)
     }
 
-    fn enqueue(&self, credentials: &Credentials, address: Option<IpAddr>) -> Queued<'_> {
-        self.0.throttle.enqueue(&credentials.username, address, self.0.clock.now())
-    }
-
-    async fn delay(&self, queued: &Queued<'_>) -> Result<(), Denied> {
-        let delay = || queued.delay(self.0.clock.now());
-        let Delay { time, is_guessed } = delay();
-        if time.is_zero() {
-            return Ok(());
-        }
-        let permit = match self.0.pausing.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) if is_guessed => None,
-            // Nobody has failed yet: for all that is known they are right.
-            Err(_) => self.0.pausing.acquire().await.ok().filter(|_| !delay().is_guessed),
+    async fn turn(
+        &self,
+        name: &str,
+        address: Option<IpAddr>,
+    ) -> Result<(Attempt<'_>, OwnedSemaphorePermit), Denied> {
+        let Inner { throttle, clock, .. } = &*self.0;
+        let check = || throttle.check(name, address, clock.now()).map_err(Denied::TooMany);
+        check()?;
+        let delay = {
+            let queued = throttle.enqueue(name, address, clock.now());
+            let delay = queued.delay(clock.now());
+            tokio::time::sleep(delay).await;
+            delay
         };
-        let _permit = permit.ok_or(Denied::TooMany(time))?;
-        tokio::time::sleep(time).await;
-        Ok(())
-    }
-
-    async fn attempt(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<Account, Denied> {
-        let Credentials { username: name, password } = credentials;
         // Who is refused does not stand in line with those who are looked at.
-        self.0.throttle.check(name, address, self.0.clock.now()).map_err(Denied::TooMany)?;
-        let Some(turn) = self.turn_to_check().await else { return Err(Denied::Wrong) };
+        if !delay.is_zero() {
+            check()?;
+        }
+        let turn = self.turn_to_check().await.ok_or(Denied::Wrong)?;
         // Whoever is waited for here has a turn as well.
-        let attempt = self.0.throttle.admit(name, address, &self.0.clock).await.map_err(Denied::TooMany)?;
-        let account = self.verify(name, password, turn).await.ok_or(Denied::Wrong)?;
-        attempt.succeeded();
-        Ok(account)
+        let attempt = throttle.admit(name, address, clock).await.map_err(Denied::TooMany)?;
+        Ok((attempt, turn))
     }
 
     /// None only where the process ends.

@@ -2,12 +2,13 @@
 //! hash again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use sha2::Sha256;
 use sha2::digest::Digest as _;
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::Credentials;
 
@@ -26,6 +27,24 @@ type Tag = [u8; 32];
 pub(super) struct Verified {
     key: [u8; 32],
     entries: Mutex<HashMap<Digest, (Timestamp, Tag)>>,
+    turns: Mutex<HashMap<Digest, Arc<AsyncMutex<()>>>>,
+}
+
+/// The turn of equal names and passwords: of many that a script sends at once the first is checked for all.
+pub(super) struct Turn<'a> {
+    verified: &'a Verified,
+    digest: Digest,
+    pub(super) lock: Arc<AsyncMutex<()>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut turns = self.verified.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // This one and the table's.
+        if Arc::strong_count(&self.lock) == 2 {
+            turns.remove(&self.digest);
+        }
+    }
 }
 
 impl Verified {
@@ -34,7 +53,7 @@ impl Verified {
         for half in key.chunks_exact_mut(16) {
             half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
         }
-        Self { key, entries: Mutex::default() }
+        Self { key, entries: Mutex::default(), turns: Mutex::default() }
     }
 
     fn hash(&self, credentials: &Credentials) -> [u8; 32] {
@@ -44,6 +63,13 @@ impl Verified {
         hash.update(&credentials.username);
         hash.update(credentials.password.expose_secret());
         hash.finalize().into()
+    }
+
+    pub(super) fn turn(&self, credentials: &Credentials) -> Turn<'_> {
+        let digest = self.hash(credentials);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = Arc::clone(turns.entry(digest).or_default());
+        Turn { verified: self, digest, lock }
     }
 
     pub(super) fn tag(&self, credentials: &Credentials, now: Timestamp) -> Option<[u8; 32]> {

@@ -18,7 +18,7 @@ use crate::web::fakes::{FakeAgent, Manner};
 
 /// What the test's thread logs, as the binary writes it.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -31,7 +31,7 @@ impl Write for Log {
 }
 
 impl Log {
-    fn capture() -> (Self, DefaultGuard) {
+    pub(crate) fn capture() -> (Self, DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
         let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
@@ -40,11 +40,14 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The failed calls, expected ones included.
     fn failures(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        lines.filter(|line: &Value| line["span"]["name"] == "upstream_call").collect()
+        self.lines().into_iter().filter(|line| line["span"]["name"] == "upstream_call").collect()
     }
 
     fn failures_of(&self, span: &str, id: &str) -> Vec<Value> {

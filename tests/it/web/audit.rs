@@ -152,9 +152,13 @@ async fn entries_are_not_changed_and_go_only_when_their_time_has_come() {
     before.audit(&entry("old")).await.unwrap();
     store.audit(&entry("new")).await.unwrap();
     let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
-    for statement in
-        ["delete from audit", "delete from audit where object = 'old'", "update audit set actor = 'eve'"]
-    {
+    for statement in [
+        "delete from audit",
+        "delete from audit where object = 'old'",
+        "update audit set actor = 'eve'",
+        "update audit set count = 2",
+        "update audit set count = 2, actor = 'eve'",
+    ] {
         let error = sqlx::query(statement).execute(&mut database).await.unwrap_err().to_string();
         assert!(error.contains("audit entries are"), "{error}");
     }
@@ -209,19 +213,17 @@ async fn logins_and_logouts_are_written_down_with_who_and_from_where() {
         .map(|entry| {
             assert_eq!(entry["address"], "127.0.0.1");
             assert!(entry["request_id"].as_str().is_some_and(|id| id.len() == 36), "{entry}");
-            ["actor", "action", "object", "outcome"]
-                .map(|name| entry[name].as_str().unwrap().to_owned())
-                .join(" ")
+            let text = ["actor", "action", "object", "outcome"].map(|name| entry[name].as_str().unwrap());
+            format!("{} {}", text.join(" "), entry["count"])
         })
         .collect();
     assert_eq!(
         told,
         [
-            format!("{USER} login {USER} ok"),
-            format!("{USER} logout {USER} ok"),
-            format!("- login {USER} refused"),
-            format!("- login {USER} refused"),
-            "- login - refused".to_owned(),
+            format!("{USER} login {USER} ok 1"),
+            format!("{USER} logout {USER} ok 1"),
+            format!("- login {USER} refused 2"),
+            "- login - refused 1".to_owned(),
         ]
     );
 }

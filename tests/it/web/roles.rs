@@ -171,7 +171,8 @@ async fn every_role_may_do_what_the_table_says_and_no_more() {
     // Each refusal is written down, with who and what.
     let (_, audit) = app.script().get("/audit?what=access&who=viewer&size=200").await;
     let entries = audit["entries"].as_array().unwrap();
-    assert!(entries.len() > 100, "{}", entries.len());
+    let count: i64 = entries.iter().map(|entry| entry["count"].as_i64().unwrap()).sum();
+    assert!(entries.len() > 20 && count > 200, "{count} in {} entries", entries.len());
     assert!(entries.iter().all(|entry| entry["outcome"] == "refused" && !entry["request_id"].is_null()));
 }
 

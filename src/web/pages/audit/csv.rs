@@ -14,7 +14,7 @@ use crate::web::errors::Problem;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
 
-const HEADINGS: [&str; 11] = [
+const HEADINGS: [&str; 12] = [
     "id",
     "at",
     "actor",
@@ -26,6 +26,7 @@ const HEADINGS: [&str; 11] = [
     "after",
     "detail",
     "request_id",
+    "count",
 ];
 
 /// All of them, newest first, read as they are sent: a long audit is never whole in memory.
@@ -45,7 +46,7 @@ pub(super) async fn download(State(audit): State<Audit>, ui: Ui, query: Query) -
     Ok((headers, body).into_response())
 }
 
-fn fields(entry: Entry) -> [String; 11] {
+fn fields(entry: Entry) -> [String; 12] {
     let text = Option::unwrap_or_default;
     [
         entry.id.to_string(),
@@ -59,5 +60,6 @@ fn fields(entry: Entry) -> [String; 11] {
         text(entry.after),
         text(entry.detail),
         text(entry.request_id),
+        entry.count.to_string(),
     ]
 }

@@ -2,7 +2,7 @@
 
 mod server;
 
-pub use server::{Limits, serve, serve_within};
+pub use server::{Limits, guard, serve, serve_within};
 
 use std::time::Duration;
 

@@ -16,6 +16,7 @@ mod doctor;
 mod generate;
 mod list;
 pub(crate) mod process;
+pub(crate) mod settings;
 mod setup;
 mod swap;
 mod table;
@@ -79,6 +80,12 @@ impl Failure {
         Self::new(Exit::Failed, error.to_string())
     }
 
+    /// With the address that failed, and the flag and the variable that set it.
+    fn at(address: &str, flag: &str, error: impl std::fmt::Display) -> Self {
+        let shown = patchbay::config::shown(address).unwrap_or_else(|| "the address".to_owned());
+        Self::failed(format!("{shown} ({flag}): {error}"))
+    }
+
     fn usage(error: impl std::fmt::Display) -> Self {
         Self::new(Exit::Usage, error.to_string())
     }
@@ -132,7 +139,7 @@ pub(crate) async fn run(command: OneShot, cli: clap::Command) -> Exit {
         OneShot::Apply(args) => args.run().await,
         OneShot::Export(args) => args.run().await,
         OneShot::Reset(args) => args.run().await,
-        OneShot::Doctor(args) => args.run().await,
+        OneShot::Doctor(args) => args.run(&cli).await,
         OneShot::User(args) => args.run(),
         OneShot::Completions(args) => args.run(cli),
         OneShot::Man(args) => args.run(cli),

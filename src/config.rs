@@ -1,10 +1,13 @@
 //! Settings. Each comes from a flag, else from the environment, else from a `.env` file, else its default.
 
 mod access;
+mod address;
 pub mod dotenv;
+mod hosts;
 mod setup;
 pub mod users;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -13,8 +16,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use self::access::{Access, AccessArgs, UsersFile};
+pub use self::address::shown;
+pub use self::hosts::Hosts;
 use crate::domain::agent::AgentName;
-use crate::domain::redact;
 use crate::domain::setup::Setup;
 
 pub use setup::SetupArgs;
@@ -24,6 +28,8 @@ pub const DEFAULT_USERNAME: &str = "fuzzforge";
 pub const DEFAULT_PASSWORD: &str = "fuzzforge123";
 pub const DEFAULT_BIND: &str = "127.0.0.1:10950";
 const DEFAULT_AGENTS: &str = "task-agent=http://127.0.0.1:10900/a2a/litellm_agent";
+/// Largest file of a secret, in bytes.
+const MAX_SECRET: u64 = 64 * 1024;
 const DEFAULT_PROXY: &str = "http://127.0.0.1:10999";
 
 #[derive(Args, Debug, Clone)]
@@ -118,7 +124,7 @@ pub struct Config {
 pub struct Login {
     pub username: String,
     pub password: SecretString,
-    /// No password was set: pages show a warning.
+    /// The password is the one that everybody knows: pages show a warning.
     pub is_default: bool,
 }
 
@@ -129,7 +135,8 @@ pub enum SettingError {
     )]
     NoMasterKey,
     #[error(
-        "UI_PASSWORD is not set: the default password is accepted on a loopback address only, and {0} is none"
+        "UI_PASSWORD is not set, or is the default password, which is accepted on a loopback address only: set \
+         another one to listen on {0}"
     )]
     DefaultPassword(SocketAddr),
     #[error("{setting}: {why}")]
@@ -160,8 +167,11 @@ impl ServeArgs {
         let agent_key = self.agent_key.key().map_err(&mut note).ok();
         let setup = self.setup.validate().map_err(&mut note).ok();
         let username = login.as_ref().map_or(DEFAULT_USERNAME, |login| &login.username);
-        let access =
-            self.access.validate(username).map_err(|problems| problems.into_iter().for_each(note)).ok();
+        let access = self
+            .access
+            .validate(username, self.bind)
+            .map_err(|problems| problems.into_iter().for_each(note))
+            .ok();
         let config = || {
             Some(Config {
                 bind: self.bind,
@@ -186,7 +196,7 @@ impl ProxyArgs {
         let given = [&self.url, &self.ff_llm_proxy_base_url, &self.proxy_base_url];
         let text = given.into_iter().flatten().map(|text| text.trim()).find(|text| !text.is_empty());
         let text = text.unwrap_or(DEFAULT_PROXY).trim_end_matches('/');
-        web_url("LITELLM_PROXY_URL", text.strip_suffix("/v1").unwrap_or(text))
+        address::web("LITELLM_PROXY_URL", text.strip_suffix("/v1").unwrap_or(text))
     }
 
     pub fn master_key(&self) -> Result<SecretString, SettingError> {
@@ -219,7 +229,8 @@ fn secret(
     let Some(file) = file else { return Ok(None) };
     let wrong =
         |why: String| SettingError::invalid(&format!("{name}_FILE"), format!("{} {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let text = File::open(file).and_then(|file| dotenv::text(file, MAX_SECRET));
+    let text = text.map_err(|error| wrong(format!("cannot be read: {error}")))?;
     filled(Some(&SecretString::from(text))).map(Some).ok_or_else(|| wrong("is empty".to_owned()))
 }
 
@@ -230,13 +241,13 @@ pub fn login(args: &LoginArgs, bind: SocketAddr) -> Result<Login, SettingError> 
     if username.contains(':') || username.chars().any(char::is_control) {
         return Err(SettingError::invalid("UI_USERNAME", "a name has no colon and no control characters"));
     }
-    match secret("UI_PASSWORD", args.password.as_ref(), args.password_file.as_ref())? {
-        Some(password) => Ok(Login { username, password, is_default: false }),
-        None if bind.ip().is_loopback() => {
-            Ok(Login { username, password: SecretString::from(DEFAULT_PASSWORD), is_default: true })
-        }
-        None => Err(SettingError::DefaultPassword(bind)),
+    let password = secret("UI_PASSWORD", args.password.as_ref(), args.password_file.as_ref())?;
+    let password = password.unwrap_or_else(|| SecretString::from(DEFAULT_PASSWORD));
+    let is_default = password.expose_secret() == DEFAULT_PASSWORD;
+    if is_default && !bind.ip().to_canonical().is_loopback() {
+        return Err(SettingError::DefaultPassword(bind));
     }
+    Ok(Login { username, password, is_default })
 }
 
 fn base_path(text: &str) -> Result<String, SettingError> {
@@ -255,15 +266,18 @@ fn base_path(text: &str) -> Result<String, SettingError> {
 fn agents(text: &str) -> Result<Vec<(AgentName, Url)>, SettingError> {
     const SETTING: &str = "PATCHBAY_AGENTS";
     let mut agents: Vec<(AgentName, Url)> = Vec::new();
-    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-        let setting = format!("{SETTING}: {}", redact::secrets(entry));
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    for (entry, n) in entries.zip(1..) {
+        // An entry may hold a password.
+        let setting = format!("{SETTING}: entry {n}");
         let (name, url) =
             entry.split_once('=').ok_or_else(|| SettingError::invalid(&setting, "write it as name=url"))?;
         let name = name
             .trim()
             .parse::<AgentName>()
             .map_err(|error| SettingError::invalid(&setting, error.to_string()))?;
-        let url = web_url(&setting, url.trim())?;
+        let setting = format!("{SETTING}: {name}");
+        let url = address::web(&setting, url.trim())?;
         if agents.iter().any(|(known, _)| *known == name) {
             return Err(SettingError::invalid(&setting, "this name is there twice"));
         }
@@ -273,18 +287,6 @@ fn agents(text: &str) -> Result<Vec<(AgentName, Url)>, SettingError> {
         return Err(SettingError::invalid(SETTING, "name at least one agent, as name=url"));
     }
     Ok(agents)
-}
-
-/// Accepts http and https with a host, without query and fragment.
-fn web_url(setting: &str, text: &str) -> Result<Url, SettingError> {
-    let wrong = |why: String| SettingError::invalid(setting, format!("{} {why}", redact::secrets(text)));
-    let url: Url = text.parse().map_err(|error| wrong(format!("is no address: {error}")))?;
-    let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
-    if is_web && url.query().is_none() && url.fragment().is_none() {
-        Ok(url)
-    } else {
-        Err(wrong("is no plain http or https address".to_owned()))
-    }
 }
 
 #[cfg(test)]
@@ -315,6 +317,35 @@ mod tests {
         assert!(error.to_string().contains("UI_PASSWORD is not set"), "{error}");
         let config = validate(&["--master-key=sk-1", "--bind=0.0.0.0:1", "--password=x"]).unwrap();
         assert!(!config.login.is_default);
+        assert_eq!(config.access.hosts, Hosts::Any);
+    }
+
+    /// The compose file used to pass it.
+    #[test]
+    fn default_password_is_told_by_its_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "\u{feff}fuzzforge123\r\n").unwrap();
+        let in_file = format!("--password-file={}", file.display());
+        for given in ["--password=fuzzforge123", "--password= fuzzforge123\n", "--password=", &in_file] {
+            for (bind, is_loopback) in
+                [("127.0.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false), ("[::]:1", false)]
+            {
+                let args =
+                    ["--master-key=sk-1", given, &format!("--bind={bind}"), "--hosts=patchbay.example"];
+                match validate(&args) {
+                    Ok(config) => assert!(is_loopback && config.login.is_default, "{given} {bind}"),
+                    Err(error) => {
+                        assert!(
+                            !is_loopback && error.to_string().contains("UI_PASSWORD"),
+                            "{given} {bind}: {error}"
+                        );
+                    }
+                }
+            }
+        }
+        let typed = users::check_password(&SecretString::from(DEFAULT_PASSWORD));
+        assert!(matches!(typed, Err(users::UsersError::DefaultPassword)));
     }
 
     #[test]

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use patchbay::app::{App, Timeouts, serve};
+use patchbay::app::{App, Timeouts, guard, serve};
 use patchbay::clients;
 use patchbay::config::users::{Hash, NamedUser};
-use patchbay::config::{Access, Config, Login, UsersFile};
+use patchbay::config::{Access, Config, Hosts, Login, UsersFile};
 use patchbay::domain::role::Role;
 use patchbay_agent as agent;
 use patchbay_clock::Clock;
@@ -51,6 +51,7 @@ pub(crate) struct Demo {
 pub(crate) async fn start(
     dashboard: SocketAddr,
     login: Login,
+    hosts: Hosts,
     stop: CancellationToken,
 ) -> anyhow::Result<Demo> {
     let master_key = SecretString::from(format!("sk-demo-{}", Uuid::new_v4().simple()));
@@ -84,7 +85,7 @@ pub(crate) async fn start(
         agents: vec![("task-agent".parse()?, Url::parse(&agent)?)],
         agent_key: Some(agent_key),
         setup: patchbay::domain::setup::Setup::default(),
-        access: Access { users: Some(team(&login.password)?), ..Access::default() },
+        access: Access { hosts, users: Some(team(&login.password)?), ..Access::default() },
     };
     let app = App::build_demo(config, Clock::system(), Timeouts::default()).await?;
     Ok(Demo { app, dashboard, sandbox, agent, login, master_key })
@@ -93,7 +94,7 @@ pub(crate) async fn start(
 async fn run(router: axum::Router, stop: &CancellationToken) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("no free loopback port")?;
     let address = listener.local_addr()?;
-    let stop = stop.clone();
+    let (router, stop) = (guard(router, Hosts::default()), stop.clone());
     tokio::spawn(async move {
         if let Err(error) = serve(listener, router, stop).await {
             tracing::error!(%error, %address, "a server of the demo ended");

@@ -3,17 +3,17 @@
 mod cli;
 mod demo;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use cli::process::{env_files, stop_on_signal};
+use cli::process::{chain, reason, stop_on_signal};
+use cli::settings::{Settings, refuse_empty_flags};
 use cli::{AgentArgs, OneShot};
 use patchbay::app::{self, App, Timeouts};
-use patchbay::config::{self, ServeArgs, dotenv};
+use patchbay::config::{self, Hosts, ServeArgs};
 use patchbay::telemetry;
 use patchbay_clock::Clock;
 use patchbay_sandbox::{self as sandbox, World};
@@ -55,15 +55,22 @@ struct DemoArgs {
     /// Address of the dashboard; sandbox and agent take free loopback ports
     #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = config::DEFAULT_BIND)]
     bind: SocketAddr,
+    /// Host names that the dashboard answers to, comma-separated, or * for any
+    #[arg(long, env = "PATCHBAY_HOSTS", value_name = "NAME,…")]
+    hosts: Option<String>,
     #[command(flatten)]
     login: config::LoginArgs,
 }
 
 #[derive(clap::Args)]
 struct SandboxArgs {
-    /// Address to listen on
-    #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:10999")]
+    /// Address to listen on; if the variable is unset, `PATCHBAY_BIND` counts
+    #[arg(long, env = "PATCHBAY_SANDBOX_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:10999")]
     bind: SocketAddr,
+    /// Host names that it answers to, comma-separated, or * for any [default: loopback names where it listens on a
+    /// loopback address, else any]
+    #[arg(long, env = "PATCHBAY_SANDBOX_HOSTS", value_name = "NAME,…")]
+    hosts: Option<String>,
     /// Admin key
     #[arg(
         long,
@@ -136,44 +143,26 @@ fn main() -> ExitCode {
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("patchbay: {error:#}");
+    eprintln!("patchbay: {}", chain(error.chain()));
     ExitCode::FAILURE
 }
 
-/// Settings that are neither flags nor in the environment come from [`env_files`]. Starts the log of a server.
+/// Starts the log of a server.
 fn parse() -> anyhow::Result<Cli> {
-    let mut values = HashMap::new();
-    for file in env_files().iter().rev() {
-        match dotenv::read(file) {
-            Ok(read) => values.extend(read),
-            // Most commands do not need another user's file.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                eprintln!("patchbay: {} is not read: {error}", file.display());
-            }
-            error => {
-                error.with_context(|| format!("{} cannot be read", file.display()))?;
-            }
-        }
+    let settings = Settings::read()?;
+    let mut command = settings.apply(Cli::command());
+    let matches = command.get_matches_mut();
+    if let Err(error) = refuse_empty_flags(&mut command, &matches) {
+        error.exit();
     }
-    let log_format =
-        std::env::var(telemetry::LOG_FORMAT).ok().or_else(|| values.get(telemetry::LOG_FORMAT).cloned());
-    let mut command = Cli::command();
-    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    for name in names {
-        command = command.mut_subcommand(name, |sub| {
-            sub.mut_args(|arg| {
-                let set = arg.get_env().filter(|name| std::env::var_os(name).is_none());
-                match set.and_then(|name| values.get(name.to_str()?)) {
-                    // Hidden in the help: it may be a secret.
-                    Some(value) => arg.default_value(value.clone()).hide_default_value(true),
-                    None => arg,
-                }
-            })
-        });
-    }
-    let cli = Cli::from_arg_matches(&command.get_matches())?;
-    if !matches!(cli.command, Command::OneShot(_)) {
-        telemetry::init(log_format.as_deref())?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    if matches!(cli.command, Command::OneShot(_)) {
+        settings.warnings.iter().for_each(|warning| eprintln!("patchbay: {warning}"));
+    } else {
+        let log_format = settings.find(telemetry::LOG_FORMAT).map(|(value, _)| value);
+        let filter = settings.find("RUST_LOG").map(|(value, _)| value);
+        telemetry::init(log_format.as_deref(), filter.as_deref())?;
+        settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     Ok(cli)
 }
@@ -192,15 +181,17 @@ async fn serve_or_check(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve(*args, stop).await,
         Command::Demo(args) => {
             let login = config::login(&args.login, args.bind)?;
-            let listener = listen(args.bind).await?;
-            let demo = demo::start(listener.local_addr()?, login, stop.clone()).await?;
+            let hosts = Hosts::read("PATCHBAY_HOSTS", args.hosts.as_deref(), args.bind)?;
+            let listener = listen(args.bind, "PATCHBAY_BIND").await?;
+            let demo = demo::start(listener.local_addr()?, login, hosts, stop.clone()).await?;
             println!("{demo}");
             Ok(demo.app.serve(listener, stop).await?)
         }
         Command::Agent(args) => {
-            let listener = listen(args.bind).await?;
+            let listener = listen(args.bind, "PATCHBAY_AGENT_BIND").await?;
+            let router = args.open().await?;
             tracing::info!(address = %listener.local_addr()?, "the agent listens");
-            Ok(app::serve(listener, args.open().await?, stop).await?)
+            Ok(app::serve(listener, router, stop).await?)
         }
         Command::Sandbox(args) => {
             let world = World::new(sandbox::Options {
@@ -210,9 +201,10 @@ async fn serve_or_check(command: Command) -> anyhow::Result<()> {
                 clock: Clock::system(),
                 config_models: Vec::new(),
             });
-            let listener = listen(args.bind).await?;
+            let hosts = Hosts::read("PATCHBAY_SANDBOX_HOSTS", args.hosts.as_deref(), args.bind)?;
+            let listener = listen(args.bind, "PATCHBAY_SANDBOX_BIND").await?;
             tracing::info!(address = %listener.local_addr()?, "the sandbox listens");
-            Ok(app::serve(listener, sandbox::router(world), stop).await?)
+            Ok(app::serve(listener, app::guard(sandbox::router(world), hosts), stop).await?)
         }
         Command::Healthcheck(args) => healthcheck(&args.address()).await,
         Command::OneShot(_) => Ok(()),
@@ -223,7 +215,7 @@ async fn serve(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let config = args.validate().context("the settings are wrong")?;
     let (bind, path, is_default) = (config.bind, config.base_path.clone(), config.login.is_default);
     let app = App::build(config, Clock::system(), Timeouts::default()).await?;
-    let listener = listen(bind).await?;
+    let listener = listen(bind, "PATCHBAY_BIND").await?;
     tracing::info!("the dashboard is at http://{}{path}", listener.local_addr()?);
     if is_default {
         tracing::warn!("the default password is in use: set UI_PASSWORD");
@@ -231,13 +223,18 @@ async fn serve(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     Ok(app.serve(listener, stop).await?)
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}: set --bind or {variable} to another address"))
 }
 
 async fn healthcheck(url: &str) -> anyhow::Result<()> {
     let http = patchbay::clients::build_http()?;
-    let answer = http.get(url).timeout(Duration::from_secs(5)).send().await.context("no answer")?;
-    anyhow::ensure!(answer.status().is_success(), "{url} answered {}", answer.status());
+    let shown = config::shown(url).unwrap_or_else(|| "the address".to_owned());
+    let answer = http.get(url).timeout(Duration::from_secs(5)).send().await;
+    let answer = answer.map_err(|error| {
+        anyhow::anyhow!("{shown} (--url, PATCHBAY_HEALTH_URL) does not answer: {}", reason(&error))
+    })?;
+    anyhow::ensure!(answer.status().is_success(), "{shown} answered {}", answer.status());
     Ok(())
 }

@@ -35,11 +35,12 @@ impl LogFormat {
     }
 }
 
-/// Starts logging to standard error. `log_format` is the setting [`LOG_FORMAT`], and `RUST_LOG` chooses what is logged.
-pub fn init(log_format: Option<&str>) -> Result<(), UnknownLogFormat> {
+/// Starts logging to standard error. `log_format` is the setting [`LOG_FORMAT`], and `filter` what is logged, as in
+/// `RUST_LOG`.
+pub fn init(log_format: Option<&str>, filter: Option<&str>) -> Result<(), UnknownLogFormat> {
     let is_terminal = std::io::stderr().is_terminal();
     let format = LogFormat::choose(log_format, is_terminal)?;
-    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let asked = filter.and_then(|text| text.parse::<Targets>().ok());
     let filter = asked.or_else(|| DEFAULT_FILTER.parse().ok()).unwrap_or_default();
     let (log, lines) =
         (tracing_subscriber::registry().with(filter), fmt::layer().with_writer(std::io::stderr));

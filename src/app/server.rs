@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{StatusCode, Version, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse as _;
 use futures_util::{StreamExt as _, stream};
 use hyper::body::{Body as _, Incoming};
@@ -21,6 +22,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+use tower_http::csrf::CsrfLayer;
+
+use crate::config::Hosts;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -128,6 +132,21 @@ async fn serve_connection(
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke");
     }
+}
+
+/// Refuses requests by other host names, and changes that pages of other sites ask for: for servers without a login.
+pub fn guard(router: Router, hosts: Hosts) -> Router {
+    router.layer(CsrfLayer::new()).layer(from_fn(move |request: Request, next: Next| {
+        let is_good = hosts.allow(request.headers());
+        async move {
+            if is_good {
+                return next.run(request).await;
+            }
+            let why =
+                "This server does not answer to the host name of this request: --hosts has the names.\n";
+            (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+        }
+    }))
 }
 
 /// RFC 9112, section 3.2: a reverse proxy may have used another one of several.

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use patchbay::config::{AgentKeyArgs, ProxyArgs, dotenv};
-use patchbay::domain::redact;
+use patchbay::app;
+use patchbay::config::{self, AgentKeyArgs, Hosts, ProxyArgs, dotenv};
 use patchbay_agent::{self as agent, Extras, Options};
 use patchbay_clock::Clock;
 use secrecy::{ExposeSecret, SecretString};
@@ -19,9 +19,14 @@ Examples:
 Stopped, or killed, and started again it goes on where it was: models, prompts and conversations are in its
 database. A message that was being answered is then a failed task that says so.")]
 pub(crate) struct AgentArgs {
-    /// Address to listen on; without a token keep it among trusted callers
-    #[arg(long, env = "PATCHBAY_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:10900")]
+    /// Address to listen on, for trusted callers only unless there is a token; if the variable is unset,
+    /// `PATCHBAY_BIND` counts
+    #[arg(long, env = "PATCHBAY_AGENT_BIND", value_name = "ADDRESS", default_value = "127.0.0.1:10900")]
     pub(crate) bind: SocketAddr,
+    /// Host names that the agent answers to, comma-separated, or * for any [default: loopback names where it listens
+    /// on a loopback address, else any]
+    #[arg(long, env = "PATCHBAY_AGENT_HOSTS", value_name = "NAME,…")]
+    hosts: Option<String>,
     #[command(flatten)]
     proxy: ProxyArgs,
     #[command(flatten)]
@@ -32,10 +37,10 @@ pub(crate) struct AgentArgs {
     /// The whole address of the A2A endpoint as callers see it, for the agent card
     #[arg(long, env = "PATCHBAY_AGENT_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
-    /// Database of contexts and tasks
+    /// SQLite database of contexts and tasks; if the variable is unset, `PATCHBAY_DATABASE_URL` counts
     #[arg(
         long,
-        env = "PATCHBAY_DATABASE_URL",
+        env = "PATCHBAY_AGENT_DATABASE_URL",
         value_name = "URL",
         default_value = "sqlite://patchbay-agent.db"
     )]
@@ -51,6 +56,7 @@ pub(crate) struct AgentArgs {
 
 impl AgentArgs {
     pub(crate) async fn open(self) -> anyhow::Result<axum::Router> {
+        let hosts = Hosts::read("PATCHBAY_AGENT_HOSTS", self.hosts.as_deref(), self.bind)?;
         let options = Options {
             proxy: self.proxy.address()?.to_string(),
             api_key: self.key.key()?,
@@ -61,7 +67,7 @@ impl AgentArgs {
         };
         let token = self.token.filter(|token| !token.expose_secret().is_empty());
         if token.is_none() && !self.bind.ip().is_loopback() {
-            tracing::warn!("whoever reaches the agent may use it: set PATCHBAY_AGENT_TOKEN");
+            tracing::warn!("anyone who reaches the agent may use it: set PATCHBAY_AGENT_TOKEN");
         }
         let file = self.env_file;
         let extras = Extras {
@@ -70,9 +76,10 @@ impl AgentArgs {
             key_source: Some(Arc::new(move || key_in(&file))),
             keep_alive: None,
         };
-        let database = extras.database_url.as_deref().map(redact::secrets);
-        tracing::info!(proxy = options.proxy, database, "the agent starts");
-        Ok(agent::open(options, extras).await?)
+        let shown = |address: &str| config::shown(address).unwrap_or_default();
+        let database = extras.database_url.as_deref().map(shown);
+        tracing::info!(proxy = shown(&options.proxy), database, "the agent starts");
+        Ok(app::guard(agent::open(options, extras).await?, hosts))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use patchbay::clients::a2a::Agent;
-use patchbay::config;
+use patchbay::clients::ClientError;
+use patchbay::clients::a2a::{Agent, AgentError};
+use patchbay::config::{self, ProxyArgs};
 use patchbay::domain::context::ContextId;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, redirect};
@@ -34,8 +35,26 @@ impl TargetArgs {
         Ok(Agent::new(client(self.token.as_ref())?, url))
     }
 
+    pub(super) fn failed(&self, error: &AgentError) -> Failure {
+        match error {
+            AgentError::Transport(error) => Failure::at(&self.url, "--url, PATCHBAY_AGENT_URL", error),
+            error => Failure::failed(error),
+        }
+    }
+
     pub(super) fn address(&self) -> &str {
         self.url.trim_end_matches('/')
+    }
+}
+
+/// Names the proxy's address where that may be what is wrong.
+pub(super) fn proxy_failed(proxy: &ProxyArgs, error: &ClientError) -> Failure {
+    match (error, proxy.address()) {
+        (
+            ClientError::Unreachable { .. } | ClientError::Timeout { .. } | ClientError::NotUnderstood { .. },
+            Ok(url),
+        ) => Failure::at(url.as_str(), "--proxy-url, LITELLM_PROXY_URL", error),
+        _ => Failure::failed(error),
     }
 }
 

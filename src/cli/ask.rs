@@ -34,7 +34,8 @@ impl AskArgs {
             return Err(Failure::usage("this looks like a control message: use patchbay swap"));
         }
         let (agent, context) = (self.target.agent()?, args::context(self.context.as_deref())?);
-        let answer = agent.send(&context, &text, self.target.timeout).await?;
+        let answer = agent.send(&context, &text, self.target.timeout).await;
+        let answer = answer.map_err(|error| self.target.failed(&error))?;
         if self.json {
             let report = json!({
                 "context": context, "answer": answer.text, "served": answer.served, "tokens": answer.tokens,

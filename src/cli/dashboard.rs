@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
+use super::process::reason;
 use super::{Exit, Failure};
 
 /// Longer than the dashboard's own limits, so that it answers first.
@@ -49,7 +50,8 @@ impl Dashboard {
             .header("accept", "application/json")
             .timeout(TIMEOUT);
         let unreachable = |error: reqwest::Error| {
-            Failure::failed(format!("the dashboard cannot be reached: {}", error.without_url()))
+            let what = format!("the dashboard cannot be reached: {}", reason(&error));
+            Failure::at(self.base.as_str(), "--dashboard, PATCHBAY_DASHBOARD", what)
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -64,7 +66,10 @@ impl Dashboard {
                 Err(Failure::new(exit, format!("the dashboard refuses: {text}")))
             }
             None if body.is_object() => Ok(body),
-            None => Err(Failure::failed(format!("no dashboard answers there, but something with {status}"))),
+            None => {
+                let what = format!("no dashboard answers there, but something with {status}");
+                Err(Failure::at(self.base.as_str(), "--dashboard, PATCHBAY_DASHBOARD", what))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use patchbay::app::{ProxyAccess, Tools};
 use patchbay::clients::litellm::Timeouts;
-use patchbay::config::{Config, ServeArgs, dotenv};
+use patchbay::config::{self, Config, ServeArgs};
 use patchbay::domain::redact;
 use patchbay::services::agents::Agents;
 use patchbay::services::bootstrap::EnvFile;
@@ -12,27 +12,9 @@ use patchbay::store::Store;
 use patchbay_clock::Clock;
 use serde_json::json;
 
+use super::settings::Settings;
 use super::table::cell;
 use super::{EXIT_CODES, Exit, Failure};
-
-/// Reported settings, and whether they are secrets.
-const SETTINGS: [(&str, bool); 15] = [
-    ("PATCHBAY_ENV_FILE", false),
-    ("PATCHBAY_BIND", false),
-    ("PATCHBAY_BASE_PATH", false),
-    ("PATCHBAY_DATABASE_URL", false),
-    ("UI_USERNAME", false),
-    ("UI_PASSWORD", true),
-    ("LITELLM_PROXY_URL", false),
-    ("FF_LLM_PROXY_BASE_URL", false),
-    ("PROXY_BASE_URL", false),
-    ("LITELLM_MASTER_KEY", true),
-    ("PATCHBAY_AGENTS", false),
-    ("TASK_AGENT_API_KEY", true),
-    ("OPENAI_API_KEY", true),
-    ("LITELLM_DEFAULT_MODELS", false),
-    ("PATCHBAY_LOG_FORMAT", false),
-];
 
 #[derive(clap::Args)]
 #[command(after_help = format!("\
@@ -53,19 +35,21 @@ pub(crate) struct DoctorArgs {
 
 #[derive(serde::Serialize)]
 struct Setting {
-    name: &'static str,
+    name: String,
     #[serde(rename = "from")]
     origin: String,
     value: String,
 }
 
 impl DoctorArgs {
-    pub(super) async fn run(self) -> Result<Exit, Failure> {
-        let settings = settings();
-        let checks = match self.serve.validate() {
+    pub(super) async fn run(self, cli: &clap::Command) -> Result<Exit, Failure> {
+        let found = Settings::read().map_err(Failure::failed)?;
+        let settings = settings(&found, cli);
+        let mut checks: Vec<Check> = found.warnings.into_iter().map(noted).collect();
+        checks.extend(match self.serve.validate() {
             Ok(config) => examine(config).await.unwrap_or_else(|failure| vec![invalid(failure.text)]),
             Err(error) => error.0.into_iter().map(|error| invalid(error.to_string())).collect(),
-        };
+        });
         let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
         if self.json {
             say!("{:#}", json!({ "settings": settings, "checks": checks }));
@@ -80,6 +64,11 @@ impl DoctorArgs {
 fn invalid(why: String) -> Check {
     let advice = Some("Set it in the environment, as a flag, or in a .env file.".to_owned());
     Check { what: "settings".to_owned(), verdict: Verdict::Bad, found: why, advice }
+}
+
+/// A setting that is probably not meant as it stands.
+fn noted(why: String) -> Check {
+    Check { what: "settings".to_owned(), verdict: Verdict::Note, found: why, advice: None }
 }
 
 async fn examine(config: Config) -> Result<Vec<Check>, Failure> {
@@ -100,26 +89,13 @@ async fn examine(config: Config) -> Result<Vec<Check>, Failure> {
 }
 
 /// Settings from the environment and from files. Flags are not seen here.
-fn settings() -> Vec<Setting> {
-    let files = crate::cli::process::env_files();
-    let read: Vec<_> = files.iter().filter_map(|path| Some((path, dotenv::read(path).ok()?))).collect();
-    let find = |name: &str| {
-        if let Ok(value) = std::env::var(name) {
-            return Some(("environment".to_owned(), value));
-        }
-        read.iter().find_map(|(path, values)| Some((path.display().to_string(), values.get(name)?.clone())))
+fn settings(found: &Settings, cli: &clap::Command) -> Vec<Setting> {
+    let shown = |is_secret, value: &str| {
+        let shown = if is_secret { None } else { config::shown(value) };
+        shown.map_or_else(|| "(set, not shown)".to_owned(), |text| redact::secrets(&text))
     };
-    SETTINGS
-        .into_iter()
-        .filter_map(|(name, is_secret)| {
-            let (origin, value) = find(name)?;
-            let value = match (is_secret, value.trim().is_empty()) {
-                (_, true) => "(empty)".to_owned(),
-                (true, false) => "(set, not shown)".to_owned(),
-                (false, false) => redact::secrets(&value),
-            };
-            Some(Setting { name, origin, value })
-        })
+    let all = found.list(cli).into_iter();
+    all.map(|(name, is_secret, value, origin)| Setting { name, origin, value: shown(is_secret, &value) })
         .collect()
 }
 

@@ -7,7 +7,7 @@ use patchbay::domain::model::Deployment;
 use patchbay_clock::Clock;
 use serde_json::{Value, json};
 
-use super::args::LoginArgs;
+use super::args::{LoginArgs, proxy_failed};
 use super::table::{self, cell};
 use super::{EXIT_CODES, Exit, Failure};
 
@@ -128,7 +128,8 @@ fn matches(wanted: Option<&str>, texts: &[&str]) -> bool {
 
 impl ModelsArgs {
     pub(super) async fn run(&self) -> Result<Exit, Failure> {
-        let mut all = proxy(&self.proxy)?.deployments().await?;
+        let mut all =
+            proxy(&self.proxy)?.deployments().await.map_err(|error| proxy_failed(&self.proxy, &error))?;
         all.retain(|model| matches(self.text.as_deref(), &[&model.name, &model.upstream_model]));
         all.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         if self.json {
@@ -157,7 +158,7 @@ impl KeysArgs {
         let (proxy, now) = (proxy(&self.proxy)?, Clock::system().now());
         let mut keys = Vec::new();
         for page in 1..=KEY_PAGES {
-            let got = proxy.keys(page).await?;
+            let got = proxy.keys(page).await.map_err(|error| proxy_failed(&self.proxy, &error))?;
             keys.extend(got.keys);
             if page >= got.pages {
                 break;

@@ -1,25 +1,25 @@
-//! Files of settings, and the signal to stop.
+//! The signal to stop, and how errors are printed.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
 
-use patchbay::config::dotenv;
-use patchbay::domain::setup::DEFAULT_ENV_FILE;
 use tokio_util::sync::CancellationToken;
 
-/// Files with settings, the highest precedence first: `.env` in the working directory or beside the binary, then the
-/// env file of the bootstrap.
-pub(crate) fn env_files() -> Vec<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(".env")));
-    let own = [Some(PathBuf::from(".env")), beside].into_iter().flatten().find(|path| path.is_file());
-    let mut flags = std::env::args().skip_while(|arg| arg != "--env-file" && !arg.starts_with("--env-file="));
-    let flag = flags.next().and_then(|flag| match flag.strip_prefix("--env-file=") {
-        Some(path) => Some(path.to_owned()),
-        None => flags.next(),
-    });
-    let named = flag.or_else(|| std::env::var("PATCHBAY_ENV_FILE").ok()).filter(|path| !path.is_empty());
-    let in_own = || dotenv::read(own.as_ref()?).ok()?.remove("PATCHBAY_ENV_FILE");
-    let shared = named.or_else(in_own).unwrap_or_else(|| DEFAULT_ENV_FILE.to_owned());
-    own.into_iter().chain([PathBuf::from(shared)]).collect()
+/// An error with its causes. A cause that an outer text quotes already is left out.
+pub(crate) fn chain<'e>(errors: impl IntoIterator<Item = &'e (dyn std::error::Error + 'static)>) -> String {
+    let mut text = String::new();
+    for error in errors {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            let _ = write!(text, "{}{part}", if text.is_empty() { "" } else { ": " });
+        }
+    }
+    text
+}
+
+/// The innermost cause, which says most ("connection refused").
+pub(crate) fn reason(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Cancelled at the first Ctrl-C or SIGTERM.

@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use patchbay::app::{ProxyAccess, Tools};
+use patchbay::clients::ClientError;
 use patchbay::clients::litellm::Timeouts;
 use patchbay::config::{ProxyArgs, SetupArgs};
 use patchbay::domain::audit::Actor;
 use patchbay::domain::words::counted;
 use patchbay::services::bootstrap::{
-    ApplyOptions, DesiredState, EnvFile, Outcome, Part, Report, Step, Stock, read_list, write_keys,
+    ApplyOptions, BootstrapError, DesiredState, EnvFile, Outcome, Part, Report, Step, Stock, read_list,
+    write_keys,
 };
-use patchbay::services::registry::write_document;
+use patchbay::services::registry::{ModelError, write_document};
 use patchbay::store::Store;
 use patchbay_clock::Clock;
 
-use super::args::seconds;
+use super::args::{proxy_failed, seconds};
 use super::table::cell;
 use super::{Exit, Failure, SETUP_EXIT_CODES};
 
@@ -41,6 +43,15 @@ impl ToolArgs {
         let clock = Clock::system();
         let store = Store::open(&self.database_url, clock.clone()).await?;
         Ok(Tools::new(&http, access, store, &clock))
+    }
+}
+
+impl ToolArgs {
+    fn failed(&self, error: BootstrapError) -> Failure {
+        match error {
+            BootstrapError::NotUp { error, .. } => proxy_failed(&self.proxy, &error),
+            error => Failure::failed(error),
+        }
     }
 }
 
@@ -163,7 +174,8 @@ impl BootstrapArgs {
         };
         let (actor, printer) = (actor("bootstrap"), Printer { json: self.json, is_brief: false });
         let desired = DesiredState::from_settings(&setup)?;
-        let report = tools.bootstrap.run(&desired, options, &actor, |step| printer.step(step)).await?;
+        let report = tools.bootstrap.run(&desired, options, &actor, |step| printer.step(step)).await;
+        let report = report.map_err(|error| self.tools.failed(error))?;
         let exit = printer.end(&report, self.dry_run);
         let Some(pause) = self.watch else { return Ok(exit) };
         let (options, printer) =
@@ -241,7 +253,8 @@ impl ApplyArgs {
         };
         let printer = Printer { json: self.json, is_brief: false };
         let report =
-            tools.bootstrap.apply(&desired, options, &actor("apply"), |step| printer.step(step)).await?;
+            tools.bootstrap.apply(&desired, options, &actor("apply"), |step| printer.step(step)).await;
+        let report = report.map_err(|error| self.tools.failed(error))?;
         Ok(printer.end(&report, self.dry_run))
     }
 }
@@ -269,10 +282,14 @@ pub(crate) struct ExportArgs {
 impl ExportArgs {
     pub(super) async fn run(self) -> Result<Exit, Failure> {
         let tools = self.tools.open().await?;
-        let list = tools.models.export(self.all).await??;
+        let failed = |error: &ClientError| proxy_failed(&self.tools.proxy, error);
+        let list = tools.models.export(self.all).await.map_err(|error| match error {
+            ModelError::Proxy(error) => failed(&error),
+            error => Failure::failed(error),
+        })??;
         let mut keys = String::new();
         if self.keys {
-            let all = tools.bootstrap.all_keys().await?;
+            let all = tools.bootstrap.all_keys().await.map_err(|error| failed(&error))?;
             keys = write_document(&write_keys(&all))?;
         }
         let mut out = std::io::stdout();
@@ -323,12 +340,14 @@ impl ResetArgs {
         };
         let desired = DesiredState::from_settings(&setup)?;
         if !self.dry_run && !self.yes {
-            let stock = tools.bootstrap.stock().await?;
+            let stock =
+                tools.bootstrap.stock().await.map_err(|error| proxy_failed(&self.tools.proxy, &error))?;
             confirm(&stock, &tools.proxy.address())?;
         }
         let printer = Printer { json: self.json, is_brief: false };
         let report =
-            tools.bootstrap.reset(&desired, options, &actor("reset"), |step| printer.step(step)).await?;
+            tools.bootstrap.reset(&desired, options, &actor("reset"), |step| printer.step(step)).await;
+        let report = report.map_err(|error| self.tools.failed(error))?;
         Ok(printer.end(&report, self.dry_run))
     }
 }

@@ -1,17 +1,21 @@
 //! Settings of a dashboard that several people share.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
-use super::SettingError;
 use super::users::{self, NamedUser};
+use super::{Hosts, SettingError};
 
 #[derive(Args, Debug, Clone, Default)]
 pub struct AccessArgs {
+    /// Host names that the dashboard answers to, comma-separated, or * for any [default: loopback names where it
+    /// listens on a loopback address, else any]
+    #[arg(long, env = "PATCHBAY_HOSTS", value_name = "NAME,…")]
+    pub hosts: Option<String>,
     /// File of named users, as `patchbay user` writes it: name:hash:role, a line each
     #[arg(long, env = "PATCHBAY_USERS_FILE", value_name = "FILE")]
     pub users_file: Option<PathBuf>,
@@ -35,6 +39,7 @@ pub struct AccessArgs {
 
 #[derive(Debug, Clone, Default)]
 pub struct Access {
+    pub hosts: Hosts,
     pub users: Option<UsersFile>,
     pub trusted_proxies: Vec<IpNet>,
     pub is_behind_tls: bool,
@@ -52,15 +57,17 @@ pub struct UsersFile {
 
 impl AccessArgs {
     /// `username` is that of the shared login, which no named user can have.
-    pub fn validate(&self, username: &str) -> Result<Access, Vec<SettingError>> {
+    pub fn validate(&self, username: &str, bind: SocketAddr) -> Result<Access, Vec<SettingError>> {
         let mut wrong = Vec::new();
         let mut note = |problem| wrong.push(problem);
+        let hosts =
+            Hosts::read("PATCHBAY_HOSTS", self.hosts.as_deref(), bind).map_err(&mut note).unwrap_or_default();
         let users = self.users(username).map_err(&mut note).unwrap_or_default();
         let trusted_proxies = networks(&self.trusted_proxies).map_err(&mut note).unwrap_or_default();
         let is_behind_tls = yes_or_no(&self.behind_tls).map_err(&mut note).unwrap_or_default();
         let audit_retention = days(&self.audit_retention).map_err(&mut note).unwrap_or_default();
         if wrong.is_empty() {
-            Ok(Access { users, trusted_proxies, is_behind_tls, audit_retention })
+            Ok(Access { hosts, users, trusted_proxies, is_behind_tls, audit_retention })
         } else {
             Err(wrong)
         }
@@ -138,18 +145,20 @@ mod tests {
 
     #[test]
     fn reports_every_invalid_setting() {
+        let bind = "127.0.0.1:1".parse().unwrap();
         let args = AccessArgs {
+            hosts: Some("http://a".to_owned()),
             users_file: Some("/nowhere/users".into()),
             trusted_proxies: "10.0.0.0/8, here".to_owned(),
             behind_tls: "maybe".to_owned(),
             audit_retention: "for ever".to_owned(),
         };
-        let wrong: Vec<_> = args.validate("ada").unwrap_err().iter().map(ToString::to_string).collect();
-        for name in ["USERS_FILE", "TRUSTED_PROXIES", "BEHIND_TLS", "AUDIT_RETENTION"] {
+        let wrong: Vec<_> = args.validate("ada", bind).unwrap_err().iter().map(ToString::to_string).collect();
+        for name in ["HOSTS", "USERS_FILE", "TRUSTED_PROXIES", "BEHIND_TLS", "AUDIT_RETENTION"] {
             assert!(wrong.iter().any(|why| why.contains(&format!("PATCHBAY_{name}: "))), "{wrong:?}");
         }
         let access = AccessArgs { audit_retention: "400d".to_owned(), ..AccessArgs::default() };
-        let access = access.validate("ada").unwrap();
+        let access = access.validate("ada", bind).unwrap();
         assert_eq!(access.audit_retention, Some(SignedDuration::from_hours(9600)));
         assert!(!access.is_behind_tls && access.users.is_none() && access.trusted_proxies.is_empty());
     }

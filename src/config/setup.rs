@@ -18,6 +18,9 @@ pub struct SetupArgs {
     /// Where every `LITELLM_*_API_KEY` of the env file is mirrored to [default: .env.litellm beside it]
     #[arg(long, env = "PATCHBAY_MIRROR_FILE", value_name = "FILE")]
     pub mirror_file: Option<PathBuf>,
+    /// Env file for the agent alone: its key and `LITELLM_MODEL` are written there as well
+    #[arg(long, env = "PATCHBAY_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
     /// Models to register, as LiteLLM's `model_list` in YAML, and keys to issue
     #[arg(long = "models", env = "PATCHBAY_MODELS_FILE", value_name = "FILE")]
     pub models_file: Option<PathBuf>,
@@ -80,6 +83,7 @@ impl SetupArgs {
         Ok(Setup {
             mirror_file: self.mirror_file.filter(is_named).unwrap_or_else(|| mirror_beside(&self.env_file)),
             env_file: self.env_file,
+            key_file: self.key_file.filter(is_named),
             models_file: self.models_file.filter(is_named),
             default_models: list(self.default_models),
             key_alias: self.key_alias.trim().to_owned(),

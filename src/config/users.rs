@@ -13,6 +13,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
+use super::{DEFAULT_PASSWORD, dotenv};
 use crate::domain::role::Role;
 
 /// Largest file that is read, in bytes: some ten thousand users.
@@ -43,12 +44,12 @@ pub enum UsersError {
     ShortPassword,
     #[error("a password has at most {MAX_PASSWORD} bytes")]
     LongPassword,
+    #[error("this is the default password, which everybody knows: choose another one")]
+    DefaultPassword,
     #[error("line {line}: {why}")]
     Line { line: usize, why: &'static str },
     #[error("{0} is the shared login's name (UI_USERNAME), which a line cannot have")]
     SharedName(String),
-    #[error("the file is larger than 2 MB")]
-    TooLarge,
     #[error("{0}")]
     Read(std::io::Error),
     #[error("{}: {error}", path.display())]
@@ -157,6 +158,8 @@ pub fn check_password(password: &SecretString) -> Result<(), UsersError> {
         Err(UsersError::ShortPassword)
     } else if password.len() > MAX_PASSWORD {
         Err(UsersError::LongPassword)
+    } else if password.trim() == DEFAULT_PASSWORD {
+        Err(UsersError::DefaultPassword)
     } else {
         Ok(())
     }
@@ -204,10 +207,7 @@ pub fn read(path: &Path) -> Result<Vec<NamedUser>, UsersError> {
 }
 
 fn text(path: &Path) -> Result<String, UsersError> {
-    if std::fs::metadata(path).map_err(UsersError::Read)?.len() > MAX_FILE {
-        return Err(UsersError::TooLarge);
-    }
-    std::fs::read_to_string(path).map_err(UsersError::Read)
+    File::open(path).and_then(|file| dotenv::text(file, MAX_FILE)).map_err(UsersError::Read)
 }
 
 /// Edits a file and keeps its comments. Locks the folder until dropped, so that two edits cannot undo each other.

@@ -32,6 +32,28 @@ pub fn pairs(file: &[u8]) -> Vec<(String, String)> {
     assignments(file).into_iter().map(|found| (found.name, text(found.value))).collect()
 }
 
+/// The variables whose values refer to others, as `${OTHER}` or `$OTHER`: nothing expands them. Single quotes say that
+/// the text is meant.
+pub fn unexpanded(file: &[u8]) -> Vec<String> {
+    let is_quoted =
+        |found: &Assignment| file.get(found.range.start) == Some(&b'\'') && !found.range.is_empty();
+    let refers = |value: &[u8]| {
+        let braced = value.windows(2).enumerate().filter(|(_, pair)| pair == b"${").any(|(at, _)| {
+            let rest = &value[at + 2..];
+            let end = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
+            end.is_some_and(|end| is_name(&rest[..end]) && b"}:-?+=".contains(&rest[end]))
+        });
+        braced || value.strip_prefix(b"$").is_some_and(is_name)
+    };
+    let mut names: Vec<String> = Vec::new();
+    for found in assignments(file).into_iter().filter(|found| !is_quoted(found) && refers(&found.value)) {
+        if !names.contains(&found.name) {
+            names.push(found.name);
+        }
+    }
+    names
+}
+
 /// Sets `name` to `value` in all its assignments, since readers differ on which one counts, or on a new line at the
 /// end. Fails if the value would be read differently, or another variable would.
 pub fn set(file: &[u8], name: &str, value: &str) -> Result<Vec<u8>, EditError> {
@@ -161,7 +183,9 @@ fn is_name(name: &[u8]) -> bool {
 fn assignment(file: &[u8], line: Range<usize>) -> Option<Assignment> {
     let text = &file[line.clone()];
     let rest = text.trim_ascii_start();
-    let rest = rest.strip_prefix(b"export ").unwrap_or(rest);
+    let exported =
+        rest.strip_prefix(b"export").filter(|rest| rest.starts_with(b" ") || rest.starts_with(b"\t"));
+    let rest = exported.unwrap_or(rest);
     let equals = rest.iter().position(|byte| *byte == b'=')?;
     let name = rest[..equals].trim_ascii();
     if !is_name(name) {
@@ -237,6 +261,22 @@ mod tests {
         for (name, value) in expected {
             assert_eq!(read.get(name).map(String::as_str), Some(value), "{name}");
         }
+    }
+
+    #[test]
+    fn reads_names_after_export_and_any_blank() {
+        for text in ["export\tA=1", "export \t A\t=\t1", "\texport A=1", "A=1"] {
+            assert_eq!(pairs(text.as_bytes()), [("A".to_owned(), "1".to_owned())], "{text:?}");
+        }
+        assert_eq!(pairs(b"exportA=1")[0].0, "exportA");
+        assert_eq!(set(b"export\tA=1", "A", "2").unwrap(), b"export\tA=2");
+    }
+
+    #[test]
+    fn finds_references_to_other_variables() {
+        let text = "A=${B}\nC=x-${D:-y}\nE=\"${F}\"\nG=$H\nA=${B}\nI='${J}'\nK=pa$$word\nL=${}\nM=a$b\nN=${1}\n\
+                    O=${\nP=$\n# ${Q}\nR=${S\n";
+        assert_eq!(unexpanded(text.as_bytes()), ["A", "C", "E", "G"]);
     }
 
     #[test]

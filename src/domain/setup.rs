@@ -11,6 +11,7 @@ pub const DEFAULT_KEY_ALIAS: &str = "task-agent";
 pub struct Setup {
     pub env_file: PathBuf,
     pub mirror_file: PathBuf,
+    pub key_file: Option<PathBuf>,
     pub models_file: Option<PathBuf>,
     pub default_models: Vec<String>,
     pub key_alias: String,
@@ -23,6 +24,7 @@ impl Default for Setup {
         Self {
             env_file: PathBuf::from(DEFAULT_ENV_FILE),
             mirror_file: mirror_beside(Path::new(DEFAULT_ENV_FILE)),
+            key_file: None,
             models_file: None,
             default_models: Vec::new(),
             key_alias: DEFAULT_KEY_ALIAS.to_owned(),

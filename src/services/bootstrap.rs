@@ -11,7 +11,7 @@ mod reset;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 pub use env::{EnvError, EnvFile, Lock};
 pub use key_list::{KeySpec, read_keys, write_keys};
@@ -22,12 +22,16 @@ pub use reset::{Deletion, Stock};
 
 use crate::clients::ClientError;
 use crate::clients::litellm::{Database, LiteLlm};
+use crate::config::dotenv;
 use crate::domain::audit::Actor;
 use crate::domain::setup::Setup;
 use crate::services::keys::Keys;
 use crate::services::registry::Models;
 use crate::store::{Store, StoreError};
 use report::Log;
+
+/// Largest list that is read, in bytes.
+const MAX_LIST: u64 = 16 * 1024 * 1024;
 
 /// Pause between two attempts to reach the proxy.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +44,8 @@ pub struct DesiredState {
     /// Holds the secrets of providers and keys.
     pub env: EnvFile,
     pub mirror: Option<EnvFile>,
+    /// For the agent alone: holds the secret of the first key, and the agent's first model.
+    pub key_file: Option<EnvFile>,
     /// A `model_list`, with a `keys:` section or without.
     pub list: Option<String>,
     /// `LITELLM_DEFAULT_MODELS`: registered if no model has the name.
@@ -49,7 +55,7 @@ pub struct DesiredState {
 
 impl DesiredState {
     pub fn nothing(env: EnvFile) -> Self {
-        Self { env, mirror: None, list: None, default_models: Vec::new(), keys: Vec::new() }
+        Self { env, mirror: None, key_file: None, list: None, default_models: Vec::new(), keys: Vec::new() }
     }
 
     /// Waits for other runs on the same env file.
@@ -72,6 +78,7 @@ impl DesiredState {
         Ok(Self {
             env,
             mirror: Some(EnvFile::new(&setup.mirror_file)),
+            key_file: setup.key_file.as_ref().map(EnvFile::new),
             list,
             default_models: setup.default_models.clone(),
             keys: vec![KeySpec { alias, target: Some(target), settings }],
@@ -82,9 +89,9 @@ impl DesiredState {
 /// Reads a list of models and keys; `-` is standard input.
 pub fn read_list(path: &Path) -> Result<String, BootstrapError> {
     let text = if path == Path::new("-") {
-        std::io::read_to_string(std::io::stdin())
+        dotenv::text(std::io::stdin().lock(), MAX_LIST)
     } else {
-        std::fs::read_to_string(path)
+        std::fs::File::open(path).and_then(|file| dotenv::text(file, MAX_LIST))
     };
     text.map_err(|error| BootstrapError::List { path: path.to_owned(), error })
 }
@@ -217,6 +224,26 @@ impl Run<'_> {
         let (outcome, detail) =
             self.mirror_into(mirror).unwrap_or_else(|error| (Outcome::Failed, error.to_string()));
         self.log.add(Part::Secrets, &mirror.path().display().to_string(), outcome, detail);
+    }
+
+    /// Copies the agent's key and its first model into the file that the agent reads.
+    fn share_key(&mut self) {
+        let Some(file) = self.desired.key_file.as_ref().filter(|_| !self.options.dry_run) else { return };
+        let Some(name) = self.desired.keys.first().and_then(|key| key.target.as_deref()) else { return };
+        let shared = self.desired.env.variables().and_then(|variables| {
+            let value = |name: &str| variables.get(name).map(String::as_str);
+            let StoredKey::Secret(secret) = classify_key(value(name)) else { return Ok(false) };
+            let mut values = vec![(name, secret.expose_secret())];
+            values.extend(value("LITELLM_MODEL").map(|model| ("LITELLM_MODEL", model)));
+            let is_changed = file.set(&values)?;
+            Ok(file.make_private()? || is_changed)
+        });
+        let (outcome, detail) = match shared {
+            Ok(true) => (Outcome::Changed, name.to_owned()),
+            Ok(false) => (Outcome::Same, name.to_owned()),
+            Err(error) => (Outcome::Failed, error.to_string()),
+        };
+        self.log.add(Part::Secrets, &file.path().display().to_string(), outcome, detail);
     }
 
     fn mirror_into(&self, mirror: &EnvFile) -> Result<(Outcome, String), EnvError> {

@@ -34,7 +34,7 @@ use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
 use crate::web::{assets, auth, errors, etag, events, headers, lifetime, metering, origin, pages, theme};
 
-/// Where a request's id stands, and how long one of someone else's making may be.
+/// Where a request's id stands, and how long a sender's may be, in bytes.
 const REQUEST_ID: &str = "x-request-id";
 const MAX_ID: usize = 128;
 
@@ -117,17 +117,21 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Gives each request an id, and its answer the same. One from a reverse proxy is kept if it looks like an id, since it
-/// is shown in the log, the audit and pages: the layers of tower-http keep whatever was sent.
+/// The sender's id of a request.
+#[derive(Clone)]
+struct SentId(HeaderValue);
+
+/// Gives each request an id, and its answer the same. One that was sent, by a reverse proxy or anyone else, is logged
+/// beside it if it looks like an id; the layers of tower-http keep whatever was sent.
 async fn identify(mut request: Request, next: Next) -> Response {
     let is_id = |id: &HeaderValue| {
         (1..=MAX_ID).contains(&id.len())
             && id.as_bytes().iter().all(|c| c.is_ascii_alphanumeric() || b"-_.:+/=".contains(c))
     };
-    let mut given = request.headers().get_all(REQUEST_ID).iter();
-    let id = given.next().filter(|first| is_id(first) && given.all(is_id)).cloned();
-    let id = id.or_else(|| Uuid::new_v4().to_string().parse().ok()).unwrap_or(HeaderValue::from_static("-"));
-    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let id = Uuid::new_v4().to_string().parse().unwrap_or(HeaderValue::from_static("-"));
+    if let Some(sent) = request.headers_mut().insert(REQUEST_ID, id.clone()).filter(is_id) {
+        request.extensions_mut().insert(SentId(sent));
+    }
     request.extensions_mut().insert(RequestId::new(id.clone()));
     let mut response = next.run(request).await;
     response.headers_mut().insert(REQUEST_ID, id);
@@ -191,9 +195,10 @@ fn assets_service() -> impl Service<Request, Response: IntoResponse, Error = Inf
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let sent_id = request.extensions().get::<SentId>().and_then(|sent| sent.0.to_str().ok());
     let (method, path) =
         (cut(request.method().as_str(), MAX_METHOD), cut(request.uri().path(), MAX_REQUEST_TEXT));
-    tracing::info_span!("request", %method, %path, route, id)
+    tracing::info_span!("request", %method, %path, route, id, sent_id)
 }
 
 async fn healthz() -> &'static str {

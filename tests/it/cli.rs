@@ -3,7 +3,9 @@
 
 mod crash;
 mod demo;
+mod hosts;
 mod looks;
+mod settings;
 mod swap;
 mod user;
 

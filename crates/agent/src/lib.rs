@@ -117,17 +117,20 @@ impl fmt::Debug for Extras {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the proxy's address must be like http://127.0.0.1:4000, without user, query or fragment")]
+    #[error(
+        "LITELLM_PROXY_URL (--proxy-url): the agent takes an address such as http://127.0.0.1:4000, without user, query \
+         or fragment"
+    )]
     ProxyUrl,
-    #[error("the agent's public address must be like https://agents.example{PATH}")]
+    #[error("PATCHBAY_AGENT_PUBLIC_URL (--public-url): write it like https://agents.example{PATH}")]
     PublicUrl,
-    #[error("the agent's key must be printable ASCII, on one line")]
+    #[error("TASK_AGENT_API_KEY (--agent-key): a key is printable ASCII, on one line")]
     ApiKey,
-    #[error("the agent's token must be printable ASCII, on one line, and not empty")]
+    #[error("PATCHBAY_AGENT_TOKEN (--token): a token is printable ASCII, on one line, and not empty")]
     Token,
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the default model must be like openai/gpt-5: {0}")]
+    #[error("LITELLM_MODEL (--model): write it like openai/gpt-5: {0}")]
     DefaultModel(&'static str),
     #[error("the HTTP client cannot be set up")]
     Client(#[from] reqwest::Error),

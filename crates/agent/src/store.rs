@@ -4,6 +4,7 @@
 //! read at startup only.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,14 @@ pub enum StoreError {
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("the agent's database holds an unreadable {0}")]
     Unreadable(&'static str),
-    #[error("the agent's database must be SQLite: sqlite://patchbay-agent.db")]
+    /// The address is not quoted: it may be the dashboard's, and hold a password.
+    #[error(
+        "PATCHBAY_AGENT_DATABASE_URL (--database-url), or PATCHBAY_DATABASE_URL where it is unset: the agent's database \
+         is SQLite, such as sqlite://patchbay-agent.db"
+    )]
     UnknownUrl,
+    #[error("PATCHBAY_AGENT_DATABASE_URL (--database-url): {} cannot be opened: {why}", path.display())]
+    File { path: PathBuf, why: String },
 }
 
 /// Without a database nothing is stored.
@@ -60,6 +67,13 @@ impl Store {
             // A kill loses nothing; a power cut may lose the last writes.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(5));
+        let path = options.get_filename().to_owned();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        // SQLite does not tell that the folder is missing.
+        let found = folder.map_or(Ok(()), |folder| std::fs::metadata(folder).map(drop));
+        if let (Err(error), false) = (found, url.contains(":memory:")) {
+            return Err(StoreError::File { path, why: format!("its folder: {error}") });
+        }
         // One connection keeps writes in order.
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
@@ -68,7 +82,8 @@ impl Store {
             .max_lifetime(None)
             .acquire_timeout(Duration::from_secs(20))
             .connect_with(options)
-            .await?;
+            .await
+            .map_err(|error| StoreError::File { path, why: error.to_string() })?;
         let schema: SqlStr = include_str!("schema.sql").into_sql_str();
         let first = Migration::new(1, Cow::Borrowed("agent"), MigrationType::Simple, schema, false);
         Migrator::with_migrations(vec![first]).run(&pool).await?;

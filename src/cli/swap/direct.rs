@@ -1,6 +1,6 @@
 //! A swap by control messages to the agent.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use patchbay::clients::a2a::{Agent, AgentError};
 use patchbay::domain::context::ContextId;
@@ -11,22 +11,21 @@ use serde_json::{Value, json};
 
 use super::report::Report;
 use super::{Plan, SwapArgs};
+use crate::cli::args::TargetArgs;
 use crate::cli::{Exit, Failure, undo};
 
 struct Conversation<'a> {
     agent: Agent,
-    address: &'a str,
+    target: &'a TargetArgs,
     context: &'a ContextId,
-    timeout: Duration,
     report: Report,
 }
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan) -> Result<Exit, Failure> {
     let mut conversation = Conversation {
         agent: args.target.agent()?,
-        address: args.target.address(),
+        target: &args.target,
         context: &plan.context,
-        timeout: args.target.timeout,
         report: Report::new(args.json, &plan.context),
     };
     let result = conversation.carry_out(plan).await;
@@ -68,7 +67,7 @@ impl Conversation<'_> {
     }
 
     async fn send(&self, text: &str) -> Result<Answer, AgentError> {
-        self.agent.send(self.context, text, self.timeout).await
+        self.agent.send(self.context, text, self.target.timeout).await
     }
 
     /// Reports a failed task's text as the response, as the guide's helper does.
@@ -78,12 +77,13 @@ impl Conversation<'_> {
                 self.report.response(name, &message, json!({ "state": state }));
                 Err(Failure::failed(format!("the agent's task ended as {state}")))
             }
-            answer => Ok(answer?),
+            answer => answer.map_err(|error| self.target.failed(&error)),
         }
     }
 
     async fn read(&self) -> Result<AgentConfig, Failure> {
-        let answer = self.send(&ControlMessage::GetConfig.to_text()).await?;
+        let answer = self.send(&ControlMessage::GetConfig.to_text()).await;
+        let answer = answer.map_err(|error| self.target.failed(&error))?;
         match ControlMessage::GetConfig.read_reply(&answer) {
             Reply::Config(config) => Ok(config),
             _ => Err(Failure::failed("the agent does not tell its configuration")),
@@ -158,7 +158,7 @@ impl Conversation<'_> {
         &self,
         now: Option<&AgentConfig>,
     ) -> Result<(Option<ModelSpec>, PromptChange), Failure> {
-        let before = undo::recall(self.address, self.context)
+        let before = undo::recall(self.target.address(), self.context)
             .ok_or_else(|| Failure::failed("no swap of this context is known here"))?
             .config;
         let model = match before.spec() {
@@ -177,7 +177,7 @@ impl Conversation<'_> {
     fn remember(&mut self, before: Option<&AgentConfig>) {
         let Some(before) = before else { return };
         self.report.fact("before", json!(before));
-        if let Err(error) = undo::remember(self.address, self.context, before) {
+        if let Err(error) = undo::remember(self.target.address(), self.context, before) {
             eprintln!("patchbay: this swap cannot be undone by --undo: {error}");
         }
     }

@@ -82,6 +82,7 @@ impl Bootstrap {
                 Err(why) => run.log.add(Part::Key, "entry", Outcome::Refused, format!("the entry {why}")),
             }
         }
+        run.share_key();
     }
 
     async fn issue_one(&self, spec: &KeySpec, run: &mut Run<'_>) {

@@ -19,7 +19,7 @@ use super::refusal_log::RefusalLog;
 use super::verified::Verified;
 use super::{Credentials, Denied};
 use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
-use crate::config::{Login, UsersFile};
+use crate::config::{DEFAULT_PASSWORD, Login, UsersFile};
 use crate::domain::role::Role;
 use patchbay_clock::Clock;
 
@@ -203,6 +203,8 @@ impl Users {
         if password.expose_secret().len() > MAX_PASSWORD {
             return None;
         }
+        // Also a named user's: where it is good at all, only loopback names are answered to.
+        let is_known = password.expose_secret() == DEFAULT_PASSWORD && !self.0.login.is_default;
         let password = password.clone();
         let check = tokio::task::spawn_blocking(move || {
             // Given back when it is done, also where nobody waits for it any more.
@@ -210,7 +212,7 @@ impl Users {
             hash.verify(&password)
         });
         let is_right = check.await.unwrap_or_default();
-        account.filter(|_| is_right)
+        account.filter(|_| is_right && !is_known)
     }
 
     async fn shared(&self) -> Account {

@@ -1,6 +1,9 @@
 //! Login, sessions, and who may come in without one.
 
 use axum::http::{Method, StatusCode, header};
+use patchbay::config::users::{Hash, NamedUser};
+use patchbay::config::{Access, Hosts, UsersFile};
+use patchbay::domain::role::Role;
 use reqwest::redirect;
 
 use crate::support::{PASSWORD, Page, Setup, TestApp, USER};
@@ -320,24 +323,70 @@ async fn the_default_password_is_told_where_it_is_in_use() {
     }
 }
 
-/// A page from elsewhere whose name leads to this machine (DNS rebinding) is same-origin with what it asks.
+/// Logs in and reads a page by HTTP Basic under another host name. A page from elsewhere whose name leads to this machine
+/// (DNS rebinding) is same-origin with what it asks.
+async fn is_let_in(app: &TestApp, name: &str, password: &str) -> bool {
+    let bare = Bare::of(app);
+    let host = format!("{name}:{}", app.base.rsplit(':').next().unwrap());
+    let request = bare.request(Method::POST, "/login").header(header::HOST, &host);
+    let request = request.header(header::ORIGIN, format!("http://{host}"));
+    let page = Bare::send(request.form(&[("username", USER), ("password", password)])).await;
+    let is_let_in = page.status == StatusCode::SEE_OTHER;
+    assert_eq!(page.headers.contains_key(header::SET_COOKIE), is_let_in, "{host}");
+    let request = bare.request(Method::GET, "/keys").header(header::HOST, &host);
+    let read = Bare::send(request.basic_auth(USER, Some(password))).await;
+    assert_eq!(read.body.contains("task-agent"), is_let_in, "{host}: {}", read.text());
+    if !is_let_in {
+        assert_eq!(
+            (page.status, read.status),
+            (StatusCode::MISDIRECTED_REQUEST, StatusCode::MISDIRECTED_REQUEST)
+        );
+    }
+    is_let_in
+}
+
 #[tokio::test]
-async fn the_default_password_is_no_good_by_another_name() {
+async fn other_host_names_are_refused() {
     for is_default_password in [false, true] {
-        let app = TestApp::with(Setup { is_default_password, ..Setup::default() }).await;
-        let bare = Bare::of(&app);
-        let port = app.base.rsplit(':').next().unwrap();
-        for (name, is_own) in [("evil.example", false), ("localhost", true), ("127.0.0.1", true)] {
-            let host = format!("{name}:{port}");
-            let request = bare.request(Method::POST, "/login").header(header::HOST, &host);
-            let request = request.header(header::ORIGIN, format!("http://{host}"));
-            let page = Bare::send(request.form(&[("username", USER), ("password", PASSWORD)])).await;
-            let is_let_in = is_own || !is_default_password;
-            assert_eq!(page.status == StatusCode::SEE_OTHER, is_let_in, "{host}: {}", page.status);
-            assert_eq!(page.headers.contains_key(header::SET_COOKIE), is_let_in, "{host}");
-            let request = bare.request(Method::GET, "/keys").header(header::HOST, &host);
-            let page = Bare::send(request.basic_auth(USER, Some(PASSWORD))).await;
-            assert_eq!(page.body.contains("task-agent"), is_let_in, "{host}: {}", page.text());
+        let hosts =
+            Hosts::read("PATCHBAY_HOSTS", Some("patchbay.example"), "127.0.0.1:0".parse().unwrap()).unwrap();
+        for (hosts, listed) in [(Hosts::default(), false), (hosts, true), (Hosts::Any, true)] {
+            let is_any = hosts == Hosts::Any;
+            let access = Access { hosts, ..Access::default() };
+            let app = TestApp::with(Setup { is_default_password, access, ..Setup::default() }).await;
+            for (name, is_good) in [
+                ("localhost", true),
+                ("127.0.0.1", true),
+                ("patchbay.example", listed && !is_default_password),
+                ("evil.example", is_any && !is_default_password),
+            ] {
+                assert_eq!(
+                    is_let_in(&app, name, PASSWORD).await,
+                    is_good,
+                    "{name} {is_default_password} {is_any}"
+                );
+            }
+            // Orchestrators ask by an address that nobody can list before.
+            for path in ["/healthz", "/readyz"] {
+                let request =
+                    Bare::of(&app).request(Method::GET, path).header(header::HOST, "10.1.2.3:10950");
+                assert_eq!(Bare::send(request).await.status, StatusCode::OK, "{path}");
+            }
         }
+    }
+}
+
+/// Also in a users file that was written by hand.
+#[tokio::test]
+async fn a_named_user_has_not_the_default_password() {
+    let hash = Hash::of(&"fuzzforge123".into()).unwrap();
+    let users = vec![NamedUser { name: "grace".to_owned(), hash, role: Role::Admin }];
+    for is_default_password in [false, true] {
+        let users = Some(UsersFile { path: None, users: users.clone() });
+        let access = Access { users, ..Access::default() };
+        let app = TestApp::with(Setup { is_default_password, access, ..Setup::default() }).await;
+        let form = [("username", "grace"), ("password", "fuzzforge123")];
+        let page = Bare::send(Bare::of(&app).request(Method::POST, "/login").form(&form)).await;
+        assert_eq!(page.status == StatusCode::SEE_OTHER, is_default_password, "{}", page.status);
     }
 }

@@ -15,6 +15,8 @@ mod sessions;
 mod swaps;
 mod writes;
 
+use std::path::PathBuf;
+
 use sqlx::AnyPool;
 
 pub use charts::SwapDay;
@@ -33,13 +35,40 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     #[error("the database's schema could not be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    #[error("PATCHBAY_DATABASE_URL must begin with sqlite: or postgres:")]
+    #[error("{SETTING}: it must begin with sqlite: or postgres:")]
     UnknownUrl,
+    /// The address is not quoted, since it may hold a password.
+    #[error(
+        "{SETTING}: this is no address of a Postgres database, such as postgres://user:password@host:5432/name. In user \
+         and password, percent-encode # (%23), / (%2F), ? (%3F), @ (%40) and % (%25)"
+    )]
+    BadUrl,
+    #[error("{SETTING}: {} cannot be opened: {why}", path.display())]
+    File { path: PathBuf, why: String },
+    #[error(
+        "{SETTING}: Postgres is reached through a connection pooler in transaction mode, such as PgBouncer, where \
+         prepared statements and notifications are lost. Use pool_mode = session, or the address of Postgres itself"
+    )]
+    Pooler,
     #[error("the database does not answer")]
     Down,
+}
+
+/// The setting that errors name.
+const SETTING: &str = "PATCHBAY_DATABASE_URL (--database-url)";
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code());
+        // duplicate_prepared_statement and invalid_sql_statement_name: sqlx's own statements are those of a connection.
+        match code.as_deref() {
+            Some("42P05" | "26000") => Self::Pooler,
+            _ => Self::Database(error),
+        }
+    }
 }
 
 impl StoreError {

@@ -1,18 +1,21 @@
 //! Connections to SQLite or Postgres, and the schema.
 
+use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::PgListener;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgListener};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{
     AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _,
     SqlSafeStr as _,
 };
 use tokio::sync::{broadcast, watch};
+use url::Url;
 use uuid::Uuid;
 
 use super::replicas::Said;
@@ -62,12 +65,17 @@ impl Database {
             }
             Some(("sqlite", path)) => (false, sqlite(path, 4).await?, sqlite(path, 1).await?),
             Some(("postgres" | "postgresql", _)) => {
+                check_postgres(url)?;
                 let pool = postgres(url).await?;
                 (true, pool.clone(), pool)
             }
             _ => return Err(StoreError::UnknownUrl),
         };
-        migrations(is_postgres).run(&pool).await?;
+        migrations(is_postgres).run(&pool).await.map_err(|error| match error {
+            // The rest of its causes says nothing.
+            MigrateError::Execute(error) => StoreError::from(error),
+            error => error.into(),
+        })?;
         let database = Self(Arc::new(Inner {
             pool,
             writes,
@@ -202,7 +210,7 @@ async fn live(database: Weak<Inner>) {
 }
 
 /// `path` is what comes after the scheme: `//patchbay.db`, `:memory:`.
-async fn sqlite(path: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
+async fn sqlite(path: &str, connections: u32) -> Result<AnyPool> {
     // As an authority a file's name could not hold a blank.
     let path = path.strip_prefix("//").unwrap_or(path);
     let in_memory = path.contains(":memory:");
@@ -211,6 +219,37 @@ async fn sqlite(path: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
         _ if path.contains('?') => format!("sqlite:{path}&mode=rwc"),
         _ => format!("sqlite:{path}?mode=rwc"),
     };
+    let file = SqliteConnectOptions::from_str(&url)?.get_filename().to_owned();
+    let failed = |why: String| StoreError::File { path: file.clone(), why };
+    if url.contains("mode=rwc") {
+        check_file(&file).map_err(|error| failed(error.to_string()))?;
+    }
+    open_sqlite(&url, in_memory, connections).await.map_err(|error| failed(error.to_string()))
+}
+
+/// SQLite itself names neither a missing folder nor a missing permission, and the pool tries again for seconds.
+fn check_file(file: &Path) -> std::io::Result<()> {
+    use std::io::{Error, ErrorKind, Read as _};
+    /// The first bytes of every database file (<https://www.sqlite.org/fileformat.html>).
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let about =
+        |error: Error, what: &str| Error::new(error.kind(), format!("{what} {}: {error}", folder.display()));
+    std::fs::metadata(folder).map_err(|error| about(error, "its folder"))?;
+    // It writes its log beside the file.
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
+        .map_err(|error| about(error.into(), "no file can be made in"))?;
+    let mut head = Vec::new();
+    match std::fs::OpenOptions::new().read(true).append(true).open(file) {
+        Ok(file) => file.take(MAGIC.len() as u64).read_to_end(&mut head)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let is_database = head.is_empty() || head == MAGIC;
+    if is_database { Ok(()) } else { Err(Error::new(ErrorKind::InvalidData, "it is no SQLite database")) }
+}
+
+async fn open_sqlite(url: &str, in_memory: bool, connections: u32) -> Result<AnyPool, sqlx::Error> {
     AnyPoolOptions::new()
         .max_connections(connections)
         .min_connections(1)
@@ -226,8 +265,24 @@ async fn sqlite(path: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
                 Ok(())
             })
         })
-        .connect_with(AnyConnectOptions::from_str(&url)?)
+        .connect_with(AnyConnectOptions::from_str(url)?)
         .await
+}
+
+/// A sign in a password that should be percent-encoded makes another address of it, or a part of it a parameter, which
+/// sqlx would log.
+fn check_postgres(url: &str) -> Result<()> {
+    const PARAMETERS: &str = "sslmode ssl-mode sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key \
+                              statement-cache-capacity host hostaddr port dbname user password application_name options";
+    let is_known =
+        |name: &str| PARAMETERS.split_whitespace().any(|known| known == name) || name.starts_with("options[");
+    let good = Url::parse(url).is_ok_and(|url| {
+        url.fragment().is_none()
+            && !url.path().contains('@')
+            && !url.query().is_some_and(|query| query.contains('@'))
+            && url.query_pairs().all(|(name, _)| is_known(&name))
+    });
+    if good && PgConnectOptions::from_str(url).is_ok() { Ok(()) } else { Err(StoreError::BadUrl) }
 }
 
 async fn postgres(url: &str) -> Result<AnyPool, sqlx::Error> {

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 mod migrations;
+mod pooler;
 
 /// A file for a database that outlives a dashboard.
 pub(crate) fn file() -> (tempfile::TempDir, String) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::stage::{BOTH, Stage};
 use crate::cli::{Ended, patchbay, run};
@@ -40,12 +40,20 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
-/// `${NAME:-default}` as its default.
+/// The login, which has no default.
+const PASSWORD: &str = "a password of one's own";
+
+/// `${NAME:-default}` as its default, and `${UI_PASSWORD:?…}` as a password.
 fn defaulted(text: &str) -> String {
     let mut text = text.to_owned();
     while let Some(start) = text.find("${") {
         let end = start + text[start..].find('}').unwrap();
-        let default = text[start..end].split_once(":-").map_or("", |(_, default)| default).to_owned();
+        let default = match text[start..end].split_once(":?") {
+            Some((name, _)) if name == "${UI_PASSWORD" => PASSWORD,
+            Some((name, _)) => panic!("{name} has to be set"),
+            None => text[start..end].split_once(":-").map_or("", |(_, default)| default),
+        };
+        let default = default.to_owned();
         text.replace_range(start..=end, &default);
     }
     text
@@ -53,7 +61,7 @@ fn defaulted(text: &str) -> String {
 
 #[test]
 fn the_compose_file_hangs_together() {
-    const KNOWN: [&str; 15] = [
+    const KNOWN: [&str; 19] = [
         "build",
         "cap_drop",
         "command",
@@ -62,10 +70,14 @@ fn the_compose_file_hangs_together() {
         "environment",
         "healthcheck",
         "image",
+        "logging",
+        "mem_limit",
+        "pids_limit",
         "ports",
         "read_only",
         "restart",
         "security_opt",
+        "tmpfs",
         "user",
         "volumes",
         "init",
@@ -98,18 +110,49 @@ fn the_compose_file_hangs_together() {
             }
         }
     }
-    for ours in ["llm-proxy-bootstrap", "task-agent", "patchbay"] {
-        assert_eq!(services[ours]["read_only"], true, "{ours}");
-        assert_eq!(services[ours]["cap_drop"], serde_json::json!(["ALL"]), "{ours}");
-    }
     let published = |name: &str| strings(&services[name]["ports"]);
     assert_eq!(published("llm-proxy"), ["127.0.0.1:10999:4000"]);
     assert_eq!(published("task-agent"), ["127.0.0.1:10900:10900"]);
     assert_eq!(published("patchbay"), ["127.0.0.1:10950:10950"]);
-    assert_eq!(
-        defaulted(services["patchbay"]["environment"]["UI_PASSWORD"].as_str().unwrap()),
-        "fuzzforge123"
-    );
+}
+
+#[test]
+fn every_service_is_confined() {
+    let compose = compose();
+    for (name, service) in compose["services"].as_object().unwrap() {
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
+        for limit in ["mem_limit", "pids_limit"] {
+            assert!(!service[limit].is_null(), "{name}: {limit}");
+        }
+        assert!(service["logging"]["options"]["max-size"].is_string(), "{name}");
+        assert!(service["logging"]["options"]["max-file"].is_string(), "{name}");
+        let image = defaulted(service["image"].as_str().unwrap());
+        let (_, tag) = image.rsplit_once(':').unwrap();
+        let numbers = tag.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).count();
+        assert!(numbers >= 2 && !tag.contains("latest"), "{name}: {image} is another image tomorrow");
+        assert!(service.get("user").is_some() || image.contains("non_root"), "{name} runs as root");
+    }
+    // Volumes of another stack would be opened by another release, or with another C library.
+    assert_ne!(compose["name"], "fuzzforge");
+    for (key, volume) in compose["volumes"].as_object().unwrap() {
+        assert!(volume["name"].as_str().unwrap().starts_with("patchbay_"), "{key}");
+    }
+    let mounted = strings(&compose["services"]["task-agent"]["volumes"]);
+    assert_eq!(mounted, ["./volumes/agent:/env:ro", "agent_data:/data"]);
+    assert_eq!(compose["services"]["task-agent"]["env_file"], Value::Null);
+}
+
+#[test]
+fn the_compose_file_has_no_password_for_the_login() {
+    for service in ["patchbay", "llm-proxy"] {
+        let password = &compose()["services"][service]["environment"]["UI_PASSWORD"];
+        let (_, sentence) = password.as_str().unwrap().split_once("${UI_PASSWORD:?").unwrap();
+        assert!(sentence.contains("export UI_PASSWORD="), "{sentence}");
+    }
+    let text = std::fs::read_to_string(root().join("compose.yaml")).unwrap();
+    assert!(!text.contains("fuzzforge123"));
 }
 
 #[test]
@@ -164,8 +207,14 @@ impl Machine {
             let (name, value) = pair.split_once('=').unwrap();
             command.env(name, self.here(value));
         }
-        for (variable, value) in compose()["services"][name]["environment"].as_object().unwrap() {
-            command.env(variable, self.here(value.as_str().unwrap()));
+        let service = &compose()["services"][name];
+        // Where a folder is mounted elsewhere than in the other services.
+        let mounts = strings(&service["volumes"]);
+        let agents = mounts.iter().any(|mount| mount.starts_with("./volumes/agent:/env"));
+        for (variable, value) in service["environment"].as_object().unwrap() {
+            let value = value.as_str().unwrap();
+            let value = if agents { value.replace("/env/", "/agent/") } else { value.to_owned() };
+            command.env(variable, self.here(&value));
         }
         if self.chroot.is_none() {
             command.env_remove("SSL_CERT_FILE");
@@ -224,9 +273,9 @@ fn libraries(binary: &OsStr) -> Vec<PathBuf> {
     told.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// `/env`, `/data`, and for a chroot the image's other files.
+/// `/env`, `/agent`, `/data`, and for a chroot the image's other files.
 fn furnish(dir: &Path, master_key: &str) -> Option<PathBuf> {
-    for folder in ["env", "data"] {
+    for folder in ["env", "agent", "data"] {
         std::fs::create_dir_all(dir.join(folder)).unwrap();
         std::fs::set_permissions(dir.join(folder), Permissions::from_mode(0o1777)).unwrap();
     }
@@ -252,7 +301,7 @@ fn furnish(dir: &Path, master_key: &str) -> Option<PathBuf> {
         assert!(made.unwrap().success(), "{device}");
     }
     // The files belong to who runs the services, as volumes/env does.
-    for own in ["env", "env/.env", "data"] {
+    for own in ["env", "env/.env", "agent", "data"] {
         std::os::unix::fs::chown(dir.join(own), Some(65532), Some(65532)).unwrap();
     }
     Some(dir.to_owned())
@@ -279,12 +328,15 @@ pub(crate) async fn up(proxy: &str, master_key: &str, dir: &Path) {
     if chroot.is_none() {
         let folder = |name: &str| dir.join(name).display().to_string();
         here.extend([("sqlite:///data", format!("sqlite://{}", folder("data")))]);
-        here.extend([("/env/", format!("{}/", folder("env")))]);
+        here.extend([("/env/", format!("{}/", folder("env"))), ("/agent/", format!("{}/", folder("agent")))]);
     }
     let mut machine = Machine { here, chroot, running: Vec::new() };
     let bootstrap = machine.command("llm-proxy-bootstrap", &Machine::words_of("llm-proxy-bootstrap"));
     let told = run(bootstrap).await.good();
     assert!(told.contains("+ key      task-agent"), "{told}");
+    let of_agent = std::fs::read_to_string(dir.join("agent/.env")).unwrap();
+    let names: Vec<_> = of_agent.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    assert_eq!(names, ["OPENAI_API_KEY", "LITELLM_MODEL"], "not the agent's own alone");
     machine.start("task-agent");
     machine.is_healthy("task-agent").await;
     machine.start("patchbay");
@@ -292,7 +344,7 @@ pub(crate) async fn up(proxy: &str, master_key: &str, dir: &Path) {
     let answer = run(patchbay(&["ask", "--url", &format!("http://{agent}/a2a/litellm_agent"), "who?"])).await;
     let said = answer.good();
     assert!(said.starts_with("I am "), "{said}");
-    let script = Script::with(&format!("http://{dashboard}"), "fuzzforge", "fuzzforge123");
+    let script = Script::with(&format!("http://{dashboard}"), "fuzzforge", PASSWORD);
     let form = [
         ("agent", "task-agent"),
         ("context", "switch-demo"),

@@ -290,7 +290,7 @@ async fn an_id_is_never_the_senders() {
         .iter()
         .filter_map(|entry| entry["request_id"].as_str())
         .collect();
-    assert!(ids.len() >= 4 && ids.iter().all(|id| id.len() == 36 && *id != other), "{ids:?}");
+    assert!(!ids.is_empty() && ids.iter().all(|id| id.len() == 36 && *id != other), "{ids:?}");
 }
 
 /// Each password that is checked takes 19 MB, also where whoever sent it is gone.

@@ -43,7 +43,8 @@ async fn a_pooler_in_transaction_mode_is_named_and_session_mode_works() {
         let (port, user) = (server.port().unwrap(), server.username());
         let text = format!(
             "[databases]\n{name} = host=127.0.0.1 port={port} user={user}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-             listen_port = {}\nauth_type = any\npool_mode = {mode}\nunix_socket_dir =\n",
+             listen_port = {}\nauth_type = any\npool_mode = {mode}\nunix_socket_dir =\n\
+             ignore_startup_parameters = extra_float_digits\n",
             address.port()
         );
         std::fs::write(&ini, text).unwrap();

@@ -4,10 +4,11 @@ mod server;
 
 pub use server::{Limits, guard, serve, serve_within};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::Client;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -17,9 +18,8 @@ use url::Url;
 
 use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
-use crate::config::Config;
+use crate::config::{Access, Config};
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::key::KeyHash;
 use crate::services::agents::Agents;
 use crate::services::audit::Audit;
 use crate::services::bootstrap::Bootstrap;
@@ -59,7 +59,7 @@ pub struct App {
     live: Live,
     writes: TaskTracker,
     clock: Clock,
-    audit_retention: Option<SignedDuration>,
+    access: Arc<Access>,
 }
 
 /// Services of the proxy, used by the dashboard and by commands.
@@ -76,17 +76,17 @@ pub struct Tools {
 pub struct ProxyAccess {
     pub url: Url,
     pub master_key: SecretString,
-    pub agent_key: Option<SecretString>,
+    /// Whose keys are not deleted by mistake.
+    pub agents: Option<Agents>,
     pub timeouts: litellm::Timeouts,
 }
 
 impl Tools {
     pub fn new(http: &Client, access: ProxyAccess, store: Store, clock: &Clock) -> Self {
-        let ProxyAccess { url, master_key, agent_key, timeouts } = access;
+        let ProxyAccess { url, master_key, agents, timeouts } = access;
         let proxy = LiteLlm::new(http.clone(), url, master_key.clone(), timeouts);
         let registry = Registry::new(Deployments(proxy.clone()), clock.clone());
-        let agent_key = agent_key.as_ref().map(KeyHash::of);
-        let keys = Keys::new(proxy.clone(), store.clone(), clock.clone(), agent_key);
+        let keys = Keys::new(proxy.clone(), store.clone(), clock.clone(), agents);
         let health = Proxy::new(&proxy, clock);
         let models = Models::new(registry::Parts {
             proxy: proxy.clone(),
@@ -138,21 +138,23 @@ impl App {
         }
         let live = Live::start(store.clone()).await?;
         let http = clients::build_http()?;
+        let agents = Agents::new(&http, config.agents, store.clone(), &clock, timeouts.agents.control);
+        if let Some(file) = config.agents_file {
+            agents.follow(file);
+        }
         let access = ProxyAccess {
             url: config.proxy_url,
             master_key: config.master_key,
-            agent_key: config.agent_key.clone(),
+            agents: Some(agents.clone()),
             timeouts: timeouts.proxy,
         };
         let Tools { proxy: client, registry, health: proxy, models, keys, bootstrap, .. } =
             Tools::new(&http, access, store.clone(), &clock);
         keys.keep_beside(&config.database_url);
-        let agents = Agents::new(&http, &config.agents, store.clone(), &clock, timeouts.agents.control);
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
             client,
-            config.agent_key,
             store.clone(),
             clock.clone(),
             timeouts.agents,
@@ -177,12 +179,12 @@ impl App {
             clock: clock.clone(),
         });
         let writes = TaskTracker::new();
-        let (for_app, audit_retention) = (clock.clone(), config.access.audit_retention);
+        let (for_app, access) = (clock.clone(), Arc::new(config.access));
         let state = AppState::new(web::Parts {
             writes: writes.clone(),
             paths: Paths::new(&config.base_path, &web::assets_version()),
             login: config.login.into(),
-            access: config.access.into(),
+            access: Arc::clone(&access),
             proxy,
             keys: keys.clone(),
             models,
@@ -209,7 +211,7 @@ impl App {
             live,
             writes,
             clock: for_app,
-            audit_retention,
+            access,
         })
     }
 
@@ -227,7 +229,7 @@ impl App {
 
     /// Serves until `stop`, then waits for running swaps and closes the database.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-        let cleaning = tokio::spawn(clean(self.store.clone(), self.clock.clone(), self.audit_retention));
+        let cleaning = tokio::spawn(clean(self.store.clone(), self.clock.clone(), self.access));
         let watching = tokio::spawn({
             let (switcher, stop) = (self.switcher.clone(), stop.clone());
             async move { switcher.watch(stop).await }
@@ -262,7 +264,7 @@ impl App {
     }
 }
 
-async fn clean(store: Store, clock: Clock, audit_retention: Option<SignedDuration>) {
+async fn clean(store: Store, clock: Clock, access: Arc<Access>) {
     let mut ticks = tokio::time::interval(CLEANING);
     loop {
         ticks.tick().await;
@@ -271,7 +273,12 @@ async fn clean(store: Store, clock: Clock, audit_retention: Option<SignedDuratio
         {
             tracing::warn!(%error, "expired sessions were not deleted");
         }
-        if let Some(retention) = audit_retention
+        if let Some(retention) = access.conversation_retention
+            && let Err(error) = store.end_conversations_before(clock.now() - retention).await
+        {
+            tracing::warn!(%error, "questions and answers older than the retention were not deleted");
+        }
+        if let Some(retention) = access.audit_retention
             && let Err(error) = end_audit(&store, clock.now() - retention).await
         {
             tracing::warn!(%error, "audit entries older than the retention were not deleted");

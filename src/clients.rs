@@ -71,6 +71,8 @@ pub enum Meaning {
     /// The proxy has no database at all: neither keys nor models of its own.
     NoDatabase,
     NotFound,
+    /// It is a feature of LiteLLM Enterprise.
+    Licence,
     Invalid,
     RateLimited,
     Other,

@@ -2,6 +2,7 @@
 
 mod access;
 mod address;
+pub mod agents;
 pub mod dotenv;
 mod hosts;
 mod setup;
@@ -17,8 +18,9 @@ use url::Url;
 
 pub use self::access::{Access, AccessArgs, UsersFile};
 pub use self::address::shown;
+use self::agents::{AgentsArgs, AgentsFile};
 pub use self::hosts::Hosts;
-use crate::domain::agent::AgentName;
+use crate::domain::agent::AgentSettings;
 use crate::domain::setup::Setup;
 
 pub use setup::SetupArgs;
@@ -27,7 +29,6 @@ pub const DEFAULT_USERNAME: &str = "fuzzforge";
 /// Accepted on loopback only.
 pub const DEFAULT_PASSWORD: &str = "fuzzforge123";
 pub const DEFAULT_BIND: &str = "127.0.0.1:10950";
-const DEFAULT_AGENTS: &str = "task-agent=http://127.0.0.1:10900/a2a/litellm_agent";
 /// Largest file of a secret, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 const DEFAULT_PROXY: &str = "http://127.0.0.1:10999";
@@ -88,9 +89,8 @@ pub struct ServeArgs {
     /// Database
     #[arg(long, env = "PATCHBAY_DATABASE_URL", value_name = "URL", default_value = "sqlite://patchbay.db")]
     pub database_url: String,
-    /// Agents, as name=url, comma-separated
-    #[arg(long, env = "PATCHBAY_AGENTS", value_name = "NAME=URL,…", default_value = DEFAULT_AGENTS)]
-    pub agents: String,
+    #[command(flatten)]
+    pub agents: AgentsArgs,
     #[command(flatten)]
     pub login: LoginArgs,
     #[command(flatten)]
@@ -112,8 +112,10 @@ pub struct Config {
     pub login: Login,
     pub proxy_url: Url,
     pub master_key: SecretString,
-    pub agents: Vec<(AgentName, Url)>,
-    pub agent_key: Option<SecretString>,
+    /// As read at startup.
+    pub agents: Vec<AgentSettings>,
+    /// Read again while the dashboard runs.
+    pub agents_file: Option<AgentsFile>,
     /// Used to bootstrap the proxy again after a reset.
     pub setup: Setup,
     pub access: Access,
@@ -163,8 +165,8 @@ impl ServeArgs {
         let base_path = base_path(&self.base_path).map_err(&mut note).ok();
         let proxy_url = self.proxy.address().map_err(&mut note).ok();
         let master_key = self.proxy.master_key().map_err(&mut note).ok();
-        let agents = agents(&self.agents).map_err(&mut note).ok();
         let agent_key = self.agent_key.key().map_err(&mut note).ok();
+        let agents = self.agents.validate(agent_key.flatten().as_ref()).map_err(&mut note).ok();
         let setup = self.setup.validate().map_err(&mut note).ok();
         let username = login.as_ref().map_or(DEFAULT_USERNAME, |login| &login.username);
         let access = self
@@ -173,6 +175,7 @@ impl ServeArgs {
             .map_err(|problems| problems.into_iter().for_each(note))
             .ok();
         let config = || {
+            let (agents, agents_file) = agents?;
             Some(Config {
                 bind: self.bind,
                 database_url: self.database_url,
@@ -180,8 +183,8 @@ impl ServeArgs {
                 base_path: base_path?,
                 proxy_url: proxy_url?,
                 master_key: master_key?,
-                agents: agents?,
-                agent_key: agent_key?,
+                agents,
+                agents_file,
                 setup: setup?,
                 access: access?,
             })
@@ -261,32 +264,6 @@ fn base_path(text: &str) -> Result<String, SettingError> {
         let why = format!("{path:?} is no path such as /tools/patchbay");
         Err(SettingError::invalid("PATCHBAY_BASE_PATH", why))
     }
-}
-
-fn agents(text: &str) -> Result<Vec<(AgentName, Url)>, SettingError> {
-    const SETTING: &str = "PATCHBAY_AGENTS";
-    let mut agents: Vec<(AgentName, Url)> = Vec::new();
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    for (entry, n) in entries.zip(1..) {
-        // An entry may hold a password.
-        let setting = format!("{SETTING}: entry {n}");
-        let (name, url) =
-            entry.split_once('=').ok_or_else(|| SettingError::invalid(&setting, "write it as name=url"))?;
-        let name = name
-            .trim()
-            .parse::<AgentName>()
-            .map_err(|error| SettingError::invalid(&setting, error.to_string()))?;
-        let setting = format!("{SETTING}: {name}");
-        let url = address::web(&setting, url.trim())?;
-        if agents.iter().any(|(known, _)| *known == name) {
-            return Err(SettingError::invalid(&setting, "this name is there twice"));
-        }
-        agents.push((name, url));
-    }
-    if agents.is_empty() {
-        return Err(SettingError::invalid(SETTING, "name at least one agent, as name=url"));
-    }
-    Ok(agents)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use patchbay::app::{App, Timeouts, guard, serve};
 use patchbay::clients;
 use patchbay::config::users::{Hash, NamedUser};
 use patchbay::config::{Access, Config, Hosts, Login, UsersFile};
+use patchbay::domain::agent::AgentSettings;
 use patchbay::domain::role::Role;
 use patchbay_agent as agent;
 use patchbay_clock::Clock;
@@ -82,8 +83,11 @@ pub(crate) async fn start(
         login: login.clone(),
         proxy_url: Url::parse(&format!("http://{sandbox}"))?,
         master_key: master_key.clone(),
-        agents: vec![("task-agent".parse()?, Url::parse(&agent)?)],
-        agent_key: Some(agent_key),
+        agents: vec![AgentSettings {
+            key: Some(agent_key),
+            ..AgentSettings::new("task-agent".parse()?, Url::parse(&agent)?)
+        }],
+        agents_file: None,
         setup: patchbay::domain::setup::Setup::default(),
         access: Access { hosts, users: Some(team(&login.password)?), ..Access::default() },
     };

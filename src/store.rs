@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use sqlx::AnyPool;
 
 pub use charts::SwapDay;
-pub use keys::Retirement;
+pub use keys::{KeyRequest, Retirement};
 pub use replicas::{Fenced, LockError, Said};
 pub use sessions::Sessions;
 pub use swaps::Ended;
@@ -62,7 +62,7 @@ const SETTING: &str = "PATCHBAY_DATABASE_URL (--database-url)";
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         // duplicate_prepared_statement and invalid_sql_statement_name: sqlx's own statements are those of a connection.
         match code.as_deref() {
             Some("42P05" | "26000") => Self::Pooler,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use patchbay::app::{App, Timeouts};
 use patchbay::clients::build_http;
 use patchbay::config::{Access, Config, Login};
+use patchbay::domain::agent::AgentSettings;
 use patchbay_clock::Clock;
 use patchbay_fuzz::{Echo, runtime};
 use reqwest::Client;
@@ -25,8 +26,8 @@ async fn dashboard(proxy: Url) -> Url {
         login: Login { username: "ada".to_owned(), password: "correct horse".into(), is_default: false },
         proxy_url: proxy.clone(),
         master_key: "sk-master-1".into(),
-        agents: vec![("task-agent".parse().unwrap(), proxy)],
-        agent_key: None,
+        agents: vec![AgentSettings::new("task-agent".parse().unwrap(), proxy)],
+        agents_file: None,
         setup: patchbay::domain::setup::Setup::default(),
         access: Access::default(),
     };

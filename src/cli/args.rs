@@ -1,27 +1,39 @@
 //! Arguments that several commands share.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use patchbay::clients::ClientError;
 use patchbay::clients::a2a::{Agent, AgentError};
+use patchbay::config::agents::AgentsArgs;
 use patchbay::config::{self, ProxyArgs};
+use patchbay::domain::agent::Credentials;
 use patchbay::domain::context::ContextId;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Failure;
 use super::dashboard::Dashboard;
 
+/// Of an agent that begins a conversation of its own.
+pub(super) const STRAY: &str =
+    "the agent answered in another context: it does not keep the id that it is given";
+
+const DEFAULT_NAME: &str = "task-agent";
 const DEFAULT_AGENT: &str = "http://localhost:10900/a2a/litellm_agent";
 
 #[derive(clap::Args)]
 pub(super) struct TargetArgs {
-    /// Address of the agent
-    #[arg(long, env = "PATCHBAY_AGENT_URL", value_name = "URL", default_value = DEFAULT_AGENT)]
-    url: String,
-    /// Bearer token, where the agent asks for one
+    /// Address of the agent [default: that of --agent in the agents file, else port 10900 on this machine]
+    #[arg(long, env = "PATCHBAY_AGENT_URL", value_name = "URL")]
+    url: Option<String>,
+    /// Name of the agent, in the agents file or in the dashboard's settings [default: task-agent]
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// YAML file of agents with their addresses and credentials
+    #[arg(long, env = "PATCHBAY_AGENTS_FILE", value_name = "FILE")]
+    agents_file: Option<PathBuf>,
+    /// Bearer token, where the agent asks for one and the agents file has no credentials for it
     #[arg(long, env = "PATCHBAY_AGENT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
     /// Longest wait for each answer
@@ -31,19 +43,59 @@ pub(super) struct TargetArgs {
 
 impl TargetArgs {
     pub(super) fn agent(&self) -> Result<Agent, Failure> {
-        let url = web_url("--url", &self.url)?;
-        Ok(Agent::new(client(self.token.as_ref())?, url))
+        let (url, credentials) = self.settings()?;
+        Ok(Agent::new(patchbay::clients::build_http()?, url).with_credentials(credentials))
     }
 
     pub(super) fn failed(&self, error: &AgentError) -> Failure {
+        let address = self.url.as_deref().unwrap_or(DEFAULT_AGENT);
         match error {
-            AgentError::Transport(error) => Failure::at(&self.url, "--url, PATCHBAY_AGENT_URL", error),
+            AgentError::Transport(error) => Failure::at(address, "--url, PATCHBAY_AGENT_URL", error),
             error => Failure::failed(error),
         }
     }
 
-    pub(super) fn address(&self) -> &str {
-        self.url.trim_end_matches('/')
+    /// The agent's name at a dashboard.
+    pub(super) fn name(&self) -> &str {
+        self.agent.as_deref().unwrap_or(DEFAULT_NAME)
+    }
+
+    fn settings(&self) -> Result<(Url, Option<Credentials>), Failure> {
+        let given = self.url.as_deref().map(str::trim).filter(|url| !url.is_empty());
+        let given = given.map(|url| web_url("--url", url)).transpose()?;
+        let args = AgentsArgs { agents: None, agents_file: self.agents_file.clone() };
+        let (agents, file) = args.validate(None).map_err(Failure::usage)?;
+        let agents = if file.is_some() { agents } else { Vec::new() };
+        let found = match &given {
+            // Credentials are for the address that stands beside them.
+            Some(url) => agents.into_iter().find(|agent| agent.url == *url),
+            None if agents.len() == 1 && self.agent.is_none() => agents.into_iter().next(),
+            None => agents.into_iter().find(|agent| agent.name.as_str() == self.name()),
+        };
+        let url = match (given, &found) {
+            (Some(url), _) => url,
+            (None, Some(found)) => found.url.clone(),
+            (None, None) if file.is_some() || self.agent.is_some() => {
+                let why = format!("--agent: the agents file has no agent {}", self.name());
+                return Err(Failure::usage(why));
+            }
+            (None, None) => web_url("--url", DEFAULT_AGENT)?,
+        };
+        let own = found.and_then(|found| found.auth);
+        Ok((url, own.map_or_else(|| self.bearer(), |own| Ok(Some(own)))?))
+    }
+
+    fn bearer(&self) -> Result<Option<Credentials>, Failure> {
+        let Some(token) =
+            self.token.as_ref().map(ExposeSecret::expose_secret).filter(|token| !token.is_empty())
+        else {
+            return Ok(None);
+        };
+        if !token.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            return Err(Failure::usage("--token: a token is printable ASCII, on one line"));
+        }
+        let value = SecretString::from(format!("Bearer {token}"));
+        Ok(Some(Credentials { header: "authorization".to_owned(), value }))
     }
 }
 
@@ -73,25 +125,8 @@ impl LoginArgs {
         let url = web_url("--dashboard", url)?;
         let password = self.password.clone().filter(|given| !given.expose_secret().is_empty());
         let password = password.unwrap_or_else(|| SecretString::from(config::DEFAULT_PASSWORD));
-        Ok(Dashboard::new(client(None)?, url, self.username.clone(), password))
+        Ok(Dashboard::new(patchbay::clients::build_http()?, url, self.username.clone(), password))
     }
-}
-
-/// The dashboard's client, with the bearer token if there is one.
-fn client(token: Option<&SecretString>) -> Result<Client, Failure> {
-    let Some(token) = token.filter(|token| !token.expose_secret().is_empty()) else {
-        return Ok(patchbay::clients::build_http()?);
-    };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-        .map_err(|_| Failure::usage("--token: a token is printable ASCII, on one line"))?;
-    value.set_sensitive(true);
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder()
-        .default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]))
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(5))
-        .build()?)
 }
 
 fn web_url(flag: &str, text: &str) -> Result<Url, Failure> {

@@ -38,11 +38,14 @@ impl AskArgs {
         let answer = answer.map_err(|error| self.target.failed(&error))?;
         if self.json {
             let report = json!({
-                "context": context, "answer": answer.text, "served": answer.served, "tokens": answer.tokens,
+                "context": context, "answer": answer.shown(), "served": answer.served, "tokens": answer.tokens,
             });
             say!("{report:#}");
         } else {
-            say!("{}", table::shown(&answer.text));
+            say!("{}", table::shown(answer.shown()));
+        }
+        if answer.context.is_some() {
+            eprintln!("patchbay: {}", args::STRAY);
         }
         Ok(Exit::Done)
     }

@@ -76,16 +76,16 @@ async fn examine(config: Config) -> Result<Vec<Check>, Failure> {
     let http = patchbay::clients::build_http()?;
     let store = Store::open(&config.database_url, clock.clone()).await?;
     let limit = switcher::Timeouts::default().control;
-    let agents = Agents::new(&http, &config.agents, store.clone(), &clock, limit);
+    let agents = Agents::new(&http, config.agents, store.clone(), &clock, limit);
     let access = ProxyAccess {
         url: config.proxy_url,
         master_key: config.master_key,
-        agent_key: config.agent_key.clone(),
+        agents: Some(agents.clone()),
         timeouts: Timeouts::default(),
     };
     let Tools { proxy, keys, .. } = Tools::new(&http, access, store.clone(), &clock);
-    let (agent_key, env) = (config.agent_key, EnvFile::new(config.setup.env_file));
-    Ok(Doctor { proxy, keys, store, agents, agent_key, env }.examine().await)
+    let env = EnvFile::new(config.setup.env_file);
+    Ok(Doctor { proxy, keys, store, agents, env }.examine().await)
 }
 
 /// Settings from the environment and from files. Flags are not seen here.

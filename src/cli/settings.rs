@@ -10,7 +10,6 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 use patchbay::config::dotenv;
 use patchbay::domain::env_file;
-use patchbay::domain::setup::DEFAULT_ENV_FILE;
 
 /// Read outside of the command line's arguments.
 const OTHERS: [&str; 2] = [patchbay::telemetry::LOG_FORMAT, "RUST_LOG"];
@@ -33,7 +32,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn read() -> anyhow::Result<Self> {
         let (mut files, mut warnings) = (Vec::new(), Vec::new());
-        for path in env_files() {
+        for path in dotenv::files() {
             match dotenv::read_bytes(&path) {
                 Ok(bytes) => {
                     warnings.extend(env_file::unexpanded(&bytes).iter().map(|name| {
@@ -138,20 +137,4 @@ pub(crate) fn refuse_empty_flags(command: &mut Command, matches: &ArgMatches) ->
         Some((command, matches)) => refuse_empty_flags(command, matches),
         None => Ok(()),
     }
-}
-
-/// `.env` in the working directory or beside the binary, then the env file of the bootstrap.
-fn env_files() -> Vec<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(".env")));
-    let own = [Some(PathBuf::from(".env")), beside].into_iter().flatten().find(|path| path.is_file());
-    let mut flags = std::env::args().skip_while(|arg| arg != "--env-file" && !arg.starts_with("--env-file="));
-    let flag = flags.next().and_then(|flag| match flag.strip_prefix("--env-file=") {
-        Some(path) => Some(path.to_owned()),
-        None => flags.next(),
-    });
-    let in_own = || dotenv::read(own.as_ref()?).ok()?.remove("PATCHBAY_ENV_FILE");
-    let filled = |path: &String| is_filled(path);
-    let named = flag.filter(filled).or_else(|| std::env::var("PATCHBAY_ENV_FILE").ok().filter(filled));
-    let shared = named.or_else(|| in_own().filter(filled)).unwrap_or_else(|| DEFAULT_ENV_FILE.to_owned());
-    own.into_iter().chain([PathBuf::from(shared)]).collect()
 }

@@ -36,7 +36,7 @@ impl ToolArgs {
         let access = ProxyAccess {
             url: self.proxy.address().map_err(Failure::usage)?,
             master_key: self.proxy.master_key().map_err(Failure::usage)?,
-            agent_key: None,
+            agents: None,
             timeouts: Timeouts::default(),
         };
         let http = patchbay::clients::build_http()?;
@@ -150,6 +150,9 @@ pub(crate) struct BootstrapArgs {
     /// Issue new secrets for the keys; the old ones end
     #[arg(long)]
     new_secrets: bool,
+    /// End a key that has an issued key's alias and another secret
+    #[arg(long)]
+    replace: bool,
     /// Register models also where the list holds their secrets by value
     #[arg(long)]
     raw_secrets: bool,
@@ -168,6 +171,7 @@ impl BootstrapArgs {
             dry_run: self.dry_run,
             sync_keys: self.sync_keys,
             new_secrets: self.new_secrets,
+            replace: self.replace,
             raw_secrets: self.raw_secrets,
             patience: self.wait,
             ..ApplyOptions::default()
@@ -178,8 +182,10 @@ impl BootstrapArgs {
         let report = report.map_err(|error| self.tools.failed(error))?;
         let exit = printer.end(&report, self.dry_run);
         let Some(pause) = self.watch else { return Ok(exit) };
-        let (options, printer) =
-            (ApplyOptions { new_secrets: false, ..options }, Printer { json: false, is_brief: true });
+        let (options, printer) = (
+            ApplyOptions { new_secrets: false, replace: false, ..options },
+            Printer { json: false, is_brief: true },
+        );
         let stop = crate::cli::process::stop_on_signal().map_err(Failure::failed)?;
         loop {
             tokio::select! {
@@ -229,6 +235,9 @@ pub(crate) struct ApplyArgs {
     /// Delete models that are not in the list
     #[arg(long)]
     prune: bool,
+    /// End a key that has an issued key's alias and another secret
+    #[arg(long)]
+    replace: bool,
     /// Register models also where the list holds their secrets by value
     #[arg(long)]
     raw_secrets: bool,
@@ -249,6 +258,7 @@ impl ApplyArgs {
             dry_run: self.dry_run,
             raw_secrets: self.raw_secrets,
             prune: self.prune,
+            replace: self.replace,
             ..ApplyOptions::default()
         };
         let printer = Printer { json: self.json, is_brief: false };

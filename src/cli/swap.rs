@@ -60,9 +60,6 @@ pub(crate) struct SwapArgs {
     /// Go through this dashboard, which checks the swap, proves it and keeps it in its audit
     #[arg(long, env = "PATCHBAY_DASHBOARD", value_name = "URL")]
     dashboard: Option<String>,
-    /// The dashboard's name for the agent
-    #[arg(long, value_name = "NAME", default_value = "task-agent")]
-    agent: String,
     /// Do not let the dashboard try the model before the agent is touched
     #[arg(long, requires = "dashboard")]
     no_probe: bool,
@@ -170,7 +167,7 @@ mod tests {
             (&[], None, "none"),
             (&["openai", "openai/gpt-5"], None, TWICE),
             (&["openai/gpt-5"], Some("openai"), TWICE),
-            (&["gpt-5"], None, "--model: "),
+            (&["gpt-5"], None, "gpt-5"),
             (&["openai/"], None, "--model: "),
             (&["openai", ""], None, "--model: "),
             (&["openai", "gpt 5"], None, "--model: "),

@@ -3,13 +3,17 @@
 mod errors;
 mod keys;
 mod models;
+mod registry;
+mod teams;
 mod usage;
 mod wire;
 
-pub use models::Tried;
+pub use models::{Tried, is_segment};
+pub use registry::{Credential, Registered};
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Method, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -21,8 +25,9 @@ pub use self::keys::{KeyRecord, NewKey};
 use crate::clients::http::{self, Call, Limits};
 use crate::clients::limiter::LargeResponseLimiter;
 use crate::clients::{ClientError, Meaning, Result, Upstream};
+use crate::domain::control::Route;
 use crate::domain::key::{KeyHash, VirtualKey};
-use crate::domain::model::{Deployment, ModelSpec};
+use crate::domain::model::ModelSpec;
 use crate::domain::redact;
 
 /// Largest answer that is taken. 1,000 deployments are 8.6 MB on 1.109.
@@ -84,6 +89,7 @@ pub struct KeyPage {
 pub struct Probe {
     /// The model that the proxy says has answered.
     pub model: Option<String>,
+    pub route: Option<Route>,
 }
 
 impl LiteLlm {
@@ -94,19 +100,12 @@ impl LiteLlm {
 
     /// The proxy's address, without credentials.
     pub fn address(&self) -> String {
-        redact::secrets(self.base.as_str().trim_end_matches('/'))
+        redact::addresses(self.base.as_str().trim_end_matches('/'))
     }
 
     /// `GET /health/liveliness`: whether it answers at all.
     pub async fn live(&self) -> Result<()> {
         self.get("health/liveliness").json(|IgnoredAny| Ok(())).await
-    }
-
-    /// `GET /model/info`: every live deployment. Rows without an id are left out.
-    pub async fn deployments(&self) -> Result<Vec<Deployment>> {
-        self.get("model/info")
-            .json(|answer: wire::ModelInfo| usable(answer.data.0, wire::ModelRow::into_deployment))
-            .await
     }
 
     /// `GET /key/list`: page `page` (from 1) of [`KEY_PAGE`] keys, newest first.
@@ -158,11 +157,13 @@ impl LiteLlm {
     /// that may not call the model, a model that is registered but dead.
     pub async fn probe(&self, key: &SecretString, model: &ModelSpec) -> Result<Probe> {
         self.tiny_completion(key, model.as_str())
-            .json(|answer: wire::Completion| {
+            .answer(|answer| {
+                let route = route(&answer.headers);
+                let answer: wire::Completion = http::json(&answer.body).map_err(not_understood)?;
                 if answer.choices.is_empty() {
                     return Err(not_understood("a completion without choices"));
                 }
-                Ok(Probe { model: answer.model.0 })
+                Ok(Probe { model: answer.model.0, route })
             })
             .await
     }
@@ -282,6 +283,16 @@ impl Request<'_> {
         })
         .await
     }
+}
+
+fn route(headers: &HeaderMap) -> Option<Route> {
+    let text =
+        |name: &str| headers.get(name)?.to_str().ok().map(|text| text.chars().take(256).collect::<String>());
+    Some(Route {
+        group: text("x-litellm-model-group")?,
+        deployment: text("x-litellm-model-id"),
+        fallbacks: text("x-litellm-attempted-fallbacks")?.parse().ok()?,
+    })
 }
 
 /// Takes the errors that `is_none` accepts for the answer that there is no such thing.

@@ -35,6 +35,9 @@ pub struct AccessArgs {
     /// How long audit entries are kept, such as 400d [default: for ever]
     #[arg(long, env = "PATCHBAY_AUDIT_RETENTION", value_name = "DAYS", default_value = "")]
     pub audit_retention: String,
+    /// How long questions and answers are kept, such as 30d [default: for ever, the last 50 of each context]
+    #[arg(long, env = "PATCHBAY_CONVERSATION_RETENTION", value_name = "DAYS", default_value = "")]
+    pub conversation_retention: String,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -45,6 +48,8 @@ pub struct Access {
     pub is_behind_tls: bool,
     /// Forever if none.
     pub audit_retention: Option<SignedDuration>,
+    /// Of questions and answers. Forever if none.
+    pub conversation_retention: Option<SignedDuration>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,9 +70,19 @@ impl AccessArgs {
         let users = self.users(username).map_err(&mut note).unwrap_or_default();
         let trusted_proxies = networks(&self.trusted_proxies).map_err(&mut note).unwrap_or_default();
         let is_behind_tls = yes_or_no(&self.behind_tls).map_err(&mut note).unwrap_or_default();
-        let audit_retention = days(&self.audit_retention).map_err(&mut note).unwrap_or_default();
+        let mut retention = |name, text| days(name, text).map_err(&mut note).unwrap_or_default();
+        let audit_retention = retention("PATCHBAY_AUDIT_RETENTION", &self.audit_retention);
+        let conversation_retention =
+            retention("PATCHBAY_CONVERSATION_RETENTION", &self.conversation_retention);
         if wrong.is_empty() {
-            Ok(Access { hosts, users, trusted_proxies, is_behind_tls, audit_retention })
+            Ok(Access {
+                hosts,
+                users,
+                trusted_proxies,
+                is_behind_tls,
+                audit_retention,
+                conversation_retention,
+            })
         } else {
             Err(wrong)
         }
@@ -92,7 +107,7 @@ fn yes_or_no(text: &str) -> Result<bool, SettingError> {
     }
 }
 
-fn days(text: &str) -> Result<Option<SignedDuration>, SettingError> {
+fn days(setting: &str, text: &str) -> Result<Option<SignedDuration>, SettingError> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
@@ -100,9 +115,7 @@ fn days(text: &str) -> Result<Option<SignedDuration>, SettingError> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u16>().ok()).filter(|days| *days > 0);
     match days {
         Some(days) => Ok(Some(SignedDuration::from_hours(24 * i64::from(days)))),
-        None => {
-            Err(SettingError::invalid("PATCHBAY_AUDIT_RETENTION", "write a number of days, such as 400d"))
-        }
+        None => Err(SettingError::invalid(setting, "write a number of days, such as 400d")),
     }
 }
 
@@ -152,9 +165,17 @@ mod tests {
             trusted_proxies: "10.0.0.0/8, here".to_owned(),
             behind_tls: "maybe".to_owned(),
             audit_retention: "for ever".to_owned(),
+            conversation_retention: "0d".to_owned(),
         };
         let wrong: Vec<_> = args.validate("ada", bind).unwrap_err().iter().map(ToString::to_string).collect();
-        for name in ["HOSTS", "USERS_FILE", "TRUSTED_PROXIES", "BEHIND_TLS", "AUDIT_RETENTION"] {
+        for name in [
+            "HOSTS",
+            "USERS_FILE",
+            "TRUSTED_PROXIES",
+            "BEHIND_TLS",
+            "AUDIT_RETENTION",
+            "CONVERSATION_RETENTION",
+        ] {
             assert!(wrong.iter().any(|why| why.contains(&format!("PATCHBAY_{name}: "))), "{wrong:?}");
         }
         let access = AccessArgs { audit_retention: "400d".to_owned(), ..AccessArgs::default() };

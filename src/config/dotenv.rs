@@ -3,11 +3,40 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::domain::env_file;
+use crate::domain::setup::DEFAULT_ENV_FILE;
 
 const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Files with settings, the highest precedence first: `.env` in the working directory or beside the binary, then the
+/// env file of the bootstrap.
+pub fn files() -> Vec<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(".env")));
+    let own = [Some(PathBuf::from(".env")), beside].into_iter().flatten().find(|path| path.is_file());
+    let mut flags = std::env::args().skip_while(|arg| arg != "--env-file" && !arg.starts_with("--env-file="));
+    let flag = flags.next().and_then(|flag| match flag.strip_prefix("--env-file=") {
+        Some(path) => Some(path.to_owned()),
+        None => flags.next(),
+    });
+    let in_own = || read(own.as_ref()?).ok()?.remove("PATCHBAY_ENV_FILE");
+    let filled = |path: &String| !path.trim().is_empty();
+    let named = flag.filter(filled).or_else(|| std::env::var("PATCHBAY_ENV_FILE").ok().filter(filled));
+    let shared = named.or_else(|| in_own().filter(filled)).unwrap_or_else(|| DEFAULT_ENV_FILE.to_owned());
+    own.into_iter().chain([PathBuf::from(shared)]).collect()
+}
+
+/// A variable's value, and where it comes from: the environment, else the first of [`files`] that has it.
+pub fn find(name: &str) -> Option<(String, String)> {
+    let filled = |value: &String| !value.trim().is_empty();
+    if let Some(value) = std::env::var(name).ok().filter(filled) {
+        return Some(("environment".to_owned(), value));
+    }
+    let in_file =
+        |path: PathBuf| Some((path.display().to_string(), read(&path).ok()?.remove(name).filter(filled)?));
+    files().into_iter().find_map(in_file)
+}
 
 /// The file's variables; none if there is no such file. Later lines win.
 pub fn read(path: &Path) -> Result<HashMap<String, String>> {

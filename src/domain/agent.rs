@@ -3,8 +3,10 @@
 use std::str::FromStr;
 
 use derive_more::{Display, Into};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
+use url::Url;
 
 /// `[A-Za-z0-9._-]{1,64}`, as in the setting `PATCHBAY_AGENTS`.
 #[derive(Debug, Display, Into, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,6 +40,62 @@ impl TryFrom<String> for AgentName {
 
     fn try_from(text: String) -> Result<Self, AgentNameError> {
         text.parse()
+    }
+}
+
+/// An agent as the settings name it.
+#[derive(Debug, Clone)]
+pub struct AgentSettings {
+    pub name: AgentName,
+    pub url: Url,
+    /// The virtual key with which it calls the proxy.
+    pub key: Option<SecretString>,
+    /// Sent with every request to the agent.
+    pub auth: Option<Credentials>,
+    pub calls: CallProfile,
+}
+
+/// One header.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pub header: String,
+    pub value: SecretString,
+}
+
+/// How an agent calls the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, EnumString, IntoStaticStr)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum CallProfile {
+    /// Found out.
+    #[default]
+    Auto,
+    Chat,
+    Responses,
+    Mixed,
+    Unknown,
+}
+
+impl CallProfile {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl AgentSettings {
+    pub fn new(name: AgentName, url: Url) -> Self {
+        Self { name, url, key: None, auth: None, calls: CallProfile::default() }
+    }
+
+    /// Whether nothing has changed, the secrets included.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let secrets = |of: &Self| {
+            let auth =
+                of.auth.as_ref().map(|auth| (auth.header.clone(), auth.value.expose_secret().to_owned()));
+            (of.key.as_ref().map(|key| key.expose_secret().to_owned()), auth)
+        };
+        (&self.name, &self.url, self.calls) == (&other.name, &other.url, other.calls)
+            && secrets(self) == secrets(other)
     }
 }
 
@@ -90,7 +148,8 @@ pub struct AgentCard {
     /// Not used for calls: ADK agents claim a wrong address (`wire/a2a/card_agent-card`).
     pub claimed_url: Option<String>,
     pub dialect: Dialect,
-    pub streaming: bool,
+    /// None where the card does not say.
+    pub streaming: Option<bool>,
     pub skills: Vec<String>,
     pub multiline_prompt: bool,
     pub scope: Option<Scope>,

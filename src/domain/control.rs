@@ -134,10 +134,12 @@ impl AgentConfig {
         self.spec_text().parse().ok()
     }
 
+    /// Whether it is on the model. To a name without a provider agents add one of their own
+    /// (`wire/a2a/swap_no_provider`).
     pub fn is_on(&self, spec: &ModelSpec) -> bool {
         // `openai/openai/x` is told in the same words as the untouched default `openai/x`: see `new`.
-        let whole = Self::new(Some(spec.provider()), spec.model(), None);
-        (&self.provider, &self.model) == (&whole.provider, &whole.model)
+        let whole = Self::new(spec.provider(), spec.model(), None);
+        self.model == whole.model && (whole.provider.is_none() || self.provider == whole.provider)
     }
 
     /// Whether a log or an answer that names `told` means this model. Agents and proxies leave the provider out,
@@ -170,14 +172,46 @@ impl AgentConfig {
 /// What is known of an agent's answer to one message, whichever dialect it came in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
+    /// Its text parts.
     pub text: String,
+    /// All of it for people, where some of it is no text.
+    pub whole: Option<String>,
+    /// The context that the agent answered in, where that is not the one of the message.
+    pub context: Option<String>,
     /// A model wrote it: the agent reports the tokens that were used (`adk_usage_metadata`).
     pub from_model: bool,
     pub tokens: Option<Tokens>,
     /// The configuration after the answer, as the agent's own state says (`stateDelta`).
     pub state: Option<AgentConfig>,
     pub scope: Option<Scope>,
+    /// The model that the agent says it called.
     pub served: Option<String>,
+    pub proxy: Option<Route>,
+}
+
+/// Which deployment of the proxy answered a call, by the proxy's headers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// `x-litellm-model-group`: the name that was called, an alias or a wildcard's match too, or after a fallback the
+    /// fallback's.
+    pub group: String,
+    /// `x-litellm-model-id`.
+    pub deployment: Option<String>,
+    /// `x-litellm-attempted-fallbacks`.
+    pub fallbacks: u32,
+}
+
+impl Route {
+    /// The name that answered in the place of the one that was called.
+    pub fn fallback(&self) -> Option<&str> {
+        (self.fallbacks > 0).then_some(self.group.as_str())
+    }
+}
+
+impl Answer {
+    pub fn shown(&self) -> &str {
+        self.whole.as_deref().unwrap_or(&self.text)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,7 +249,11 @@ impl ControlMessage {
         };
         match self {
             Self::Model(spec) => {
-                let said = text.strip_prefix("✅ Model switched to: ") == Some(spec.as_str());
+                let said = text.strip_prefix("✅ Model switched to: ").is_some_and(|said| {
+                    let provider = said.strip_suffix(spec.as_str());
+                    provider == Some("")
+                        || spec.provider().is_none() && provider.is_some_and(|start| start.ends_with('/'))
+                });
                 done(said, &|state| state.is_on(spec))
             }
             Self::Prompt(Some(prompt)) => done(text.starts_with("✅ System prompt updated."), &|state| {
@@ -236,6 +274,10 @@ impl ControlMessage {
 
 /// Whether a chat text would be, or is meant as, a control message: the message box refuses it.
 pub fn looks_like_control(text: &str) -> bool {
-    let start = text.trim_start().as_bytes();
+    // Agents strip more than Rust does: Python's `strip` takes U+001C to U+001F for blanks. No text begins with these.
+    let is_blank = |c: char| {
+        c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    };
+    let start = text.trim_start_matches(is_blank).as_bytes();
     start.get(..8).is_some_and(|head| head.eq_ignore_ascii_case(b"[HOTSWAP"))
 }

@@ -83,6 +83,8 @@ pub struct Import {
     pub keys: usize,
     /// Whether secrets given by value may be stored at the proxy.
     pub raw_secrets: bool,
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -1,5 +1,6 @@
 //! The proxy's virtual keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::domain::model::Deployment;
+use crate::domain::permission::Grant;
 
 /// SHA-256 of a virtual key in lower-case hex: the name by which the proxy and Patchbay know a key without
 /// holding it.
@@ -85,14 +86,6 @@ pub enum Access {
     List(Vec<String>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    Allowed,
-    Denied,
-    /// Its team decides, which is not looked up.
-    Unsure,
-}
-
 impl Access {
     /// Reads the proxy's `models` list.
     pub fn from_models(models: Vec<String>) -> Self {
@@ -121,28 +114,36 @@ impl Access {
             Self::List(models) => models.join(", "),
         }
     }
-
-    /// Whether a key with this access may call the model `name`, which `deployments` serve.
-    pub fn permits(&self, name: &str, deployments: &[&Deployment]) -> Permission {
-        let Self::List(models) = self else {
-            return if *self == Self::All { Permission::Allowed } else { Permission::Denied };
-        };
-        let in_group = |entry: &String| deployments.iter().any(|d| d.access_groups.contains(entry));
-        if models.iter().any(|entry| entry == name || wildcard_matches(entry, name) || in_group(entry)) {
-            Permission::Allowed
-        } else if models.iter().any(|entry| entry == "all-team-models") {
-            Permission::Unsure
-        } else {
-            Permission::Denied
-        }
-    }
 }
 
-/// Whether `pattern`, such as `openai/*` or `*`, covers `name`. A pattern without a star covers nothing.
+/// Whether a wildcard, such as `openai/*` or `*`, covers `name`. A pattern without a star covers nothing.
 pub fn wildcard_matches(pattern: &str, name: &str) -> bool {
-    pattern.split_once('*').is_some_and(|(before, after)| {
-        name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
-    })
+    pattern.contains('*') && glob(pattern, name, false)
+}
+
+/// Whether `pattern` matches all of `name`. A star stands for any characters and, where `any_dot`, a dot for one.
+pub(super) fn glob(pattern: &str, name: &str, any_dot: bool) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut at, mut in_name) = (0, 0);
+    // The last star, and how far into the name it reaches.
+    let mut star: Option<(usize, usize)> = None;
+    while in_name < name.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, in_name));
+                at += 1;
+            }
+            Some(&c) if c == name[in_name] || (any_dot && c == '.') => (at, in_name) = (at + 1, in_name + 1),
+            _ => match &mut star {
+                None => return false,
+                Some((from, reach)) => {
+                    *reach += 1;
+                    (at, in_name) = (*from + 1, *reach);
+                }
+            },
+        }
+    }
+    pattern[at..].iter().all(|c| *c == '*')
 }
 
 #[derive(
@@ -185,6 +186,18 @@ impl KeyState {
     }
 }
 
+/// A budget of a time window, beside which there may be others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BudgetWindow {
+    /// `1d`
+    pub budget_duration: String,
+    /// US dollars.
+    pub max_budget: f64,
+    /// US dollars spent in the window, where the proxy tells.
+    #[serde(default)]
+    pub spend: Option<f64>,
+}
+
 /// One virtual key, without its secret.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VirtualKey {
@@ -210,6 +223,16 @@ pub struct VirtualKey {
     pub user_id: Option<String>,
     pub team_id: Option<String>,
     pub created_at: Option<Timestamp>,
+    /// Budgets of several time windows (1.109).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budget_limits: Vec<BudgetWindow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub access_group_ids: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
+    /// It brings its own router configuration.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_custom: bool,
     /// When it was last used; only newer proxies know (`wire/litellm/1.109/key_info_by_hash`).
     pub last_active: Option<Timestamp>,
 }
@@ -217,6 +240,16 @@ pub struct VirtualKey {
 impl VirtualKey {
     pub fn state(&self, now: Timestamp) -> KeyState {
         KeyState::of(self.blocked, self.expires.is_some_and(|at| at <= now), self.max_budget, self.spend)
+    }
+
+    pub fn grant(&self) -> Grant {
+        Grant {
+            access: self.access.clone(),
+            team_id: self.team_id.clone(),
+            access_group_ids: self.access_group_ids.clone(),
+            aliases: self.aliases.clone(),
+            is_custom: self.is_custom,
+        }
     }
 
     /// The alias, or the masked name where there is none.
@@ -238,21 +271,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_allows_everything_and_a_marker_nothing() {
+    fn empty_list_is_all_and_marker_none() {
         assert_eq!(Access::from_models(vec![]), Access::All);
         assert_eq!(Access::from_models(vec!["no-default-models".into()]), Access::None);
-        assert_eq!(Access::All.permits("x", &[]), Permission::Allowed);
-        assert_eq!(Access::None.permits("x", &[]), Permission::Denied);
-    }
-
-    #[test]
-    fn a_list_allows_names_wildcards_and_leaves_teams_open() {
-        let list = |names: &[&str]| Access::from_models(names.iter().map(|&n| n.to_owned()).collect());
-        assert_eq!(list(&["openai/gpt-5"]).permits("openai/gpt-5", &[]), Permission::Allowed);
-        assert_eq!(list(&["openai/gpt-5"]).permits("openai/gpt-5-mini", &[]), Permission::Denied);
-        assert_eq!(list(&["openai/*"]).permits("openai/gpt-5-mini", &[]), Permission::Allowed);
-        assert_eq!(list(&["openai/*"]).permits("anthropic/x", &[]), Permission::Denied);
-        assert_eq!(list(&["all-team-models"]).permits("x", &[]), Permission::Unsure);
     }
 
     #[test]
@@ -261,5 +282,9 @@ mod tests {
         assert!(wildcard_matches("a*a", "aba"));
         assert!(!wildcard_matches("a*a", "a"));
         assert!(!wildcard_matches("plain", "plain"));
+        assert!(wildcard_matches("*/gpt-*-mini", "openai/gpt-5-mini"));
+        assert!(!wildcard_matches("*/gpt-*-mini", "openai/gpt-5"));
+        assert!(wildcard_matches("**a*b*", "xaab"));
+        assert!(!wildcard_matches("a.*", "abc"));
     }
 }

@@ -41,6 +41,7 @@ pub struct KeyChanges {
     pub tpm_limit: Set<u64>,
     pub max_parallel_requests: Set<u64>,
     pub user_id: Set<String>,
+    pub blocked: Option<bool>,
     /// Complete: the proxy replaces metadata and does not merge it.
     pub metadata: Option<Map<String, Value>>,
 }
@@ -70,6 +71,9 @@ impl KeyChanges {
         self.tpm_limit.write("tpm_limit", &mut body);
         self.max_parallel_requests.write("max_parallel_requests", &mut body);
         self.user_id.write("user_id", &mut body);
+        if let Some(blocked) = self.blocked {
+            body.insert("blocked".to_owned(), json!(blocked));
+        }
         if let Some(metadata) = &self.metadata {
             body.insert("metadata".to_owned(), json!(metadata));
         }
@@ -104,6 +108,11 @@ impl KeyChanges {
         let parallel = key.max_parallel_requests.as_ref();
         settle(&mut all, "Requests at once", parallel, &mut self.max_parallel_requests, count, "unlimited");
         settle(&mut all, "Owner", key.user_id.as_ref(), &mut self.user_id, Clone::clone, "nobody");
+        let state = |blocked| if blocked { "blocked" } else { "not blocked" }.to_owned();
+        self.blocked = self.blocked.filter(|blocked| *blocked != key.blocked);
+        if let Some(blocked) = self.blocked {
+            all.push(Difference { what: "State", before: state(key.blocked), after: state(blocked) });
+        }
         if self.metadata.as_ref() == Some(metadata) {
             self.metadata = None;
         }
@@ -171,6 +180,11 @@ fn metadata_difference(before: &Map<String, Value>, after: &Map<String, Value>) 
     Difference { what: "Metadata", before: names(before), after: format!("{}{note}", names(after)) }
 }
 
+/// A budget's period as the proxy reads it: a length of time, or a word (1.109).
+pub fn is_period(text: &str) -> bool {
+    span(text).is_some() || ["hourly", "daily", "weekly", "monthly"].contains(&text.to_lowercase().as_str())
+}
+
 /// A duration as the proxy reads it: a number and `s`, `m`, `h`, `d`, `w` or `mo`.
 pub fn span(text: &str) -> Option<jiff::SignedDuration> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
@@ -189,6 +203,8 @@ pub fn span(text: &str) -> Option<jiff::SignedDuration> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn key() -> VirtualKey {
@@ -208,6 +224,10 @@ mod tests {
             user_id: None,
             team_id: None,
             created_at: None,
+            budget_limits: Vec::new(),
+            access_group_ids: Vec::new(),
+            aliases: BTreeMap::new(),
+            is_custom: false,
             last_active: None,
         }
     }

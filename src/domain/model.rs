@@ -6,10 +6,12 @@ use derive_more::{Display, Into};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
+use crate::domain::routing::is_pattern;
+
 /// Longest model spec, in characters.
 const MAX_SPEC_CHARS: usize = 256;
 
-/// `provider/model` as in a control message: `openai/gpt-5`, `openrouter/anthropic/claude-sonnet-4`.
+/// A model as a control message names it: `openai/gpt-5`, `openrouter/anthropic/claude-sonnet-4`, `gpt-5`.
 #[derive(Debug, Display, Into, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelSpec(String);
@@ -18,7 +20,9 @@ pub struct ModelSpec(String);
 pub enum SpecError {
     #[error("Name a model, such as openai/gpt-5.")]
     Empty,
-    #[error("Write the model as provider/model, such as openai/gpt-5.")]
+    #[error(
+        "Write the model as provider/model, such as openai/gpt-5: nothing may be missing beside the slash."
+    )]
     NoProvider,
     /// Agents accept some of these characters (`wire/a2a/ctl_model_spaces_inside`), then call a model that cannot exist.
     #[error("A model spec has no blanks, brackets or control characters.")]
@@ -28,18 +32,27 @@ pub enum SpecError {
 }
 
 impl ModelSpec {
-    /// The part before the first slash.
-    pub fn provider(&self) -> &str {
-        self.0.split_once('/').map_or("", |(provider, _)| provider)
+    /// The part before the first slash, if there is one.
+    pub fn provider(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(provider, _)| provider)
     }
 
-    /// The part after the first slash; may contain more slashes.
+    /// The part after the first slash, which may contain more slashes.
     pub fn model(&self) -> &str {
-        self.0.split_once('/').map_or("", |(_, model)| model)
+        self.0.split_once('/').map_or(&self.0, |(_, model)| model)
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether an agent or a proxy that names `told` means this model. Agents add a provider to a name that has none, and
+    /// some leave out the provider when they call the proxy.
+    pub fn is_called(&self, told: &str) -> bool {
+        told == self.0
+            || self.provider().is_some() && told == self.model()
+            || self.provider().is_none()
+                && told.strip_suffix(&self.0).is_some_and(|start| start.ends_with('/'))
     }
 }
 
@@ -58,8 +71,8 @@ impl FromStr for ModelSpec {
             return Err(SpecError::BadCharacter);
         }
         match text.split_once('/') {
-            Some((provider, model)) if !provider.is_empty() && !model.is_empty() => Ok(Self(text.to_owned())),
-            _ => Err(SpecError::NoProvider),
+            Some(("", _) | (_, "")) => Err(SpecError::NoProvider),
+            _ => Ok(Self(text.to_owned())),
         }
     }
 }
@@ -112,11 +125,30 @@ pub struct Deployment {
     pub access_groups: Vec<String>,
     /// The proxy refuses calls to it (1.106 and later).
     pub blocked: bool,
+    /// Serves the keys of one team only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<Team>,
+}
+
+/// The team of a deployment, and the name by which its keys call it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Team {
+    pub id: String,
+    pub name: String,
+}
+
+/// Whether models of this mode answer chat completions; a mode that is not told may.
+pub fn chats(mode: Option<&str>) -> bool {
+    matches!(mode, None | Some("" | "chat" | "completion" | "responses"))
 }
 
 impl Deployment {
-    /// The spec that switches an agent to this model. None for a name without a provider: agents add their own
-    /// (`wire/a2a/swap_no_provider`).
+    /// Whether its name is a wildcard, such as `openai/*`.
+    pub fn is_pattern(&self) -> bool {
+        is_pattern(&self.name)
+    }
+
+    /// The spec that switches an agent to this model. None for a name that cannot be in a control message.
     pub fn spec(&self) -> Option<ModelSpec> {
         self.name.parse().ok().filter(|spec: &ModelSpec| spec.as_str() == self.name)
     }
@@ -129,8 +161,10 @@ mod tests {
     #[test]
     fn splits_spec_at_first_slash() {
         let spec: ModelSpec = " openrouter/anthropic/claude-sonnet-4 ".parse().unwrap();
-        assert_eq!((spec.provider(), spec.model()), ("openrouter", "anthropic/claude-sonnet-4"));
+        assert_eq!((spec.provider(), spec.model()), (Some("openrouter"), "anthropic/claude-sonnet-4"));
         assert_eq!(spec.to_string(), "openrouter/anthropic/claude-sonnet-4");
+        let spec: ModelSpec = "gpt-5-mini".parse().unwrap();
+        assert_eq!((spec.provider(), spec.model()), (None, "gpt-5-mini"));
     }
 
     #[test]
@@ -138,7 +172,6 @@ mod tests {
         for (text, error) in [
             ("", SpecError::Empty),
             (" \t", SpecError::Empty),
-            ("gpt-5", SpecError::NoProvider),
             ("openai/", SpecError::NoProvider),
             ("/gpt-5", SpecError::NoProvider),
             ("openai/gpt 5", SpecError::BadCharacter),

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::key::hex;
 use crate::domain::model::Source;
-use crate::domain::redact;
+pub use crate::domain::redact::is_secret_name;
+use crate::domain::redact::{self, is_private_address};
 
 pub const REFERENCE: &str = "os.environ/";
 
@@ -118,8 +119,18 @@ impl Draft {
     /// Parameters given by reference, which the proxy does not show.
     pub fn references(&self) -> Map<String, Value> {
         let mut references = self.params.clone();
-        references.retain(|_, value| value.as_str().is_some_and(|text| text.starts_with(REFERENCE)));
+        references.retain(|name, value| is_reference(name, value) && !is_label(name));
         references
+    }
+
+    /// A parameter that refers to a secret of the proxy itself, and the variable.
+    pub fn proxy_secret(&self) -> Option<(&str, &str)> {
+        self.params.iter().find_map(|(name, value)| Some((name.as_str(), proxy_secret(value)?)))
+    }
+
+    /// Whether it names what calls are authorised with.
+    pub fn has_credentials(&self) -> bool {
+        self.params.keys().any(|name| is_secret_name(name))
     }
 
     pub fn without_secrets(&self) -> Self {
@@ -133,34 +144,80 @@ pub fn is_added(name: &str, value: &Value) -> bool {
     ADDED.contains(&name) && *value == Value::Bool(false)
 }
 
-pub fn is_secret_name(name: &str) -> bool {
-    const PARTS: [&str; 9] = [
-        "apikey",
-        "authorization",
-        "credential",
-        "credentials",
-        "key",
-        "passwd",
-        "password",
-        "secret",
-        "token",
-    ];
-    let lower = name.to_ascii_lowercase();
-    lower.split(['_', '-', '.']).any(|part| PARTS.contains(&part)) && !lower.contains("_cost")
-}
-
-fn has_secrets(name: &str, value: &Value) -> bool {
+/// Whether a parameter holds a secret by value.
+pub fn has_secrets(name: &str, value: &Value) -> bool {
     let mut found = Vec::new();
     collect_secrets(name, value, &mut found);
     !found.is_empty()
 }
 
-/// Finds secrets by value: by the parameter's name, credentials in addresses, and texts that look like keys.
+/// Whether a parameter says where a secret is instead of what it is: a variable, a source of tokens, the name of a stored
+/// credential, a file of the proxy's.
+pub fn is_reference(name: &str, value: &Value) -> bool {
+    let Value::String(text) = value else { return false };
+    let name = name.to_ascii_lowercase();
+    let takes_file =
+        name.contains("credentials") || name.ends_with("_file") || name == "aws_web_identity_token";
+    let is_path = ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start))
+        || std::path::Path::new(text).extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
+    let is_path = is_path && !text.contains(|c: char| c.is_whitespace() || c == '{');
+    text.starts_with(REFERENCE)
+        || text.starts_with("oidc/")
+        || (redact::secrets(text) == *text && (is_label(&name) || (takes_file && is_path)))
+}
+
+/// Whether a parameter is a name that the proxy shows, such as `litellm_credential_name`.
+fn is_label(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with("_name")
+}
+
+/// Whether the proxy does not show the parameter as it was given: it leaves secrets out, and resolves references.
+pub fn is_hidden(name: &str, value: &Value) -> bool {
+    (is_secret_name(name) || is_reference(name, value)) && !is_label(name)
+}
+
+/// The variable that a parameter refers to, if it holds a secret of the proxy itself. `oidc/env/NAME` reads one as well.
+fn proxy_secret(value: &Value) -> Option<&str> {
+    const VARIABLES: &str = "DATABASE_PASSWORD DATABASE_URL DIRECT_URL GENERIC_CLIENT_SECRET GOOGLE_CLIENT_SECRET \
+        LITELLM_LICENSE LITELLM_MASTER_KEY LITELLM_SALT_KEY MICROSOFT_CLIENT_SECRET PROXY_MASTER_KEY REDIS_PASSWORD \
+        REDIS_URL SMTP_PASSWORD UI_PASSWORD";
+    let is_proxys =
+        |name: &&str| VARIABLES.split(' ').any(|variable| name.trim().eq_ignore_ascii_case(variable));
+    match value {
+        Value::String(text) if text.starts_with(REFERENCE) || text.starts_with("oidc/") => {
+            text.split('/').find(is_proxys)
+        }
+        Value::Array(list) => list.iter().find_map(proxy_secret),
+        Value::Object(map) => map.values().find_map(proxy_secret),
+        _ => None,
+    }
+}
+
+/// Where calls of a deployment, and its secret with them, are sent: its provider and addresses.
+pub fn destination(params: &Map<String, Value>) -> Vec<String> {
+    const ADDRESSES: [&str; 4] = ["api_base", "aws_bedrock_runtime_endpoint", "azure_endpoint", "base_url"];
+    let text = |name: &str| params.get(name).and_then(Value::as_str).unwrap_or_default();
+    let provider = match text("custom_llm_provider") {
+        "" => text("model").split_once('/').map_or("", |(provider, _)| provider),
+        named => named,
+    };
+    // As it stands, where it is no address.
+    let origin = |name| match url::Url::parse(text(name)) {
+        Ok(url) if url.has_host() => url.origin().ascii_serialization(),
+        _ => text(name).to_owned(),
+    };
+    std::iter::once(provider.to_owned()).chain(ADDRESSES.map(origin)).collect()
+}
+
+/// Finds secrets by value: by the parameter's name, addresses with more than scheme, host and path, and texts that look like
+/// keys.
 fn collect_secrets(name: &str, value: &Value, found: &mut Vec<String>) {
     match value {
-        Value::String(text) if text.is_empty() || text.starts_with(REFERENCE) => {}
+        Value::String(text) if text.is_empty() || is_reference(name, value) => {}
         Value::String(text) if is_secret_name(name) => found.push(text.clone()),
-        Value::String(text) if redact::secrets(text) != *text => found.push(text.clone()),
+        Value::String(text) if is_private_address(text) || redact::secrets(text) != *text => {
+            found.push(text.clone());
+        }
         Value::Object(map) if is_secret_name(name) => {
             found.extend(map.values().filter_map(Value::as_str).map(str::to_owned));
         }
@@ -225,12 +282,10 @@ pub struct Change {
 
 /// A value as text without secrets.
 pub fn shown(name: &str, value: &Value) -> String {
-    if !has_secrets(name, value) {
-        plain(value)
-    } else if is_secret_name(name) || !value.is_string() {
+    if has_secrets(name, value) && (is_secret_name(name) || !value.is_string()) {
         "[a secret]".to_owned()
     } else {
-        redact::secrets(&plain(value))
+        redact::addresses(&plain(value))
     }
 }
 
@@ -251,9 +306,13 @@ mod tests {
             "api_key": "abc", "aws_secret_access_key": "x", "api_base": "http://u:p@h/v1", "rpm": 3,
             "extra_headers": { "Authorization": "Bearer q", "X-Other": "plain" },
             "input_cost_per_token": "1e-6", "max_tokens": 5, "organization": "sk-abcdefgh1234",
+            "base_url": "https://h/v1?x=y",
         }));
         let names = raw.raw_secret_names();
-        assert_eq!(names, ["api_base", "api_key", "aws_secret_access_key", "extra_headers", "organization"]);
+        assert_eq!(
+            names,
+            ["api_base", "api_key", "aws_secret_access_key", "base_url", "extra_headers", "organization"]
+        );
         let without = raw.without_secrets();
         assert_eq!(without.params.keys().collect::<Vec<_>>(), ["input_cost_per_token", "max_tokens", "rpm"]);
         let good = draft(&json!({ "api_key": "os.environ/KEY", "api_base": "https://h/v1" }));
@@ -278,7 +337,8 @@ mod tests {
     fn a_value_is_shown_without_its_secret() {
         assert_eq!(shown("api_key", &json!("abc")), "[a secret]");
         assert_eq!(shown("api_key", &json!("os.environ/A")), "os.environ/A");
-        assert_eq!(shown("api_base", &json!("http://u:p@h/v1")), "http://[redacted]@h/v1");
+        assert_eq!(shown("api_base", &json!("http://u:p@h/v1?a=b#c")), "http://[redacted]@h/v1");
+        assert_eq!(shown("slack_webhook", &json!("https://h/x")), "[a secret]");
         assert_eq!(shown("extra_headers", &json!({ "Authorization": "Bearer x" })), "[a secret]");
     }
 }

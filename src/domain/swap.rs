@@ -6,7 +6,7 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::agent::AgentName;
 use crate::domain::context::ContextId;
-use crate::domain::control::{AgentConfig, Prompt, Tokens, looks_like_control};
+use crate::domain::control::{AgentConfig, Prompt, Route, Tokens, looks_like_control};
 use crate::domain::model::ModelSpec;
 
 #[derive(Debug, Clone)]
@@ -201,15 +201,22 @@ pub struct Proof {
     pub message: String,
     pub answer: String,
     pub served: Option<String>,
+    /// None where the agent does not pass the proxy's headers on.
+    #[serde(default)]
+    pub route: Option<Route>,
     pub tokens: Option<Tokens>,
     /// How long the answer took, in milliseconds.
     pub elapsed_ms: f64,
+    /// The context that the agent answered in, where it was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
 }
 
 impl Proof {
     pub fn unanswered(message: &str) -> Self {
         let (message, answer) = (message.to_owned(), String::new());
-        Self { message, answer, served: None, tokens: None, elapsed_ms: 0.0 }
+        let (served, route, tokens, context) = (None, None, None, None);
+        Self { message, answer, served, route, tokens, elapsed_ms: 0.0, context }
     }
 }
 

@@ -1,16 +1,19 @@
 //! The agents of the settings: their clients, their cards, and what was found out about them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{Client, Url};
+use reqwest::Client;
+use secrecy::SecretString;
 
 use crate::clients::ClientError;
 use crate::clients::a2a::{self, AgentError};
-use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
+use crate::config::agents::{AgentsFile, AgentsFileError};
+use crate::domain::agent::{AgentCard, AgentName, AgentSettings, CallProfile, Dialect, Scope};
 use crate::domain::context::ContextId;
+use crate::domain::key::KeyHash;
 use crate::services::snapshot::{PATIENCE, Snapshot, Source, View};
 use crate::store::{Store, StoreError};
 use patchbay_clock::Clock;
@@ -18,16 +21,35 @@ use patchbay_clock::Clock;
 /// Age at which a card is fetched again when someone looks.
 const CARD_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(15);
 
+/// How often the agents file is read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+type ByName = BTreeMap<AgentName, Arc<KnownAgent>>;
+
 #[derive(Clone)]
 pub struct Agents {
-    by_name: Arc<BTreeMap<AgentName, KnownAgent>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    by_name: RwLock<Arc<ByName>>,
+    /// Why the file is not used as it is now.
+    problem: RwLock<Option<String>>,
+    http: Client,
     store: Store,
+    clock: Clock,
+    /// Longest wait for a card.
+    limit: Duration,
 }
 
 pub struct KnownAgent {
     pub name: AgentName,
     pub client: a2a::Agent,
+    /// The virtual key with which it calls the proxy.
+    pub key: Option<SecretString>,
+    settings: AgentSettings,
     card: Snapshot<CardSource>,
+    health: Snapshot<HealthSource>,
     contexts: Snapshot<ContextsSource>,
     noted_scope: Mutex<Option<Scope>>,
 }
@@ -46,6 +68,24 @@ impl Source for CardSource {
 
     async fn fetch(&self) -> Result<AgentCard, ClientError> {
         self.client.card_within(self.limit).await
+    }
+}
+
+/// Whether an agent takes messages, which its card does not show.
+struct HealthSource {
+    client: a2a::Agent,
+    limit: Duration,
+}
+
+impl Source for HealthSource {
+    type Fetched = ();
+    type Copy = ();
+    type Error = ClientError;
+
+    const TIME_TO_LIVE: SignedDuration = CARD_TIME_TO_LIVE;
+
+    async fn fetch(&self) -> Result<(), ClientError> {
+        self.client.check(self.limit).await
     }
 }
 
@@ -71,13 +111,32 @@ pub struct AgentView {
     pub name: AgentName,
     pub address: String,
     pub card: View<AgentCard, ClientError>,
+    /// Why it takes no messages, if it takes none.
+    pub problem: Option<ClientError>,
+    pub has_credentials: bool,
     pub dialect: Option<Dialect>,
     pub scope: Option<Scope>,
     /// When that was seen; none where the card alone says so.
     pub scope_seen: Option<Timestamp>,
+    pub calls: CallProfile,
 }
 
 impl KnownAgent {
+    fn new(settings: AgentSettings, http: &Client, clock: &Clock, limit: Duration) -> Self {
+        let client =
+            a2a::Agent::new(http.clone(), settings.url.clone()).with_credentials(settings.auth.clone());
+        Self {
+            name: settings.name.clone(),
+            key: settings.key.clone(),
+            card: Snapshot::new(CardSource { client: client.clone(), limit }, clock.clone()),
+            health: Snapshot::new(HealthSource { client: client.clone(), limit }, clock.clone()),
+            contexts: Snapshot::new(ContextsSource(client.clone()), clock.clone()),
+            noted_scope: Mutex::default(),
+            client,
+            settings,
+        }
+    }
+
     /// The contexts that the agent lists, from a copy; none where it cannot list them, or not now.
     pub async fn contexts(&self) -> Option<BTreeSet<ContextId>> {
         let mut listed = self.contexts.refresh().await.value.as_deref().cloned().flatten()?;
@@ -96,56 +155,94 @@ impl KnownAgent {
 }
 
 impl Agents {
-    /// The agents at these addresses. A card is waited for at most `limit`.
+    /// A card is waited for at most `limit`.
     pub fn new(
         http: &Client,
-        agents: &[(AgentName, Url)],
+        agents: Vec<AgentSettings>,
         store: Store,
         clock: &Clock,
         limit: Duration,
     ) -> Self {
-        let known = |(name, url): &(AgentName, Url)| {
-            let client = a2a::Agent::new(http.clone(), url.clone());
-            let card = Snapshot::new(CardSource { client: client.clone(), limit }, clock.clone());
-            let contexts = Snapshot::new(ContextsSource(client.clone()), clock.clone());
-            let name = name.clone();
-            (name.clone(), KnownAgent { name, client, card, contexts, noted_scope: Mutex::default() })
+        let inner = Inner {
+            by_name: RwLock::default(),
+            problem: RwLock::default(),
+            http: http.clone(),
+            store,
+            clock: clock.clone(),
+            limit,
         };
-        Self { by_name: Arc::new(agents.iter().map(known).collect()), store }
+        inner.replace(agents);
+        Self { inner: Arc::new(inner) }
     }
 
-    pub fn get(&self, name: &AgentName) -> Option<&KnownAgent> {
-        self.by_name.get(name)
+    /// Reads the file every second for as long as the agents are in use. While it is wrong, the former ones stay.
+    pub fn follow(&self, file: AgentsFile) {
+        let agents = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(READ_AGAIN).await;
+                let again = file.clone();
+                let read = tokio::task::spawn_blocking(move || again.read()).await;
+                let (Some(agents), Ok(read)) = (agents.upgrade(), read) else { return };
+                agents.take(read);
+            }
+        });
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &AgentName> {
-        self.by_name.keys()
+    /// Why the agents file is not used as it is now.
+    pub fn problem(&self) -> Option<String> {
+        self.inner.problem.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether each agent answered when its card was last fetched. Agents that were not asked yet are left out.
-    pub fn last_seen_up(&self) -> impl Iterator<Item = (&AgentName, bool)> {
-        self.by_name.iter().filter_map(|(name, agent)| {
-            let card = agent.card.cached();
+    fn by_name(&self) -> Arc<ByName> {
+        Arc::clone(&self.inner.by_name.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn get(&self, name: &AgentName) -> Option<Arc<KnownAgent>> {
+        self.by_name().get(name).cloned()
+    }
+
+    pub fn names(&self) -> Vec<AgentName> {
+        self.by_name().keys().cloned().collect()
+    }
+
+    /// The hashes of the agents' virtual keys, by the agents' names.
+    pub fn key_hashes(&self) -> Vec<(AgentName, KeyHash)> {
+        let hash = |agent: &Arc<KnownAgent>| Some((agent.name.clone(), KeyHash::of(agent.key.as_ref()?)));
+        self.by_name().values().filter_map(hash).collect()
+    }
+
+    /// Whether an agent calls the proxy with this virtual key.
+    pub fn uses(&self, key: &KeyHash) -> bool {
+        self.key_hashes().iter().any(|(_, hash)| hash == key)
+    }
+
+    /// Whether each agent answered when it was last asked. Agents that were not asked yet are left out.
+    pub fn last_seen_up(&self) -> Vec<(AgentName, bool)> {
+        let seen = |(name, agent): (&AgentName, &Arc<KnownAgent>)| {
+            let name = name.clone();
+            let health = agent.health.cached();
             let is_silent = |error: &ClientError| {
                 matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
             };
-            match (&card.value, &card.problem) {
+            match (&health.value, &health.problem) {
                 (_, Some(problem)) => Some((name, !is_silent(problem))),
                 (Some(_), None) => Some((name, true)),
                 (None, None) => None,
             }
-        })
+        };
+        self.by_name().iter().filter_map(seen).collect()
     }
 
     /// What is known of all agents; their cards are fetched at once.
     pub async fn views(&self) -> Result<Vec<AgentView>, StoreError> {
-        futures_util::future::try_join_all(self.by_name.values().map(|agent| self.view(agent))).await
+        futures_util::future::try_join_all(self.by_name().values().map(|agent| self.view(agent))).await
     }
 
     pub async fn view(&self, agent: &KnownAgent) -> Result<AgentView, StoreError> {
-        let card = agent.card.refresh().await;
+        let (card, health) = tokio::join!(agent.card.refresh(), agent.health.refresh());
         let announced = card.value.as_ref().and_then(|card| card.scope);
-        let (seen, scope_seen) = self.store.scope(&agent.name).await?.unzip();
+        let (seen, scope_seen) = self.inner.store.scope(&agent.name).await?.unzip();
         Ok(AgentView {
             name: agent.name.clone(),
             address: agent.client.address(),
@@ -153,6 +250,9 @@ impl Agents {
             // What was seen counts more than what was announced.
             scope: seen.or(announced),
             scope_seen,
+            calls: agent.settings.calls,
+            problem: health.problem,
+            has_credentials: agent.settings.auth.is_some(),
             card,
         })
     }
@@ -164,8 +264,66 @@ impl Agents {
             return;
         }
         // That it could not be written is no reason to fail what brought the answer.
-        if let Err(error) = self.store.note_scope(&agent.name, scope).await {
+        if let Err(error) = self.inner.store.note_scope(&agent.name, scope).await {
             tracing::warn!(%error, agent = %agent.name, "the agent's scope was not remembered");
         }
+    }
+}
+
+impl Inner {
+    /// An agent whose settings are the same keeps what was found out about it.
+    fn replace(&self, agents: Vec<AgentSettings>) {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let known = |settings: AgentSettings| {
+            let same = by_name.get(&settings.name).filter(|known| known.settings.is_same(&settings)).cloned();
+            let name = settings.name.clone();
+            let new = || Arc::new(KnownAgent::new(settings, &self.http, &self.clock, self.limit));
+            (name, same.unwrap_or_else(new))
+        };
+        *by_name = Arc::new(agents.into_iter().map(known).collect());
+    }
+
+    fn take(&self, read: Result<Vec<AgentSettings>, AgentsFileError>) {
+        let problem = read.map(|agents| self.replace(agents)).err().map(|error| error.to_string());
+        let mut noted = self.problem.write().unwrap_or_else(PoisonError::into_inner);
+        if *noted != problem {
+            if let Some(problem) = &problem {
+                tracing::warn!(problem, "the agents file is not used as it is now");
+            } else {
+                tracing::info!("the agents file is used again");
+            }
+            *noted = problem;
+        }
+    }
+}
+
+/// What to do about an agent that takes no messages.
+pub fn remedy(problem: &ClientError, has_credentials: bool) -> &'static str {
+    let ClientError::Status { status, .. } = problem else {
+        return match problem {
+            ClientError::Unreachable { .. } | ClientError::Timeout { .. } => {
+                "Start the agent, or correct its address: url in the agents file, or PATCHBAY_AGENTS."
+            }
+            _ => {
+                "Something else answers at this address: correct url in the agents file, or PATCHBAY_AGENTS."
+            }
+        };
+    };
+    match status {
+        401 | 403 if has_credentials => {
+            "The agent refuses the credentials: correct what auth names in the agents file."
+        }
+        401 | 403 => {
+            "The agent asks for credentials: name them under auth in the agents file (PATCHBAY_AGENTS_FILE)."
+        }
+        300..=399 => {
+            "The agent redirects, which is not followed. Write its address as it names it: with or without a slash at \
+             the end matters."
+        }
+        404..=406 | 501 => {
+            "No A2A endpoint takes messages at this address. Use that of its JSON-RPC endpoint; its card may name it."
+        }
+        429 => "The agent takes no more requests for now: try again later.",
+        _ => "Look at the agent's log.",
     }
 }

@@ -6,6 +6,7 @@ mod key_list;
 mod keys;
 mod models;
 mod report;
+mod reserved;
 mod reset;
 
 use std::path::{Path, PathBuf};
@@ -81,7 +82,7 @@ impl DesiredState {
             key_file: setup.key_file.as_ref().map(EnvFile::new),
             list,
             default_models: setup.default_models.clone(),
-            keys: vec![KeySpec { alias, target: Some(target), settings }],
+            keys: vec![KeySpec { alias, hash: None, target: Some(target), settings }],
         })
     }
 }
@@ -102,7 +103,10 @@ pub struct ApplyOptions {
     /// Only reports what would be done.
     pub dry_run: bool,
     pub sync_keys: bool,
+    /// Issues new secrets; the keys that they replace end.
     pub new_secrets: bool,
+    /// Ends keys that have an issued key's alias and another secret.
+    pub replace: bool,
     pub raw_secrets: bool,
     pub prune: bool,
     /// Longest wait for the proxy.

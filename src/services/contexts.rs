@@ -54,8 +54,8 @@ impl Contexts {
         self.store.describe_context(agent, context, change, entry).await
     }
 
-    /// Forgets a context here; the conversation goes on, and its swaps stay in the history. Returns whether there was
-    /// one.
+    /// Forgets a context here, with its questions and answers; the conversation goes on, and its swaps stay in the history.
+    /// Returns whether there was one.
     pub async fn forget(&self, agent: &AgentName, context: &ContextId, actor: &Actor) -> Result<bool> {
         let entry = NewEntry::new(actor, Action::ContextForget, format!("{agent}/{context}"), "ok");
         self.store.forget_context(agent, context, entry).await

@@ -16,14 +16,22 @@ use crate::domain::context::{Ask, ContextId};
 use crate::domain::control::{AgentConfig, Answer};
 use crate::domain::redact;
 use crate::domain::swap::Proof;
-use crate::domain::words::sentence;
+use crate::domain::words::{cut, sentence};
 use crate::services::agents::{Agents, KnownAgent};
+use crate::services::journal::{Failure, Record, journaled};
 use crate::services::switcher::{ReadError, Switcher};
 use crate::store::{Store, StoreError};
 use patchbay_clock::Clock;
 
 /// Longest answer that is kept, in characters.
 pub const MAX_ANSWER_CHARS: usize = 20_000;
+
+/// Longest context id of an agent that is kept, in characters.
+const MAX_ID: usize = 128;
+
+/// The problem of a question until its answer is written down.
+const UNANSWERED: &str =
+    "No answer was recorded: Patchbay ended before it came, or another replica still waits for it.";
 
 /// Questions under way at once.
 const MAX_RUNNING: usize = 64;
@@ -91,9 +99,7 @@ impl Asks {
         actor: &Actor,
     ) -> Result<watch::Receiver<AskProgress>, AskError> {
         let parts = Arc::clone(&self.parts);
-        if parts.agents.get(agent).is_none() {
-            return Err(AskError::UnknownAgent(agent.clone()));
-        }
+        let known = parts.agents.get(agent).ok_or_else(|| AskError::UnknownAgent(agent.clone()))?;
         let ask = Ask {
             id: Uuid::now_v7().to_string(),
             agent: agent.clone(),
@@ -113,7 +119,7 @@ impl Asks {
             running.insert(id, receiver.clone());
         }
         let actor = actor.clone();
-        let question = async move { parts.carry_out(&sender, &actor).await };
+        let question = async move { parts.carry_out(&known, &sender, &actor).await };
         self.parts.running.spawn(question.in_current_span());
         Ok(receiver)
     }
@@ -125,15 +131,12 @@ impl Asks {
     /// The last questions in a context, the oldest first, those under way included.
     pub async fn of(&self, agent: &AgentName, context: &ContextId) -> Result<Vec<AskProgress>, StoreError> {
         let written = self.parts.store.asks_of(agent, context).await?;
-        let mut asks: Vec<_> = written.into_iter().map(|ask| AskProgress { ask, is_done: true }).collect();
-        let running = self.parts.progress();
         let here = |ask: &Ask| ask.agent == *agent && ask.context == *context;
-        let more: Vec<_> = running
-            .values()
-            .map(|progress| progress.borrow().clone())
-            .filter(|progress| here(&progress.ask))
-            .collect();
-        asks.extend(more.into_iter().filter(|progress| !progress.is_done));
+        // Those that run here come first: they are written too, but not yet with an answer.
+        let running = |progress: &watch::Receiver<AskProgress>| progress.borrow().clone();
+        let mut asks: Vec<_> = self.parts.progress().values().map(running).collect();
+        asks.retain(|progress| here(&progress.ask) && !progress.is_done);
+        asks.extend(written.into_iter().map(|ask| AskProgress { ask, is_done: true }));
         asks.sort_by(|a, b| a.ask.id.cmp(&b.ask.id));
         asks.dedup_by(|a, b| a.ask.id == b.ask.id);
         Ok(asks)
@@ -150,53 +153,58 @@ impl Parts {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn carry_out(&self, progress: &watch::Sender<AskProgress>, actor: &Actor) {
+    async fn carry_out(&self, agent: &KnownAgent, progress: &watch::Sender<AskProgress>, actor: &Actor) {
         let mut ask = progress.borrow().ask.clone();
         let started = Instant::now();
-        // The agent was there when the question began, and the settings do not change.
-        let Some(agent) = self.agents.get(&ask.agent) else { return };
-        let on_text = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
-        let (context, message) = (&ask.context, &ask.proof.message);
-        let answer = match self.switcher.lock_conversation(&ask.agent, context, &actor.name).await {
-            Ok(turn) => match turn.check().await {
-                Ok(()) => {
-                    let answer = listen(&self.agents, agent, context, message, self.timeout, on_text).await;
-                    answer.map_err(ReadError::from)
+        let entry = NewEntry::new(actor, Action::Ask, format!("{}/{}", ask.agent, ask.context), "ok");
+        let written = journaled(&self.store, entry, async |Record { entry, .. }| {
+            let answer = self.put(agent, &ask, progress).await;
+            ask.proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+            // What came before a failure is shown as well.
+            ask.proof.answer.clone_from(&progress.borrow().ask.proof.answer);
+            let state = match answer {
+                Ok(answer) => fill(&mut ask.proof, answer),
+                Err(error) => {
+                    ask.problem = Some(sentence(&error));
+                    "failed".clone_into(&mut entry.outcome);
+                    None
                 }
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(error),
-        };
-        ask.proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-        // What came before a failure is shown as well.
-        ask.proof.answer = progress.borrow().ask.proof.answer.clone();
-        let state = match answer {
-            Ok(answer) => fill(&mut ask.proof, answer),
-            Err(error) => {
-                ask.problem = Some(sentence(&error));
-                None
+            };
+            // What was said is in the conversation, not in the audit.
+            entry.after.clone_from(&ask.proof.served);
+            entry.detail.clone_from(&ask.problem);
+            self.store.write_ask(&ask).await?;
+            match state {
+                Some(config) => self.store.note_config(&ask.agent, &ask.context, &config).await,
+                None => Ok(()),
             }
-        };
-        if let Err(error) = self.write(&ask, state.as_ref(), actor).await {
+        })
+        .await;
+        if let Err(error) = written {
             tracing::error!(%error, ask = ask.id, "an answer was not written down");
+            ask.problem.get_or_insert_with(|| sentence(&error));
         }
         self.progress().remove(&ask.id);
         progress.send_replace(AskProgress { ask, is_done: true });
     }
 
-    async fn write(&self, ask: &Ask, state: Option<&AgentConfig>, actor: &Actor) -> Result<(), StoreError> {
-        self.store.write_ask(ask).await?;
-        if let Some(config) = state {
-            self.store.note_config(&ask.agent, &ask.context, config).await?;
-        }
-        let outcome = if ask.problem.is_some() { "failed" } else { "ok" };
-        let mut entry = NewEntry::new(actor, Action::Ask, format!("{}/{}", ask.agent, ask.context), outcome);
-        // What was said is in the conversation, not in the audit.
-        entry.after.clone_from(&ask.proof.served);
-        entry.detail.clone_from(&ask.problem);
-        self.store.audit(&entry).await
+    /// Sends a question once it is written down: it is paid for even if this process ends before the answer comes.
+    async fn put(
+        &self,
+        agent: &KnownAgent,
+        ask: &Ask,
+        progress: &watch::Sender<AskProgress>,
+    ) -> Result<Answer, ReadError> {
+        let turn = self.switcher.lock_conversation(&ask.agent, &ask.context, &ask.actor).await?;
+        self.store.write_ask(&Ask { problem: Some(UNANSWERED.to_owned()), ..ask.clone() }).await?;
+        turn.check().await?;
+        let on_text = |text| progress.send_modify(|progress| progress.ask.proof.answer = text);
+        let message = &ask.proof.message;
+        Ok(listen(&self.agents, agent, &ask.context, message, self.timeout, on_text).await?)
     }
 }
+
+impl Failure for StoreError {}
 
 pub(super) async fn listen(
     agents: &Agents,
@@ -224,13 +232,19 @@ pub(super) async fn listen(
 
 /// Takes an answer over; returns what the agent's state says after it.
 pub(super) fn fill(proof: &mut Proof, answer: Answer) -> Option<AgentConfig> {
-    proof.answer = clean(&answer.text);
+    proof.answer = clean(answer.shown());
     proof.tokens = answer.tokens;
+    proof.context = answer.context.as_deref().map(|context| cut(&clean(context), MAX_ID).into_owned());
     let state = answer.state.filter(|_| answer.from_model);
-    proof.served = answer.served.or_else(|| state.as_ref().map(AgentConfig::spec_text));
+    let said = answer.served.or_else(|| state.as_ref().map(AgentConfig::spec_text));
+    // The proxy knows better than the agent.
+    proof.served = answer.proxy.as_ref().map(|route| route.group.clone()).or(said);
+    proof.route = answer.proxy;
     state
 }
 
+/// Looks a little beyond the end, so that a secret there is not cut before it is found.
 fn clean(text: &str) -> String {
-    redact::secrets(text).chars().take(MAX_ANSWER_CHARS).collect()
+    let head = cut(text, MAX_ANSWER_CHARS + 4_096);
+    redact::secrets(&head).chars().take(MAX_ANSWER_CHARS).collect()
 }

@@ -11,8 +11,9 @@ use crate::clients::{ClientError, Meaning};
 use crate::domain::agent::Scope;
 use crate::domain::key::{Access, KeyHash, KeyState};
 use crate::domain::model_detail::REFERENCE;
+use crate::domain::release;
 use crate::domain::words::counted;
-use crate::services::agents::{AgentView, Agents};
+use crate::services::agents::{AgentView, Agents, remedy};
 use crate::services::bootstrap::{EnvFile, StoredKey, classify_key};
 use crate::services::keys::Keys;
 use crate::store::Store;
@@ -55,7 +56,6 @@ pub struct Doctor {
     pub keys: Keys,
     pub store: Store,
     pub agents: Agents,
-    pub agent_key: Option<SecretString>,
     pub env: EnvFile,
 }
 
@@ -65,8 +65,11 @@ impl Doctor {
         let mut checks = vec![self.database().await];
         let is_up = self.proxy_is_up(&mut checks).await;
         if is_up && self.master_key(&mut checks).await {
-            checks.push(self.agent_key().await);
+            checks.extend(self.agent_keys().await);
             self.references(&mut checks).await;
+        }
+        if let Some(problem) = self.agents.problem() {
+            checks.push(Check::bad("agents file", problem, "Correct it. The agents are those of before."));
         }
         match self.agents.views().await {
             Ok(views) => checks.extend(views.iter().map(agent)),
@@ -96,7 +99,9 @@ impl Doctor {
         }
         let health = self.proxy.health().await;
         let version = health.as_ref().ok().and_then(|health| health.version.as_ref());
-        let version = version.map(|version| format!(", LiteLLM {version}")).unwrap_or_default();
+        let version = version
+            .map(|version| format!(", LiteLLM {version} (tested: {})", release::TESTED))
+            .unwrap_or_default();
         checks.push(Check::good("proxy", format!("{address}{version}")));
         let what = "proxy's database";
         checks.push(match health.map(|health| health.database) {
@@ -128,12 +133,23 @@ impl Doctor {
         is_good
     }
 
-    async fn agent_key(&self) -> Check {
-        let good = |found: String| Check::good("agent's key", found);
-        let bad = |found: String, advice| Check::bad("agent's key", found, advice);
-        let Some(key) = &self.agent_key else {
-            let advice = "`patchbay bootstrap` issues one and writes it into the env file.";
-            return bad("neither TASK_AGENT_API_KEY nor OPENAI_API_KEY is set".to_owned(), advice);
+    async fn agent_keys(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for name in self.agents.names() {
+            let key = self.agents.get(&name).and_then(|agent| agent.key.clone());
+            checks.push(self.agent_key(&format!("key of {name}"), key.as_ref()).await);
+        }
+        checks
+    }
+
+    async fn agent_key(&self, what: &str, key: Option<&SecretString>) -> Check {
+        let good = |found: String| Check::good(what, found);
+        let bad = |found: String, advice| Check::bad(what, found, advice);
+        let Some(key) = key else {
+            let advice =
+                "Set TASK_AGENT_API_KEY, or `key` in the agents file. `patchbay bootstrap` issues one.";
+            let verdict = if self.agents.key_hashes().is_empty() { Verdict::Bad } else { Verdict::Note };
+            return Check { verdict, ..Check::note(what, "it is not in the settings", advice) };
         };
         match classify_key(Some(key.expose_secret())) {
             StoredKey::Placeholder => {
@@ -158,7 +174,7 @@ impl Doctor {
             (KeyState::Active, Access::All) => good(text),
             (KeyState::Active, _) => {
                 let advice = "A swap to another model is refused: relax it on its page.";
-                Check::note("agent's key", text, advice)
+                Check::note(what, text, advice)
             }
             (state, _) => bad(format!("{text}; it is {}", state.label()), "Change it on its page."),
         }
@@ -215,19 +231,20 @@ fn reference(value: &Value) -> Option<&str> {
 
 fn agent(view: &AgentView) -> Check {
     let what = format!("agent {}", view.name);
-    match (&view.card.value, &view.card.problem) {
-        (Some(card), None) => {
-            let scope = match view.scope {
-                Some(Scope::Context) => "a model for each context",
-                Some(Scope::Agent) => "one model for all contexts",
-                None => "its scope is seen at the first swap",
-            };
-            Check::good(&what, format!("{}: {}, {scope}", view.address, card.name))
-        }
-        (_, problem) => {
-            let problem = problem.as_ref().map_or_else(|| "no card".to_owned(), ToString::to_string);
-            let advice = "Is it started, and is its address in PATCHBAY_AGENTS that of its A2A endpoint?";
-            Check::bad(&what, format!("{}: {problem}", view.address), advice)
-        }
+    if let Some(problem) = &view.problem {
+        let advice = remedy(problem, view.has_credentials);
+        return Check::bad(&what, format!("{}: {problem}", view.address), advice);
     }
+    if let Some(card) = &view.card.value {
+        let scope = match view.scope {
+            Some(Scope::Context) => "a model for each context",
+            Some(Scope::Agent) => "one model for all contexts",
+            None => "its scope is seen at the first swap",
+        };
+        return Check::good(&what, format!("{}: {}, {scope}", view.address, card.name));
+    }
+    let problem = view.card.problem.as_ref().map_or_else(|| "no card".to_owned(), ToString::to_string);
+    let advice =
+        "It can be switched all the same. Its card is looked for below its address, then at its host.";
+    Check::note(&what, format!("{}: it takes messages, but shows no card: {problem}", view.address), advice)
 }

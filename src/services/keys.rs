@@ -8,13 +8,14 @@ mod changes;
 mod copy;
 mod file;
 mod issue;
+mod once;
 mod replace;
+mod rules;
 pub mod table;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
-use secrecy::SecretString;
 use tokio::sync::{OnceCell, watch};
 
 pub use self::changes::{Created, OldKey};
@@ -22,11 +23,14 @@ use self::copy::Fill;
 pub use self::copy::KeysView;
 pub use self::issue::Issue;
 pub use self::replace::Replacement;
+pub use self::rules::{RulesCopy, RulesSource};
 use crate::clients::ClientError;
 use crate::clients::litellm::{KeyRecord, LiteLlm};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
-use crate::store::{Store, StoreError};
+use crate::services::agents::Agents;
+use crate::services::locks::Locks;
+use crate::store::{LockError, Store, StoreError};
 use patchbay_clock::Clock;
 
 /// Most keys that are copied.
@@ -47,8 +51,20 @@ pub enum KeyChangeError {
     AliasTaken(KeyHash),
     #[error("the key was changed since the form was loaded")]
     Changed,
+    #[error("this form was sent before")]
+    Sent(Option<KeyHash>),
     #[error("this is the agent's own key: type its name to confirm")]
     NotConfirmed,
+    #[error("the key is being changed: {0}")]
+    Busy(#[from] LockError),
+    #[error("LiteLLM {release} cannot clear: {}", settings.join(", "))]
+    CannotClear { settings: Vec<&'static str>, release: String },
+    #[error("the proxy answered well, but did not take: {}", .0.join(", "))]
+    NotTaken(Vec<&'static str>),
+    #[error(
+        "the proxy did not answer in time, and now has a key of this alias whose secret nobody knows: delete it"
+    )]
+    Lost(KeyHash),
     #[error("the proxy answered well, but {0}")]
     NotDone(&'static str),
     #[error("the key has expired, so that the new one needs a duration of its own")]
@@ -68,42 +84,33 @@ struct Inner {
     proxy: LiteLlm,
     store: Store,
     clock: Clock,
-    /// The agent's own key, which is not deleted by mistake.
-    agent_key: Option<KeyHash>,
+    /// Whose keys are not deleted by mistake.
+    agents: Option<Agents>,
     view: watch::Sender<KeysView>,
     fill: Mutex<Fill>,
     can_search: OnceCell<bool>,
     file: OnceLock<file::KeysFile>,
     restored: OnceCell<()>,
-    fresh: Mutex<Vec<Fresh>>,
+    rules: RulesCopy,
+    /// A key is read, compared and written by one at a time.
+    locks: Locks,
 }
-
-/// A new key's secret, until it was shown.
-struct Fresh {
-    hash: KeyHash,
-    secret: SecretString,
-    owner: String,
-    since: Timestamp,
-}
-
-/// How long a new key's secret waits to be shown, and how many wait.
-const FRESH_FOR: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
-const FRESH_AT_MOST: usize = 100;
 
 impl Keys {
     /// The keys of `proxy`.
-    pub fn new(proxy: LiteLlm, store: Store, clock: Clock, agent_key: Option<KeyHash>) -> Self {
+    pub fn new(proxy: LiteLlm, store: Store, clock: Clock, agents: Option<Agents>) -> Self {
         let inner = Inner {
+            locks: Locks::new(&store),
+            rules: RulesCopy::new(RulesSource(proxy.clone()), clock.clone()),
             proxy,
             store,
             clock,
-            agent_key,
+            agents,
             view: watch::Sender::new(KeysView::default()),
             fill: Mutex::default(),
             can_search: OnceCell::new(),
             file: OnceLock::new(),
             restored: OnceCell::new(),
-            fresh: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -135,9 +142,9 @@ impl Keys {
         Some((view.keys.get(hash)?, view.at))
     }
 
-    /// Whether it is the agent's own key.
+    /// Whether an agent of the settings uses the key.
     pub fn is_agents(&self, hash: &KeyHash) -> bool {
-        self.inner.agent_key.as_ref() == Some(hash)
+        self.inner.is_agents(hash)
     }
 
     /// What a key spent in the last [`DAYS`] days, one entry for each, the oldest first.
@@ -154,32 +161,5 @@ impl Keys {
         let from = now - jiff::SignedDuration::from_hours(24 * DAYS);
         // The proxy's clock may be ahead.
         self.inner.proxy.calls(hash, from, now + jiff::SignedDuration::from_mins(5), CALLS).await
-    }
-
-    /// Keeps a new key's secret for `owner` to see once. In memory only: it is in no database, session, address,
-    /// log or message.
-    pub fn keep_secret(&self, hash: &KeyHash, secret: SecretString, owner: &str) {
-        let since = self.inner.clock.now();
-        let mut fresh = self.inner.fresh();
-        fresh.retain(|kept| since.duration_since(kept.since) < FRESH_FOR);
-        if fresh.len() >= FRESH_AT_MOST {
-            fresh.remove(0);
-        }
-        fresh.push(Fresh { hash: hash.clone(), secret, owner: owner.to_owned(), since });
-    }
-
-    /// The secret of a new key, for whoever made it: the first time only.
-    pub fn take_secret(&self, hash: &KeyHash, owner: &str) -> Option<SecretString> {
-        let now = self.inner.clock.now();
-        let mut fresh = self.inner.fresh();
-        fresh.retain(|kept| now.duration_since(kept.since) < FRESH_FOR);
-        let at = fresh.iter().position(|kept| kept.hash == *hash && kept.owner == owner)?;
-        Some(fresh.remove(at).secret)
-    }
-}
-
-impl Inner {
-    fn fresh(&self) -> std::sync::MutexGuard<'_, Vec<Fresh>> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,6 +60,7 @@ struct Shared {
 struct Stamp(std::time::Instant, SystemTime);
 
 impl Stamp {
+    #[expect(clippy::disallowed_methods, reason = "it is compared with itself alone")]
     fn now() -> Self {
         Self(std::time::Instant::now(), SystemTime::now())
     }
@@ -109,7 +110,7 @@ impl Held {
                     *shared.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
                     return Ok(());
                 }
-                Err(lost @ Fenced::Lost(_)) => return Err(lost),
+                Err(gone @ Fenced::Lost(_)) => return Err(gone),
                 Err(error) if Instant::now() >= until => return Err(error),
                 Ok(()) if Instant::now() >= until => return Err(Fenced::Unsure),
                 _ => tokio::time::sleep(POLL).await,

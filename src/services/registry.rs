@@ -8,28 +8,32 @@ mod import;
 mod notes;
 mod plan;
 mod remove;
+mod serving;
 mod trial;
 mod uses;
 mod yaml;
+mod yaml_versions;
 
 pub use admin::{Found, ModelError, Models, Outcome, Parts};
 pub use catalog::{Catalog, Column, Deployments, Registry};
-pub use change::{Edit, changes};
+pub use change::{Edit, changes, moves_secret};
 pub use import::{Applied, CONCURRENCY};
 pub use notes::Notes;
 pub use plan::{Extra, Item, Plan, PlanError, Step};
 pub use remove::{Radius, is_confirmed};
+pub use serving::{By, Serving};
 pub use trial::cannot_test;
+pub use uses::Callers;
 pub use yaml::{YamlError, has_model_list, read_document, read_mapping, write_document};
 
-use crate::domain::key::wildcard_matches;
 use crate::domain::model::Deployment;
+use crate::domain::routing::pattern_routes;
 
-/// The deployments that answer calls of the model `name`: those of that name, or else a wildcard's.
+/// The deployments called `name`, or else those of wildcards. [`Catalog::serving`] knows aliases as well.
 pub fn serving<'a>(deployments: &'a [Deployment], name: &str) -> Vec<&'a Deployment> {
     let exact: Vec<_> = deployments.iter().filter(|deployment| deployment.name == name).collect();
     if exact.is_empty() {
-        deployments.iter().filter(|deployment| wildcard_matches(&deployment.name, name)).collect()
+        deployments.iter().filter(|deployment| pattern_routes(&deployment.name, name)).collect()
     } else {
         exact
     }

@@ -12,12 +12,12 @@ mod run;
 mod scope;
 mod served;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::SignedDuration;
-use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, field};
@@ -30,7 +30,7 @@ use self::outcome_writer::OutcomeWriter;
 use self::record::{audit_entry, new_swap};
 use self::run::Run;
 pub use self::scope::ScopeFound;
-use self::served::{AgentKey, Log};
+use self::served::KeyCopies;
 pub use self::served::{Evidence, Standing};
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
@@ -42,11 +42,12 @@ use crate::domain::job::ItemRef;
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::lease::Lease;
 use crate::domain::swap::{Outcome, StepKind, Swap, SwapRequest};
-use crate::services::agents::{AgentView, Agents};
+use crate::services::agents::{AgentView, Agents, KnownAgent};
+use crate::services::keys::{RulesCopy, RulesSource};
 use crate::services::live::{Live, Message};
 use crate::services::locks::{Held, Locks};
 use crate::services::registry::Registry;
-use crate::services::snapshot::{Snapshot, View};
+use crate::services::snapshot::View;
 use crate::store::{Ended, Store};
 use crate::telemetry;
 use patchbay_clock::Clock;
@@ -86,9 +87,8 @@ struct Parts {
     agents: Agents,
     registry: Registry,
     proxy: LiteLlm,
-    agent_key: Option<SecretString>,
-    agent_key_copy: Snapshot<AgentKey>,
-    log: Snapshot<Log>,
+    keys: KeyCopies,
+    rules: RulesCopy,
     comparisons: Comparisons,
     outcomes: OutcomeWriter,
     store: Store,
@@ -150,24 +150,19 @@ impl Switcher {
         agents: Agents,
         registry: Registry,
         proxy: LiteLlm,
-        agent_key: Option<SecretString>,
         store: Store,
         clock: Clock,
         timeouts: Timeouts,
     ) -> Self {
-        let key = agent_key.as_ref().map(KeyHash::of);
-        let agent_key_copy = AgentKey { proxy: proxy.clone(), hash: key.clone() };
-        let agent_key_copy = Snapshot::new(agent_key_copy, clock.clone());
-        let log = Snapshot::new(Log { proxy: proxy.clone(), key, clock: clock.clone() }, clock.clone());
+        let rules = RulesCopy::new(RulesSource(proxy.clone()), clock.clone());
         let parts = Parts {
-            log,
+            keys: KeyCopies::new(&proxy, &clock),
             comparisons: Comparisons::default(),
             outcomes: OutcomeWriter::default(),
             agents,
             registry,
             proxy,
-            agent_key,
-            agent_key_copy,
+            rules,
             locks: Locks::new(&store),
             store,
             clock,
@@ -203,8 +198,8 @@ impl Switcher {
         Self::receipt(&progress)
     }
 
-    pub fn forget_key(&self) {
-        self.parts.agent_key_copy.invalidate();
+    pub fn forget_keys(&self) {
+        self.parts.keys.invalidate();
     }
 
     /// Does one swap of a job, and waits until its outcome is written, in the job as well.
@@ -259,7 +254,7 @@ impl Switcher {
         let agent = agent.ok_or_else(|| SwapError::UnknownAgent(request.agent.clone()))?;
         let (one, view) = match one {
             Some(OneOfMany { item, view, turn }) => (Some((item, turn)), view),
-            None => (None, parts.agents.view(agent).await?),
+            None => (None, parts.agents.view(&agent).await?),
         };
         let held =
             parts.lock_swaps(view.scope, &request.agent, &request.context, &actor.name).await?.within(lease);
@@ -280,7 +275,7 @@ impl Switcher {
             live.tell(Message::Begun { topic: "swap".to_owned(), object, who: actor.name.clone() });
         }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
-        let swap = async move { parts.carry_out(request, &view, &actor, &sender, held, one).await };
+        let swap = async move { parts.carry_out(&agent, request, &view, &actor, &sender, held, one).await };
         self.parts.running.spawn(swap.instrument(span));
         Ok(progress)
     }
@@ -313,12 +308,12 @@ impl Switcher {
         context: &ContextId,
     ) -> Result<AgentConfig, ReadError> {
         let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
-        let turn = if self.parts.reads_for_free(known).await {
+        let turn = if self.parts.reads_for_free(&known).await {
             None
         } else {
             Some(self.parts.lock_questions(agent, context, "a look at the model").await?)
         };
-        let config = self.parts.config(known, context, turn.as_ref()).await?;
+        let config = self.parts.config(&known, context, turn.as_ref()).await?;
         self.parts.store.note_config(agent, context, &config).await?;
         Ok(config)
     }
@@ -336,20 +331,19 @@ impl Switcher {
     ) -> Result<Held, ReadError> {
         let known = self.parts.agents.get(agent).ok_or_else(|| ReadError::UnknownAgent(agent.clone()))?;
         let turn = self.parts.lock_questions(agent, context, holder).await?;
-        let scope = self.parts.agents.view(known).await?.scope;
+        let scope = self.parts.agents.view(&known).await?.scope;
         drop(self.parts.lock_swaps(scope, agent, context, holder).await?);
         Ok(turn)
     }
 
-    /// The agent's own key at the proxy, from a background copy; none in it where the settings do not name it or
-    /// the proxy does not know it.
-    pub async fn agent_key(&self) -> View<Option<VirtualKey>, ClientError> {
-        self.parts.agent_key_copy.refresh().await
-    }
-
-    /// The hash of the agent's own key, where the settings name it.
-    pub fn agent_key_hash(&self) -> Option<KeyHash> {
-        self.parts.agent_key.as_ref().map(KeyHash::of)
+    /// The agents' virtual keys at the proxy, from background copies; none in one that the proxy does not know.
+    pub async fn agent_keys(&self) -> Vec<(KeyHash, View<Option<VirtualKey>, ClientError>)> {
+        let hashes: BTreeSet<_> = self.parts.agents.key_hashes().into_iter().map(|(_, hash)| hash).collect();
+        let view = async |hash: KeyHash| {
+            let view = self.parts.keys.of(&hash).key.refresh().await;
+            (hash, view)
+        };
+        join_all(hashes.into_iter().map(view)).await
     }
 
     /// Waits for the swaps that run. None can begin afterwards.
@@ -364,8 +358,10 @@ impl Parts {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a swap with all that it is part of")]
     async fn carry_out(
         self: Arc<Self>,
+        agent: &KnownAgent,
         request: SwapRequest,
         view: &AgentView,
         actor: &Actor,
@@ -373,8 +369,6 @@ impl Parts {
         held: Held,
         one: Option<(ItemRef, Option<OwnedSemaphorePermit>)>,
     ) {
-        // The agent was there when the swap began, and the settings do not change.
-        let Some(agent) = self.agents.get(&request.agent) else { return };
         let mut swap = Run::new(&self, agent, view, &request, progress, &held, one.is_some()).finish().await;
         metrics::counter!(telemetry::SWAPS, "outcome" => swap.outcome.as_str()).increment(1);
         Span::current().record("outcome", swap.outcome.as_str());

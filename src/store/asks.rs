@@ -1,5 +1,6 @@
 //! Messages asked in contexts, and their answers.
 
+use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
@@ -15,7 +16,8 @@ impl Store {
     pub async fn write_ask(&self, ask: &Ask) -> Result<()> {
         let mut tx = self.pool()?.begin().await?;
         sqlx::query(
-            "insert into asks (id, agent, context, actor, proof, problem, at) values ($1, $2, $3, $4, $5, $6, $7)",
+            "insert into asks (id, agent, context, actor, proof, problem, at) values ($1, $2, $3, $4, $5, $6, $7) \
+             on conflict (id) do update set proof = excluded.proof, problem = excluded.problem",
         )
         .bind(&ask.id)
         .bind(ask.agent.as_str())
@@ -41,6 +43,26 @@ impl Store {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Deletes questions and answers from before `end`, those of swaps included, some thousand at a time, and says how many.
+    pub async fn end_conversations_before(&self, end: Timestamp) -> Result<u64> {
+        let mut ended = 0;
+        for statement in [
+            "delete from asks where id in (select id from asks where at < $1 limit 5000)",
+            "update swaps set proof = null where id in \
+             (select id from swaps where proof is not null and started_at < $1 limit 5000)",
+        ] {
+            loop {
+                let query = sqlx::query(statement).bind(Millis(end));
+                let done = query.execute(self.pool()?).await?.rows_affected();
+                if done == 0 {
+                    break;
+                }
+                ended += done;
+            }
+        }
+        Ok(ended)
     }
 
     /// The last questions in a context, the oldest first.

@@ -101,7 +101,8 @@ impl Store {
         Ok(described)
     }
 
-    /// Forgets a context and writes `entry`; its swaps stay in the history. Returns whether there was one.
+    /// Forgets a context with its questions and answers, and writes `entry`; its swaps stay in the history. Returns whether
+    /// there was one.
     pub async fn forget_context(
         &self,
         agent: &AgentName,
@@ -112,6 +113,8 @@ impl Store {
         let was_known = is_known(&mut tx, agent, context).await?;
         for statement in [
             "delete from reverts where agent = $1 and context = $2",
+            "delete from asks where agent = $1 and context = $2",
+            "update swaps set proof = null where agent = $1 and context = $2",
             "delete from contexts where agent = $1 and context = $2",
         ] {
             sqlx::query(statement).bind(agent.as_str()).bind(context.as_str()).execute(&mut *tx).await?;

@@ -293,6 +293,13 @@ async fn postgres(url: &str) -> Result<AnyPool, sqlx::Error> {
         .max_connections(16)
         .min_connections(1)
         .acquire_timeout(PATIENCE)
+        // A replica that is paused in a transaction must not keep the others waiting for its rows.
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute("set idle_in_transaction_session_timeout = '5s'").await?;
+                Ok(())
+            })
+        })
         // One that was used a moment ago need not be asked whether it is still good.
         .test_before_acquire(false)
         .before_acquire(|connection, about| {
@@ -367,6 +374,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (9, "writes", both!("0009_writes")),
         (10, "jobs", both!("0010_jobs")),
         (11, "repeated refusals", both!("0011_repeated_refusals")),
+        (12, "key requests", both!("0012_key_requests")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

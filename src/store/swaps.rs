@@ -201,6 +201,10 @@ async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<()> {
         query = query.bind(swap.agent.as_str()).bind(swap.context.as_str());
     }
     query.execute(&mut *tx).await?;
+    for Ended { swap, .. } in done.iter().filter(|ended| ended.is_agent_wide) {
+        let all = sqlx::query("delete from reverts where agent = $1").bind(swap.agent.as_str());
+        all.execute(&mut *tx).await?;
+    }
     for Ended { swap, revert_at, .. } in done {
         let Some(at) = revert_at else { continue };
         sqlx::query("insert into reverts (agent, context, swap, due_at) values ($1, $2, $3, $4)")

@@ -32,6 +32,8 @@ pub enum OwnRow {
     },
     Retirement(Retirement),
     NoRetirement(KeyHash),
+    /// The form with this token made this key.
+    KeyRequest(String, KeyHash),
     Scope(AgentName, Scope),
 }
 
@@ -45,6 +47,7 @@ impl OwnRow {
             Self::Test { id, name, result } => models::write_test(tx, id, name, result).await,
             Self::Retirement(retirement) => keys::write_retirement(tx, retirement, now).await,
             Self::NoRetirement(hash) => keys::delete_retirement(tx, hash).await.map(drop),
+            Self::KeyRequest(token, hash) => keys::write_key_request(tx, token, hash).await,
             Self::Scope(agent, scope) => contexts::write_scope(tx, agent, *scope, now).await,
         }
     }

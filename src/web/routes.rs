@@ -5,7 +5,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::handler::Handler;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, head, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::domain::role::Role;
 use crate::web::auth::CurrentUser;
@@ -50,15 +50,6 @@ impl Routes {
         T: 'static,
     {
         self.add(access, "GET", path, MAX_FORM, get(handler))
-    }
-
-    /// Where an answer to HEAD must not do what GET does.
-    pub(super) fn head<H, T>(self, access: Access, path: &'static str, handler: H) -> Self
-    where
-        H: Handler<T, AppState>,
-        T: 'static,
-    {
-        self.add(access, "HEAD", path, MAX_FORM, head(handler))
     }
 
     pub(super) fn post<H, T>(self, access: Access, path: &'static str, handler: H) -> Self

@@ -347,7 +347,7 @@ async fn what_makes_no_sense_begins_no_job() {
         ("ids", ""),
         ("ids", "../x"),
         ("model", ""),
-        ("model", "gpt-5"),
+        ("model", "gpt-5/"),
         ("agent", "nobody"),
         ("canary", "-1"),
         ("at_once", "1000"),

@@ -4,6 +4,7 @@
 mod agent_control;
 mod agent_dialect;
 mod agent_failures;
+mod agent_shapes;
 mod agent_stream;
 mod bounds;
 mod control_replies;

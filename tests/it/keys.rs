@@ -4,6 +4,8 @@ mod bulk;
 mod canary;
 mod forms;
 mod large;
+mod once;
+mod permission;
 pub(crate) mod scenario;
 mod table;
 
@@ -17,15 +19,20 @@ const GENERATIONS: [Generation; 2] = [Generation::V1_80, Generation::V1_109];
 /// A dashboard on a sandbox, and all that a scenario needs.
 async fn stage(generation: Generation) -> (TestApp, Stage) {
     let app = TestApp::with(Setup { generation, ..Setup::default() }).await;
-    let stage = Stage {
+    let stage = stage_of(&app).await;
+    (app, stage)
+}
+
+/// The same on a dashboard where nobody has looked at the keys yet.
+async fn stage_of(app: &TestApp) -> Stage {
+    Stage {
         browser: app.user().await,
         script: app.script(),
         proxy: app.sandbox.clone(),
         master_key: MASTER_KEY.to_owned(),
         agent_key_hash: app.agent_key_hash.clone(),
         prefix: "own-".to_owned(),
-    };
-    (app, stage)
+    }
 }
 
 #[tokio::test]

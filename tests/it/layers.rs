@@ -11,7 +11,10 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("domain", &["domain"]),
     ("clients", &["clients", "domain", "telemetry"]),
     ("store", &["store", "domain"]),
-    ("services", &["services", "clients", "store", "domain", "telemetry", "config::dotenv"]),
+    (
+        "services",
+        &["services", "clients", "store", "domain", "telemetry", "config::dotenv", "config::agents"],
+    ),
     ("config", &["config", "domain"]),
     ("telemetry", &[]),
     ("web", &["web", "services", "clients", "store", "config", "domain", "telemetry"]),

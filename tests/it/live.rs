@@ -4,11 +4,14 @@
 
 mod keys;
 mod models;
+mod names;
+mod permission;
 mod setup;
 mod swaps;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};
+use patchbay::domain::agent::AgentSettings;
 use patchbay_clock::Clock;
 use reqwest::redirect::Policy;
 use secrecy::SecretString;
@@ -32,8 +35,11 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
         login: Login { username: USER.to_owned(), password: SecretString::from(PASSWORD), is_default: false },
         proxy_url: setting("LIVE_PROXY").parse().unwrap(),
         master_key: SecretString::from(master_key),
-        agents: vec![("task-agent".parse().unwrap(), setting("LIVE_AGENT").parse().unwrap())],
-        agent_key: Some(SecretString::from(setting("LIVE_AGENT_KEY"))),
+        agents: vec![AgentSettings {
+            key: Some(SecretString::from(setting("LIVE_AGENT_KEY"))),
+            ..AgentSettings::new("task-agent".parse().unwrap(), setting("LIVE_AGENT").parse().unwrap())
+        }],
+        agents_file: None,
         setup: patchbay::domain::setup::Setup::default(),
         access: patchbay::config::Access::default(),
     };

@@ -1,6 +1,7 @@
 //! Integration tests: through real HTTP on loopback, against the sandbox, the built-in agent and recordings.
 
 mod agent;
+mod agents_file;
 mod bulk;
 mod cli;
 mod clients;

@@ -65,7 +65,8 @@ async fn another_key_of_the_name_makes_place_and_hands_its_settings_on() {
         let lost =
             serde_json::json!({ "key_alias": "task-agent", "models": ["openai/gpt-5"], "max_budget": 7.5 });
         stage.admin("/key/generate", &lost).await;
-        stage.run(&["bootstrap"]).await.good();
+        assert_eq!(stage.run(&["bootstrap"]).await.code, Some(4), "a key is not ended without being asked");
+        stage.run(&["bootstrap", "--replace"]).await.good();
         let key = stage.is_whole().await;
         assert_eq!((&key["max_budget"], &key["models"]), (&7.5.into(), &serde_json::json!(["openai/gpt-5"])));
     }
@@ -167,7 +168,8 @@ async fn the_doctor_says_what_is_wrong_and_shows_no_secret() {
     command.env("PATCHBAY_AGENTS", format!("task-agent=http://{}", crate::support::closed_port().await));
     let ended = run(command).await;
     assert_eq!(ended.code, Some(1), "{} {}", ended.out, ended.err);
-    for line in ["BAD  agent's key", "it is a placeholder", "BAD  agent task-agent", "ok   proxy's database"]
+    for line in
+        ["BAD  key of task-agent", "it is a placeholder", "BAD  agent task-agent", "ok   proxy's database"]
     {
         assert!(ended.out.contains(line), "{line}: {}", ended.out);
     }
@@ -183,7 +185,7 @@ async fn the_doctor_says_what_is_wrong_and_shows_no_secret() {
         let checks = told["checks"].as_array().unwrap();
         checks.iter().find(|check| check["what"] == what).unwrap_or_else(|| panic!("{what}: {told}")).clone()
     };
-    for what in ["proxy", "master key", "agent's key", "agent task-agent", "dashboard's database"] {
+    for what in ["proxy", "master key", "key of task-agent", "agent task-agent", "dashboard's database"] {
         assert_eq!(check(what)["verdict"], "good", "{what}: {told}");
     }
     let secrets = check("secrets of models");

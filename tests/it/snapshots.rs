@@ -50,7 +50,6 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/keys/bulk/{id}", "", ""),
     ("/keys/{hash}", "", ""),
     ("/keys/{hash}/edit", "", ""),
-    ("/keys/{hash}/secret", "", ""),
     ("/keys/{hash}/replace", "", ""),
     ("/switch", "", ""),
     ("/switch", "context", "?agent=task-agent&context=support-42"),
@@ -130,7 +129,7 @@ const FORMS: &[Form] = &[
     (
         "bulk_refused",
         "/bulk",
-        &[("agent", "task-agent"), ("ids", ""), ("model", "gpt-5"), ("at_once", "1000")],
+        &[("agent", "task-agent"), ("ids", ""), ("model", "openai/"), ("at_once", "1000")],
     ),
     ("compare_refused", "/compare", &[("agent", "task-agent"), ("message", ""), ("model", "openai/gpt-5")]),
     ("scope_checked", "/agents/task-agent/scope", &[]),

@@ -8,6 +8,7 @@ use axum::Router;
 use patchbay::app::{App, Timeouts, serve};
 use patchbay::clients::litellm;
 use patchbay::config::{Access, Config, Login};
+use patchbay::domain::agent::AgentSettings;
 use patchbay::services::jobs::Jobs;
 use patchbay::services::live::Live;
 use patchbay::services::switcher::{self, Switcher};
@@ -136,7 +137,7 @@ impl TestApp {
 
     /// Where the agent is, for a control message from elsewhere.
     pub(crate) fn agent_url(&self) -> &Url {
-        &self.config.agents[0].1
+        &self.config.agents[0].url
     }
 
     pub(crate) async fn start() -> Self {
@@ -185,8 +186,11 @@ impl TestApp {
             },
             proxy_url: Url::parse(setup.proxy.as_deref().unwrap_or(&sandbox)).unwrap(),
             master_key: SecretString::from(setup.master_key),
-            agents: vec![("task-agent".parse().unwrap(), Url::parse(&agent).unwrap())],
-            agent_key: Some(agent_key.clone()),
+            agents: vec![AgentSettings {
+                key: Some(agent_key.clone()),
+                ..AgentSettings::new("task-agent".parse().unwrap(), Url::parse(&agent).unwrap())
+            }],
+            agents_file: None,
             setup: patchbay::domain::setup::Setup::default(),
             access: setup.access,
         };
@@ -255,6 +259,14 @@ impl TestApp {
     /// Another dashboard with the same settings, at the same database, proxy and agent.
     pub(crate) async fn replica(&self) -> Self {
         let mut replica = self.unstarted_replica();
+        replica.start_dashboard().await;
+        replica
+    }
+
+    /// The same at another address of the proxy.
+    pub(crate) async fn replica_on(&self, proxy: &str) -> Self {
+        let mut replica = self.unstarted_replica();
+        replica.config.proxy_url = proxy.parse().unwrap();
         replica.start_dashboard().await;
         replica
     }

@@ -1,98 +1,17 @@
 """Kills a replica in the middle of a swap of many contexts, and takes the database away. See `run` beside this."""
 
 import collections
-import http.cookiejar
 import json
-import os
-import pathlib
 import re
-import shlex
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 
+from bed import MODEL, call, free_port, main, postgres, session, start, wait_for
+
 CONTEXTS = int(sys.argv[1])
-BINARY = os.environ["PATCHBAY"]
-DATABASE = os.environ["PATCHBAY_TEST_POSTGRES"]
-MASTER, USER, PASSWORD = "sk-drill-master", "ada", "a password for the drill"
-MODEL = "openai/gpt-5"
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_):
-        return None
-
-
-def call(opener, url, form=None, accept="application/json", body=None, headers=None, timeout=30):
-    """Status, headers and text of an answer, whatever its status."""
-    data = urllib.parse.urlencode(form).encode() if form is not None else body
-    request = urllib.request.Request(url, data, {"Accept": accept, **(headers or {})})
-    try:
-        answer = opener.open(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        answer = error
-    with answer:
-        return answer.status, answer.headers, answer.read().decode()
-
-
-def session(base):
-    """A browser that has logged in."""
-    opener = urllib.request.build_opener(
-        NoRedirect, urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-    )
-    status, _, text = call(opener, base + "/login", {"username": USER, "password": PASSWORD}, "text/html")
-    assert status == 303, (status, text)
-    return opener
-
-
-class Servers:
-    def __init__(self, folder):
-        self.folder, self.processes = folder, {}
-
-    def start(self, name, command, **environment):
-        log = open(self.folder / f"{name}.log", "ab")
-        environment = {"PATH": os.environ["PATH"], "NO_COLOR": "1", **environment}
-        self.processes[name] = subprocess.Popen(
-            command, cwd=self.folder, stdout=log, stderr=log, env=environment
-        )
-
-    def log(self, name):
-        return (self.folder / f"{name}.log").read_text(errors="replace")
-
-    def stop(self):
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def wait_for(what, look, seconds=30.0, pause=0.1):
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            found = look()
-        except (OSError, urllib.error.URLError):
-            found = None
-        if found:
-            return found
-        assert time.monotonic() < until, f"in vain: {what}"
-        time.sleep(pause)
 
 
 def nginx_conf(folder, port, replicas):
@@ -116,7 +35,7 @@ http {{
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-For $remote_addr;
       proxy_buffering off;
       add_header X-Replica $upstream_addr always;
     }}
@@ -153,70 +72,13 @@ class Load:
             thread.join()
 
 
-def furnish(sandbox):
-    opener = urllib.request.build_opener()
-
-    def admin(path, body):
-        headers = {"Authorization": f"Bearer {MASTER}", "Content-Type": "application/json"}
-        status, _, text = call(opener, sandbox + path, body=json.dumps(body).encode(), headers=headers)
-        assert status == 200, (path, status, text)
-        return json.loads(text)
-
-    for name in (MODEL, "openai/gpt-5-mini"):
-        params = {"model": name.split("/")[1], "custom_llm_provider": "openai"}
-        admin("/model/new", {"model_name": name, "litellm_params": params})
-    return admin("/key/generate", {"key_alias": "task-agent", "models": []})["key"]
-
-
-def main():
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="patchbay-replicas."))
-    servers = Servers(folder)
-    try:
-        drill(folder, servers)
-    except BaseException:
-        for name in servers.processes:
-            print(f"--- the end of {name}'s log\n{servers.log(name)[-3000:]}", file=sys.stderr)
-        raise
-    finally:
-        servers.stop()
-        subprocess.run(["rm", "-rf", folder], check=False)
-
-
 def drill(folder, servers):
-    sandbox, agent, front = (free_port() for _ in range(3))
-    replicas = [free_port(), free_port()]
-    servers.start("sandbox", [BINARY, "sandbox", "--bind", f"127.0.0.1:{sandbox}"], LITELLM_MASTER_KEY=MASTER)
-    opener = urllib.request.build_opener()
-    wait_for("the sandbox", lambda: call(opener, f"http://127.0.0.1:{sandbox}/health/liveliness")[0] == 200)
-    key = furnish(f"http://127.0.0.1:{sandbox}")
-    common = {
-        "FF_LLM_PROXY_BASE_URL": f"http://127.0.0.1:{sandbox}",
-        "TASK_AGENT_API_KEY": key,
-        "RUST_LOG": "info",
-    }
-    servers.start(
-        "agent",
-        [BINARY, "agent", "--bind", f"127.0.0.1:{agent}"],
-        PATCHBAY_DATABASE_URL="sqlite://agent.db",
-        **common,
-    )
-    wait_for("the agent", lambda: call(opener, f"http://127.0.0.1:{agent}/health")[0] == 200)
-    for port in replicas:
-        servers.start(
-            f"replica-{port}",
-            [BINARY, "serve", "--bind", f"127.0.0.1:{port}"],
-            PATCHBAY_DATABASE_URL=DATABASE,
-            LITELLM_MASTER_KEY=MASTER,
-            UI_USERNAME=USER,
-            UI_PASSWORD=PASSWORD,
-            PATCHBAY_AGENTS=f"task-agent=http://127.0.0.1:{agent}/a2a/litellm_agent",
-            **common,
-        )
+    front, replicas = free_port(), [free_port(), free_port()]
+    start(folder, servers, replicas)
     (folder / "nginx.conf").write_text(nginx_conf(folder, front, replicas))
     servers.start("nginx", ["/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")])
-    for port in (*replicas, front):
-        wait_for("a replica", lambda port=port: call(opener, f"http://127.0.0.1:{port}/readyz")[0] == 200)
     base = f"http://127.0.0.1:{front}"
+    wait_for("nginx", lambda: call(urllib.request.build_opener(), base + "/readyz")[0] == 200)
     kill_one(servers, base)
     lose_the_database(base)
 
@@ -288,10 +150,7 @@ def lose_the_database(base):
     person = session(base)
     for page in ("/models", "/keys"):
         assert call(person, base + page, accept="text/html")[0] == 200
-    ctl = shlex.split(os.environ["PATCHBAY_TEST_PG_CTL"])
-    if os.getuid() == 0:
-        ctl = ["runuser", "-u", "postgres", "--", *ctl]
-    subprocess.run([*ctl, "-m", "immediate", "stop"], check=True, cwd="/")
+    postgres("stop", "-m", "immediate")
     try:
         wait_for("not ready", lambda: call(person, base + "/readyz")[0] == 503)
         for page in ("/models", "/keys"):
@@ -303,7 +162,7 @@ def lose_the_database(base):
         status, _, text = call(person, base + "/switch", form)
         assert status == 503 and "database" in text, (status, text)
     finally:
-        subprocess.run([*ctl, "start"], check=True, cwd="/")
+        postgres("start")
     begun = time.monotonic()
     wait_for("ready again", lambda: call(person, base + "/readyz")[0] == 200)
     status, _, text = call(person, base + "/switch", form)
@@ -311,4 +170,4 @@ def lose_the_database(base):
     print(f"without the database pages stay open and writes are refused; {time.monotonic() - begun:.1f} s after it is back, swaps go on")
 
 
-main()
+main(drill)

@@ -8,14 +8,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::StartError;
 use super::contexts::unpoisoned;
-use super::tasks::Usage;
+use super::tasks::{Route, Usage};
 use wire::{Completed, Completion, ModelList, Refusal, StreamOptions, Streamed};
 use words::{base_url, covers, presentable};
 
@@ -63,6 +63,7 @@ pub(super) struct Answer {
     pub(super) text: String,
     pub(super) served: Option<String>,
     pub(super) usage: Usage,
+    pub(super) route: Option<Route>,
 }
 
 #[derive(Serialize)]
@@ -102,7 +103,9 @@ impl Proxy {
     /// True if the proxy lists the model for the agent's key; `None` if it cannot be asked.
     pub(super) async fn offers(&self, alias: &str) -> Option<bool> {
         let timeout = LIST_TIMEOUT.min(self.timeout);
-        let request = || self.client.get(format!("{}/v1/models", self.base)).timeout(timeout);
+        // With what a wildcard covers, which is not all listed.
+        let url = format!("{}/v1/models?return_wildcard_routes=true", self.base);
+        let request = || self.client.get(&url).timeout(timeout);
         let response = self.send(request).await.ok()?;
         if response.status() != StatusCode::OK {
             return None;
@@ -187,13 +190,13 @@ impl Proxy {
     }
 
     async fn whole(&self, response: Response) -> Result<Answer, ChatError> {
-        let status = response.status();
+        let (status, route) = (response.status(), Route::read(response.headers()));
         let bytes = self.read(response).await?;
         if !status.is_success() {
             return Err(self.refused(status, &bytes));
         }
         let completed: Completed = serde_json::from_slice(&bytes).map_err(|_| ChatError::NotUnderstood)?;
-        completed.answer()
+        Ok(Answer { route, ..completed.answer()? })
     }
 
     async fn pieces(
@@ -201,6 +204,7 @@ impl Proxy {
         mut response: Response,
         mut said: impl FnMut(&str) + Send,
     ) -> Result<Answer, ChatError> {
+        let route = Route::read(response.headers());
         let (mut lines, mut streamed, mut size) = (sse::Lines::default(), Streamed::default(), 0);
         loop {
             let chunk = tokio::time::timeout(self.timeout, response.chunk()).await;
@@ -221,7 +225,7 @@ impl Proxy {
         if let Some(data) = lines.rest() {
             said(&streamed.take(&data)?);
         }
-        streamed.end()
+        Ok(Answer { route, ..streamed.end()? })
     }
 
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, ChatError> {
@@ -257,6 +261,19 @@ impl Proxy {
             status,
             detail: presentable(&detail, key.as_ref().map(ExposeSecret::expose_secret)),
         }
+    }
+}
+
+impl Route {
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let text = |name: &str| {
+            headers.get(name)?.to_str().ok().map(|text| text.chars().take(256).collect::<String>())
+        };
+        Some(Self {
+            group: text("x-litellm-model-group")?,
+            deployment: text("x-litellm-model-id"),
+            fallbacks: text("x-litellm-attempted-fallbacks")?.parse().ok()?,
+        })
     }
 }
 

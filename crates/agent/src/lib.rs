@@ -41,12 +41,13 @@ mod turns;
 mod wire;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -173,7 +174,8 @@ fn build(agent: Agent, public_url: Option<String>, extras: &Extras) -> Result<Ro
         endpoint = endpoint.layer(middleware::from_fn_with_state(guard, guard::check));
     }
     Ok(Router::new()
-        .route(PATH, endpoint)
+        .route(PATH, endpoint.clone())
+        .route(&format!("{PATH}/"), endpoint)
         .route("/a2a/litellm_agent/.well-known/agent-card.json", get(show_card))
         .route("/.well-known/agent-card.json", get(show_card))
         .route("/health", get(async || Json(json!({"status": "ok"}))))
@@ -195,10 +197,23 @@ fn checked_url(text: String) -> Result<Arc<str>, StartError> {
     if http && url.has_host() { Ok(text.into()) } else { Err(StartError::PublicUrl) }
 }
 
-async fn show_card(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+async fn show_card(State(app): State<App>, headers: HeaderMap) -> Response {
     let url = app.public_url.as_deref().map_or_else(|| card::url_as_asked(&headers), str::to_owned);
-    // It depends on the `Host` header, which caches ignore.
-    ([(CACHE_CONTROL, "no-store")], Json(card::card(&url, app.has_token)))
+    let card = card::card(&url, app.has_token);
+    let mut hasher = DefaultHasher::new();
+    card.to_string().hash(&mut hasher);
+    let tag = format!("\"{:016x}\"", hasher.finish());
+    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|known| known.to_str().ok());
+    let is_known = known.flat_map(|known| known.split(',')).any(|known| {
+        let known = known.trim();
+        known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
+    });
+    // Without a public address it depends on the `Host` header.
+    let caching = [(CACHE_CONTROL, "max-age=60"), (VARY, "host"), (ETAG, tag.as_str())];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (caching, Json(card)).into_response()
 }
 
 async fn call(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
@@ -234,6 +249,11 @@ async fn answer(app: &App, headers: &HeaderMap, body: &[u8]) -> Response {
         Err(refusal) => return Json(refusal.into_value()).into_response(),
     };
     let (id, dialect) = (request.id.clone(), request.dialect);
+    if request.is_notification {
+        let missing = Fault::Request("id is missing, and notifications are not supported");
+        let fault = check(request.method, dialect, &request.params).err().unwrap_or(missing);
+        return Json(Refusal { id, dialect, fault }.into_value()).into_response();
+    }
     if request.method.is_streamed() {
         let refused = match follow(app, request).await {
             Ok(stream) => return stream,
@@ -248,6 +268,17 @@ async fn answer(app: &App, headers: &HeaderMap, body: &[u8]) -> Response {
         Err(fault) => Refusal { id, dialect, fault }.into_value(),
     })
     .into_response()
+}
+
+/// Whether the parameters can be read.
+fn check(method: Method, dialect: Dialect, params: &Map<String, Value>) -> Result<(), Fault> {
+    match method {
+        Method::Send | Method::Stream => wire::Send::read(params, dialect).map(|_| ()),
+        Method::Get => wire::Get::read(params).map(|_| ()),
+        Method::Cancel | Method::Subscribe => wire::task_id(params).map(|_| ()),
+        Method::List => list::Wanted::read(params).map(|_| ()),
+        Method::Push | Method::ExtendedCard => Ok(()),
+    }
 }
 
 async fn result(
@@ -278,7 +309,7 @@ async fn result(
 }
 
 async fn follow(app: &App, request: Request) -> Result<Response, Fault> {
-    let Request { id, dialect, method, params } = request;
+    let Request { id, dialect, method, params, .. } = request;
     let busy = || Fault::Busy("The agent is busy: too many streams at once. Try again.");
     let room = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| busy())?;
     let (first, progress) = if method == Method::Stream {

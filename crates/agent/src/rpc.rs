@@ -52,6 +52,8 @@ impl Method {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) id: Value,
+    /// It came without an id: only what is wrong with it is answered.
+    pub(super) is_notification: bool,
     pub(super) dialect: Dialect,
     pub(super) method: Method,
     pub(super) params: Map<String, Value>,
@@ -184,19 +186,15 @@ pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Result<Request, Refusal>
         Value::Array(_) => return Err(Refusal::unread(Fault::Request("batches are not supported"))),
         _ => return Err(Refusal::unread(Fault::Request("it must be an object"))),
     };
-    let id = match body.remove("id") {
-        Some(id @ (Value::String(_) | Value::Number(_) | Value::Null)) => id,
-        Some(_) => return Err(Refusal::unread(Fault::Request("id must be a string or a number"))),
-        None => {
-            return Err(Refusal::unread(Fault::Request(
-                "id is missing, and notifications are not supported",
-            )));
-        }
+    let given = body.remove("id");
+    let is_notification = given.is_none();
+    let id @ (Value::String(_) | Value::Number(_) | Value::Null) = given.unwrap_or_default() else {
+        return Err(Refusal::unread(Fault::Request("id must be a string or a number")));
     };
     let version = version(headers);
     let dialect = if version == "1.0" { Dialect::V10 } else { Dialect::V03 };
     match envelope(&mut body, version) {
-        Ok((method, params)) => Ok(Request { id, dialect, method, params }),
+        Ok((method, params)) => Ok(Request { id, is_notification, dialect, method, params }),
         Err(fault) => Err(Refusal { id, dialect, fault }),
     }
 }

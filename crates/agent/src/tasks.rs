@@ -78,6 +78,19 @@ pub(super) struct Call {
     pub(super) model: String,
     pub(super) served: Option<String>,
     pub(super) elapsed_ms: u64,
+    #[serde(default)]
+    pub(super) route: Option<Route>,
+}
+
+/// Which deployment answered, by the proxy's headers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Route {
+    /// `x-litellm-model-group`: after a fallback the fallback's.
+    pub(super) group: String,
+    /// `x-litellm-model-id`.
+    pub(super) deployment: Option<String>,
+    /// `x-litellm-attempted-fallbacks`.
+    pub(super) fallbacks: u32,
 }
 
 impl Task {

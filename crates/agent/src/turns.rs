@@ -305,7 +305,7 @@ impl Agent {
         task.since = self.clock.now();
         self.tasks.put(task.clone());
         running.progress.send_modify(|progress| progress.task = task.clone());
-        let mut call = Call { model: settings.name.alias(), served: None, elapsed_ms: 0 };
+        let mut call = Call { model: settings.name.alias(), served: None, elapsed_ms: 0, route: None };
         let begun = Instant::now();
         let answer = self
             .ask(&call.model, &messages(&settings, &history, &text), is_streamed.then_some(running))
@@ -314,7 +314,7 @@ impl Agent {
         match answer {
             Ok(answer) => {
                 let said: Arc<str> = answer.text.into();
-                call.served = answer.served;
+                (call.served, call.route) = (answer.served, answer.route);
                 let turn = Turn { history, question: text, answer: Arc::clone(&said) };
                 (Outcome::Answer { text: said, settings, usage: answer.usage, call }, Some(turn))
             }

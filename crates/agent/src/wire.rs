@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::contexts::ContextId;
 use super::control::Settings;
 use super::rpc::{Dialect, Fault};
-use super::tasks::{Call, Outcome, Question, Reply, State, Task, Usage};
+use super::tasks::{Call, Outcome, Question, Reply, Route, State, Task, Usage};
 
 type Object = Map<String, Value>;
 
@@ -284,6 +284,9 @@ fn call_facts(call: &Call) -> Value {
     let mut facts = json!({"model": call.model, "elapsed_ms": call.elapsed_ms});
     if let Some(served) = &call.served {
         facts["served"] = served.as_str().into();
+    }
+    if let Some(Route { group, deployment, fallbacks }) = &call.route {
+        facts["proxy"] = json!({"group": group, "deployment": deployment, "fallbacks": fallbacks});
     }
     facts
 }

@@ -40,6 +40,7 @@ const ENTRIES: &[Entry] = &[
     chat("claude-opus-4-1", "anthropic", (1.5e-5, 7.5e-5), (200_000, 32_000), true),
     chat("claude-sonnet-4-5", "anthropic", (3e-6, 1.5e-5), (200_000, 64_000), true),
     chat("claude-haiku-4-5", "anthropic", (1e-6, 5e-6), (200_000, 64_000), true),
+    Entry { mode: "embedding", ..chat("text-embedding-3-small", "openai", (2e-8, 0.0), (8_191, 0), false) },
 ];
 
 const PROVIDERS: &[&str] = &[
@@ -127,6 +128,11 @@ pub(super) fn entry(model: &str) -> Option<&'static Entry> {
                 .and_then(|rest| rest.strip_prefix('-'))
                 .is_some_and(|rest| rest.starts_with("20"))
     })
+}
+
+/// The models of a provider, by which lists show a pattern.
+pub(super) fn models_of(provider: &str) -> impl Iterator<Item = &'static Entry> {
+    ENTRIES.iter().filter(move |entry| entry.provider == provider)
 }
 
 #[cfg(test)]

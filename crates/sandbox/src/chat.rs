@@ -18,6 +18,7 @@ use super::generation::Generation;
 use super::key_table::Exceeded;
 use super::spend::{Entry, Usage};
 use super::stream;
+use super::teams;
 use super::text;
 use super::upstream::{self, Outcome, Reply};
 use super::world::{State as Held, World};
@@ -48,11 +49,24 @@ pub(super) struct Completion {
 
 pub(super) async fn complete(State(world): State<World>, caller: Caller, body: Body) -> Answer {
     let request = Request::read(body);
-    let call = prepare(&world, &caller, &request)?;
-    if !call.reply.wait.is_zero() {
-        tokio::time::sleep(call.reply.wait).await;
+    let asked = request.model.clone().unwrap_or_else(|| "None".to_owned());
+    admit(world.generation(), &mut world.lock(), &caller, request.model.as_deref(), world.now())?;
+    let fallbacks = world.lock().router.fallbacks(&asked);
+    let mut refusal = None;
+    for (attempted, group) in std::iter::once(asked).chain(fallbacks).enumerate() {
+        let call = match prepare(&world, &caller, &request, &group) {
+            Ok(call) => call,
+            Err(refused) => return Err(refusal.unwrap_or(refused)),
+        };
+        if !call.reply.wait.is_zero() {
+            tokio::time::sleep(call.reply.wait).await;
+        }
+        match settle(&world, &caller, &request, call, attempted) {
+            Ok(answer) => return Ok(answer),
+            Err(refused) => refusal = refusal.or(Some(refused)),
+        }
     }
-    settle(&world, &caller, &request, call)
+    Err(refusal.unwrap_or_else(Refusal::crash))
 }
 
 impl Request {
@@ -70,17 +84,21 @@ impl Request {
     }
 }
 
-fn prepare(world: &World, caller: &Caller, request: &Request) -> Result<Call, Refusal> {
+fn prepare(world: &World, caller: &Caller, request: &Request, group: &str) -> Result<Call, Refusal> {
     let generation = world.generation();
     let now = world.now();
     let mut state = world.lock();
-    admit(generation, &mut state, caller, request.model.as_deref(), now)?;
-    let group = request.model.clone().unwrap_or_else(|| "None".to_owned());
     let turn = state.models.take_turn();
-    let serving = state.models.serving(&group, now);
+    let mut name = state.router.resolve(group).to_owned();
+    if state.models.serving(&name, now).is_empty()
+        && let Some(fallback) = state.router.default_fallback()
+    {
+        state.router.resolve(fallback).clone_into(&mut name);
+    }
+    let serving = state.models.serving(&name, now);
     if serving.is_empty() {
-        let refusal = invalid_model(generation, &group);
-        let entry = entry(world, caller, &state, &group, now);
+        let refusal = invalid_model(generation, group);
+        let entry = entry(world, caller, &state, group, now);
         state.ledger.book(Entry { error: Some((refusal.status(), refusal.message())), ..entry });
         return Err(refusal);
     }
@@ -89,7 +107,7 @@ fn prepare(world: &World, caller: &Caller, request: &Request) -> Result<Call, Re
         let message = "litellm.PermissionDeniedError: Model is blocked";
         return Err(Refusal::proxy(403, "permission_error", Value::Null, message));
     };
-    let upstream_model = row.upstream_model(&group).unwrap_or_default();
+    let upstream_model = row.upstream_model(&name).unwrap_or_default();
     let reply = upstream::ask(generation, row, &upstream_model, &request.messages);
     let usage = match &reply.outcome {
         Outcome::Mock(_) => Usage { prompt: 10, completion: 20 },
@@ -107,9 +125,13 @@ fn prepare(world: &World, caller: &Caller, request: &Request) -> Result<Call, Re
         api_base: row.text("api_base").to_owned(),
         usage,
         cost: upstream::cost(row, &upstream_model, usage),
-        ..entry(world, caller, &state, &group, now)
+        ..entry(world, caller, &state, group, now)
     };
-    let asked = ChatCall { model: group, key_alias: entry.alias.clone(), messages: request.messages.clone() };
+    let asked = ChatCall {
+        model: group.to_owned(),
+        key_alias: entry.alias.clone(),
+        messages: request.messages.clone(),
+    };
     state.calls.push(request.size, asked);
     Ok(Call { reply, upstream_model, entry })
 }
@@ -145,8 +167,12 @@ fn admit(
 ) -> Result<(), Refusal> {
     let Some(key) = caller.key(state) else { return Ok(()) };
     auth::budget(generation, key)?;
-    if let Some(model) = model.filter(|model| !state.models.allows(&key.models, model, now)) {
-        return Err(denied(generation, &key.models, model));
+    if let Some(model) = model {
+        let is_left_to_team = key.models.iter().any(|entry| entry == "all-team-models");
+        if !is_left_to_team && !state.models.allows(&key.models, model, now) {
+            return Err(denied(generation, &key.models, model));
+        }
+        teams::admit(generation, state, key, |models| state.models.allows(models, model, now))?;
     }
     let Some(key) = caller.token.as_deref().and_then(|token| state.keys.get_mut(token)) else {
         return Ok(());
@@ -206,7 +232,7 @@ fn invalid_model(generation: Generation, model: &str) -> Refusal {
     }
 }
 
-fn settle(world: &World, caller: &Caller, request: &Request, call: Call) -> Answer {
+fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempted: usize) -> Answer {
     let generation = world.generation();
     let now = world.now();
     let mut entry = Entry { end: now, ..call.entry };
@@ -240,7 +266,7 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call) -> Answ
         key.charge(entry.cost, entry.usage.total(), now);
         spent = key.spend;
     }
-    let headers = headers(generation, &entry, spent);
+    let headers = headers(generation, &entry, spent, attempted);
     entry.request_id.clone_from(&completion.id);
     state.ledger.book(entry);
     drop(state);
@@ -250,8 +276,11 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call) -> Answ
     Ok(response)
 }
 
-fn headers(generation: Generation, entry: &Entry, spent: f64) -> HeaderMap {
+/// `attempted` fallbacks before this one answered (`x_chat_fallback`).
+fn headers(generation: Generation, entry: &Entry, spent: f64, attempted: usize) -> HeaderMap {
     let values = [
+        ("x-litellm-model-group", entry.group.clone()),
+        ("x-litellm-attempted-fallbacks", attempted.to_string()),
         ("x-litellm-call-id", entry.request_id.clone()),
         ("x-litellm-model-id", entry.model_id.clone()),
         ("x-litellm-version", generation.version().to_owned()),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::catalog;
+use super::router::{specificity, stars};
 
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -59,18 +60,20 @@ impl Row {
         listed(allowed, &self.name) || allowed.iter().any(|group| self.in_group(group))
     }
 
-    /// The star's part of `asked` if this row's name is a pattern that covers it.
-    fn covers<'a>(&self, asked: &'a str) -> Option<&'a str> {
-        asked.strip_prefix(self.name.strip_suffix('*')?).filter(|rest| !rest.is_empty())
+    pub(super) fn is_pattern(&self) -> bool {
+        self.name.contains('*')
     }
 
-    /// The upstream model that answers `asked`; a pattern hands its star on (`x_chat_wildcard`).
+    /// The upstream model that answers `asked`; a pattern hands its stars on (`x_chat_wildcard`).
     pub(super) fn upstream_model(&self, asked: &str) -> Option<String> {
         let (_, model) = self.upstream()?;
-        Some(match (model.strip_suffix('*'), self.covers(asked)) {
-            (Some(prefix), Some(rest)) => format!("{prefix}{rest}"),
-            _ => model.to_owned(),
-        })
+        let Some(stars) = stars(&self.name, asked).filter(|_| model.contains('*')) else {
+            return Some(model.to_owned());
+        };
+        if stars.len() > model.matches('*').count() {
+            return Some(asked.to_owned());
+        }
+        Some(stars.into_iter().fold(model.to_owned(), |model, star| model.replacen('*', star, 1)))
     }
 }
 
@@ -163,18 +166,25 @@ impl Deployments {
             || self.find(now, |row| row.name == name).any(|(_, row)| row.is_open_to(allowed))
     }
 
-    /// The deployments that serve `name`, by name or else by pattern.
+    /// The deployments that serve `name`: by id, by name, by the most specific pattern, or by their upstream model.
     pub(super) fn serving(&self, name: &str, now: Timestamp) -> Vec<(&Deployment, &Row)> {
-        let exact: Vec<_> = self.find(now, |row| row.name == name).collect();
-        if exact.is_empty() {
-            // The genuine router takes a deployment's id for a name.
-            let by_id = self.get(name).and_then(|deployment| Some((deployment, deployment.live(now)?)));
-            if let Some(found) = by_id {
-                return vec![found];
-            }
-            return self.find(now, |row| row.covers(name).is_some()).collect();
+        let by_id = self.get(name).and_then(|deployment| Some((deployment, deployment.live(now)?)));
+        if let Some(found) = by_id {
+            return vec![found];
         }
-        exact
+        let exact: Vec<_> = self.find(now, |row| row.name == name).collect();
+        if !exact.is_empty() {
+            return exact;
+        }
+        // The first of several that are as specific.
+        let matching = self.find(now, |row| stars(&row.name, name).is_some());
+        let best = matching
+            .map(|(_, row)| row.name.as_str())
+            .reduce(|best, pattern| if specificity(pattern) > specificity(best) { pattern } else { best });
+        match best {
+            Some(best) => self.find(now, |row| row.name == best).collect(),
+            None => self.find(now, |row| row.text("model") == name).collect(),
+        }
     }
 
     /// The live rows that satisfy `wanted`, which is asked first since placing a row takes longer.

@@ -39,6 +39,8 @@ pub(super) struct VirtualKey {
     pub(super) user_id: Option<String>,
     pub(super) team_id: Option<String>,
     pub(super) allowed_routes: Vec<String>,
+    /// Settings that change nothing here, by name: kept and shown as they were sent.
+    pub(super) extra: Map<String, Value>,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
     pub(super) settings_updated_at: Option<Timestamp>,
@@ -85,6 +87,7 @@ impl VirtualKey {
             user_id: None,
             team_id: None,
             allowed_routes: Vec::new(),
+            extra: Map::new(),
             created_at: now,
             updated_at: now,
             settings_updated_at: None,

@@ -169,6 +169,7 @@ fn core(key: &VirtualKey, generation: Generation, zone: Zone) -> Map<String, Val
             }),
         );
     }
+    map.extend(key.extra.clone());
     map
 }
 

@@ -29,14 +29,13 @@ pub(super) async fn generate(State(world): State<World>, caller: Caller, body: B
         None => format!("sk-{}", URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes())),
     };
     let mut key = VirtualKey::new(&secret, now);
-    let changes = Changes::read(&body)?;
+    let changes = Changes::read(&body, generation)?;
     refuse_unlicensed(generation, &body)?;
     refuse_negative(generation, &body)?;
     if !secret.starts_with("sk-") {
         return Err(wrong_format(generation, &secret));
     }
     key.alias = body.string("key_alias")?.set();
-    key.team_id = body.string("team_id")?.set();
     key.allowed_routes = body.strings("allowed_routes")?.set().unwrap_or_default();
     if let Field::Set(duration) = body.string("duration")? {
         key.expires = Some(expiry(generation, &duration, now)?);
@@ -62,21 +61,51 @@ struct Changes {
     metadata: Field<serde_json::Map<String, Value>>,
     aliases: Field<serde_json::Map<String, Value>>,
     user_id: Field<String>,
+    team_id: Field<String>,
     tpm_limit: Field<i64>,
     rpm_limit: Field<i64>,
     max_parallel_requests: Field<i64>,
     blocked: Field<bool>,
+    extra: Vec<(String, Value)>,
+}
+
+/// Settings that are kept and shown: those of 1.80, then those that 1.109 has beside them.
+const EXTRA: [&str; 5] =
+    ["config", "model_max_budget", "object_permission", "permissions", "router_settings"];
+const EXTRA_1_109: [&str; 6] =
+    ["access_group_ids", "agent_id", "budget_fallbacks", "budget_limits", "key_type", "tpd_limit"];
+
+/// As it is stored: windows know when they end, a permission has an id.
+fn stored(name: &str, mut value: Value) -> Value {
+    match name {
+        "budget_limits" => {
+            for window in value.as_array_mut().into_iter().flatten() {
+                window["reset_at"] = json!("2026-12-01T00:00:00Z");
+            }
+        }
+        "object_permission" if value.is_object() => {
+            value["object_permission_id"] = json!(Uuid::new_v4().to_string());
+        }
+        _ => {}
+    }
+    value
 }
 
 impl Changes {
-    fn read(body: &Body) -> Result<Self, Refusal> {
+    fn read(body: &Body, generation: Generation) -> Result<Self, Refusal> {
+        let more = if generation == Generation::V1_109 { &EXTRA_1_109[..] } else { &[] };
+        let extra = EXTRA.iter().chain(more);
+        let extra =
+            extra.filter_map(|name| Some(((*name).to_owned(), stored(name, body.map.get(*name)?.clone()))));
         Ok(Self {
+            extra: extra.collect(),
             models: body.strings("models")?,
             max_budget: body.float("max_budget")?,
             budget_duration: body.string("budget_duration")?,
             metadata: body.object("metadata")?,
             aliases: body.object("aliases")?,
             user_id: body.string("user_id")?,
+            team_id: body.string("team_id")?,
             tpm_limit: body.integer("tpm_limit")?,
             rpm_limit: body.integer("rpm_limit")?,
             max_parallel_requests: body.integer("max_parallel_requests")?,
@@ -104,7 +133,9 @@ impl Changes {
         if let Field::Set(aliases) = self.aliases {
             key.aliases = aliases;
         }
+        key.extra.extend(self.extra);
         self.user_id.write(&mut key.user_id);
+        self.team_id.write(&mut key.team_id);
         self.max_budget.write(&mut key.max_budget);
         self.tpm_limit.write(&mut key.tpm_limit);
         self.rpm_limit.write(&mut key.rpm_limit);
@@ -176,7 +207,7 @@ pub(super) async fn update(State(world): State<World>, caller: Caller, body: Bod
     let generation = world.generation();
     let now = world.now();
     let given = named(&world, &body)?;
-    let changes = Changes::read(&body)?;
+    let changes = Changes::read(&body, generation)?;
     let spend = body.float("spend")?.set();
     let duration = body.string("duration")?;
     refuse_negative(generation, &body)?;

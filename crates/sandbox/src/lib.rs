@@ -28,8 +28,10 @@ mod keys;
 mod model_info;
 mod models;
 mod redact;
+mod router;
 mod spend;
 mod stream;
+mod teams;
 mod text;
 mod upstream;
 mod world;
@@ -60,6 +62,11 @@ pub fn router(world: World) -> Router {
         .route("/models", get(model_info::names))
         .route("/v1/models/{id}", get(model_info::name))
         .route("/models/{id}", get(model_info::name))
+        .route("/model_group/info", get(model_info::groups))
+        .route("/router/settings", get(router::settings))
+        .route("/get/config/callbacks", get(router::callbacks))
+        .route("/config/update", post(router::update))
+        .route("/credentials", get(router::credentials).post(router::create_credential))
         .route("/model/new", post(models::create))
         .route("/model/update", post(models::update))
         .route("/model/{id}/update", patch(models::patch))
@@ -71,6 +78,8 @@ pub fn router(world: World) -> Router {
         .route("/key/block", post(keys::block))
         .route("/key/unblock", post(keys::unblock))
         .route("/key/delete", post(keys::delete))
+        .route("/team/new", post(teams::create))
+        .route("/v2/team/list", get(teams::list))
         .route("/global/spend", get(spend::total))
         .route("/global/spend/keys", get(history::by_key))
         .route("/global/spend/models", get(history::by_model))

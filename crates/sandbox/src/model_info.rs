@@ -1,10 +1,12 @@
 //! Routes that show deployments.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::auth::Caller;
@@ -72,9 +74,10 @@ pub(super) async fn list(State(world): State<World>, caller: Caller, query: Quer
         return Ok(Json(json!({ "data": [entry(generation, deployment, row)] })).into_response());
     }
     let allowed = caller.models(&state);
-    let mut found: Vec<(&Deployment, &Row)> = state
-        .models
-        .live(now)
+    let listed = listed(generation, &state, now);
+    let mut found: Vec<(&Deployment, &Row)> = listed
+        .iter()
+        .map(|(deployment, row)| (*deployment, row.as_ref()))
         // The older proxy leaves out a deployment without a name (`1.80/model_info`).
         .filter(|(_, row)| generation == Generation::V1_109 || !row.name.is_empty())
         .filter(|(_, row)| row.is_open_to(&allowed))
@@ -97,6 +100,53 @@ pub(super) async fn list(State(world): State<World>, caller: Caller, query: Quer
             entry
         })
         .collect();
+    Ok(Json(json!({ "data": data })).into_response())
+}
+
+/// The rows of `/model/info`: each alias shows those of its target, and each pattern the known models of its provider,
+/// all with the same id. The newer proxy leaves out the pattern itself (`x_model_info_wildcard`).
+fn listed(generation: Generation, state: &Held, now: Timestamp) -> Vec<(&Deployment, Cow<'_, Row>)> {
+    let mut listed = Vec::new();
+    for (alias, _) in state.router.shown_aliases() {
+        let serving = state.models.serving(state.router.resolve(alias), now);
+        let named = serving.into_iter().filter(|(_, row)| !row.is_pattern());
+        listed.extend(named.map(|(deployment, row)| {
+            (deployment, Cow::Owned(Row { name: alias.to_owned(), ..row.clone() }))
+        }));
+    }
+    for (deployment, row) in state.models.live(now) {
+        if !row.is_pattern() || generation == Generation::V1_80 {
+            listed.push((deployment, Cow::Borrowed(row)));
+        }
+        let Some((provider, _)) = row.upstream().filter(|_| row.is_pattern()) else { continue };
+        listed.extend(catalog::models_of(provider).map(|known| {
+            let mut row = row.clone();
+            row.name = row.name.replace('*', known.key);
+            row.params.insert("model".to_owned(), json!(format!("{provider}/{}", known.key)));
+            (deployment, Cow::Owned(row))
+        }));
+    }
+    listed
+}
+
+/// `GET /model_group/info?model_group=`: what the proxy knows of a name, whatever serves it.
+pub(super) async fn groups(State(world): State<World>, caller: Caller, query: Query) -> Answer {
+    caller.administrate(&world)?;
+    let state = world.lock();
+    let asked = query.get("model_group").map_or("", String::as_str);
+    let name = state.router.resolve(asked);
+    let serving = state.models.serving(name, world.now());
+    let group = serving.first().and_then(|(_, row)| {
+        let upstream = row.upstream_model(name)?;
+        let known = catalog::entry(&upstream);
+        // Of a name that only a pattern serves nothing is told, unless the price map has it.
+        if known.is_none() && row.is_pattern() {
+            return None;
+        }
+        let mode = row.info.get("mode").cloned().or_else(|| Some(json!(known?.mode)));
+        Some(json!({ "model_group": asked, "providers": [row.upstream()?.0], "mode": mode }))
+    });
+    let data: Vec<Value> = group.into_iter().collect();
     Ok(Json(json!({ "data": data })).into_response())
 }
 
@@ -216,22 +266,22 @@ fn priced(known: &catalog::Entry) -> Map<String, Value> {
 }
 
 /// `GET /v1/models`: the names the caller may use, each once.
-pub(super) async fn names(State(world): State<World>, caller: Caller) -> Answer {
+pub(super) async fn names(State(world): State<World>, caller: Caller, query: Query) -> Answer {
     let state = world.lock();
-    let data = visible(&world, &caller, &state);
+    let data = visible(&world, &caller, &state, body::flag(&query, "return_wildcard_routes"));
     Ok(Json(json!({ "data": data, "object": "list" })).into_response())
 }
 
 /// `GET /v1/models/{id}`
 pub(super) async fn name(State(world): State<World>, Path(id): Path<String>, caller: Caller) -> Answer {
     let state = world.lock();
-    match visible(&world, &caller, &state).into_iter().find(|model| model["id"] == id) {
+    match visible(&world, &caller, &state, false).into_iter().find(|model| model["id"] == id) {
         Some(model) => Ok(Json(model).into_response()),
         None => Err(Refusal::detail(404, format!("The model `{id}` does not exist or is not accessible"))),
     }
 }
 
-fn visible(world: &World, caller: &Caller, state: &Held) -> Vec<Value> {
+fn visible(world: &World, caller: &Caller, state: &Held, wildcards: bool) -> Vec<Value> {
     let (generation, now) = (world.generation(), world.now());
     let allowed = caller.models(state);
     // The older proxy lists the deny-all marker as if it were a model (`v1_models_key_no_default`).
@@ -239,16 +289,22 @@ fn visible(world: &World, caller: &Caller, state: &Held) -> Vec<Value> {
         return vec![model_object(generation, "no-default-models", None)];
     }
     let mut seen = HashSet::new();
-    state
-        .models
-        .live(now)
-        .filter(|(_, row)| !row.name.contains('*') && seen.insert(row.name.clone()))
-        .filter(|(_, row)| row.is_open_to(&allowed))
-        .map(|(_, row)| {
+    let listed = listed(generation, state, now);
+    let rows = listed.iter().map(|(_, row)| row.as_ref());
+    let patterns = state.models.live(now).map(|(_, row)| row).filter(|row| row.is_pattern() && wildcards);
+    let rows = rows.filter(|row| !row.is_pattern()).chain(patterns);
+    let rows = rows.filter(|row| seen.insert(row.name.clone())).filter(|row| row.is_open_to(&allowed));
+    let mut models: Vec<Value> = rows
+        .map(|row| {
             let known = row.upstream().and_then(|(_, model)| catalog::entry(model));
             model_object(generation, &row.name, known)
         })
-        .collect()
+        .collect();
+    // Aliases of names that only a pattern serves, or nothing.
+    let aliases = state.router.shown_aliases().map(|(name, _)| name);
+    let more = aliases.filter(|name| allowed.is_empty() && !seen.contains(*name));
+    models.extend(more.map(|name| model_object(generation, name, None)));
+    models
 }
 
 fn model_object(generation: Generation, name: &str, known: Option<&catalog::Entry>) -> Value {

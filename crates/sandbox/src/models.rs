@@ -131,6 +131,10 @@ pub(super) async fn patch(
     caller: Caller,
     body: Body,
 ) -> Answer {
+    // The genuine server decodes a slash before it looks for the route.
+    if id.contains('/') {
+        return Err(Refusal::detail(404, json!("Not Found")));
+    }
     caller.edit_models(&world)?;
     let generation = world.generation();
     let now = world.now();

@@ -56,8 +56,11 @@ fn public_value(name: &str, value: &Value, generation: Generation) -> Value {
 }
 
 fn looks_secret(name: &str) -> bool {
-    name.split('_')
-        .any(|part| matches!(part, "secret" | "password" | "token" | "key" | "credential" | "credentials"))
+    // Names of credentials are shown (`lived_in_v2_model_info`).
+    !name.ends_with("_name")
+        && name.split('_').any(|part| {
+            matches!(part, "secret" | "password" | "token" | "key" | "credential" | "credentials")
+        })
 }
 
 fn add_switches(params: &mut Map<String, Value>, generation: Generation) {

@@ -1,16 +1,19 @@
 //! The state of the sandbox.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde_json::{Map, Value};
 
 use super::calls::{Calls, ChatCall};
 use super::deployment::Deployments;
 use super::errors::{self, Refusal, Touch};
 use super::generation::Generation;
 use super::key_table::Keys;
+use super::router::Router;
 use super::spend::Ledger;
 use patchbay_clock::Clock;
 
@@ -50,7 +53,9 @@ pub(super) struct State {
     pub(super) database: Database,
     pub(super) lost: Option<Timestamp>,
     pub(super) models: Deployments,
+    pub(super) router: Router,
     pub(super) keys: Keys,
+    pub(super) teams: BTreeMap<String, Map<String, Value>>,
     pub(super) ledger: Ledger,
     pub(super) calls: Calls,
 }
@@ -68,7 +73,9 @@ impl World {
             database: options.database,
             lost: None,
             models: Deployments::from_config(&options.config_models, now),
+            router: Router::default(),
             keys: Keys::default(),
+            teams: BTreeMap::new(),
             ledger: Ledger::default(),
             calls: Calls::default(),
         };

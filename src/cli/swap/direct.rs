@@ -11,20 +11,23 @@ use serde_json::{Value, json};
 
 use super::report::Report;
 use super::{Plan, SwapArgs};
-use crate::cli::args::TargetArgs;
+use crate::cli::args::{STRAY, TargetArgs};
 use crate::cli::{Exit, Failure, undo};
 
 struct Conversation<'a> {
     agent: Agent,
     target: &'a TargetArgs,
+    address: String,
     context: &'a ContextId,
     report: Report,
 }
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan) -> Result<Exit, Failure> {
+    let agent = args.target.agent()?;
     let mut conversation = Conversation {
-        agent: args.target.agent()?,
         target: &args.target,
+        address: agent.address(),
+        agent,
         context: &plan.context,
         report: Report::new(args.json, &plan.context),
     };
@@ -67,7 +70,11 @@ impl Conversation<'_> {
     }
 
     async fn send(&self, text: &str) -> Result<Answer, AgentError> {
-        self.agent.send(self.context, text, self.target.timeout).await
+        let answer = self.agent.send(self.context, text, self.target.timeout).await;
+        if let Ok(Answer { context: Some(_), .. }) = &answer {
+            eprintln!("patchbay: {STRAY}");
+        }
+        answer
     }
 
     /// Reports a failed task's text as the response, as the guide's helper does.
@@ -158,7 +165,7 @@ impl Conversation<'_> {
         &self,
         now: Option<&AgentConfig>,
     ) -> Result<(Option<ModelSpec>, PromptChange), Failure> {
-        let before = undo::recall(self.target.address(), self.context)
+        let before = undo::recall(&self.address, self.context)
             .ok_or_else(|| Failure::failed("no swap of this context is known here"))?
             .config;
         let model = match before.spec() {
@@ -177,7 +184,7 @@ impl Conversation<'_> {
     fn remember(&mut self, before: Option<&AgentConfig>) {
         let Some(before) = before else { return };
         self.report.fact("before", json!(before));
-        if let Err(error) = undo::remember(self.target.address(), self.context, before) {
+        if let Err(error) = undo::remember(&self.address, self.context, before) {
             eprintln!("patchbay: this swap cannot be undone by --undo: {error}");
         }
     }

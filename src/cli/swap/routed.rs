@@ -29,15 +29,15 @@ async fn carry_out(
     let context = plan.context.as_str();
     let mut exit = Exit::Done;
     if plan.undo {
-        let last = last_swap(dashboard, &args.agent, context).await?;
-        let path = ["contexts", &args.agent, context, "undo"];
+        let last = last_swap(dashboard, args.target.name(), context).await?;
+        let path = ["contexts", args.target.name(), context, "undo"];
         exit = receipt(&dashboard.post(&path, &[("swap", &last)]).await?, plan, report)?;
     } else if plan.model.is_some() || plan.prompt != PromptChange::Keep {
         let answer = dashboard.post(&["switch"], &form(args, plan)).await?;
         exit = receipt(&answer, plan, report)?;
     }
     if plan.config && exit == Exit::Done {
-        let path = ["contexts", &args.agent, context, "refresh"];
+        let path = ["contexts", args.target.name(), context, "refresh"];
         let config = dashboard.post(&path, &[]).await?;
         let text = |name: &str, none: &'static str| config[name].as_str().unwrap_or(none).to_owned();
         let shown = format!(
@@ -52,7 +52,7 @@ async fn carry_out(
 }
 
 fn form<'a>(args: &'a SwapArgs, plan: &'a Plan) -> Vec<(&'static str, &'a str)> {
-    let mut form = vec![("agent", args.agent.as_str()), ("context", plan.context.as_str())];
+    let mut form = vec![("agent", args.target.name()), ("context", plan.context.as_str())];
     form.extend(plan.model.as_ref().map(|model| ("model", model.as_str())));
     match &plan.prompt {
         PromptChange::Set(prompt) => form.push(("prompt", prompt.as_str())),

@@ -58,8 +58,8 @@ pub(super) fn parse(body: &[u8]) -> Option<AgentCard> {
     let claimed = card.url.0.clone().or_else(|| card.supported_interfaces.0.first()?.url.0.clone());
     Some(AgentCard {
         dialect: dialect(&card),
-        claimed_url: claimed.map(|url| redact::secrets(&url)),
-        streaming: capabilities.streaming.0.unwrap_or(false),
+        claimed_url: claimed.map(|url| redact::addresses(&url)),
+        streaming: capabilities.streaming.0,
         multiline_prompt: param("multilinePrompt").and_then(Value::as_bool).unwrap_or(false),
         scope: param("scope").and_then(Value::as_str).and_then(|scope| scope.parse::<Scope>().ok()),
         skills: card.skills.0.into_iter().filter_map(|skill| skill.name.0).take(50).collect(),

@@ -1,4 +1,4 @@
-//! The contexts that an agent can list: `ListTasks`, which 1.0 has and 0.3 has not.
+//! What an agent tells without a message: whether it answers, and its contexts (`ListTasks`, which 0.3 does not have).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Agent, AgentError, garbled, observe};
+use super::errors::garbled;
+use super::{Agent, AgentError, get_task, observe};
+use crate::clients::ClientError;
 use crate::clients::lenient::{Objects, Text};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
@@ -57,6 +59,27 @@ impl Agent {
             }
         }
         Ok(contexts)
+    }
+}
+
+impl Agent {
+    /// Whether the agent takes messages: asks for a task that it does not know, which no model sees. Any answer in
+    /// JSON-RPC is a yes.
+    pub async fn check(&self, time: Duration) -> Result<(), ClientError> {
+        let first = self.dialect().unwrap_or(Dialect::V03);
+        let params = json!({ "id": uuid::Uuid::new_v4().to_string() });
+        let asked = observe("tasks/get", is_rpc, time, async {
+            match self.call(first, get_task(first), &params).await {
+                Err(refusal) if refusal.is_wrong_dialect() => {
+                    self.call(first.other(), get_task(first.other()), &params).await
+                }
+                result => result,
+            }
+        });
+        match asked.await {
+            Err(AgentError::Transport(error)) => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -15,10 +15,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::task::{self, MAX_TEXT, Progress, TaskState};
-use super::{Agent, AgentError, MAX_ANSWER, RpcAnswer, garbled, message, observe, read_answer, rpc_error};
+use super::errors::{RpcAnswer, garbled, read_answer, rpc_error};
+use super::send::message;
+use super::task::{self, Content, MAX_TEXT, Progress, TaskState, Told};
+use super::{Agent, AgentError, MAX_ANSWER, observe};
 use crate::clients::http;
-use crate::clients::lenient::{Text, memory_of};
+use crate::clients::lenient::{Lenient, Object, Text, memory_of};
 use crate::domain::agent::Dialect;
 use crate::domain::context::ContextId;
 use crate::domain::control::Answer;
@@ -39,6 +41,15 @@ const MAX_ID: usize = 1024;
 /// Most memory that metadata takes, in bytes.
 const MAX_METADATA: usize = 1024 * 1024;
 
+/// How far an opened stream, or the plain answer in its place, has come.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(super) enum Heard {
+    Result(Value),
+    Progress(Progress),
+    /// The connection was lost while this task ran.
+    Lost(String),
+}
+
 impl Agent {
     /// Sends `text` in `context` and waits at most `time` for the answer. What has come of it so far is told
     /// to `progress`.
@@ -49,16 +60,17 @@ impl Agent {
         time: Duration,
         progress: &watch::Sender<String>,
     ) -> Result<Answer, AgentError> {
-        observe("message/stream", |_| false, time, self.converse(context, text, progress)).await
+        observe("message/stream", |_| false, time, self.deliver(context, text, Some(progress))).await
     }
 
-    async fn converse(
+    /// Hands a message over by a stream, and reads what comes.
+    pub(super) async fn submit_streamed(
         &self,
+        dialect: Dialect,
         context: &ContextId,
         text: &str,
         progress: &watch::Sender<String>,
-    ) -> Result<Answer, AgentError> {
-        let dialect = self.first_dialect().await;
+    ) -> Result<Heard, AgentError> {
         let method = if dialect == Dialect::V03 { "message/stream" } else { "SendStreamingMessage" };
         let params = json!({ "message": message(dialect, context, text) });
         let request = self.request(dialect, method, &params).header(header::ACCEPT, "text/event-stream");
@@ -66,33 +78,17 @@ impl Agent {
         let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
         if !kind.unwrap_or_default().starts_with(b"text/event-stream") {
             let answer = http::read_body(&self.limiter, response, MAX_ANSWER).await?;
-            return match read_answer(&answer) {
-                // Refused before anything was done with it, so it can be sent again.
-                Err(refusal) if refusal.is_wrong_dialect() || refusal.is_unsupported() => {
-                    self.exchange(context, text).await
-                }
-                result => self.follow(dialect, result?).await,
-            };
+            return read_answer(&answer).map(Heard::Result);
         }
-        self.remember(dialect);
         let mut seen = Collector::default();
         let broken = collect(response, &mut seen, progress).await;
-        match (seen.ended(), &seen.task_id, broken) {
-            (Some(result), ..) => self.follow(dialect, result).await,
-            (None, Some(task_id), _) => {
-                let result = self.look_up(dialect, task_id).await?;
-                self.follow(dialect, result).await
-            }
+        let task_id = seen.told.task_id.clone();
+        match (seen.ended(), task_id, broken) {
+            (Some(ended), ..) => ended.map(Heard::Progress),
+            (None, Some(task_id), _) => Ok(Heard::Lost(task_id)),
             (None, None, Err(error)) => Err(error),
             (None, None, Ok(())) => Err(garbled("a stream that ended before it began")),
         }
-    }
-}
-
-impl AgentError {
-    /// "This operation is not supported": what an agent says that does not stream.
-    fn is_unsupported(&self) -> bool {
-        matches!(self, Self::Rpc { code: -32004, .. })
     }
 }
 
@@ -120,6 +116,10 @@ async fn collect(
         let Some(event) = event else { break };
         let event = event.map_err(|error| garbled(&format!("a stream that broke: {error}")))?;
         pending.store(0, Ordering::Relaxed);
+        // Some servers begin a stream so.
+        if event.data.trim().is_empty() {
+            continue;
+        }
         let rpc: RpcAnswer = http::small_tree(event.data.as_bytes())
             .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(event.data.as_bytes()))))?;
         if let Some(error) = rpc.error.0 {
@@ -164,13 +164,7 @@ fn bounded(response: Response, event: Arc<AtomicUsize>) -> impl Stream<Item = Re
 /// What a stream has told so far.
 #[derive(Default)]
 struct Collector {
-    task_id: Option<String>,
-    state: Option<String>,
-    /// What the agent says beside its artifacts: an error, or an answer that is still being written.
-    said: Option<String>,
-    /// Id and text of each artifact.
-    artifacts: Vec<(String, String)>,
-    metadata: Map<String, Value>,
+    told: Told,
     /// About what the metadata takes in memory, in bytes.
     metadata_size: usize,
     /// A whole task or message that ended the stream at once.
@@ -182,20 +176,21 @@ struct Collector {
 #[serde(rename_all = "camelCase")]
 struct Update {
     task_id: Text,
+    context_id: Text,
     status: Option<Value>,
     artifact: Option<Value>,
-    #[serde(default)]
-    append: bool,
-    metadata: Option<Map<String, Value>>,
+    append: Lenient<bool>,
+    metadata: Object<Map<String, Value>>,
 }
 
 impl Collector {
     /// Takes one event: 0.3 tells events apart by `kind`, 1.0 by the name of the field they stand in.
     fn take(&mut self, result: Value) {
         let kind = result.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let within = |name: &str| result.get(name).filter(|inner| inner.is_object());
         let update = match kind {
             "status-update" | "artifact-update" => Some(&result),
-            _ => result.get("statusUpdate").or_else(|| result.get("artifactUpdate")),
+            _ => within("statusUpdate").or_else(|| within("artifactUpdate")),
         };
         if let Some(update) = update {
             // An update that cannot be read tells nothing; the task can still be asked for.
@@ -204,11 +199,11 @@ impl Collector {
             }
             return;
         }
-        let task = result.get("task").unwrap_or(&result);
+        let task = within("task").unwrap_or(&result);
         if let Some(id) = task.get("id").and_then(Value::as_str).filter(|id| id.len() <= MAX_ID) {
-            self.task_id = Some(id.to_owned());
+            self.told.task_id = Some(id.to_owned());
         }
-        let is_message = kind == "message" || result.get("message").is_some();
+        let is_message = kind == "message" || within("message").is_some();
         self.is_ended = is_message || !matches!(task::read(&result), Ok(Progress::Running { .. }));
         if self.is_ended {
             self.whole = Some(result);
@@ -216,24 +211,26 @@ impl Collector {
     }
 
     fn update(&mut self, update: Update) {
-        self.task_id = update.task_id.0.or(self.task_id.take());
-        for (name, value) in update.metadata.unwrap_or_default() {
+        self.told.task_id = update.task_id.0.or(self.told.task_id.take());
+        self.told.context = update.context_id.0.or(self.told.context.take());
+        let metadata = &mut self.told.metadata;
+        for (name, value) in update.metadata.0.unwrap_or_default() {
             // The last events of a turn carry empty actions, which must not hide those of the answer.
             let delta = value.get("stateDelta").and_then(Value::as_object);
             let is_empty = name == "adk_actions" && delta.is_none_or(Map::is_empty);
-            let is_known = self.metadata.contains_key(&name);
-            let before = self.metadata.get(&name).map_or(0, memory_of);
+            let is_known = metadata.contains_key(&name);
+            let before = metadata.get(&name).map_or(0, memory_of);
             let size = self.metadata_size - before + memory_of(&value);
-            let has_room = (is_known || self.metadata.len() < MAX_PARTS) && size <= MAX_METADATA;
+            let has_room = (is_known || metadata.len() < MAX_PARTS) && size <= MAX_METADATA;
             if !(is_empty && is_known) && has_room && name.len() <= MAX_ID {
-                self.metadata.insert(name, value);
+                metadata.insert(name, value);
                 self.metadata_size = size;
             }
         }
-        if let Some(status) = update.status {
+        if let Some(status) = update.status.filter(Value::is_object) {
             let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
             self.is_ended = TaskState::parse(state).is_some_and(|state| state != TaskState::Running);
-            self.state = Some(state.chars().take(MAX_ID).collect());
+            self.told.state = state.chars().take(MAX_ID).collect();
             // The first update of an ADK agent repeats the user's own words.
             let is_agents = |message: &&Value| {
                 message
@@ -241,51 +238,49 @@ impl Collector {
                     .and_then(Value::as_str)
                     .is_some_and(|role| role.ends_with("agent") || role.ends_with("AGENT"))
             };
-            let said = status.get("message").filter(is_agents).map(task::text_in);
-            self.said = said.or(self.said.take());
+            let said = status.get("message").filter(is_agents).map(Content::of);
+            if let Some(said) = said.filter(|said| !said.is_empty()) {
+                self.told.said = said;
+            }
         }
-        if let Some(artifact) = update.artifact {
+        if let Some(artifact) = update.artifact.filter(Value::is_object) {
             let id = artifact.get("artifactId").and_then(Value::as_str).unwrap_or_default();
-            let text = task::text_in(&artifact);
-            let place = self.artifacts.iter().position(|(known, _)| known == id);
-            let is_new = place.is_none();
-            if is_new && (self.artifacts.len() == MAX_PARTS || id.len() > MAX_ID) {
+            let content = Content::of(&artifact);
+            let artifacts = &mut self.told.artifacts;
+            let place = artifacts.iter().position(|(known, _)| known == id);
+            if place.is_none() && (artifacts.len() == MAX_PARTS || id.len() > MAX_ID) {
                 return;
             }
             let place = place.unwrap_or_else(|| {
-                self.artifacts.push((id.to_owned(), String::new()));
-                self.artifacts.len() - 1
+                artifacts.push((id.to_owned(), Content::default()));
+                artifacts.len() - 1
             });
-            if !update.append {
-                self.artifacts[place].1.clear();
+            if !update.append.0.unwrap_or_default() {
+                artifacts[place].1 = Content::default();
             }
-            let taken: usize = self.artifacts.iter().map(|(_, text)| text.len()).sum();
-            let room = MAX_TEXT.saturating_sub(taken).min(text.len());
-            self.artifacts[place].1.push_str(&text[..text.floor_char_boundary(room)]);
+            let taken: usize = artifacts.iter().map(|(_, content)| content.size()).sum();
+            if taken + content.size() <= 2 * MAX_TEXT {
+                artifacts[place].1.append(&content);
+            }
         }
     }
 
     /// What there is of the answer.
     fn text(&self) -> String {
-        if self.artifacts.is_empty() {
-            return self.said.clone().unwrap_or_default();
+        if self.told.artifacts.is_empty() {
+            return self.told.said.shown().to_owned();
         }
-        self.artifacts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n")
+        self.told.artifacts.iter().map(|(_, content)| content.shown()).collect::<Vec<_>>().join("\n")
     }
 
-    /// The result that a plain request would have brought, once the stream has told the end.
-    fn ended(&mut self) -> Option<Value> {
+    /// What a plain request would have brought, once the stream has told the end.
+    fn ended(self) -> Option<Result<Progress, AgentError>> {
         if !self.is_ended {
             return None;
         }
-        if let Some(whole) = self.whole.take() {
-            return Some(whole);
-        }
-        let artifacts: Vec<Value> =
-            self.artifacts.iter().map(|(_, text)| json!({ "parts": [{ "text": text }] })).collect();
-        Some(json!({
-            "id": self.task_id, "artifacts": artifacts, "metadata": self.metadata,
-            "status": { "state": self.state, "message": { "parts": [{ "text": self.said }] } },
-        }))
+        Some(match self.whole {
+            Some(whole) => task::read(&whole),
+            None => self.told.progress(),
+        })
     }
 }

@@ -3,15 +3,16 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{AgentError, garbled};
-use crate::clients::lenient::{Lenient, Object, Objects};
+use super::errors::{AgentError, garbled};
+use crate::clients::lenient::{Object, Objects, Text};
 use crate::domain::agent::Scope;
-use crate::domain::control::{AgentConfig, Answer, Tokens};
+use crate::domain::control::{AgentConfig, Answer, Route, Tokens};
 
 /// Longest answer text that is kept, in bytes.
 pub(super) const MAX_TEXT: usize = 1024 * 1024;
 
 /// How far a message has come.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Progress {
     Done(Answer),
     Running { task_id: String },
@@ -58,8 +59,10 @@ impl TaskState {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Task {
-    id: String,
+    id: Text,
+    context_id: Text,
     status: Status,
     artifacts: Objects<Artifact>,
     metadata: Object<Map<String, Value>>,
@@ -72,20 +75,149 @@ struct Status {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Artifact {
+    artifact_id: Text,
     parts: Objects<Part>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Message {
+    context_id: Text,
     parts: Objects<Part>,
     metadata: Object<Map<String, Value>>,
 }
 
-/// Text parts alone are read; files and data have no place in a control reply.
-#[derive(Deserialize)]
-struct Part {
-    text: Lenient<String>,
+/// A part of either dialect: 1.0 has a file's name, type and content beside each other, 0.3 below `file`. Fields of
+/// any other type count as missing.
+type Part = Map<String, Value>;
+
+/// Longest name, type or address of a file that is shown, in bytes.
+const MAX_NAME: usize = 1024;
+
+/// What is no text, as people read it; none for nothing, and for an ADK agent's calls of its own tools.
+fn described(part: &Part) -> Option<String> {
+    if part.get("metadata").is_some_and(|metadata| metadata.get("adk_type").is_some_and(Value::is_string)) {
+        return None;
+    }
+    if let Some(data) = part.get("data").filter(|data| !data.is_null()) {
+        return serde_json::to_string_pretty(data).ok();
+    }
+    let file = part.get("file").and_then(Value::as_object).unwrap_or(part);
+    let text = |names: &[&str]| names.iter().find_map(|name| file.get(*name)?.as_str());
+    let content = text(&["bytes", "raw", "fileWithBytes"]);
+    let address = text(&["uri", "url", "fileWithUri"]);
+    if content.is_none() && address.is_none() {
+        return None;
+    }
+    let size = content.map(|base64| match base64.trim_end_matches('=').len() * 3 / 4 {
+        small @ 0..1024 => format!("{small} bytes"),
+        size @ 1024..1_048_576 => format!("{} KiB", size / 1024),
+        size => format!("{} MiB", size / 1_048_576),
+    });
+    let name = text(&["name", "filename"]);
+    let kind = text(&["mimeType", "mediaType"]);
+    let shown = [name, kind, size.as_deref(), address];
+    let shown: Vec<&str> = shown.into_iter().flatten().filter(|text| text.len() <= MAX_NAME).collect();
+    Some(format!("[file: {}]", shown.join(", ")))
+}
+
+/// What a message or an artifact says.
+#[derive(Default)]
+pub(super) struct Content {
+    /// Its text parts: files and data have no place in a control reply.
+    text: String,
+    /// All parts in their order, where some are no text.
+    whole: Option<String>,
+}
+
+impl Content {
+    /// Of a message or an artifact.
+    pub(super) fn of(holder: &Value) -> Self {
+        Artifact::deserialize(holder).map(|holder| Self::of_parts(&holder.parts.0)).unwrap_or_default()
+    }
+
+    fn of_parts(parts: &[Part]) -> Self {
+        let mut content = Self::default();
+        for part in parts {
+            if let Some(text) = part.get("text").and_then(Value::as_str) {
+                content.append(&Self { text: text.to_owned(), whole: None });
+            } else if let Some(described) = described(part) {
+                content.append(&Self { text: String::new(), whole: Some(described) });
+            }
+        }
+        content
+    }
+
+    /// As people read it.
+    pub(super) fn shown(&self) -> &str {
+        self.whole.as_deref().unwrap_or(&self.text)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.shown().is_empty()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.text.len() + self.whole.as_ref().map_or(0, String::len)
+    }
+
+    /// Adds what follows in the same message or artifact. What is no text stands on lines of its own.
+    pub(super) fn append(&mut self, next: &Self) {
+        if self.whole.is_some() || next.whole.is_some() {
+            let whole = self.whole.get_or_insert_with(|| self.text.clone());
+            if !whole.is_empty() && !whole.ends_with('\n') {
+                push(whole, "\n");
+            }
+            push(whole, next.shown());
+        }
+        push(&mut self.text, &next.text);
+    }
+
+    fn joined(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = all.into_iter();
+        let mut joined = all.next().unwrap_or_default();
+        for next in all {
+            joined.append(&Self { text: "\n".to_owned(), whole: None });
+            joined.append(&next);
+        }
+        joined
+    }
+}
+
+fn push(text: &mut String, more: &str) {
+    text.push_str(&more[..more.floor_char_boundary(MAX_TEXT.saturating_sub(text.len()))]);
+}
+
+/// A task as it was told, whole or by its events.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) task_id: Option<String>,
+    pub(super) context: Option<String>,
+    pub(super) state: String,
+    /// What the agent says beside its artifacts: an error, or an answer that is still being written.
+    pub(super) said: Content,
+    /// Id and content of each artifact.
+    pub(super) artifacts: Vec<(String, Content)>,
+    pub(super) metadata: Map<String, Value>,
+}
+
+impl Told {
+    pub(super) fn progress(self) -> Result<Progress, AgentError> {
+        let state = TaskState::parse(&self.state)
+            .ok_or_else(|| garbled(&format!("a task in the unknown state “{}”", self.state)))?;
+        match (state, self.task_id) {
+            (TaskState::Running, Some(task_id)) => Ok(Progress::Running { task_id }),
+            (TaskState::Running, None) => Err(garbled("a task without an id")),
+            (TaskState::Completed | TaskState::InputRequired, _) => {
+                let told = Content::joined(self.artifacts.into_iter().map(|(_, content)| content));
+                let content = if told.is_empty() { self.said } else { told };
+                Ok(Progress::Done(answer(content, self.context, &self.metadata)))
+            }
+            (ended, _) => Err(ended.error(self.said.shown())),
+        }
+    }
 }
 
 /// Reads a result: 0.3 tells task and message apart by `kind`, 1.0 by the name of the field they stand in.
@@ -99,58 +231,50 @@ pub(super) fn read(result: &Value) -> Result<Progress, AgentError> {
     if is_message {
         let message = Message::deserialize(inner).map_err(|error| garbled(&error.to_string()))?;
         let metadata = message.metadata.0.unwrap_or_default();
-        return Ok(Progress::Done(answer(text_of(&message.parts.0), &metadata)));
+        let content = Content::of_parts(&message.parts.0);
+        return Ok(Progress::Done(answer(content, message.context_id.0, &metadata)));
     }
-    read_task(Task::deserialize(inner).map_err(|error| garbled(&format!("no task: {error}")))?)
-}
-
-fn read_task(task: Task) -> Result<Progress, AgentError> {
-    let said = task.status.message.0.as_ref().map(|message| text_of(&message.parts.0)).unwrap_or_default();
-    let state = TaskState::parse(&task.status.state)
-        .ok_or_else(|| garbled(&format!("a task in the unknown state “{}”", task.status.state)))?;
-    match state {
-        TaskState::Running => Ok(Progress::Running { task_id: task.id }),
-        TaskState::Completed | TaskState::InputRequired => {
-            let told: Vec<String> =
-                task.artifacts.0.iter().map(|artifact| text_of(&artifact.parts.0)).collect();
-            let text = told.join("\n");
-            let text = if text.is_empty() { said } else { text };
-            Ok(Progress::Done(answer(text, &task.metadata.0.unwrap_or_default())))
+    let task = Task::deserialize(inner).map_err(|error| garbled(&format!("no task: {error}")))?;
+    let said = task.status.message.0.as_ref().map(|message| Content::of_parts(&message.parts.0));
+    let mut artifacts: Vec<(String, Content)> = Vec::new();
+    for artifact in task.artifacts.0 {
+        let (id, content) =
+            (artifact.artifact_id.0.unwrap_or_default(), Content::of_parts(&artifact.parts.0));
+        // An id names one artifact of the task: what stands under it again was appended.
+        match artifacts.iter_mut().find(|(known, _)| !id.is_empty() && *known == id) {
+            Some((_, known)) => known.append(&content),
+            None => artifacts.push((id, content)),
         }
-        ended => Err(ended.error(&said)),
     }
+    let told = Told {
+        task_id: task.id.0,
+        context: task.context_id.0,
+        state: task.status.state,
+        said: said.unwrap_or_default(),
+        artifacts,
+        metadata: task.metadata.0.unwrap_or_default(),
+    };
+    told.progress()
 }
 
-/// The text in the parts of a message or an artifact.
-pub(super) fn text_in(holder: &Value) -> String {
-    Artifact::deserialize(holder).map(|holder| text_of(&holder.parts.0)).unwrap_or_default()
-}
-
-fn text_of(parts: &[Part]) -> String {
-    let mut text = String::new();
-    for part in parts.iter().filter_map(|part| part.text.0.as_deref()) {
-        text.push_str(&part[..part.floor_char_boundary(MAX_TEXT - text.len())]);
-    }
-    text
-}
-
-/// `adk_usage_metadata` is there only if a model answered; `stateDelta` holds the settings after the answer.
-fn answer(text: String, metadata: &Map<String, Value>) -> Answer {
+/// `adk_usage_metadata` or `patchbay.model` is there only if a model answered; `stateDelta` holds the settings after the answer.
+fn answer(content: Content, changed_to: Option<String>, metadata: &Map<String, Value>) -> Answer {
     let usage = metadata.get("adk_usage_metadata").and_then(Value::as_object);
     let delta =
         metadata.get("adk_actions").and_then(|actions| actions.get("stateDelta")).and_then(Value::as_object);
     let state = delta.and_then(settings);
+    let own = metadata.get("patchbay");
+    let served = own.and_then(|own| own.get("model")).and_then(Value::as_str);
     Answer {
-        text,
-        from_model: usage.is_some(),
+        text: content.text,
+        whole: content.whole,
+        context: changed_to.filter(|context| !context.is_empty()),
+        from_model: usage.is_some() || served.is_some(),
         tokens: usage.and_then(tokens),
         scope: state.as_ref().map(|(_, scope)| *scope),
         state: state.map(|(config, _)| config),
-        served: metadata
-            .get("patchbay")
-            .and_then(|own| own.get("model"))
-            .and_then(Value::as_str)
-            .map(str::to_owned),
+        served: served.map(str::to_owned),
+        proxy: own.and_then(|own| Route::deserialize(own.get("proxy")?).ok()),
     }
 }
 

@@ -65,6 +65,10 @@ fn meaning(status: u16, kind: Option<&str>, message: &str) -> Meaning {
     {
         return Meaning::DatabaseDown;
     }
+    if says(&["enterprise user", "enterprise feature", "enterprise only", "litellm_license", "premium user"])
+    {
+        return Meaning::Licence;
+    }
     if kind.is_some_and(|kind| kind.ends_with("_model_access_denied")) || says(&["model is blocked"]) {
         return Meaning::ModelDenied;
     }

@@ -13,34 +13,29 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{KEY_PAGE, KeyPage, LiteLlm, is_not_found, none_if, not_understood, usable, usage, wire};
-use crate::clients::Result;
 use crate::clients::lenient::memory_of;
+use crate::clients::{ClientError, Result};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
 
-/// Fields of a key that are settings: what a replacement takes over, as the proxy names them. The alias is not
-/// among them, since two keys may not share it, nor are spend, dates and whatever the proxy computes.
-const SETTINGS: [&str; 20] = [
-    "models",
-    "max_budget",
-    "budget_duration",
-    "rpm_limit",
-    "tpm_limit",
-    "max_parallel_requests",
-    "metadata",
-    "user_id",
-    "team_id",
-    "aliases",
-    "config",
-    "permissions",
-    "allowed_routes",
-    "allowed_cache_controls",
-    "model_max_budget",
-    "budget_id",
-    "organization_id",
-    "access_group_ids",
-    "budget_fallbacks",
-    "project_id",
+/// Fields of a key that are no settings, beside those of [`is_kept_by_proxy`]: what a replacement does not take over.
+/// Two keys may not share an alias; being blocked is a state.
+const NO_SETTINGS: [&str; 15] = [
+    "key",
+    "token",
+    "token_id",
+    "key_name",
+    "key_alias",
+    "spend",
+    "total_spend",
+    "expires",
+    "status",
+    "last_active",
+    "blocked",
+    "model_spend",
+    "rotation_count",
+    "soft_budget_cooldown",
+    "jwt_key_mappings",
 ];
 
 /// Most memory that a key with all that is set in it takes, in bytes.
@@ -60,6 +55,8 @@ pub struct KeyRecord {
 pub struct NewKey {
     pub secret: SecretString,
     pub hash: KeyHash,
+    /// As the proxy's answer tells it.
+    pub key: VirtualKey,
 }
 
 impl LiteLlm {
@@ -112,7 +109,13 @@ impl LiteLlm {
             .json(|answer: wire::Generated| {
                 let key = answer.key.0.ok_or_else(|| not_understood("a new key without `key`"))?;
                 let secret = SecretString::from(key);
-                Ok(NewKey { hash: KeyHash::of(&secret), secret })
+                let hash = KeyHash::of(&secret);
+                let key = answer.row.into_key(Some(hash.clone()));
+                Ok(NewKey {
+                    secret,
+                    hash,
+                    key: key.ok_or_else(|| not_understood("a new key without settings"))?,
+                })
             })
             .await
     }
@@ -124,10 +127,9 @@ impl LiteLlm {
         self.post("key/update", &Value::Object(body), actor).json(|IgnoredAny| Ok(())).await
     }
 
-    /// `POST /key/block` or `/key/unblock`.
+    /// `POST /key/update` with `blocked`. `/key/unblock` of 1.74 hashes the hash, and then knows no such key.
     pub async fn set_key_blocked(&self, hash: &KeyHash, blocked: bool, actor: &str) -> Result<()> {
-        let route = if blocked { "key/block" } else { "key/unblock" };
-        self.post(route, &json!({ "key": hash }), actor).json(|IgnoredAny| Ok(())).await
+        self.update_key(hash, &Map::from_iter([("blocked".to_owned(), json!(blocked))]), actor).await
     }
 
     /// `POST /key/delete` of one hash. Never by alias: that would delete every key of that alias.
@@ -174,9 +176,19 @@ impl LiteLlm {
             ("page", "1"),
             ("page_size", &limit),
         ];
-        let request = self.get("spend/logs/v2").query(&query);
-        request.json(|answer: usage::Logs| usable(answer.data.0, usage::LogRow::into_call)).await
+        let read = |answer: usage::Logs| usable(answer.data.0, usage::LogRow::into_call);
+        let request = self.get("spend/logs/v2").query(&query).expecting(is_missing);
+        match request.json(read).await {
+            // Releases before 1.80 have the same rows there.
+            Err(error) if is_missing(&error) => self.get("spend/logs/ui").query(&query).json(read).await,
+            calls => calls,
+        }
     }
+}
+
+/// Whether a release does not have the address.
+fn is_missing(error: &ClientError) -> bool {
+    matches!(error, ClientError::Status { status: 404, .. })
 }
 
 fn read_record(info: &Value, hash: &KeyHash) -> Result<Option<KeyRecord>> {
@@ -190,17 +202,31 @@ fn read_record(info: &Value, hash: &KeyHash) -> Result<Option<KeyRecord>> {
     }
     let Some(key) = row.into_key(Some(hash.clone())) else { return Ok(None) };
     let metadata = info.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
-    let set = |name: &&str| info.get(*name).filter(|value| says_something(value)).cloned();
-    let settings = SETTINGS.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect();
+    let fields = info.as_object().into_iter().flatten();
+    let is_setting = |name: &str| !NO_SETTINGS.contains(&name) && !is_kept_by_proxy(name);
+    let set = |(name, value): (&String, &Value)| Some((name.clone(), setting(value)?));
+    let settings = fields.filter(|(name, _)| is_setting(name)).filter_map(set).collect();
     Ok(Some(KeyRecord { key, metadata, settings }))
 }
 
-/// Null and empty values are what a new key has anyway.
-fn says_something(value: &Value) -> bool {
+/// Whether the proxy writes a field itself. `object_permission` is sent whole, and gets a new id.
+fn is_kept_by_proxy(name: &str) -> bool {
+    let ends = ["_at", "_by", "_table", "_usage"];
+    name == "object_permission_id" || ends.iter().any(|end| name.ends_with(end))
+}
+
+/// A value without what a new key has anyway (null and empty), and what the proxy writes itself.
+fn setting(value: &Value) -> Option<Value> {
     match value {
-        Value::Null => false,
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        _ => true,
+        Value::Null => None,
+        Value::Array(items) if items.is_empty() => None,
+        Value::Array(items) => Some(items.iter().map(|item| setting(item).unwrap_or_default()).collect()),
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(name, _)| !is_kept_by_proxy(name));
+            let kept: Map<String, Value> =
+                fields.filter_map(|(name, value)| Some((name.clone(), setting(value)?))).collect();
+            if kept.is_empty() { None } else { Some(Value::Object(kept)) }
+        }
+        other => Some(other.clone()),
     }
 }

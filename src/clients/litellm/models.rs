@@ -46,7 +46,7 @@ struct Rows {
 
 /// A row with all that is set in it; the proxy adds some two hundred nulls.
 #[derive(Deserialize)]
-struct Row {
+pub(super) struct Row {
     model_name: Text,
     litellm_params: Object<Map<String, Value>>,
     model_info: Object<Map<String, Value>>,
@@ -69,7 +69,7 @@ struct Message {
 }
 
 impl Row {
-    fn into_detail(self) -> Option<Detail> {
+    pub(super) fn into_detail(self) -> Option<Detail> {
         let mut info = self.model_info.0?;
         let id = info.remove("id")?.as_str()?.to_owned();
         let source = match info.remove("db_model") {
@@ -108,11 +108,6 @@ impl LiteLlm {
         request.tree(|answer: Rows| Ok(with_id(answer.data.0.map(read).unwrap_or_default(), id))).await
     }
 
-    /// `GET /model/info`: every live deployment, whole.
-    pub async fn details(&self) -> Result<Vec<Detail>> {
-        self.get("model/info").tree(|answer: Rows| usable(answer.data.0, Row::into_detail)).await
-    }
-
     /// `POST /model/new`, under an id of ours: so it is known even where the answer is lost, or is 1.109's
     /// 500 for a row that it has saved and cannot serve.
     pub async fn register(&self, id: &str, draft: &Draft, actor: &str) -> Result<()> {
@@ -136,6 +131,13 @@ impl LiteLlm {
             let mut info = draft.info.clone();
             info.insert("id".to_owned(), json!(id));
             body.insert("model_info".to_owned(), json!(info));
+        }
+        if !is_segment(id) {
+            // The proxy's server takes such an id for several segments, however it is written. What is sent this way
+            // 1.80 serves after its next sync.
+            body.entry("litellm_params").or_insert_with(|| json!({}));
+            body.entry("model_info").or_insert_with(|| json!({ "id": id }));
+            return self.post("model/update", &Value::Object(body), actor).done(draft.raw_secrets()).await;
         }
         let path = format!("model/{}/update", segment(id));
         let request = self.request_with(&self.master_key, Method::PATCH, "model/{id}/update", &path);
@@ -204,6 +206,11 @@ fn is_unknown(error: &ClientError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether an id can be a segment of a path.
+pub fn is_segment(id: &str) -> bool {
+    !id.contains('/') && !matches!(id, "" | "." | "..")
 }
 
 /// An id as one segment of a path, whatever it holds.

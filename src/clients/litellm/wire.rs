@@ -1,22 +1,19 @@
 //! The proxy's answers, as far as they are used. Shapes from recordings of LiteLLM 1.80.17 and 1.109.1.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use crate::clients::lenient::{Lenient, Object, Rows, Take, Text};
-use crate::domain::key::{Access, KeyHash, VirtualKey};
-use crate::domain::model::{Deployment, Source};
+use crate::clients::lenient::{Lenient, Object, Objects, Rows, Take, Text};
+use crate::domain::key::{Access, BudgetWindow, KeyHash, VirtualKey};
+use crate::domain::model::{Deployment, Source, Team};
 use crate::domain::redact;
 
-/// `GET /model/info`
-#[derive(Deserialize)]
-pub(super) struct ModelInfo {
-    pub(super) data: Rows<ModelRow>,
-}
-
+/// A row of `GET /v2/model/info` and `GET /model/info`.
 #[derive(Deserialize)]
 pub(super) struct ModelRow {
     model_name: Text,
@@ -45,6 +42,8 @@ struct Info {
     output_cost_per_token: Lenient<f64>,
     access_groups: Lenient<Vec<String>>,
     blocked: Lenient<bool>,
+    team_id: Text,
+    team_public_model_name: Text,
 }
 
 impl ModelRow {
@@ -58,7 +57,7 @@ impl ModelRow {
             name: self.model_name.0.unwrap_or_default(),
             provider: params.custom_llm_provider.0.or(info.provider.0).or(prefix).or(info.litellm_provider.0),
             upstream_model,
-            api_base: params.api_base.0.map(|base| redact::secrets(&base)),
+            api_base: params.api_base.0.map(|base| redact::addresses(&base)),
             source: if info.db_model.0 == Some(false) { Source::Config } else { Source::Database },
             mode: info.mode.0,
             max_input_tokens: info.max_input_tokens.0,
@@ -69,6 +68,11 @@ impl ModelRow {
             description: info.description.0.filter(|text| !text.is_empty()),
             access_groups: info.access_groups.0.unwrap_or_default(),
             blocked: info.blocked.0.unwrap_or(false),
+            team: info
+                .team_id
+                .0
+                .filter(|team| !team.is_empty())
+                .map(|id| Team { name: info.team_public_model_name.0.unwrap_or_default(), id }),
         })
     }
 }
@@ -103,9 +107,81 @@ pub(super) struct KeyRow {
     blocked: Lenient<bool>,
     user_id: Text,
     team_id: Text,
+    budget_limits: Objects<Window>,
+    access_group_ids: Lenient<Vec<String>>,
+    aliases: Lenient<Names>,
+    config: Lenient<Filled>,
+    router_settings: Object<KeyRouter>,
+    /// What was spent in each window; in single answers only.
+    budget_limits_usage: Lenient<WindowSpend>,
     created_at: Text,
     last_active: Text,
     status: Text,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Window {
+    budget_duration: Text,
+    pub(super) max_budget: Lenient<f64>,
+}
+
+impl Window {
+    fn into_window(self, spend: &WindowSpend) -> Option<BudgetWindow> {
+        let budget_duration = self.budget_duration.0.unwrap_or_default();
+        let spend = spend.0.get(&budget_duration).copied();
+        Some(BudgetWindow { budget_duration, max_budget: self.max_budget.0?, spend })
+    }
+}
+
+/// An object of names.
+#[derive(Default)]
+pub(super) struct Names(pub(super) BTreeMap<String, String>);
+
+impl<'de> Take<'de> for Names {
+    fn object<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut names = BTreeMap::new();
+        while let Some((name, Lenient(value))) = map.next_entry::<String, Lenient<String>>()? {
+            names.extend(value.map(|value| (name, value)));
+        }
+        Ok(Some(Self(names)))
+    }
+}
+
+#[derive(Deserialize)]
+struct KeyRouter {
+    model_group_alias: Lenient<Filled>,
+}
+
+/// `{"1d": {"current_spend": 0.5}}`
+#[derive(Default)]
+struct WindowSpend(BTreeMap<String, f64>);
+
+#[derive(Deserialize)]
+struct CurrentSpend {
+    current_spend: Lenient<f64>,
+}
+
+impl<'de> Take<'de> for WindowSpend {
+    fn object<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut spend = BTreeMap::new();
+        while let Some((window, Object(usage))) = map.next_entry::<String, Object<CurrentSpend>>()? {
+            spend.extend(usage.and_then(|usage| Some((window, usage.current_spend.0?))));
+        }
+        Ok(Some(Self(spend)))
+    }
+}
+
+/// An object with something in it.
+struct Filled;
+
+impl<'de> Take<'de> for Filled {
+    fn object<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut is_filled = false;
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            is_filled = true;
+        }
+        Ok(is_filled.then_some(Self))
+    }
 }
 
 impl KeyRow {
@@ -117,6 +193,8 @@ impl KeyRow {
 
     /// None for a row without a hash.
     pub(super) fn into_key(self, hash: Option<KeyHash>) -> Option<VirtualKey> {
+        let usage = self.budget_limits_usage.0.unwrap_or_default();
+        let windows = self.budget_limits.0.into_iter().filter_map(|window| window.into_window(&usage));
         Some(VirtualKey {
             hash: hash.or_else(|| self.token.0.as_deref()?.parse().ok())?,
             alias: self.key_alias.0,
@@ -130,6 +208,14 @@ impl KeyRow {
             tpm_limit: self.tpm_limit.0,
             max_parallel_requests: self.max_parallel_requests.0,
             blocked: self.blocked.0.unwrap_or(false),
+            budget_limits: windows.collect(),
+            access_group_ids: self.access_group_ids.0.unwrap_or_default(),
+            aliases: self.aliases.0.map(|Names(names)| names).unwrap_or_default(),
+            is_custom: self
+                .config
+                .0
+                .or(self.router_settings.0.and_then(|router| router.model_group_alias.0))
+                .is_some(),
             user_id: self.user_id.0,
             team_id: self.team_id.0,
             created_at: self.created_at.0.as_deref().and_then(time),
@@ -140,7 +226,7 @@ impl KeyRow {
 
 /// The list `models`. The proxy takes an empty one for "all"; one that cannot be read must not look the same,
 /// so it allows nothing that is known.
-struct Models(Access);
+pub(super) struct Models(pub(super) Access);
 
 impl Models {
     #[expect(clippy::unnecessary_wraps, reason = "the shape that `Take` asks for")]
@@ -180,6 +266,8 @@ impl<'de> Take<'de> for Models {
 #[derive(Deserialize)]
 pub(super) struct Generated {
     pub(super) key: Text,
+    #[serde(flatten)]
+    pub(super) row: KeyRow,
 }
 
 /// `2026-11-22T07:53:29.213000Z` in lists, `…+00:00` in single answers; without either it is UTC as well.
@@ -218,6 +306,11 @@ mod tests {
 
     use super::*;
 
+    #[derive(Deserialize)]
+    struct Listing {
+        data: Rows<ModelRow>,
+    }
+
     /// An answer of 1,000 deployments, as a genuine proxy gives it.
     fn large() -> Vec<u8> {
         let recording = include_str!("../../../tests/wire/litellm/1.109/model_info.json");
@@ -249,7 +342,7 @@ mod tests {
         let (mut ours, mut bare) = (Duration::MAX, Duration::MAX);
         for _ in 0..3 {
             ours = ours.min(shortest(|| {
-                let read: ModelInfo = serde_json::from_slice(black_box(&answer)).unwrap();
+                let read: Listing = serde_json::from_slice(black_box(&answer)).unwrap();
                 let rows = read.data.0.unwrap().into_iter().flatten();
                 assert_eq!(rows.filter_map(ModelRow::into_deployment).count(), 1_000);
             }));

@@ -1,8 +1,10 @@
 //! The `keys:` section of a list: the proxy's fields, and `env`, the variable that holds the secret.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
-use crate::domain::key::{Access, VirtualKey};
+use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set, span};
 use crate::services::registry::{YamlError, read_document};
 
@@ -11,6 +13,8 @@ const MAX_KEYS: usize = 1_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeySpec {
     pub alias: String,
+    /// Names a key whose alias does not: it has none, or another key has it too.
+    pub hash: Option<KeyHash>,
     /// The variable of the env file that holds its secret. Without one the key can be changed but not issued.
     pub target: Option<String>,
     /// `duration` counts from the issue.
@@ -55,12 +59,17 @@ pub fn read_keys(text: &str) -> Result<Vec<Result<KeySpec, KeySpecError>>, YamlE
 
 fn key_spec(entry: Value) -> Result<KeySpec, KeySpecError> {
     let Value::Object(mut entry) = entry else { return Err(KeySpecError::NoMapping) };
-    let Some(Value::String(alias)) = entry.remove("key_alias") else { return Err(KeySpecError::NoAlias) };
-    if alias.trim().is_empty() {
+    let hash = entry.remove("token").and_then(|hash| hash.as_str()?.parse::<KeyHash>().ok());
+    let alias = match (entry.remove("key_alias"), &hash) {
+        (Some(Value::String(alias)), _) => alias,
+        (None, Some(hash)) => hash.as_str()[..12].to_owned(),
+        _ => return Err(KeySpecError::NoAlias),
+    };
+    if alias.trim().is_empty() && hash.is_none() {
         return Err(KeySpecError::EmptyAlias);
     }
     match settings(entry) {
-        Ok((target, settings)) => Ok(KeySpec { alias, target, settings }),
+        Ok((target, settings)) => Ok(KeySpec { alias, hash, target, settings }),
         Err(error) => Err(KeySpecError::Field { alias, error }),
     }
 }
@@ -68,6 +77,8 @@ fn key_spec(entry: Value) -> Result<KeySpec, KeySpecError> {
 fn settings(mut entry: Map<String, Value>) -> Result<(Option<String>, KeyChanges), FieldError> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let time = |value: &Value| value.as_str().filter(|text| span(text).is_some()).map(str::to_owned);
+    // What an older proxy holds may be no period that this version knows.
+    let period = |value: &Value| value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
     let invalid = FieldError::Invalid;
     let target = match entry.remove("env").unwrap_or_default() {
         Value::Null => None,
@@ -89,12 +100,17 @@ fn settings(mut entry: Map<String, Value>) -> Result<(Option<String>, KeyChanges
         alias: Set::Keep,
         access,
         max_budget: set(&mut entry, "max_budget", Value::as_f64)?,
-        budget_duration: set(&mut entry, "budget_duration", time)?,
+        budget_duration: set(&mut entry, "budget_duration", period)?,
         duration: set(&mut entry, "duration", time)?,
         rpm_limit: set(&mut entry, "rpm_limit", Value::as_u64)?,
         tpm_limit: set(&mut entry, "tpm_limit", Value::as_u64)?,
         max_parallel_requests: set(&mut entry, "max_parallel_requests", Value::as_u64)?,
         user_id: set(&mut entry, "user_id", text)?,
+        blocked: match entry.remove("blocked").unwrap_or_default() {
+            Value::Null => None,
+            Value::Bool(blocked) => Some(blocked),
+            _ => return Err(invalid("a blocked that is neither true nor false")),
+        },
         metadata: match entry.remove("metadata").unwrap_or_default() {
             Value::Null => None,
             Value::Object(metadata) => Some(metadata),
@@ -119,14 +135,22 @@ fn set<T>(
     }
 }
 
-/// A `keys:` section of the keys that have an alias, without secrets.
+/// A `keys:` section, without secrets. Keys that an alias does not name have their hash (`token`).
 pub fn write_keys(keys: &[VirtualKey]) -> Value {
-    let named = keys.iter().filter(|key| key.alias.as_deref().is_some_and(|alias| !alias.is_empty()));
-    let written = named.map(|key| {
-        let mut entry = Map::from_iter([
-            ("key_alias".to_owned(), json!(key.alias)),
-            ("models".to_owned(), json!(key.access.to_models())),
-        ]);
+    let mut aliases: HashMap<&str, usize> = HashMap::new();
+    for alias in keys.iter().filter_map(|key| key.alias.as_deref()) {
+        *aliases.entry(alias).or_default() += 1;
+    }
+    let is_named = |alias: &str| !alias.trim().is_empty() && aliases.get(alias) == Some(&1);
+    let written = keys.iter().map(|key| {
+        let mut entry = Map::new();
+        if let Some(alias) = &key.alias {
+            entry.insert("key_alias".to_owned(), json!(alias));
+        }
+        if !key.alias.as_deref().is_some_and(is_named) {
+            entry.insert("token".to_owned(), json!(key.hash));
+        }
+        entry.insert("models".to_owned(), json!(key.access.to_models()));
         let settings = [
             ("max_budget", json!(key.max_budget)),
             ("budget_duration", json!(key.budget_duration)),
@@ -134,6 +158,7 @@ pub fn write_keys(keys: &[VirtualKey]) -> Value {
             ("tpm_limit", json!(key.tpm_limit)),
             ("max_parallel_requests", json!(key.max_parallel_requests)),
             ("user_id", json!(key.user_id)),
+            ("blocked", if key.blocked { json!(true) } else { Value::Null }),
         ];
         let set = settings.into_iter().filter(|(_, value)| !value.is_null());
         entry.extend(set.map(|(name, value)| (name.to_owned(), value)));
@@ -144,7 +169,83 @@ pub fn write_keys(keys: &[VirtualKey]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::services::registry::write_document;
+
+    fn any_key() -> impl Strategy<Value = VirtualKey> {
+        let text = || {
+            proptest::option::of(
+                "\\PC{0,12}|[0-9]{1,4}|yes|null|~|1e3|0x1f|- a|# b|: c|a: b|2026-01-01|'\"|daily",
+            )
+        };
+        let count = || proptest::option::of(0..u64::from(u32::MAX));
+        let models = proptest::collection::vec(
+            "[a-z/*.-]{1,8}|all-team-models|no-default-models|all-proxy-models|yes|1",
+            0..4,
+        );
+        let money = proptest::option::of(prop_oneof![0.0..1e9_f64, Just(1e300), Just(1e-7), Just(0.0)]);
+        (text(), models, (money, text()), [count(), count(), count()], text(), any::<bool>()).prop_map(
+            |(
+                alias,
+                models,
+                (max_budget, budget_duration),
+                [rpm_limit, tpm_limit, most],
+                user_id,
+                blocked,
+            )| VirtualKey {
+                hash: "a".repeat(64).parse().unwrap(),
+                alias,
+                masked: String::new(),
+                access: Access::from_models(models),
+                spend: 0.0,
+                max_budget,
+                budget_duration: budget_duration.filter(|period| !period.trim().is_empty()),
+                expires: None,
+                rpm_limit,
+                tpm_limit,
+                max_parallel_requests: most,
+                blocked,
+                user_id,
+                team_id: None,
+                budget_limits: Vec::new(),
+                access_group_ids: Vec::new(),
+                aliases: BTreeMap::new(),
+                is_custom: false,
+                created_at: None,
+                last_active: None,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// What is exported changes nothing when it is applied to the same keys.
+        #[test]
+        fn exported_keys_change_nothing(keys in proptest::collection::vec(any_key(), 1..4)) {
+            let keys: Vec<_> = keys.into_iter().enumerate().map(|(n, key)| VirtualKey {
+                hash: format!("{n:064x}").parse().unwrap(), ..key
+            }).collect();
+            let text = write_document(&write_keys(&keys)).unwrap();
+            let specs = read_keys(&text).unwrap();
+            prop_assert_eq!(specs.len(), keys.len());
+            for (spec, key) in specs.into_iter().zip(&keys) {
+                let mut spec = spec.map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+                let is_it = match &spec.hash {
+                    Some(hash) => *hash == key.hash,
+                    None => keys.iter().filter(|other| other.alias.as_deref() == Some(&spec.alias)).count() == 1,
+                };
+                prop_assert!(is_it, "{}", text);
+                let differences = spec.settings.against(key, &Map::new(), Timestamp::UNIX_EPOCH);
+                prop_assert!(differences.is_empty(), "{:?}: {}", differences, text);
+            }
+        }
+    }
 
     #[test]
     fn reads_section_and_reports_each_invalid_entry() {

@@ -11,12 +11,15 @@ use uuid::Uuid;
 
 use super::key_list::{KeySpec, read_keys};
 use super::report::{Outcome, Part};
-use super::{Bootstrap, EnvError, Run};
+use super::reserved::refusal;
+use super::{ApplyOptions, Bootstrap, EnvError, Run};
 use crate::clients::ClientError;
+use crate::domain::audit::{Action, NewEntry};
 use crate::domain::key::{Access, KeyHash, KeyState, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set};
 use crate::domain::model_detail::Change;
 use crate::services::keys::{Issue, KeyChangeError, Keys};
+use crate::store::StoreError;
 
 #[derive(Debug, Clone)]
 pub enum StoredKey {
@@ -49,8 +52,17 @@ fn new_secret() -> SecretString {
 
 enum Todo {
     Nothing(String),
-    Issue { old: Option<SecretString>, why: &'static str },
-    Update { hash: KeyHash, settings: Box<KeyChanges>, changes: Vec<Change> },
+    /// `replaces` is another key of the alias, which ends.
+    Issue {
+        old: Option<SecretString>,
+        why: &'static str,
+        replaces: Option<KeyHash>,
+    },
+    Update {
+        hash: KeyHash,
+        settings: Box<KeyChanges>,
+        changes: Vec<Change>,
+    },
     Refuse(String),
 }
 
@@ -62,6 +74,8 @@ enum KeyError {
     Change(#[from] KeyChangeError),
     #[error(transparent)]
     Proxy(#[from] ClientError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Bootstrap {
@@ -100,9 +114,14 @@ impl Bootstrap {
         run: &mut Run<'_>,
     ) -> Result<(Outcome, String, Vec<Change>), KeyError> {
         let (options, env) = (run.options, &run.desired.env);
+        let refusal =
+            |target| Ok::<_, EnvError>(refusal(target, &env.variables()?, run.desired.list.as_deref()));
+        if let Some(why) = spec.target.as_deref().map(refusal).transpose()?.flatten() {
+            return Ok((Outcome::Refused, why, Vec::new()));
+        }
         let mut spec = spec.clone();
         let served = if options.sync_keys { Some(self.models_to_allow().await?) } else { None };
-        let step = self.todo(&spec, &env.variables()?, options.new_secrets, served.as_ref()).await?;
+        let step = self.todo(&spec, &env.variables()?, options, served.as_ref()).await?;
         match step {
             Todo::Nothing(detail) => Ok((Outcome::Same, detail, Vec::new())),
             Todo::Refuse(why) => Ok((Outcome::Refused, why, Vec::new())),
@@ -114,7 +133,7 @@ impl Bootstrap {
                 Ok((Outcome::Changed, "changed".to_owned(), changes))
             }
             Todo::Issue { why, .. } if options.dry_run => Ok((Outcome::Planned, why.to_owned(), Vec::new())),
-            Todo::Issue { old, why } => {
+            Todo::Issue { old, why, replaces } => {
                 let Some(target) = &spec.target else {
                     return Ok((Outcome::Refused, NO_TARGET.to_owned(), Vec::new()));
                 };
@@ -123,6 +142,14 @@ impl Bootstrap {
                 }
                 let place = if old.is_none() { "written to" } else { "with the secret in" };
                 let secret = old.unwrap_or_else(new_secret);
+                if replaces.is_some() {
+                    // A run that is interrupted from here on is continued without being asked again.
+                    let hash = KeyHash::of(&secret);
+                    let mut entry = NewEntry::new(run.actor, Action::KeyReplace, hash.as_str(), "ok");
+                    entry.detail =
+                        Some(format!("key {}: the key that has this alias is about to end", spec.alias));
+                    self.store.audit(&entry).await?;
+                }
                 env.set(&[(target, secret.expose_secret())])?;
                 let issue = Issue { secret: &secret, alias: &spec.alias, settings: &spec.settings };
                 let key = self.keys.issue(issue, run.actor).await?;
@@ -136,7 +163,7 @@ impl Bootstrap {
         &self,
         spec: &KeySpec,
         env: &HashMap<String, String>,
-        new_secrets: bool,
+        options: ApplyOptions,
         served: Option<&BTreeSet<String>>,
     ) -> Result<Todo, KeyError> {
         let Some(target) = &spec.target else { return self.todo_by_alias(spec).await };
@@ -148,32 +175,54 @@ impl Bootstrap {
             StoredKey::Placeholder => None,
             StoredKey::Secret(secret) => Some(secret),
         };
+        let may_replace = options.new_secrets || options.replace;
         let Some(secret) = secret else {
-            return Ok(Todo::Issue { old: None, why: "issued" });
+            let other = self.keys.others(&spec.alias, &nobody()?).await?.pop();
+            if other.is_some() && !may_replace {
+                return Ok(Todo::Refuse(format!(
+                    "another key has this alias, and {target} does not hold its secret: write the secret there, or use \
+                     --replace, which ends that key and whatever uses it"
+                )));
+            }
+            return Ok(Todo::Issue { old: None, why: "issued", replaces: other.map(|key| key.hash) });
         };
         let hash = KeyHash::of(&secret);
         let key = self.keys.key(&hash).await?;
         // It has a new secret already. Replacing that in the file would orphan the key.
         if key.as_ref().is_some_and(|key| Keys::is_waiting_for(key, &spec.alias)) {
-            return Ok(Todo::Issue { old: Some(secret), why: "issued: an earlier run was cut short" });
+            let why = "issued: an earlier run was interrupted";
+            return Ok(Todo::Issue { old: Some(secret), why, replaces: None });
         }
-        if new_secrets {
-            return Ok(Todo::Issue { old: None, why: "issued" });
+        if options.new_secrets {
+            let other = self.keys.others(&spec.alias, &nobody()?).await?.pop();
+            return Ok(Todo::Issue { old: None, why: "issued", replaces: other.map(|key| key.hash) });
         }
         let Some(key) = key else {
-            let why = if self.keys.others(&spec.alias, &hash).await?.is_empty() {
+            let other = self.keys.others(&spec.alias, &hash).await?.pop();
+            let was_begun = !self.store.audit_of(hash.as_str(), 1).await?.is_empty();
+            let why = if other.is_none() {
                 "issued again, since the proxy does not know it"
+            } else if may_replace || was_begun {
+                "issued in the place of the key that had its alias, which was ended"
             } else {
-                "issued in the place of another of its name, whose secret is not here"
+                return Ok(Todo::Refuse(format!(
+                    "another key has this alias, and {target} holds a different secret: --replace ends that key and \
+                     whatever uses it"
+                )));
             };
-            return Ok(Todo::Issue { old: Some(secret), why });
+            return Ok(Todo::Issue { old: Some(secret), why, replaces: other.map(|key| key.hash) });
         };
         self.todo_with(spec, key, served).await
     }
 
     async fn todo_by_alias(&self, spec: &KeySpec) -> Result<Todo, KeyError> {
-        let nobody = "0".repeat(64).parse().map_err(|_| KeyChangeError::Unknown)?;
-        let mut all = self.keys.others(&spec.alias, &nobody).await?;
+        if let Some(hash) = &spec.hash {
+            return match self.keys.key(hash).await? {
+                Some(key) => self.todo_with(spec, key, None).await,
+                None => Ok(Todo::Refuse("the proxy knows no key with this token".to_owned())),
+            };
+        }
+        let mut all = self.keys.others(&spec.alias, &nobody()?).await?;
         match (all.pop(), all.len()) {
             (None, _) => Ok(Todo::Refuse(NO_TARGET.to_owned())),
             (Some(key), 0) => self.todo_with(spec, key, None).await,
@@ -189,13 +238,15 @@ impl Bootstrap {
     ) -> Result<Todo, KeyError> {
         let now = self.keys.now();
         let state = key.state(now);
-        if state == KeyState::Blocked {
+        // Without a variable nobody waits for it to work.
+        let is_used_here = spec.target.is_some();
+        if state == KeyState::Blocked && is_used_here && spec.settings.blocked.is_none() {
             return Ok(Todo::Refuse("an admin has blocked it: unblock it on its page".to_owned()));
         }
         let mut settings = spec.settings.clone();
         // The time to live counts from the issue, and again once the key has expired.
         settings.duration = match (state, settings.duration) {
-            (KeyState::Expired, Set::Keep) => Set::Clear,
+            (KeyState::Expired, Set::Keep) if is_used_here => Set::Clear,
             (KeyState::Expired, duration) => duration,
             _ => Set::Keep,
         };
@@ -213,11 +264,13 @@ impl Bootstrap {
         let differences = left.against(&key, &metadata.unwrap_or_else(Map::new), now);
         if differences.is_empty() {
             let mut detail = format!("known to the proxy, may call {}", key.access.describe());
-            if let Some(alias) = key.alias.as_deref().filter(|alias| *alias != spec.alias) {
+            if let Some(alias) =
+                key.alias.as_deref().filter(|alias| *alias != spec.alias && spec.hash.is_none())
+            {
                 detail = format!("{detail}; it is called {alias}");
             }
             let twins = self.keys.others(&spec.alias, &hash).await?;
-            if !twins.is_empty() && key.alias.as_deref() == Some(&*spec.alias) {
+            if !twins.is_empty() && spec.hash.is_none() && key.alias.as_deref() == Some(&*spec.alias) {
                 return Ok(Todo::Refuse(format!(
                     "{} other keys have its name: delete those that nobody uses",
                     twins.len()
@@ -235,9 +288,16 @@ impl Bootstrap {
 
     /// The registered models. An empty list would allow all models, so it is replaced by the marker for none.
     async fn models_to_allow(&self) -> Result<BTreeSet<String>, ClientError> {
-        let served: BTreeSet<String> = self.served().await?.into_iter().collect();
+        let catalog = self.catalog().await?;
+        let named = catalog.iter().map(|deployment| deployment.name.clone());
+        let served: BTreeSet<String> = named.filter(|name| !name.is_empty()).collect();
         Ok(if served.is_empty() { BTreeSet::from(["no-default-models".to_owned()]) } else { served })
     }
+}
+
+/// A hash that no key has.
+fn nobody() -> Result<KeyHash, KeyChangeError> {
+    "0".repeat(64).parse().map_err(|_| KeyChangeError::Unknown)
 }
 
 const NO_TARGET: &str = "it is not there, and there is no env, a variable to write its secret to";

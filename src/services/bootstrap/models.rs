@@ -1,7 +1,5 @@
 //! Registers models with the plan of the dashboard's import.
 
-use std::collections::HashSet;
-
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 
@@ -10,7 +8,9 @@ use super::{ApplyOptions, Bootstrap, Run};
 use crate::clients::ClientError;
 use crate::domain::audit::Actor;
 use crate::domain::model::{ModelSpec, Source, SpecError};
-use crate::services::registry::{self, Applied, CONCURRENCY, Extra, Item, PlanError, has_model_list};
+use crate::services::registry::{
+    self, Applied, By, CONCURRENCY, Catalog, Extra, Item, PlanError, has_model_list,
+};
 
 pub fn secret_name(provider: &str) -> String {
     let upper: String = provider
@@ -30,14 +30,16 @@ pub struct DefaultModelError {
 /// A `model_list` of names such as `openai/gpt-5`, with the provider's secret by reference.
 pub fn default_list(names: &[String]) -> Result<Value, DefaultModelError> {
     let entry = |name: &String| {
-        let spec: ModelSpec = name.parse().map_err(|why| DefaultModelError { name: name.clone(), why })?;
-        let secret = format!("os.environ/{}", secret_name(spec.provider()));
+        let failed = |why| DefaultModelError { name: name.clone(), why };
+        let spec: ModelSpec = name.parse().map_err(failed)?;
+        let provider = spec.provider().ok_or_else(|| failed(SpecError::NoProvider))?;
+        let secret = format!("os.environ/{}", secret_name(provider));
         Ok(json!({
             "model_name": name,
             "litellm_params": {
-                "model": spec.model(), "custom_llm_provider": spec.provider(), "api_key": secret,
+                "model": spec.model(), "custom_llm_provider": provider, "api_key": secret,
             },
-            "model_info": { "provider": spec.provider() },
+            "model_info": { "provider": provider },
         }))
     };
     Ok(json!({ "model_list": names.iter().map(entry).collect::<Result<Vec<_>, _>>()? }))
@@ -70,11 +72,12 @@ impl Bootstrap {
 
     /// Skips names that the proxy serves already.
     async fn register_defaults(&self, run: &mut Run<'_>) -> Result<(), RegisterError> {
-        let served = self.served().await?;
+        let served = self.catalog().await?;
         let names = run.desired.default_models.iter().cloned();
-        let (registered, missing): (Vec<_>, Vec<_>) = names.partition(|name| served.contains(name));
+        let (registered, missing): (Vec<_>, Vec<_>) =
+            names.partition(|name| !matches!(served.serving(name).by, By::Nothing | By::Fallback(_)));
         for name in registered {
-            run.log.add(Part::Model, &name, Outcome::Same, "it is registered");
+            run.log.add(Part::Model, &name, Outcome::Same, served.serving(&name).describe());
         }
         if missing.is_empty() {
             return Ok(());
@@ -86,9 +89,8 @@ impl Bootstrap {
         Ok(result?)
     }
 
-    pub(super) async fn served(&self) -> Result<HashSet<String>, ClientError> {
-        let live = self.proxy.deployments().await?;
-        Ok(live.into_iter().map(|deployment| deployment.name).filter(|name| !name.is_empty()).collect())
+    pub(super) async fn catalog(&self) -> Result<Catalog, ClientError> {
+        Ok(self.proxy.registered().await?.into())
     }
 
     async fn register_list(&self, list: &str, run: &mut Run<'_>) -> Result<(), PlanError> {
@@ -97,6 +99,9 @@ impl Bootstrap {
         let tries: Vec<_> = plan.items.iter().map(|item| self.apply_planned(item, options, actor)).collect();
         // In their order, each as soon as it is done.
         let mut applied = stream::iter(tries).buffered(CONCURRENCY as usize);
+        for warning in &plan.warnings {
+            run.log.add(Part::Model, "model_list", Outcome::Same, warning.clone());
+        }
         for item in &plan.items {
             report(item, applied.next().await.flatten(), &mut run.log);
         }

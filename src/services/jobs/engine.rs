@@ -52,7 +52,7 @@ impl Inner {
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         if matches!(job.kind, JobKind::Swap(_)) {
-            self.switcher.forget_key();
+            self.switcher.forget_keys();
         }
         self.settle(job, lease).await?;
         let mut tasks = JoinSet::new();

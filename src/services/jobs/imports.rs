@@ -44,6 +44,8 @@ pub struct ImportPlan {
     pub items: Vec<registry::Item>,
     pub only_at_proxy: Vec<String>,
     pub keys: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -75,7 +77,8 @@ impl Jobs {
             items.push(Item { n, state, ..Item::waiting(subject, Some(task)) });
         }
         let only_at_proxy = plan.only_at_proxy.into_iter().map(|extra| extra.name).collect();
-        let kind = JobKind::Import(Import { only_at_proxy, keys: plan.keys, raw_secrets: false });
+        let (keys, warnings) = (plan.keys, plan.warnings);
+        let kind = JobKind::Import(Import { only_at_proxy, keys, raw_secrets: false, warnings });
         let limits = Limits::concurrent(CONCURRENCY);
         let added = self.inner.add(kind, JobState::Planned, limits, holder, &items, actor).await;
         let job = added.map_err(registry::ModelError::from)?;
@@ -112,7 +115,7 @@ impl Jobs {
 
 impl ImportJob {
     fn of(job: Job, items: Vec<Item>) -> Result<Self, StoreError> {
-        let JobKind::Import(Import { only_at_proxy, keys, .. }) = job.kind else {
+        let JobKind::Import(Import { only_at_proxy, keys, warnings, .. }) = job.kind else {
             return Err(StoreError::unreadable("it is not an import"));
         };
         let planned =
@@ -134,7 +137,7 @@ impl ImportJob {
             by: job.created_by,
             state: job.state,
             why: job.why,
-            plan: ImportPlan { items: planned, only_at_proxy, keys },
+            plan: ImportPlan { items: planned, only_at_proxy, keys, warnings },
             results: items.into_iter().map(result).collect(),
         })
     }

@@ -216,7 +216,7 @@ impl Inner {
         counts: Counts,
     ) -> Result<Option<AgentView>, StoreError> {
         let view = match self.agents.get(&swap.agent) {
-            Some(agent) => Some(self.agents.view(agent).await?),
+            Some(agent) => Some(self.agents.view(&agent).await?),
             None => None,
         };
         let since = counts.failed.saturating_sub(job.forgiven.into());

@@ -1,8 +1,11 @@
 //! Changes of one key. Each is journaled, read back and put into the copy.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use serde_json::Map;
 
+use super::once::key_request;
 use super::{Inner, KeyChangeError, Keys, Result};
 use crate::clients::litellm::KeyRecord;
 use crate::clients::{ClientError, Meaning};
@@ -18,6 +21,8 @@ pub struct Created {
     pub secret: SecretString,
     /// Other keys that have its alias by now: uniqueness is racy at the proxy.
     pub duplicates: Vec<KeyHash>,
+    /// What the proxy did not do as it was asked to.
+    pub problem: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +48,12 @@ impl std::str::FromStr for OldKey {
     }
 }
 
+/// Milliseconds, 6 s in all. LiteLLM 1.68 shows a change after about 4 s.
+const READ_BACK_PAUSES: [u64; 5] = [250, 500, 1_000, 2_000, 2_250];
+
 impl Keys {
-    pub async fn create(&self, changes: &KeyChanges, actor: &Actor) -> Result<Created> {
+    /// Makes a key. A form with the same `token` makes only one.
+    pub async fn create(&self, changes: &KeyChanges, token: Option<&str>, actor: &Actor) -> Result<Created> {
         let mut body = changes.to_json();
         // What a new key does not have is left out: an empty alias would be stored, and taken.
         body.retain(|_, value| !value.is_null());
@@ -59,12 +68,19 @@ impl Keys {
         let mut entry = NewEntry::new(actor, Action::KeyCreate, name, "ok");
         entry.detail = alias.as_deref().map(labelled);
         entry.after = Some(changes.access.as_ref().unwrap_or(&Access::All).describe());
-        journaled(&self.inner.store, entry, async |record| {
-            let created = self.inner.generate(alias.as_deref(), &body, actor).await?;
-            record.entry.object = created.key.hash.to_string();
-            Ok(created)
-        })
-        .await
+        let (inner, entry) = (&self.inner, entry);
+        inner
+            .once(token, async |made| {
+                journaled(&inner.store, entry, async |record| {
+                    let created = inner.generate(alias.as_deref(), &body, actor).await?;
+                    record.entry.object = created.key.hash.to_string();
+                    record.rows.extend(key_request(token, &created));
+                    *made = Some(created);
+                    Ok(())
+                })
+                .await
+            })
+            .await
     }
 
     /// Changes settings. `seen` is what the form showed ([`fingerprint`](Self::fingerprint)); a script may leave
@@ -91,16 +107,16 @@ impl Keys {
 
     /// Lets a key call every model, now and later (`models: []`). Returns it as it is.
     pub async fn relax(&self, hash: &KeyHash, actor: &Actor) -> Result<VirtualKey> {
-        self.set_access(hash, Access::All, Action::KeyRelax, actor).await
+        self.set_access(hash, |_| Access::All, Action::KeyRelax, actor).await
     }
 
     /// Lets a key call these models alone, or none.
     pub async fn restrict(&self, hash: &KeyHash, access: Access, actor: &Actor) -> Result<VirtualKey> {
-        self.set_access(hash, access, Action::KeyRestrict, actor).await
+        self.set_access(hash, |_| access, Action::KeyRestrict, actor).await
     }
 
     pub async fn allow(&self, hash: &KeyHash, model: &str, actor: &Actor) -> Result<VirtualKey> {
-        let access = match self.inner.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?.access {
+        let with_model = |access| match access {
             Access::All => Access::All,
             Access::None => Access::List(vec![model.to_owned()]),
             Access::List(mut models) => {
@@ -110,18 +126,18 @@ impl Keys {
                 Access::List(models)
             }
         };
-        self.set_access(hash, access, Action::KeyAllow, actor).await
+        self.set_access(hash, with_model, Action::KeyAllow, actor).await
     }
 
     async fn set_access(
         &self,
         hash: &KeyHash,
-        access: Access,
+        wanted: impl FnOnce(Access) -> Access,
         action: Action,
         actor: &Actor,
     ) -> Result<VirtualKey> {
         let inner = &self.inner;
-        let set = async |record: &mut Record| inner.set_access(hash, &access, actor, record).await;
+        let set = async |record: &mut Record| inner.set_access(hash, wanted, actor, record).await;
         inner.journaled(action, actor, hash, set).await
     }
 
@@ -145,12 +161,21 @@ pub(super) fn labelled(label: &str) -> String {
 
 impl Failure for KeyChangeError {
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::AliasTaken(_) | Self::Changed | Self::NotConfirmed | Self::Expired)
+        matches!(
+            self,
+            Self::AliasTaken(_)
+                | Self::Changed
+                | Self::Sent(_)
+                | Self::NotConfirmed
+                | Self::Expired
+                | Self::Busy(_)
+                | Self::CannotClear { .. }
+        )
     }
 }
 
 impl Inner {
-    /// Makes a change of one key by `work`.
+    /// Makes a change of one key by `work`, while nobody else changes it through Patchbay.
     pub(super) async fn journaled<T>(
         &self,
         action: Action,
@@ -158,7 +183,12 @@ impl Inner {
         hash: &KeyHash,
         work: impl AsyncFnOnce(&mut Record) -> Result<T>,
     ) -> Result<T> {
-        journaled(&self.store, NewEntry::new(actor, action, hash.as_str(), "ok"), work).await
+        let lock = format!("key {hash}");
+        journaled(&self.store, NewEntry::new(actor, action, hash.as_str(), "ok"), async |record| {
+            let _held = self.locks.take(lock, &actor.name).await?;
+            work(record).await
+        })
+        .await
     }
 
     /// Makes a key and reads it back. What it may call, for whom and how long is all in `body`.
@@ -177,8 +207,12 @@ impl Inner {
             Ok(new) => new,
             Err(error) => return Err(self.refusal(error, alias).await),
         };
-        let key = self.proxy.key(&new.hash).await?;
-        let key = key.ok_or(KeyChangeError::NotDone("it does not know the key that it has made"))?;
+        // The secret is known now only: whatever fails from here on, it is shown.
+        let (key, problem) = match self.proxy.key(&new.hash).await {
+            Ok(Some(key)) => (key, None),
+            Ok(None) => (new.key, Some("the proxy does not know the key that it has made".to_owned())),
+            Err(error) => (new.key, Some(format!("the new key could not be read back: {error}"))),
+        };
         self.note(&new.hash, Some(&key));
         let mut duplicates = Vec::new();
         if let Some(alias) = alias {
@@ -186,16 +220,19 @@ impl Inner {
             let all = self.proxy.keys_by_alias(alias).await.unwrap_or_default();
             duplicates = all.into_iter().map(|key| key.hash).filter(|hash| *hash != new.hash).collect();
         }
-        Ok(Created { key, secret: new.secret, duplicates })
+        Ok(Created { key, secret: new.secret, duplicates, problem })
     }
 
-    /// What a refusal is about: someone may have taken the alias since the look before.
+    /// What a failure is about: someone may have taken the alias since the look before, or the answer was lost.
     async fn refusal(&self, error: ClientError, alias: Option<&str>) -> KeyChangeError {
-        if let (Some(alias), Some(Meaning::Invalid)) = (alias, error.meaning())
+        let is_refused = error.meaning() == Some(Meaning::Invalid);
+        if (is_refused || error.status().is_none())
+            && let Some(alias) = alias
             && let Ok(others) = self.proxy.keys_by_alias(alias).await
             && let Some(other) = others.into_iter().next()
         {
-            return KeyChangeError::AliasTaken(other.hash);
+            let hash = other.hash;
+            return if is_refused { KeyChangeError::AliasTaken(hash) } else { KeyChangeError::Lost(hash) };
         }
         error.into()
     }
@@ -208,10 +245,37 @@ impl Inner {
         Ok(key)
     }
 
-    async fn read_back(&self, hash: &KeyHash) -> Result<VirtualKey> {
-        let key = self.proxy.key(hash).await?;
-        self.note(hash, key.as_ref());
-        key.ok_or(KeyChangeError::Unknown)
+    /// Reads a key until it is as wanted, or the time is over: older releases show a change some seconds later.
+    async fn read_back(&self, hash: &KeyHash, is_so: impl Fn(&VirtualKey) -> bool) -> Result<VirtualKey> {
+        let mut pauses = READ_BACK_PAUSES.into_iter();
+        loop {
+            let key = self.proxy.key(hash).await?;
+            let pause = match &key {
+                Some(key) if !is_so(key) => pauses.next(),
+                _ => None,
+            };
+            let Some(pause) = pause else {
+                self.note(hash, key.as_ref());
+                return key.ok_or(KeyChangeError::Unknown);
+            };
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// Releases before 1.80 ignore or refuse a cleared period or expiry, which is known before anything is sent.
+    async fn check_clearable(&self, changes: &KeyChanges) -> Result<()> {
+        let cleared = [("budget period", &changes.budget_duration), ("expiry", &changes.duration)];
+        let settings: Vec<_> =
+            cleared.into_iter().filter(|(_, set)| **set == Set::Clear).map(|(name, _)| name).collect();
+        if settings.is_empty() {
+            return Ok(());
+        }
+        match self.proxy.health().await?.version {
+            Some(release) if super::rules::release(&release) < (1, 80) => {
+                Err(KeyChangeError::CannotClear { settings, release })
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn update(
@@ -241,32 +305,36 @@ impl Inner {
         {
             return Err(KeyChangeError::AliasTaken(other.hash.clone()));
         }
+        self.check_clearable(changes).await?;
         self.proxy.update_key(hash, &changes.to_json(), &actor.name).await?;
-        let key = self.read_back(hash).await?;
-        // What was to change must be so by now: but for the expiry, which the proxy reckons itself.
-        let mut left = KeyChanges { duration: Set::Keep, metadata: None, ..changes.clone() };
-        if !left.against(&key, &Map::new(), self.clock.now()).is_empty() {
-            return Err(KeyChangeError::NotDone("some settings are not as they were sent"));
+        // But for an expiry, which the proxy reckons itself, and metadata, to which it may add.
+        let duration = if changes.duration == Set::Clear { Set::Clear } else { Set::Keep };
+        let checked = KeyChanges { duration, metadata: None, ..changes.clone() };
+        let left = |key: &VirtualKey| checked.clone().against(key, &Map::new(), self.clock.now());
+        let key = self.read_back(hash, |key| left(key).is_empty()).await?;
+        match left(&key) {
+            left if left.is_empty() => Ok((key, differences)),
+            left => {
+                Err(KeyChangeError::NotTaken(left.into_iter().map(|difference| difference.what).collect()))
+            }
         }
-        if changes.duration == Set::Clear && key.expires.is_some() {
-            return Err(KeyChangeError::NotDone("the key still expires"));
-        }
-        Ok((key, differences))
     }
 
     async fn set_access(
         &self,
         hash: &KeyHash,
-        access: &Access,
+        wanted: impl FnOnce(Access) -> Access,
         actor: &Actor,
         record: &mut Record,
     ) -> Result<VirtualKey> {
+        let before = self.known(hash, record).await?.access;
+        record.entry.before = Some(before.describe());
+        let access = wanted(before);
         record.entry.after = Some(access.describe());
-        record.entry.before = Some(self.known(hash, record).await?.access.describe());
         let changes = KeyChanges { access: Some(access.clone()), ..KeyChanges::default() };
         self.proxy.update_key(hash, &changes.to_json(), &actor.name).await?;
-        let key = self.read_back(hash).await?;
-        if key.access != *access {
+        let key = self.read_back(hash, |key| key.access == access).await?;
+        if key.access != access {
             return Err(KeyChangeError::NotDone("the key may call other models than were sent"));
         }
         Ok(key)
@@ -283,7 +351,7 @@ impl Inner {
         record.entry.after = word(blocked);
         record.entry.before = word(self.known(hash, record).await?.blocked);
         self.proxy.set_key_blocked(hash, blocked, &actor.name).await?;
-        let key = self.read_back(hash).await?;
+        let key = self.read_back(hash, |key| key.blocked == blocked).await?;
         if key.blocked != blocked {
             return Err(KeyChangeError::NotDone("the key is as it was"));
         }
@@ -312,10 +380,13 @@ impl Inner {
         self.journaled(Action::KeyDelete, actor, hash, delete).await
     }
 
-    /// The agent's own key wants its name typed.
+    pub(super) fn is_agents(&self, hash: &KeyHash) -> bool {
+        self.agents.as_ref().is_some_and(|agents| agents.uses(hash))
+    }
+
+    /// An agent's own key wants its name typed.
     pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<()> {
-        let is_agents = self.agent_key.as_ref() == Some(&key.hash);
-        if is_agents && typed.map(str::trim) != Some(key.label()) {
+        if self.is_agents(&key.hash) && typed.map(str::trim) != Some(key.label()) {
             return Err(KeyChangeError::NotConfirmed);
         }
         Ok(())

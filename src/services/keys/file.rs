@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::copy::KeysView;
 use super::table::KeyTable;
-use crate::domain::key::{Access, KeyHash, VirtualKey};
+use crate::domain::key::{BudgetWindow, KeyHash, VirtualKey};
+use crate::domain::permission::Grant;
 
 /// Changes whenever a [`Line`] does.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Largest file, in bytes: 100,000 keys take about 25 MB.
 const MAX_BYTES: u64 = 128 * 1024 * 1024;
@@ -36,37 +37,33 @@ struct Header {
 
 /// A key without the names of its fields, which would double the size and the time to read it.
 type Line = (
-    (KeyHash, Option<String>, String, Vec<String>),
-    (f64, Option<f64>, Option<String>, [Option<u64>; 3], bool),
-    (Option<String>, Option<String>),
+    (KeyHash, Option<String>, String, Option<String>),
+    (f64, Option<f64>, Option<String>, [Option<u64>; 3], bool, Vec<BudgetWindow>),
+    Grant,
     [Option<Timestamp>; 3],
 );
 
 fn to_line(key: VirtualKey) -> Line {
+    let grant = key.grant();
+    let limits = [key.rpm_limit, key.tpm_limit, key.max_parallel_requests];
     (
-        (key.hash, key.alias, key.masked, key.access.to_models()),
-        (
-            key.spend,
-            key.max_budget,
-            key.budget_duration,
-            [key.rpm_limit, key.tpm_limit, key.max_parallel_requests],
-            key.blocked,
-        ),
-        (key.user_id, key.team_id),
+        (key.hash, key.alias, key.masked, key.user_id),
+        (key.spend, key.max_budget, key.budget_duration, limits, key.blocked, key.budget_limits),
+        grant,
         [key.expires, key.created_at, key.last_active],
     )
 }
 
 fn from_line(line: Line) -> VirtualKey {
-    let ((hash, alias, masked, models), settings, (user_id, team_id), times) = line;
-    let (spend, max_budget, budget_duration, limits, blocked) = settings;
+    let ((hash, alias, masked, user_id), settings, grant, times) = line;
+    let (spend, max_budget, budget_duration, limits, blocked, budget_limits) = settings;
     let [rpm_limit, tpm_limit, max_parallel_requests] = limits;
     let [expires, created_at, last_active] = times;
     VirtualKey {
         hash,
         alias,
         masked,
-        access: Access::from_models(models),
+        access: grant.access,
         spend,
         max_budget,
         budget_duration,
@@ -76,7 +73,11 @@ fn from_line(line: Line) -> VirtualKey {
         max_parallel_requests,
         blocked,
         user_id,
-        team_id,
+        team_id: grant.team_id,
+        budget_limits,
+        access_group_ids: grant.access_group_ids,
+        aliases: grant.aliases,
+        is_custom: grant.is_custom,
         created_at,
         last_active,
     }
@@ -189,7 +190,7 @@ mod tests {
 
         let text = fs::read_to_string(&file.path).unwrap();
         let cut = text.rsplit_once('\n').unwrap().0;
-        for bad in ["", "{}", cut, &text.replace(r#""version":1"#, r#""version":0"#), &text[..text.len() - 9]]
+        for bad in ["", "{}", cut, &text.replace(r#""version":2"#, r#""version":0"#), &text[..text.len() - 9]]
         {
             fs::write(&file.path, bad).unwrap();
             assert!(file.read().is_none(), "{bad}");

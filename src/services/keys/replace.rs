@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::changes::labelled;
+use super::once::key_request;
 use super::{Created, Inner, KeyChangeError, Keys, OldKey, Result};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::audit::{Action, Actor, NewEntry};
@@ -23,7 +24,7 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Replacement {
     pub old: OldKey,
-    /// After how long; at once with none.
+    /// After how long; on confirmation with none.
     pub grace: Option<SignedDuration>,
     /// How long the new one lives; with [`Set::Keep`] until the old one would have ended.
     pub duration: Set<String>,
@@ -31,18 +32,37 @@ pub struct Replacement {
 }
 
 impl Keys {
-    /// Makes a key with the settings and the alias of an old one, and ends the old one now or later.
+    /// Makes a key with the settings and the alias of an old one. The old one ends when its grace is over; without one
+    /// when someone confirms that the new key is in use ([`Self::retire`]): until then either works, so that a lost
+    /// answer costs nothing.
     ///
     /// The alias must be free before the new key can have it, so the old one is renamed first, and back again
     /// if no new one comes.
-    pub async fn replace(&self, hash: &KeyHash, how: &Replacement, actor: &Actor) -> Result<Created> {
+    pub async fn replace(
+        &self,
+        hash: &KeyHash,
+        how: &Replacement,
+        token: Option<&str>,
+        actor: &Actor,
+    ) -> Result<Created> {
         let inner = &self.inner;
-        let replace = async |record: &mut Record| inner.replace(hash, how, actor, record).await;
-        let created = inner.journaled(Action::KeyReplace, actor, hash, replace).await?;
-        if how.grace.is_none() {
-            self.inner.end(hash, how.old, actor).await?;
-        }
-        Ok(created)
+        let replace = async |made: &mut Option<Created>| {
+            let replace = async |record: &mut Record| {
+                let created = inner.replace(hash, how, actor, record).await?;
+                record.rows.extend(key_request(token, &created));
+                *made = Some(created);
+                Ok(())
+            };
+            inner.journaled(Action::KeyReplace, actor, hash, replace).await
+        };
+        inner.once(token, replace).await
+    }
+
+    /// Ends a replaced key now.
+    pub async fn retire(&self, hash: &KeyHash, actor: &Actor) -> Result<bool> {
+        let Some(due) = self.inner.store.retirement(hash).await? else { return Ok(false) };
+        self.inner.end(hash, due.action.parse().unwrap_or(OldKey::Block), actor).await?;
+        Ok(true)
     }
 
     /// When a key is to end, if it was replaced.
@@ -100,24 +120,23 @@ impl Inner {
             }
             (Err(error), None) => return Err(error),
         };
+        let created = self.compare_settings(created, &record).await;
         if let Ok(Some(old)) = self.proxy.key(hash).await {
             self.note(hash, Some(&old));
         }
-        let when = match how.grace {
-            None => "at once".to_owned(),
-            Some(grace) => {
-                let due = now + grace;
-                rows.push(OwnRow::Retirement(Retirement {
-                    hash: hash.clone(),
-                    action: how.old.as_str().to_owned(),
-                    due_at: due,
-                    actor: actor.name.clone(),
-                    replaced_by: created.key.hash.clone(),
-                    problem: None,
-                }));
-                due.strftime("at %Y-%m-%d %H:%M:%S UTC").to_string()
-            }
-        };
+        let due_at = how.grace.map(|grace| now + grace);
+        rows.push(OwnRow::Retirement(Retirement {
+            hash: hash.clone(),
+            action: how.old.as_str().to_owned(),
+            due_at,
+            actor: actor.name.clone(),
+            replaced_by: created.key.hash.clone(),
+            problem: None,
+        }));
+        let when = due_at.map_or_else(
+            || "on confirmation".to_owned(),
+            |due| due.strftime("at %Y-%m-%d %H:%M:%S UTC").to_string(),
+        );
         entry.before = Some(record.key.masked.clone());
         entry.after = Some(format!(
             "{} ({}); {} the old one {when}",
@@ -126,6 +145,17 @@ impl Inner {
             how.old.as_str()
         ));
         Ok(created)
+    }
+
+    /// Names the settings of the old key that the new one does not have.
+    async fn compare_settings(&self, mut created: Created, old: &KeyRecord) -> Created {
+        let Ok(Some(new)) = self.proxy.key_record(&created.key.hash).await else { return created };
+        let is_lost = |(name, value): &(&String, &Value)| new.settings.get(*name) != Some(*value);
+        let lost: Vec<_> = old.settings.iter().filter(is_lost).map(|(name, _)| name.as_str()).collect();
+        if !lost.is_empty() {
+            created.problem = Some(format!("the new key differs from the old one in: {}", lost.join(", ")));
+        }
+        created
     }
 
     async fn rename(&self, hash: &KeyHash, alias: &str, actor: &Actor) -> Result<()> {

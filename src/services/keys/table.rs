@@ -21,12 +21,14 @@ use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use memchr::memmem;
 
-use self::access::AccessIndex;
+use self::access::GrantIndex;
 pub use self::row::Row;
 use self::row::SortKey;
 use crate::domain::key::{Access, KeyHash, VirtualKey};
+use crate::domain::permission::{Grant, Rules, Target};
 
 /// What keys are sorted by. Keys without a value come last in either direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +58,15 @@ fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// All keys, with every order and the number of keys per access made beforehand.
+/// All keys, with every order made beforehand.
 #[derive(Debug, Default, Clone)]
 pub struct KeyTable {
     rows: Vec<Arc<Row>>,
     /// Positions of rows for each [`Order`], rising, those without a value last.
     orders: [Vec<u32>; Order::ALL.len()],
-    access_index: Arc<AccessIndex>,
-    keys_per_access: Vec<usize>,
+    grants: Arc<GrantIndex>,
+    /// Keys that may be used but for their expiry, for each grant.
+    ready_per_grant: Vec<usize>,
     size: usize,
 }
 
@@ -72,9 +75,9 @@ pub struct KeyTable {
 pub struct KeyFilter<'a> {
     /// Part of alias, masked name, owner, hash, or of a model's name in the key's access; empty for all.
     pub text: &'a str,
-    /// An access that counts as if the text was found.
-    pub text_access: Option<&'a dyn Fn(&Access) -> bool>,
-    pub access: Option<&'a dyn Fn(&Access) -> bool>,
+    /// A grant that counts as if the text was found.
+    pub text_grant: Option<&'a dyn Fn(&Grant) -> bool>,
+    pub grant: Option<&'a dyn Fn(&Grant) -> bool>,
     pub row: Option<&'a dyn Fn(&Row) -> bool>,
 }
 
@@ -102,9 +105,9 @@ impl KeyTable {
         self.key(self.position(hash)?)
     }
 
-    fn key(&self, position: u32) -> Option<VirtualKey> {
+    pub fn key(&self, position: u32) -> Option<VirtualKey> {
         let row = self.rows.get(position as usize)?;
-        row.key(self.access_index.accesses.get(row.access as usize)?)
+        row.key(self.grants.grants.get(row.grant as usize)?)
     }
 
     fn position(&self, hash: &KeyHash) -> Option<u32> {
@@ -118,39 +121,62 @@ impl KeyTable {
         self.ordered(Order::Created, true).filter_map(|position| self.key(position))
     }
 
-    /// The keys with an access that will do, the newest first.
-    pub fn callers(&self, may: &dyn Fn(&Access) -> bool) -> Found<'_> {
-        let filter = KeyFilter { access: Some(may), ..KeyFilter::default() };
+    /// The keys with a grant that will do, the newest first.
+    pub fn with_grant(&self, fits: &dyn Fn(&Grant) -> bool) -> Found<'_> {
+        let filter = KeyFilter { grant: Some(fits), ..KeyFilter::default() };
         self.find(&filter, Order::Created, true)
     }
 
-    /// How many keys may call the model `name`, whose deployments are in `groups`.
-    pub fn count_callers(&self, name: &str, groups: &[&str]) -> usize {
-        let permitting = self.access_index.permitting(name, groups);
-        permitting.iter().map(|access| self.keys_per_access[*access as usize]).sum()
+    /// The keys that may call a model, the newest first.
+    pub fn callers(&self, rules: &Rules, target: &Target<'_>, now: Timestamp) -> Found<'_> {
+        let may = |grant: &Grant| rules.grants(grant, target).is_allowed();
+        let is_usable = |row: &Row| row.is_usable(now);
+        let filter = KeyFilter { grant: Some(&may), row: Some(&is_usable), ..KeyFilter::default() };
+        self.find(&filter, Order::Created, true)
+    }
+
+    /// How many keys may be used, for each grant: what [`count_callers`](Self::count_callers) adds up.
+    pub fn usable_per_grant(&self, now: Timestamp) -> Vec<usize> {
+        let mut counts = self.ready_per_grant.clone();
+        let by_expiry =
+            self.orders[Order::Expires as usize].iter().map(|position| &self.rows[*position as usize]);
+        for row in by_expiry.take_while(|row| row.has_expired(now)).filter(|row| row.is_ready()) {
+            counts[row.grant as usize] -= 1;
+        }
+        counts
+    }
+
+    /// How many keys may call a model.
+    pub fn count_callers(&self, rules: &Rules, target: &Target<'_>, usable: &[usize]) -> usize {
+        self.grants.permitting(rules, target).iter().map(|grant| usable[*grant as usize]).sum()
+    }
+
+    /// Whether anything but keys decides: teams or access groups.
+    pub fn needs_rules(&self) -> bool {
+        self.grants.grants.iter().any(|grant| grant.needs_rules())
     }
 
     pub fn find(&self, filter: &KeyFilter<'_>, order: Order, descending: bool) -> Found<'_> {
-        let KeyFilter { text, text_access, access, row: wanted } = filter;
-        if text.is_empty() && access.is_none() && wanted.is_none() {
+        let KeyFilter { text, text_grant, grant, row: wanted } = filter;
+        if text.is_empty() && grant.is_none() && wanted.is_none() {
             return Found { table: self, rows: Rows::All(order, descending) };
         }
         let text = text.to_lowercase();
         let finder = (!text.is_empty()).then(|| memmem::Finder::new(text.as_bytes()));
         let with_hash = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        // Many keys share an access, so each is asked once.
-        let has_text = self.access_index.map(|access| {
-            let names = if let Access::List(names) = access { names.as_slice() } else { &[] };
+        // Many keys share a grant, so each is asked once.
+        let has_text = self.grants.map(|grant| {
+            let names = if let Access::List(names) = &grant.access { names.as_slice() } else { &[] };
             names.iter().any(|name| name.to_lowercase().contains(&text))
-                || text_access.is_some_and(|may| may(access))
+                || text_grant.is_some_and(|may| may(grant))
         });
-        let permitted = self.access_index.map(|asked| access.is_none_or(|may| may(asked)));
+        let permitted = self.grants.map(|asked| grant.is_none_or(|may| may(asked)));
         let fits = |row: &Arc<Row>| {
-            let access = row.access as usize;
-            permitted[access]
+            let grant = row.grant as usize;
+            permitted[grant]
                 && wanted.is_none_or(|wanted| wanted(row))
                 && finder.as_ref().is_none_or(|finder| {
-                    has_text[access] || finder.find(row.search_text(with_hash).as_bytes()).is_some()
+                    has_text[grant] || finder.find(row.search_text(with_hash).as_bytes()).is_some()
                 })
         };
         let fits: Vec<bool> = self.rows.iter().map(fits).collect();
@@ -168,11 +194,12 @@ impl KeyTable {
     }
 
     fn add_row(&mut self, key: &VirtualKey) -> Arc<Row> {
-        let known = self.access_index.positions.get(&key.access).copied();
-        let access = known.unwrap_or_else(|| Arc::make_mut(&mut self.access_index).add(&key.access));
-        self.keys_per_access.resize(self.access_index.accesses.len(), 0);
-        self.keys_per_access[access as usize] += 1;
-        let row = Row::new(key, access);
+        let grant = key.grant();
+        let known = self.grants.positions.get(&grant).copied();
+        let grant = known.unwrap_or_else(|| Arc::make_mut(&mut self.grants).add(grant));
+        let row = Row::new(key, grant);
+        self.ready_per_grant.resize(self.grants.grants.len(), 0);
+        self.ready_per_grant[grant as usize] += usize::from(row.is_ready());
         self.size += size_of::<Row>() + row.text.len();
         Arc::new(row)
     }
@@ -212,7 +239,7 @@ impl KeyTable {
         if let Some(old) = old {
             let row = &self.rows[old as usize];
             self.size -= size_of::<Row>() + row.text.len();
-            self.keys_per_access[row.access as usize] -= 1;
+            self.ready_per_grant[row.grant as usize] -= usize::from(row.is_ready());
         }
         let row = key.map(|key| self.add_row(key));
         let is_new = old.is_none();
@@ -284,6 +311,11 @@ impl Found<'_> {
 
     pub fn iter(&self) -> impl Iterator<Item = VirtualKey> + '_ {
         self.range(0..self.len())
+    }
+
+    /// Their positions, for [`KeyTable::key`]: they outlive a borrow of the table.
+    pub fn into_positions(self) -> Vec<u32> {
+        self.positions().collect()
     }
 
     /// The same with one key first, where it is among them.

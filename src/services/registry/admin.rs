@@ -6,24 +6,29 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::clients::ClientError;
-use crate::clients::litellm::LiteLlm;
+use crate::clients::litellm::{Credential, LiteLlm, is_segment};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Detail, Draft, shown};
 use crate::domain::model_note::{Ghost, Note};
 use crate::services::journal::{Failure, Record, journaled};
 use crate::services::keys::Keys;
+use crate::services::locks::Locks;
 use crate::services::proxy::Proxy;
 use crate::services::registry::Registry;
+use crate::services::registry::change::check_proxy_secrets;
 use crate::services::registry::notes::NotesSource;
 use crate::services::snapshot::Snapshot;
-use crate::store::{OwnRow, Store, StoreError};
+use crate::store::{LockError, OwnRow, Store, StoreError};
 use patchbay_clock::Clock;
 
 /// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
 /// busy proxy may take longer.
 const LOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(800)];
+
+/// Further pauses after an edit, which 1.68 shows after 4 s.
+const EDIT_LOOKS: [Duration; 2] = [Duration::from_millis(1_500), Duration::from_secs(3)];
 
 /// How often a proxy takes up what its database holds, and a little more (30 s were measured).
 const SYNC: u32 = 35;
@@ -34,6 +39,8 @@ pub struct Models {
 }
 
 pub(super) struct Inner {
+    /// A deployment is read, compared and written by one at a time.
+    pub(super) locks: Locks,
     pub(super) proxy: LiteLlm,
     pub(super) registry: Registry,
     pub(super) keys: Keys,
@@ -65,8 +72,14 @@ pub enum ModelError {
     ReadOnly,
     #[error("it has been changed since the form was loaded")]
     Changed,
+    #[error("it is being changed: {0}")]
+    Busy(#[from] LockError),
     #[error("keys or contexts depend on it: confirm by its name")]
     Unconfirmed,
+    #[error(
+        "its stored secret would be sent to another address or provider: give the secret's reference again"
+    )]
+    MovesSecret,
     #[error("{0}")]
     Unsupported(String),
     #[error("the proxy answered that it was done, and then showed {0}")]
@@ -119,7 +132,18 @@ impl Models {
     pub fn new(parts: Parts) -> Self {
         let Parts { proxy, registry, keys, health, store, clock } = parts;
         let notes = Snapshot::new(NotesSource(store.clone()), clock.clone());
-        Self { inner: Arc::new(Inner { proxy, registry, keys, health, store, clock, notes }) }
+        Self {
+            inner: Arc::new(Inner {
+                locks: Locks::new(&store),
+                proxy,
+                registry,
+                keys,
+                health,
+                store,
+                clock,
+                notes,
+            }),
+        }
     }
 
     /// One deployment as the proxy knows it now: live, or saved and dead.
@@ -144,6 +168,11 @@ impl Models {
         self.inner.store.deployment_note(id).await
     }
 
+    /// The credentials that the proxy stores; none where it does not tell.
+    pub async fn credentials(&self) -> Vec<Credential> {
+        self.inner.proxy.credentials().await.unwrap_or_default()
+    }
+
     pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome> {
         self.register_as(&Uuid::new_v4().to_string(), false, draft, actor).await
     }
@@ -162,6 +191,7 @@ impl Models {
             let (id, name) = (found.detail.id, found.detail.name);
             return Ok(Outcome { id, name, ghost: found.ghost, not_taken: Vec::new() });
         }
+        check_proxy_secrets(draft)?;
         let mut entry = NewEntry::new(actor, Action::ModelRegister, id, "ok");
         entry.after = Some(describe(draft));
         entry.detail = Some(draft.name.clone());
@@ -228,8 +258,28 @@ impl Inner {
         id: &str,
         is_so: impl Fn(&Detail) -> bool,
     ) -> Result<Option<Detail>, ClientError> {
+        self.look(id, LOOKS.into_iter(), is_so).await
+    }
+
+    /// The same for an edit of a live deployment, for as long as a release may take to show it.
+    pub(super) async fn see_edit(
+        &self,
+        id: &str,
+        is_so: impl Fn(&Detail) -> bool,
+    ) -> Result<Option<Detail>, ClientError> {
+        let syncs = if is_segment(id) { 0 } else { SYNC as usize };
+        let syncs = std::iter::repeat_n(Duration::from_secs(1), syncs);
+        self.look(id, LOOKS.into_iter().chain(EDIT_LOOKS).chain(syncs), is_so).await
+    }
+
+    async fn look(
+        &self,
+        id: &str,
+        pauses: impl Iterator<Item = Duration>,
+        is_so: impl Fn(&Detail) -> bool,
+    ) -> Result<Option<Detail>, ClientError> {
         let mut seen = Ok(None);
-        for pause in LOOKS {
+        for pause in pauses {
             tokio::time::sleep(pause).await;
             seen = self.proxy.deployment(id).await;
             if matches!(&seen, Ok(Some(detail)) if is_so(detail)) {

@@ -8,8 +8,10 @@ use memchr::memmem::Finder;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::clients::ClientError;
-use crate::clients::litellm::LiteLlm;
+use crate::clients::litellm::{LiteLlm, Registered};
 use crate::domain::model::Deployment;
+use crate::domain::permission::Target;
+use crate::domain::routing::{Routing, pattern_routes, specificity};
 use crate::services::snapshot::{Snapshot, Source};
 
 pub type Registry = Snapshot<Deployments>;
@@ -18,14 +20,14 @@ pub type Registry = Snapshot<Deployments>;
 pub struct Deployments(pub LiteLlm);
 
 impl Source for Deployments {
-    type Fetched = Vec<Deployment>;
+    type Fetched = Registered;
     type Copy = Catalog;
     type Error = ClientError;
 
     const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
-    async fn fetch(&self) -> Result<Vec<Deployment>, ClientError> {
-        self.0.deployments().await
+    async fn fetch(&self) -> Result<Registered, ClientError> {
+        self.0.registered().await
     }
 }
 
@@ -33,9 +35,15 @@ impl Source for Deployments {
 #[derive(Debug, Default)]
 pub struct Catalog {
     deployments: Vec<Deployment>,
+    pub routing: Routing,
     /// What a search looks through, in lower case, for each deployment.
     texts: Vec<String>,
     names: HashMap<String, Name>,
+    ids: HashMap<String, usize>,
+    /// Wildcards, the most specific first.
+    pub patterns: Vec<String>,
+    /// Names that an agent can be switched to.
+    pub callable: Vec<String>,
     /// For each column, ascending and descending.
     orders: HashMap<(Column, bool), Vec<usize>>,
     pub providers: Vec<String>,
@@ -45,7 +53,7 @@ pub struct Catalog {
 /// The deployments of one name.
 #[derive(Debug, Default)]
 pub struct Name {
-    pub deployments: usize,
+    rows: Vec<usize>,
     pub access_groups: Vec<String>,
 }
 
@@ -73,13 +81,13 @@ impl Deref for Catalog {
     }
 }
 
-impl From<Vec<Deployment>> for Catalog {
-    fn from(mut deployments: Vec<Deployment>) -> Self {
+impl From<Registered> for Catalog {
+    fn from(Registered { mut deployments, routing }: Registered) -> Self {
         deployments.sort_by_cached_key(|one| (one.name.to_lowercase(), one.name.clone(), one.id.clone()));
         let mut names: HashMap<String, Name> = HashMap::new();
-        for deployment in &deployments {
+        for (row, deployment) in deployments.iter().enumerate() {
             let name = names.entry(deployment.name.clone()).or_default();
-            name.deployments += 1;
+            name.rows.push(row);
             name.access_groups.extend(deployment.access_groups.iter().cloned());
         }
         let orders = Column::VARIANTS.iter().flat_map(|&column| {
@@ -89,14 +97,30 @@ impl From<Vec<Deployment>> for Catalog {
             let values: BTreeSet<&String> = deployments.iter().filter_map(field).collect();
             values.into_iter().cloned().collect()
         };
-        Self {
+        let patterns: BTreeSet<&String> =
+            deployments.iter().filter(|one| one.is_pattern()).map(|one| &one.name).collect();
+        let mut patterns: Vec<String> = patterns.into_iter().cloned().collect();
+        patterns.sort_by_key(|pattern| std::cmp::Reverse(specificity(pattern)));
+        let mut catalog = Self {
             texts: deployments.iter().map(search_text).collect(),
+            ids: deployments.iter().enumerate().map(|(row, one)| (one.id.clone(), row)).collect(),
+            patterns,
+            callable: Vec::new(),
+            routing,
             names,
             orders: orders.collect(),
             providers: values(|one| one.provider.as_ref()),
             modes: values(|one| one.mode.as_ref()),
             deployments,
-        }
+        };
+        catalog.callable = catalog.find_callable();
+        catalog
+    }
+}
+
+impl Name {
+    pub fn deployments(&self) -> usize {
+        self.rows.len()
     }
 }
 
@@ -104,6 +128,39 @@ impl Catalog {
     /// Of a name that is registered.
     pub fn name(&self, name: &str) -> Option<&Name> {
         self.names.get(name)
+    }
+
+    /// A name with what decides beside it which keys may call it.
+    pub fn target<'a>(&'a self, name: &'a str) -> Target<'a> {
+        let serving = self.serving(name);
+        let is_free =
+            |one: &&Deployment| [one.input_cost_per_token, one.output_cost_per_token] == [Some(0.0); 2];
+        Target {
+            name,
+            alias_of: serving.alias_of,
+            groups: serving
+                .deployments
+                .iter()
+                .flat_map(|one| &one.access_groups)
+                .map(String::as_str)
+                .collect(),
+            is_free: !serving.deployments.is_empty() && serving.deployments.iter().all(is_free),
+        }
+    }
+
+    pub fn by_id(&self, id: &str) -> Option<&Deployment> {
+        self.ids.get(id).map(|row| &self.deployments[*row])
+    }
+
+    /// The deployments of exactly this name.
+    pub fn named(&self, name: &str) -> Vec<&Deployment> {
+        let rows = self.names.get(name).into_iter().flat_map(|name| &name.rows);
+        rows.map(|row| &self.deployments[*row]).collect()
+    }
+
+    /// The wildcard that the proxy takes for `name`.
+    pub(super) fn wildcard_for(&self, name: &str) -> Option<&str> {
+        self.patterns.iter().map(String::as_str).find(|pattern| pattern_routes(pattern, name))
     }
 
     /// The deployments that have `text` in a name, an id or a description and that fit, ordered by a column.

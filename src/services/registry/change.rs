@@ -6,7 +6,8 @@ use super::admin::{ModelError, Models, NOT_LIVE, Outcome, Result, describe, is_o
 use crate::clients::Meaning;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model::Source;
-use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name, plain, same, shown};
+use crate::domain::model_detail::{Change, Detail, Draft, destination, is_hidden, same, shown};
+use crate::domain::release::{self, Feature};
 use crate::services::journal::journaled;
 use crate::services::registry::Found;
 
@@ -21,6 +22,7 @@ pub struct Edit {
 
 impl Models {
     pub async fn edit(&self, id: &str, edit: &Edit, actor: &Actor) -> Result<Outcome> {
+        let _held = self.inner.locks.take(format!("model {id}"), &actor.name).await?;
         let found = self.find(id).await;
         let mut entry = NewEntry::new(actor, Action::ModelEdit, id, "ok");
         entry.after = Some(describe_edit(edit));
@@ -43,6 +45,10 @@ impl Models {
         if edit.seen.as_ref().is_some_and(|seen| *seen != detail.fingerprint()) {
             return Err(ModelError::Changed);
         }
+        check_proxy_secrets(&edit.draft)?;
+        if moves_secret(found, &edit.draft) {
+            return Err(ModelError::MovesSecret);
+        }
         let id = &detail.id;
         let sent = self.inner.proxy.patch(id, edit.name.as_deref(), &edit.draft, &actor.name).await;
         self.inner.registry.invalidate();
@@ -53,7 +59,7 @@ impl Models {
         }
         let seen = match &sent {
             Err(error) if is_saved(error) => self.inner.proxy.deployment(id).await,
-            _ => self.inner.see(id, |now| differences(now, edit).is_empty()).await,
+            _ => self.inner.see_edit(id, |now| differences(now, edit).is_empty()).await,
         };
         let (ghost, not_taken) = match (sent, seen) {
             (Ok(()), Ok(Some(now))) => (None, differences(&now, edit)),
@@ -90,13 +96,7 @@ impl Models {
     pub async fn cannot_block(&self) -> Option<String> {
         let health = self.inner.health.health().await.value;
         let version = health.and_then(|health| health.version.clone())?;
-        let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-        let release = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        (release < (1, 106)).then(|| {
-            format!(
-                "LiteLLM {version} cannot set a deployment aside; 1.106 and later can. Until then, delete it."
-            )
-        })
+        release::cannot(&version, Feature::BlockModels)
     }
 
     pub async fn set_blocked(&self, id: &str, blocked: bool, actor: &Actor) -> Result<Outcome> {
@@ -136,6 +136,28 @@ impl Models {
     }
 }
 
+pub(super) fn not_for_providers(variable: &str) -> String {
+    format!(
+        "{variable} is a secret of the proxy itself, which providers do not get. Refer to another variable."
+    )
+}
+
+pub(super) fn check_proxy_secrets(draft: &Draft) -> Result<()> {
+    match draft.proxy_secret() {
+        Some((_, variable)) => Err(ModelError::Unsupported(not_for_providers(variable))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a change would send the secret that the proxy has stored to another address or provider.
+pub fn moves_secret(found: &Found, draft: &Draft) -> bool {
+    let before = found.as_given().params;
+    let mut after = before.clone();
+    after.extend(draft.params.clone());
+    // One that is not live is sent nowhere until it is fixed.
+    found.ghost.is_none() && destination(&before) != destination(&after) && !draft.has_credentials()
+}
+
 pub fn changes(found: &Found, edit: &Edit) -> Vec<Change> {
     let given = found.as_given();
     let mut changes = Vec::new();
@@ -172,11 +194,11 @@ fn differences(now: &Detail, edit: &Edit) -> Vec<String> {
     if edit.name.as_ref().is_some_and(|name| *name != now.name) {
         found.push("model_name".to_owned());
     }
-    let is_hidden = |name: &str, value: &Value| {
-        is_secret_name(name) || value.is_object() || plain(value).starts_with(REFERENCE)
-    };
     for (name, wished) in &edit.draft.params {
-        if !is_hidden(name, wished) && !now.params.get(name).is_some_and(|now| same(now, wished)) {
+        if !is_hidden(name, wished)
+            && !wished.is_object()
+            && !now.params.get(name).is_some_and(|now| same(now, wished))
+        {
             found.push(format!("litellm_params.{name}"));
         }
     }

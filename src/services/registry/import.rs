@@ -4,7 +4,7 @@ use super::admin::{ModelError, Models, Outcome};
 use super::change::Edit;
 use super::plan::{Item, Step};
 use crate::domain::audit::Actor;
-use crate::domain::model_detail::Draft;
+use crate::domain::model_detail::{Draft, is_secret_name};
 
 /// How many items are applied at a time.
 pub const CONCURRENCY: u32 = 4;
@@ -39,7 +39,10 @@ impl Models {
                     changes.iter().any(|change| change.field.rsplit('.').next() == Some(name.as_str()))
                 };
                 let mut draft = item.draft.clone();
-                draft.params.retain(|name, _| is_changed(name));
+                // Another address or provider gets the secret that the list names, not the one that is stored.
+                let moves = ["api_base", "base_url", "custom_llm_provider", "model"];
+                let is_moved = moves.iter().any(|name| is_changed(&(*name).to_owned()));
+                draft.params.retain(|name, _| is_changed(name) || (is_moved && is_secret_name(name)));
                 draft.info.retain(|name, _| is_changed(name));
                 self.edit(id, &edit(draft), actor).await
             }

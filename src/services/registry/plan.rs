@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::admin::{Found, ModelError, Models};
-use super::change::{Edit, changes};
+use super::change::{Edit, changes, not_for_providers};
 use super::yaml::{Entry, YamlError, count_keys, read_model_list};
+use super::yaml_versions::differences;
 use crate::domain::model::Source;
-use crate::domain::model_detail::{Change, Detail, Draft, REFERENCE, is_secret_name};
+use crate::domain::model_detail::{Change, Detail, Draft, is_hidden};
 
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -18,6 +19,8 @@ pub struct Plan {
     pub only_at_proxy: Vec<Extra>,
     /// Virtual keys that the list has as well. They are no part of this plan: their secrets belong into an env file.
     pub keys: usize,
+    /// What LiteLLM would read differently.
+    pub warnings: Vec<String>,
 }
 
 /// A deployment that the list does not have.
@@ -96,7 +99,7 @@ impl Models {
     /// Compares a `model_list` with what is live. Nothing is sent to the proxy.
     pub async fn plan(&self, text: &str) -> Result<Plan, PlanError> {
         let plan = self.compare(read_model_list(text)?).await?;
-        Ok(Plan { keys: count_keys(text), ..plan })
+        Ok(Plan { keys: count_keys(text), warnings: differences(text), ..plan })
     }
 
     async fn compare(&self, entries: Vec<Entry>) -> Result<Plan, PlanError> {
@@ -126,7 +129,12 @@ fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
         let Detail { id, name, source, .. } = found.detail.clone();
         Extra { id, name, source }
     };
-    Plan { items, only_at_proxy: live.iter().enumerate().filter(is_only).map(extra).collect(), keys: 0 }
+    Plan {
+        items,
+        only_at_proxy: live.iter().enumerate().filter(is_only).map(extra).collect(),
+        keys: 0,
+        warnings: Vec::new(),
+    }
 }
 
 /// An id for an entry: its own, or one that follows from what it says. Never one that is taken.
@@ -214,7 +222,9 @@ fn item(mut draft: Draft, found: Option<&Found>, live: &[Found], ids: &mut HashS
         draft.info.remove(computed);
     }
     let mut remarks = Vec::new();
+    let proxy_secret = draft.proxy_secret().map(|(_, variable)| not_for_providers(variable));
     let step = match found {
+        _ if proxy_secret.is_some() => Step::Refused { why: proxy_secret.unwrap_or_default() },
         None => Step::Add {
             siblings: live
                 .iter()
@@ -242,10 +252,9 @@ fn compare(draft: &Draft, found: &Found, remarks: &mut Vec<String>) -> Step {
     let mut changes = changes(found, &edit);
     changes.retain(|change| {
         let name = change.field.rsplit('.').next().unwrap_or_default();
-        let is_reference = change.after.starts_with(REFERENCE);
         let was_given_here = found.note.as_ref().is_some_and(|note| note.references.contains_key(name));
-        // The proxy hides secrets, and resolves references: nobody can tell whether they differ.
-        let is_open = (is_secret_name(name) || is_reference) && !was_given_here;
+        // Nobody can tell whether they differ.
+        let is_open = draft.params.get(name).is_some_and(|value| is_hidden(name, value)) && !was_given_here;
         if is_open {
             remarks.push(format!("{name} cannot be compared, since the proxy does not show it"));
         }

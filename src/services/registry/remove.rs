@@ -8,6 +8,7 @@ use crate::domain::context::KnownContext;
 use crate::domain::key::{Access, VirtualKey};
 use crate::domain::model::{Deployment, Source};
 use crate::domain::model_detail::Detail;
+use crate::domain::permission::Grant;
 use crate::services::journal::journaled;
 use crate::store::OwnRow;
 
@@ -26,12 +27,17 @@ pub struct Radius {
     pub contexts_total: usize,
     /// Other deployments of its name, which go on answering.
     pub siblings: Vec<Deployment>,
+    /// Aliases that lead to its name.
+    pub aliases: Vec<String>,
+    /// Names that fall back to its name.
+    pub fallback_for: Vec<String>,
 }
 
 impl Radius {
     /// Whether to ask for its name before it is deleted. Keys that could not all be read count as some.
     pub fn wants_confirmation(&self) -> bool {
-        self.keys_total > 0 || self.contexts_total > 0 || !self.keys_are_complete
+        let is_used = self.keys_total > 0 || self.contexts_total > 0 || !self.keys_are_complete;
+        is_used || !self.aliases.is_empty() || !self.fallback_for.is_empty()
     }
 }
 
@@ -46,20 +52,28 @@ impl Models {
     pub async fn radius(&self, id: &str, name: &str) -> Result<Radius> {
         let (registry, keys) = tokio::join!(self.inner.registry.refresh(), self.inner.keys.get());
         let contexts = self.inner.store.contexts(CONTEXTS).await?;
+        let catalog = registry.value.unwrap_or_default();
+        // By its name, or by one that leads here: an alias, or a model that its wildcard covers.
+        let serves =
+            |model: &str| model == name || catalog.serving(model).deployments.iter().any(|one| one.id == id);
         let names =
-            |access: &Access| matches!(access, Access::List(models) if models.iter().any(|m| m == name));
-        let naming = keys.keys.callers(&names);
+            |grant: &Grant| matches!(&grant.access, Access::List(models) if models.iter().any(|m| serves(m)));
+        let naming = keys.keys.with_grant(&names);
         let on_it = |context: &&KnownContext| {
-            context.config.as_ref().is_some_and(|config| config.spec_text() == name)
+            context.config.as_ref().is_some_and(|config| serves(&config.spec_text()))
         };
-        let siblings = registry.value.as_deref().map_or(&[][..], |all| all);
+        let siblings = catalog.named(name).into_iter().filter(|other| other.id != id);
+        let falls_back = catalog.routing.fallbacks.iter().flatten();
+        let falls_back = falls_back.filter(|one| one.to.iter().any(|to| to == name));
         Ok(Radius {
             keys: naming.range(0..NAMED).collect(),
             keys_total: naming.len(),
             keys_are_complete: keys.is_complete,
             contexts_total: contexts.iter().filter(on_it).count(),
             contexts: contexts.iter().filter(on_it).take(NAMED).cloned().collect(),
-            siblings: siblings.iter().filter(|other| other.name == name && other.id != id).cloned().collect(),
+            siblings: siblings.cloned().collect(),
+            aliases: catalog.aliases_of(name).into_iter().map(str::to_owned).collect(),
+            fallback_for: falls_back.map(|one| one.name.clone()).collect(),
         })
     }
 

@@ -2,14 +2,14 @@
 
 use super::admin::{Inner, ModelError, Models, Result};
 use crate::domain::audit::{Action, Actor, NewEntry};
+use crate::domain::model::chats;
 use crate::domain::model_note::TestResult;
 use crate::services::journal::journaled;
 use crate::store::OwnRow;
 
 /// Why a deployment of this mode is not tested, if it is not: only chat can be asked for a word.
 pub fn cannot_test(mode: &str) -> Option<String> {
-    let talks = matches!(mode, "" | "chat" | "completion" | "responses");
-    (!talks).then(|| {
+    (!chats(Some(mode))).then(|| {
         format!("The test is a tiny chat completion, which a model of the mode {mode} does not take.")
     })
 }

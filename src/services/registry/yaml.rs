@@ -30,11 +30,14 @@ pub fn read_document(text: &str) -> Result<Value, YamlError> {
     read(text)
 }
 
-/// Whether a text is, or holds, a `model_list`: a list of keys alone has none. What cannot be read counts as
-/// one, so that its reading says why.
+/// Whether a text is, or holds, a `model_list`: a list of keys alone has none, and neither has one beside an empty
+/// `model_list`. What cannot be read counts as one, so that its reading says why.
 pub fn has_model_list(text: &str) -> bool {
     match read(text) {
-        Ok(Value::Object(map)) => map.contains_key("model_list") || !map.contains_key("keys"),
+        Ok(Value::Object(map)) => {
+            let is_empty = |list: &Value| list.is_null() || list.as_array().is_some_and(Vec::is_empty);
+            map.get("model_list").is_some_and(|list| !is_empty(list)) || !map.contains_key("keys")
+        }
         _ => true,
     }
 }
@@ -65,6 +68,12 @@ pub(super) fn read_model_list(text: &str) -> Result<Vec<Entry>, YamlError> {
     };
     let list = match read(text)? {
         Value::Array(list) => list,
+        // What another file holds would count as missing, and be deleted by a prune.
+        Value::Object(map) if map.get("include").is_some_and(|include| !include.is_null()) => {
+            let text = "The list includes other files (“include:”), which are not read. Put their entries into this \
+                        list, and take “include:” out.";
+            return Err(YamlError(text.to_owned()));
+        }
         Value::Object(mut map) => match map.remove("model_list") {
             Some(Value::Array(list)) => list,
             None if map.contains_key("keys") => return Err(keys_alone()),

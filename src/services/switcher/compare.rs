@@ -19,13 +19,13 @@ use crate::clients::a2a::AgentError;
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::ContextId;
-use crate::domain::control::{Answer, ControlMessage, Reply};
+use crate::domain::control::{Answer, ControlMessage, Reply, Route};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::Proof;
 use crate::domain::words::sentence;
 use crate::services::agents::KnownAgent;
 use crate::services::conversation::{fill, listen};
-use crate::services::registry::serving;
+use crate::services::registry::Catalog;
 use crate::store::StoreError;
 
 /// How many models are compared at least and at most.
@@ -141,16 +141,16 @@ impl Switcher {
         let parts = &self.parts;
         let agent = parts.agents.get(&request.agent);
         let agent = agent.ok_or_else(|| CompareError::UnknownAgent(request.agent.clone()))?;
-        let scope = parts.agents.view(agent).await?.scope;
+        let scope = parts.agents.view(&agent).await?.scope;
         if scope != Some(Scope::Context) {
             return Err(CompareError::NotPerContext(scope));
         }
-        let CompareRequest { agent, context, message, models } = request;
+        let CompareRequest { agent: name, context, message, models } = request;
         let columns = models.into_iter().map(|model| Column::new(model, &message)).collect();
         let (id, actor_name, at) = (Uuid::now_v7().to_string(), actor.name.clone(), parts.clock.now());
         let comparison = Comparison {
             id: id.clone(),
-            agent,
+            agent: name,
             context,
             message,
             actor: actor_name,
@@ -171,7 +171,7 @@ impl Switcher {
             kept.insert(id, receiver.clone());
         }
         let (parts, actor) = (Arc::clone(parts), actor.clone());
-        let comparison = async move { parts.answer_all(&sender, &actor).await };
+        let comparison = async move { parts.answer_all(&agent, &sender, &actor).await };
         self.parts.running.spawn(comparison.in_current_span());
         Ok(receiver)
     }
@@ -182,10 +182,8 @@ impl Switcher {
 }
 
 impl Parts {
-    async fn answer_all(&self, progress: &watch::Sender<Comparison>, actor: &Actor) {
+    async fn answer_all(&self, agent: &KnownAgent, progress: &watch::Sender<Comparison>, actor: &Actor) {
         let comparison = progress.borrow().clone();
-        // The agent was there when the comparison began, and the settings do not change.
-        let Some(agent) = self.agents.get(&comparison.agent) else { return };
         join_all((0..comparison.columns.len()).map(|index| self.answer(agent, progress, index))).await;
         let columns = progress.borrow().columns.clone();
         let answered = columns.iter().filter(|column| column.is_answered()).count();
@@ -223,7 +221,7 @@ impl Parts {
         column: &mut Column,
         on_text: impl FnMut(String),
     ) -> Result<(), StepError> {
-        self.check_model(&column.model, false).await?;
+        self.check_model(agent, &column.model, false).await?;
         let context = ContextId::throw_away(Uuid::new_v4().as_u128());
         let message = ControlMessage::Model(column.model.clone());
         if self.control(agent, &context, &message, None).await? != Reply::Done {
@@ -243,25 +241,29 @@ impl Parts {
                 .await;
         column.proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         fill(&mut column.proof, answer?);
+        if let Some(fallback) = column.proof.route.as_ref().and_then(Route::fallback) {
+            let detail = format!("{} did not answer: the proxy fell back to {fallback}.", column.model);
+            return Err(StepError::upstream(detail));
+        }
         match &column.proof.served {
-            Some(served) if served != column.model.as_str() => {
+            Some(served) if !column.model.is_called(served) => {
                 return Err(StepError::upstream(format!("{served} answered, not {}.", column.model)));
             }
             _ => {}
         }
         let registry = self.registry.refresh().await;
-        column.cost = registry.value.as_deref().and_then(|all| cost(column, all));
+        column.cost = registry.value.and_then(|all| cost(column, &all));
         Ok(())
     }
 }
 
 /// What an answer cost by the registered prices; none where deployments that share the name have several.
-fn cost(column: &Column, deployments: &[Deployment]) -> Option<f64> {
+fn cost(column: &Column, catalog: &Catalog) -> Option<f64> {
     let tokens = column.proof.tokens?;
     let price = |deployment: &&Deployment| {
         Some((deployment.input_cost_per_token?, deployment.output_cost_per_token?))
     };
-    let mut prices = serving(deployments, column.model.as_str()).into_iter().map(|one| price(&one));
+    let mut prices = catalog.serving(column.model.as_str()).deployments.into_iter().map(|one| price(&one));
     let first = prices.next()??;
     if prices.any(|other| other != Some(first)) {
         return None;

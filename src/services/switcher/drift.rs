@@ -126,7 +126,7 @@ impl Switcher {
         let mut due = Vec::new();
         for known in contexts.into_iter().filter(|known| known.selected.is_some() && is_old(known.read_at)) {
             let Some(agent) = self.parts.agents.get(&known.agent) else { continue };
-            if self.parts.reads_for_free(agent).await {
+            if self.parts.reads_for_free(&agent).await {
                 due.push(known);
             }
         }
@@ -202,7 +202,7 @@ impl Parts {
             let agent = self.agents.get(&swap.agent);
             let agent = agent.ok_or_else(|| ReadError::UnknownAgent(swap.agent.clone()))?;
             let held = self.lock_swaps(scope, &swap.agent, &swap.context, HOLDER).await?;
-            let config = self.config(agent, &swap.context, Some(&held)).await?;
+            let config = self.config(&agent, &swap.context, Some(&held)).await?;
             Ok::<_, ReadError>(self.store.note_config(&swap.agent, &swap.context, &config).await?)
         };
         if let Err(error) = read.await {
@@ -228,7 +228,7 @@ impl Parts {
         if self.store.last_swap(&swap.agent, None).await?.is_none_or(|last| last.id != swap.id) {
             return Ok(false);
         }
-        let config = self.config(agent, &swap.context, Some(&held)).await?;
+        let config = self.config(&agent, &swap.context, Some(&held)).await?;
         let Some(known) = self.store.context(&swap.agent, &swap.context).await? else { return Ok(false) };
         self.store.note_config(&swap.agent, &swap.context, &config).await?;
         let Some(selected) = known.selected.as_ref().filter(|selected| **selected != config) else {

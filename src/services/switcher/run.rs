@@ -11,7 +11,7 @@ use super::{Parts, Progress};
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::context::ContextId;
-use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
+use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply, Route};
 use crate::domain::redact;
 use crate::domain::swap::{
     Fault, Outcome, PromptChange, Proof, Step, StepKind, StepResult, Swap, SwapRequest,
@@ -88,6 +88,9 @@ impl StepReport {
     }
 }
 
+/// Why steps fail at an agent that begins a conversation of its own.
+const STRAY: &str = " The agent answered in another context: it does not keep the id that it is given.";
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ack {
     Confirmed,
@@ -95,6 +98,7 @@ enum Ack {
     Unclear,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is another thing that was seen")]
 pub(super) struct Run<'a> {
     parts: &'a Parts,
     agent: &'a KnownAgent,
@@ -104,6 +108,8 @@ pub(super) struct Run<'a> {
     swap: Swap,
     held: &'a Held,
     is_touched: bool,
+    /// Whether the model answered the probe, without a fallback.
+    has_answered: bool,
     /// Whether a message was not sent because the lock was lost, or was not known to be held.
     is_fenced: bool,
     elsewhere: Option<(ContextId, AgentConfig)>,
@@ -129,6 +135,7 @@ impl<'a> Run<'a> {
             swap: progress.borrow().swap.clone(),
             held,
             is_touched: false,
+            has_answered: false,
             is_fenced: false,
             elsewhere: None,
             is_one_of_many,
@@ -171,7 +178,8 @@ impl<'a> Run<'a> {
             Ok(report) => (report.result, report.detail, Ok(())),
             Err(error) => {
                 self.swap.fault = Some(error.fault);
-                (StepResult::Failed, error.detail, Err(()))
+                let why = if self.agent.client.is_stray() { STRAY } else { "" };
+                (StepResult::Failed, format!("{}{why}", error.detail), Err(()))
             }
         };
         let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
@@ -307,21 +315,41 @@ impl<'a> Run<'a> {
         let mut proof = Proof::unanswered(message);
         proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         fill(&mut proof, answer);
-        let served = proof.served.clone();
+        let (served, route) = (proof.served.clone(), proof.route.clone());
         self.swap.proof = Some(proof);
         let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
-        match (served, wanted) {
-            (Some(served), Some(wanted)) if served == wanted.as_str() && from_model => {
-                Ok((true, StepReport::done(format!("{served} answered."))))
-            }
-            (Some(served), Some(wanted)) if served != wanted.as_str() => {
-                Err(StepError::upstream(format!("{served} answered, not {wanted}.")))
-            }
-            _ => Ok((
-                false,
-                StepReport::warning("An answer came; the agent does not say which model gave it."),
-            )),
+        let (Some(served), Some(wanted)) = (served, wanted) else {
+            let report = StepReport::warning("An answer came; the agent does not say which model gave it.");
+            return Ok((false, report));
+        };
+        if let Some(fallback) = route.as_ref().and_then(Route::fallback) {
+            let report = format!("{wanted} did not answer: the proxy fell back to {fallback}.");
+            return Ok((false, StepReport::warning(report)));
         }
+        if !wanted.is_called(&served) {
+            return Err(StepError::upstream(format!("{served} answered, not {wanted}.")));
+        }
+        Ok(match route {
+            Some(Route { deployment: Some(id), .. }) => (
+                true,
+                StepReport::done(format!("{served} answered, by the proxy's word from deployment {id}.")),
+            ),
+            Some(_) => (true, StepReport::done(format!("{served} answered, by the proxy's word."))),
+            None if !from_model => {
+                (false, StepReport::warning("An answer came; the agent does not say that a model gave it."))
+            }
+            // The agent does not see a fallback of the proxy: the probe does.
+            None if self.has_answered || self.parts.never_falls_back(&wanted).await => {
+                (true, StepReport::done(format!("{served} answered, by the agent's word.")))
+            }
+            None => (
+                false,
+                StepReport::warning(format!(
+                    "An answer came, by the agent's word from {served}. An agent does not see a fallback of the proxy: \
+                     probe the model as well."
+                )),
+            ),
+        })
     }
 
     async fn roll_back(&mut self) -> Outcome {
@@ -357,8 +385,10 @@ impl<'a> Run<'a> {
         for message in messages {
             self.control(&message).await?;
         }
+        let is_on =
+            |config: &AgentConfig| before.spec().map_or(*config == before, |spec| config.is_on(&spec));
         match self.control(&ControlMessage::GetConfig).await? {
-            Reply::Config(config) if config == before => {
+            Reply::Config(config) if config.prompt == before.prompt && is_on(&config) => {
                 let report = StepReport::done(format!("The context is back on {}.", describe(&config)));
                 self.swap.after = Some(config);
                 Ok(report)
@@ -385,7 +415,7 @@ impl<'a> Run<'a> {
 
     async fn control(&mut self, message: &ControlMessage) -> Result<Reply, SendError> {
         self.check_lock().await?;
-        Ok(self.parts.control(self.agent, &self.request.context, message, None).await?)
+        self.parts.control(self.agent, &self.request.context, message, None).await
     }
 
     async fn check_lock(&mut self) -> Result<(), SendError> {

@@ -37,13 +37,13 @@ impl Switcher {
     pub async fn check_scope(&self, name: &AgentName, actor: &Actor) -> Result<ScopeFound, SwapError> {
         let parts = &self.parts;
         let agent = parts.agents.get(name).ok_or_else(|| SwapError::UnknownAgent(name.clone()))?;
-        let before = parts.agents.view(agent).await?.scope;
+        let before = parts.agents.view(&agent).await?.scope;
         // A swap at the same time would be taken for an effect of the look.
         let held = parts.lock_swaps(None, name, &fresh(), &actor.name).await?;
         let mut entry = NewEntry::new(actor, Action::AgentScope, name.as_str(), "ok");
         entry.before = before.map(|scope| scope.as_str().to_owned());
         journaled(&parts.store, entry, async |Record { entry, rows }| {
-            let looked = parts.look_for_scope(agent, &held).await;
+            let looked = parts.look_for_scope(&agent, &held).await;
             drop(held);
             let found = looked.unwrap_or_else(|error| {
                 "failed".clone_into(&mut entry.outcome);

@@ -3,6 +3,8 @@
 //! The log is per key and names no context. What it says can be held against a selection only where the key has
 //! one agent and the agent one model.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +17,7 @@ use crate::domain::agent::{AgentName, Scope};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::swap::Swap;
 use crate::domain::usage::Call;
-use crate::services::snapshot::{PATIENCE, Source};
+use crate::services::snapshot::{PATIENCE, Snapshot, Source};
 use crate::store::StoreError;
 use patchbay_clock::Clock;
 
@@ -27,10 +29,10 @@ const LEEWAY: SignedDuration = SignedDuration::from_secs(2);
 /// Swaps whose own calls are told apart from the agent's.
 const SWAPS: u32 = 50;
 
-/// The agent's own key at the proxy; `None` where the settings do not name it or the proxy does not know it.
+/// An agent's own key at the proxy; `None` where the proxy does not know it.
 pub(super) struct AgentKey {
     pub(super) proxy: LiteLlm,
-    pub(super) hash: Option<KeyHash>,
+    pub(super) hash: KeyHash,
 }
 
 impl Source for AgentKey {
@@ -41,17 +43,51 @@ impl Source for AgentKey {
     const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
 
     async fn fetch(&self) -> Result<Option<VirtualKey>, ClientError> {
-        match &self.hash {
-            Some(hash) => self.proxy.key(hash).await,
-            None => Ok(None),
-        }
+        self.proxy.key(&self.hash).await
     }
 }
 
-/// The last calls of the agent's key in the proxy's log.
+/// What is known of each agent's virtual key at the proxy.
+pub(super) struct KeyCopies {
+    proxy: LiteLlm,
+    clock: Clock,
+    by_hash: Mutex<BTreeMap<KeyHash, KeyCopy>>,
+}
+
+#[derive(Clone)]
+pub(super) struct KeyCopy {
+    pub(super) key: Snapshot<AgentKey>,
+    pub(super) log: Snapshot<Log>,
+}
+
+impl KeyCopies {
+    pub(super) fn new(proxy: &LiteLlm, clock: &Clock) -> Self {
+        Self { proxy: proxy.clone(), clock: clock.clone(), by_hash: Mutex::default() }
+    }
+
+    pub(super) fn of(&self, hash: &KeyHash) -> KeyCopy {
+        let (proxy, clock) = (&self.proxy, &self.clock);
+        let new = || KeyCopy {
+            key: Snapshot::new(AgentKey { proxy: proxy.clone(), hash: hash.clone() }, clock.clone()),
+            log: Snapshot::new(
+                Log { proxy: proxy.clone(), key: hash.clone(), clock: clock.clone() },
+                clock.clone(),
+            ),
+        };
+        let mut by_hash = self.by_hash.lock().unwrap_or_else(PoisonError::into_inner);
+        by_hash.entry(hash.clone()).or_insert_with(new).clone()
+    }
+
+    pub(super) fn invalidate(&self) {
+        let by_hash = self.by_hash.lock().unwrap_or_else(PoisonError::into_inner);
+        by_hash.values().for_each(|copy| copy.key.invalidate());
+    }
+}
+
+/// The last calls of an agent's key in the proxy's log.
 pub(super) struct Log {
     pub(super) proxy: LiteLlm,
-    pub(super) key: Option<KeyHash>,
+    pub(super) key: KeyHash,
     pub(super) clock: Clock,
 }
 
@@ -66,11 +102,10 @@ impl Source for Log {
     const FIRST: Duration = PATIENCE;
 
     async fn fetch(&self) -> Result<Vec<Call>, ClientError> {
-        let Some(key) = &self.key else { return Ok(Vec::new()) };
         let now = self.clock.now();
         // The proxy's clock may be ahead.
         let to = now + SignedDuration::from_mins(5);
-        self.proxy.calls(key, now - SINCE, to, CALLS).await
+        self.proxy.calls(&self.key, now - SINCE, to, CALLS).await
     }
 
     fn derive(&self, mut calls: Vec<Call>) -> Vec<Call> {
@@ -144,10 +179,10 @@ impl Switcher {
         scope: Option<Scope>,
     ) -> Result<Option<Evidence>, StoreError> {
         let parts = &self.parts;
-        if parts.agent_key.is_none() {
+        let Some(key) = parts.agents.get(agent).and_then(|known| known.key.as_ref().map(KeyHash::of)) else {
             return Ok(None);
-        }
-        let log = parts.log.refresh().await;
+        };
+        let log = parts.keys.of(&key).log.refresh().await;
         let calls = log.value.as_deref().cloned().unwrap_or_default();
         let mut evidence = Evidence {
             last: calls.first().cloned(),
@@ -159,7 +194,9 @@ impl Switcher {
         };
         if evidence.last.is_some() {
             evidence.standing = match scope {
-                _ if parts.agents.names().count() > 1 => Standing::Shared,
+                _ if parts.agents.key_hashes().iter().filter(|(_, hash)| *hash == key).count() > 1 => {
+                    Standing::Shared
+                }
                 Some(Scope::Agent) => {
                     let last = parts.store.last_swap(agent, None).await?;
                     let last = last.filter(|swap| swap.outcome.is_success());

@@ -8,10 +8,11 @@ use crate::clients::{ClientError, Meaning, Upstream};
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
+use crate::services::agents::remedy;
 use crate::services::keys::KeyChangeError;
 use crate::services::registry::ModelError;
 use crate::services::switcher::{ReadError, SwapError};
-use crate::store::StoreError;
+use crate::store::{LockError, StoreError};
 use crate::web::recipes::Recipe;
 
 impl Problem {
@@ -48,7 +49,7 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
         }
         (ClientError::Unreachable { .. }, Upstream::Agent) => (
             "The agent is down",
-            "Start the agent, or correct its address in PATCHBAY_AGENTS.",
+            "Start the agent, or correct its address in PATCHBAY_AGENTS or the agents file.",
             Recipe::Agent,
         ),
         (ClientError::Timeout { .. }, Upstream::Proxy) => {
@@ -62,6 +63,10 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
             "Set LITELLM_MASTER_KEY to the proxy's own, and restart Patchbay.",
             Recipe::MasterKey,
         ),
+        (ClientError::Status { meaning: Meaning::Licence, .. }, _) => {
+            let advice = "Leave this setting out, or give the proxy a license (LITELLM_LICENSE).";
+            return ("This needs a LiteLLM Enterprise license", advice, None);
+        }
         (ClientError::Status { meaning: Meaning::DatabaseDown, .. }, _) => (
             "The proxy's database is down",
             "Start the proxy's Postgres. Models that are loaded go on answering.",
@@ -79,7 +84,7 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
         ),
         (ClientError::NotUnderstood { .. } | ClientError::TooLarge { .. }, Upstream::Agent) => (
             "The agent's answer is not understood",
-            "Is the address in PATCHBAY_AGENTS an A2A endpoint?",
+            "Is its address in PATCHBAY_AGENTS or the agents file that of an A2A endpoint?",
             Recipe::Agent,
         ),
         (ClientError::Overloaded { .. }, Upstream::Proxy) => {
@@ -87,6 +92,9 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
         }
         (ClientError::Overloaded { .. }, Upstream::Agent) => {
             return ("The agents send too much at once", LATER, None);
+        }
+        (ClientError::Status { status: 300..=406 | 501, .. }, Upstream::Agent) => {
+            ("The agent takes no messages", remedy(error, false), Recipe::Agent)
         }
         // It says itself what it did not like.
         (_, Upstream::Proxy) => return ("The proxy failed", "Look at the proxy's log.", None),
@@ -106,20 +114,35 @@ impl From<KeyChangeError> for Problem {
         match error {
             KeyChangeError::Unknown => Self::not_found("The key"),
             KeyChangeError::Proxy(error) => Self::of_client(&error),
-            KeyChangeError::Store(error) => error.into(),
+            KeyChangeError::Store(error) | KeyChangeError::Busy(LockError::Store(error)) => error.into(),
             KeyChangeError::Changed => Self::conflict(
                 "The key has changed",
                 "Its settings were changed by someone else since you loaded the form. Nothing was sent.",
                 "Look at what has changed, then try again.",
             ),
-            KeyChangeError::AliasTaken(_) | KeyChangeError::NotConfirmed | KeyChangeError::Expired => {
+            KeyChangeError::AliasTaken(_)
+            | KeyChangeError::NotConfirmed
+            | KeyChangeError::Expired
+            | KeyChangeError::Sent(_) => {
                 Self::refused("Not done", sentence(&error), "Go back, and try again.")
             }
-            KeyChangeError::NotDone(_) => Self::failed(
-                "The proxy did not do it",
+            KeyChangeError::Busy(LockError::HeldBy(_)) => Self::conflict(
+                "Someone else is changing this key",
                 sentence(&error),
-                "Look at the key, and at the proxy's log.",
+                "Try again in a moment.",
             ),
+            KeyChangeError::CannotClear { .. } => Self::refused(
+                "This release cannot clear it",
+                sentence(&error),
+                "Set another value, or upgrade the proxy.",
+            ),
+            KeyChangeError::NotDone(_) | KeyChangeError::NotTaken(_) | KeyChangeError::Lost(_) => {
+                Self::failed(
+                    "The proxy did not do it",
+                    sentence(&error),
+                    "Look at the key, and at the proxy's log.",
+                )
+            }
         }
     }
 }
@@ -140,10 +163,18 @@ impl From<ModelError> for Problem {
                 detail,
                 "Load the form again, look at what has changed, and try again.",
             ),
+            ModelError::Busy(LockError::HeldBy(_)) => {
+                Self::conflict("Someone else is changing this deployment", detail, "Try again in a moment.")
+            }
             ModelError::Unconfirmed => Self::refused(
                 "Something depends on it",
                 detail,
                 "Look at what a deletion would hit, and type the name to confirm.",
+            ),
+            ModelError::MovesSecret => Self::refused(
+                "The secret is missing",
+                detail,
+                "Load the form again, and give the secret's reference with the new address.",
             ),
             ModelError::Unsupported(_) => {
                 Self::refused("Not possible here", detail, "Go back to the deployment.")
@@ -154,7 +185,7 @@ impl From<ModelError> for Problem {
                 "Load the deployment again in half a minute: replicas of a proxy may lag. Then try again.",
             ),
             ModelError::Proxy(error) => Self::of_client(&error),
-            ModelError::Store(error) => error.into(),
+            ModelError::Store(error) | ModelError::Busy(LockError::Store(error)) => error.into(),
             ModelError::Notes(error) => Self::of_store(&error),
         }
     }

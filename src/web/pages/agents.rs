@@ -1,5 +1,7 @@
 //! The agents of the settings.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +11,7 @@ use axum_extra::extract::Form;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
+use crate::domain::agent::{AgentCard, AgentName, CallProfile, Dialect, Scope};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::services::agents::Agents;
 use crate::services::agents::{AgentView, KnownAgent};
@@ -60,6 +62,7 @@ pub(crate) struct AgentRow {
     pub(crate) scope: Option<Scope>,
     /// When that was seen; none where the card alone says so.
     pub(crate) scope_seen: Option<Timestamp>,
+    pub(crate) calls: CallProfile,
 }
 
 impl AgentRow {
@@ -67,12 +70,13 @@ impl AgentRow {
         Self {
             name: view.name,
             address: view.address,
-            trouble: view.card.problem.as_ref().map(Trouble::of),
+            trouble: view.problem.as_ref().map(Trouble::of),
             dialect: view.dialect.or_else(|| Some(view.card.value.as_ref()?.dialect)),
             card_as_of: AsOf::of(view.card.at),
             card: view.card.value.as_deref().cloned(),
             scope: view.scope,
             scope_seen: view.scope_seen,
+            calls: view.calls,
         }
     }
 
@@ -108,13 +112,16 @@ struct AgentsPage {
 #[derive(Serialize)]
 struct AgentsData {
     agents: Vec<AgentRow>,
+    /// Why the agents file is not used as it is now.
+    problem: Option<String>,
 }
 
 page!(AgentsPage, AgentsData, as_content);
 
 async fn list(State(agents): State<Agents>, ui: Ui) -> Result<Response, Problem> {
+    let problem = agents.problem();
     let agents = agents.views().await?.into_iter().map(AgentRow::of).collect();
-    Ok(AgentsPage { ui, data: AgentsData { agents } }.respond(StatusCode::OK))
+    Ok(AgentsPage { ui, data: AgentsData { agents, problem } }.respond(StatusCode::OK))
 }
 
 #[derive(Template)]
@@ -135,7 +142,7 @@ struct AgentData {
 
 page!(AgentPage, AgentData, as_content);
 
-fn known<'a>(agents: &'a Agents, name: &AgentName) -> Result<&'a KnownAgent, Problem> {
+fn known(agents: &Agents, name: &AgentName) -> Result<Arc<KnownAgent>, Problem> {
     agents.get(name).ok_or_else(|| Problem::not_found("The agent"))
 }
 
@@ -145,7 +152,7 @@ async fn show(
     route::Agent(name): route::Agent,
 ) -> Result<Response, Problem> {
     let known = known(&state.agents, &name)?;
-    let agent = AgentRow::of(state.agents.view(known).await?);
+    let agent = AgentRow::of(state.agents.view(&known).await?);
     let mut contexts = state.contexts.list(CONTEXTS).await?;
     contexts.retain(|context| context.agent == agent.name);
     // An agent that fails here is told of by its card already.

@@ -25,7 +25,7 @@ use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::agents::AgentRow;
-use crate::web::pages::switch::{model_names, prompt_change};
+use crate::web::pages::switch::prompt_change;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes};
@@ -198,7 +198,7 @@ async fn page(
     {
         form.agent = first.name.to_string();
     }
-    let models = model_names(registry.value.as_deref().map_or(&[][..], |all| all));
+    let models = registry.value.map_or_else(Vec::new, |catalog| catalog.callable.clone());
     let mut data = BulkData { elsewhere, errors, ..BulkData::default() };
     if let Ok(agent) = form.agent.parse::<AgentName>() {
         let chosen = state.jobs.sort(&agent, &form.ids).await?;
@@ -241,7 +241,7 @@ impl BulkForm {
             errors.add("agent", "Choose an agent.");
             return Ok(None);
         };
-        if state.agents.view(known).await?.scope == Some(Scope::Agent) {
+        if state.agents.view(&known).await?.scope == Some(Scope::Agent) {
             errors.add("agent", "It has one model for all its contexts: one swap changes them all.");
         }
         let chosen = state.jobs.sort(&name, &self.ids).await?;

@@ -21,7 +21,6 @@ use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::agents::AgentRow;
-use crate::web::pages::switch::model_names;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes, VIEWER};
@@ -227,7 +226,7 @@ async fn page(
     }
     data.why_not =
         agents.iter().find(|agent| agent.name.as_str() == form.agent).and_then(|agent| why_not(agent.scope));
-    let models = model_names(registry.value.as_deref().map_or(&[][..], |all| all));
+    let models = registry.value.map_or_else(Vec::new, |catalog| catalog.callable.clone());
     Ok(ComparePage { ui, data, form, agents, models })
 }
 

@@ -146,7 +146,7 @@ async fn page(
     };
     let asks = state.asks.of(agent, context).await?;
     let row = match state.agents.get(agent) {
-        Some(agent) => Some(AgentRow::of(state.agents.view(agent).await?)),
+        Some(agent) => Some(AgentRow::of(state.agents.view(&agent).await?)),
         None => None,
     };
     let data = ContextData {

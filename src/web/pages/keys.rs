@@ -7,6 +7,7 @@ mod filter;
 mod form;
 mod input;
 mod list;
+mod made;
 mod matrix;
 mod metadata;
 mod replace;
@@ -15,11 +16,11 @@ mod show;
 use serde::Serialize;
 
 use crate::domain::key::{KeyState, VirtualKey};
+use crate::services::agents::Agents;
 use crate::services::audit::Audit;
 use crate::services::jobs::Jobs;
 use crate::services::keys::Keys;
 use crate::services::registry::Registry;
-use crate::services::switcher::Switcher;
 use crate::web::paths::route;
 use crate::web::routes::{ADMIN, Routes, VIEWER};
 use crate::web::state::services;
@@ -40,9 +41,6 @@ pub(in crate::web) fn routes() -> Routes {
         .get(VIEWER, route::Key::PATH, show::show)
         .post(ADMIN, route::Key::PATH, form::update)
         .get(ADMIN, route::KeyEdit::PATH, form::edit)
-        .get(ADMIN, route::KeySecret::PATH, actions::secret)
-        // Whoever only asks for the head must not use up the one look.
-        .head(ADMIN, route::KeySecret::PATH, || async {})
         .post(ADMIN, route::KeyRelax::PATH, actions::relax)
         .post(ADMIN, route::KeyRestrict::PATH, actions::restrict)
         .post(ADMIN, route::KeyAllow::PATH, actions::allow)
@@ -52,15 +50,16 @@ pub(in crate::web) fn routes() -> Routes {
         .get(ADMIN, route::KeyReplace::PATH, replace::show)
         .post(ADMIN, route::KeyReplace::PATH, replace::replace)
         .post(ADMIN, route::KeyKeep::PATH, replace::keep)
+        .post(ADMIN, route::KeyRetire::PATH, replace::retire)
 }
 
 services! {
     struct Services {
+        agents: Agents,
         audit: Audit,
         jobs: Jobs,
         keys: Keys,
         registry: Registry,
-        switcher: Switcher,
     }
 }
 

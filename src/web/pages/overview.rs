@@ -126,13 +126,13 @@ page!(OverviewPage, Overview, as_content);
 
 async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem> {
     // All at once: each may have to wait for a server of its own.
-    let (health, registry, keys, spend, agents, agent_key, contexts) = tokio::join!(
+    let (health, registry, keys, spend, agents, agent_keys, contexts) = tokio::join!(
         state.proxy.health(),
         state.registry.get(),
         state.keys.get(),
         state.proxy.spend(),
         state.agents.views(),
-        state.switcher.agent_key(),
+        state.switcher.agent_keys(),
         state.contexts.list(CONTEXTS),
     );
     let contexts = contexts?;
@@ -163,7 +163,13 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
         href: None,
         recipe: None,
     }));
-    attention.extend(state.switcher.agent_key_hash().and_then(|hash| of_key(&hash, &agent_key, &ui)));
+    attention.extend(state.agents.problem().map(|detail| Attention {
+        title: "The agents file is not used as it is now".to_owned(),
+        detail: format!("{detail}. The agents are those of before."),
+        href: Some(ui.paths.to(route::Agents)),
+        recipe: None,
+    }));
+    attention.extend(agent_keys.iter().filter_map(|(hash, view)| of_key(hash, view, &ui)));
     let names = registry
         .value
         .as_ref()
@@ -254,7 +260,7 @@ fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui)
     let Some(key) = view.value.as_deref()? else {
         return Some(Attention {
             title: "The proxy does not know the agent's key".to_owned(),
-            detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY to it.".to_owned(),
+            detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY, or what its key in the agents file names, to it.".to_owned(),
             href: Some(ui.paths.to(route::Keys)),
             recipe: Some(Recipe::AgentKey),
         });

@@ -78,6 +78,7 @@ struct SwitchPage {
     agents: Vec<AgentRow>,
     recent: Vec<KnownContext>,
     models: Vec<String>,
+    wildcards: Vec<String>,
     quick: quick::Quick,
     unnamed: usize,
     trouble: Option<Trouble>,
@@ -297,14 +298,15 @@ async fn page(
             data.receipt.as_ref().filter(|swap| swap.finished_at.is_none()).map(|_| Running { step: None })
         }
     };
-    let all = registry.value.as_deref().map_or(&[][..], |all| all);
+    let catalog = registry.value.unwrap_or_default();
     let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
-    let models = model_names(all);
     let user = ui.user.as_ref().map_or("", |user| user.name.as_str());
-    let quick = quick::find(state, user, &agents, &form.context, &models).await?;
+    let quick = quick::find(state, user, &agents, &form.context, &catalog).await?;
     Ok(SwitchPage {
         quick,
-        unnamed: all.iter().filter(is_unnamed).count(),
+        unnamed: catalog.iter().filter(is_unnamed).count(),
+        models: catalog.callable.clone(),
+        wildcards: catalog.patterns.clone(),
         recent: state.contexts.list(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
         models_as_of: AsOf::of(registry.at),
@@ -312,17 +314,8 @@ async fn page(
         data,
         form,
         agents,
-        models,
         running,
     })
-}
-
-pub(crate) fn model_names(deployments: &[Deployment]) -> Vec<String> {
-    let usable = deployments.iter().filter(|deployment| !deployment.blocked);
-    let mut names: Vec<String> = usable.filter_map(Deployment::spec).map(|spec| spec.to_string()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 pub(crate) fn prompt_change(prompt: &str, clear: &str, errors: &mut FieldErrors) -> PromptChange {

@@ -75,7 +75,6 @@ routes! {
     KeysJobCancel(String) = "/keys/bulk/{id}/cancel";
     KeyEdit(KeyHash) = "/keys/{hash}/edit";
     /// A new key's secret, once.
-    KeySecret(KeyHash) = "/keys/{hash}/secret";
     /// Lets a key call certain models alone.
     KeyRestrict(KeyHash) = "/keys/{hash}/restrict";
     KeyAllow(KeyHash) = "/keys/{hash}/allow";
@@ -84,6 +83,7 @@ routes! {
     KeyDelete(KeyHash) = "/keys/{hash}/delete";
     KeyReplace(KeyHash) = "/keys/{hash}/replace";
     KeyKeep(KeyHash) = "/keys/{hash}/keep";
+    KeyRetire(KeyHash) = "/keys/{hash}/retire";
     KeyRelax(KeyHash) = "/keys/{hash}/relax";
     Switch = "/switch";
     Compare = "/compare";

@@ -301,3 +301,64 @@ async fn a_body_of_more_than_a_mebibyte_is_refused() {
     assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32600), &Value::Null));
     assert_eq!(bench.fake.calls().len(), 1);
 }
+
+#[tokio::test]
+async fn a_request_without_an_id_is_told_what_is_wrong_and_does_nothing() {
+    let bench = bench().await;
+    let send = |method: &str, params: Value| {
+        json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string()
+    };
+    for (body, code) in [
+        (send("no/such", json!({})), -32601),
+        (send("message/send", json!({})), -32602),
+        (send("message/send", json!({"message": {"parts": []}})), -32602),
+        (send("message/stream", json!([])), -32602),
+        (send("tasks/get", json!({})), -32602),
+        (send("tasks/cancel", json!({"id": 5})), -32602),
+        (send("message/send", said("c", "who?")), -32600),
+        (send("tasks/get", json!({"id": "none"})), -32600),
+    ] {
+        let answer = bench.raw(None, body.clone()).await;
+        assert_eq!(
+            (&answer["error"]["code"], &answer["id"]),
+            (&json!(code), &Value::Null),
+            "{body}: {answer}"
+        );
+    }
+    assert!(bench.fake.calls().is_empty());
+}
+
+#[tokio::test]
+async fn the_address_may_end_with_a_slash() {
+    let bench = bench().await;
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": said("c", "who?")});
+    let url = format!("{}/a2a/litellm_agent/", bench.root);
+    let answer: Value = bench.http.post(url).json(&body).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["result"]["status"]["state"], "completed", "{answer}");
+}
+
+#[tokio::test]
+async fn the_card_can_be_cached_and_asked_for_again() {
+    let bench = bench().await;
+    let url = format!("{}/.well-known/agent-card.json", bench.root);
+    let card = bench.http.get(&url).send().await.unwrap();
+    let header = |answer: &reqwest::Response, name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    let tag = header(&card, "etag");
+    assert_eq!(
+        (header(&card, "cache-control").as_str(), header(&card, "vary").as_str()),
+        ("max-age=60", "host")
+    );
+    assert!(card.json::<Value>().await.unwrap()["name"].is_string());
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
+        let again = bench.http.get(&url).header("if-none-match", &known).send().await.unwrap();
+        assert_eq!((again.status().as_u16(), header(&again, "etag")), (304, tag.clone()), "{known}");
+        assert!(again.bytes().await.unwrap().is_empty());
+    }
+    for other in ["\"x\"", "", "x"] {
+        let again = bench.http.get(&url).header("if-none-match", other).send().await.unwrap();
+        assert_eq!(again.status(), 200, "{other}");
+    }
+    // By another name of the host it has another address, so another tag.
+    let renamed = bench.http.get(&url).header("host", "other.example").send().await.unwrap();
+    assert!(renamed.status() != 200 || header(&renamed, "etag") != tag);
+}

@@ -72,7 +72,7 @@ async fn an_empty_variable_is_an_unset_one() {
             let ended = run(with).await;
             assert!(same(&ended, &expected), "{name}: {} {}", ended.err, expected.err);
         }
-        let lines: String = names.iter().map(|name| format!("{name}=\n")).collect();
+        let lines = names.join("=\n") + "=\n";
         std::fs::write(filled.path().join(".env"), lines).unwrap();
         let ended = run(command(args, filled.path())).await;
         assert!(same(&ended, &expected), "{args:?}: {} {}", ended.err, expected.err);
@@ -221,9 +221,11 @@ async fn a_file_in_utf16_is_refused_and_left_alone() {
         command.env("PATCHBAY_ENV_FILE", if file == "env" { "env" } else { "none" });
         match file {
             "models.yaml" => {
-                drop(command.env("PATCHBAY_MODELS_FILE", file).env("LITELLM_MASTER_KEY", "sk-1"))
+                command.env("PATCHBAY_MODELS_FILE", file).env("LITELLM_MASTER_KEY", "sk-1");
             }
-            "key" => drop(command.env("LITELLM_MASTER_KEY_FILE", file)),
+            "key" => {
+                command.env("LITELLM_MASTER_KEY_FILE", file);
+            }
             _ => {}
         }
         let ended = run(command).await;

@@ -172,7 +172,7 @@ async fn wrong_command_lines_are_called_that() {
     for args in [
         &["swap"][..],
         &["swap", "--model", "openai", "openai/gpt-5"],
-        &["swap", "--model", "gpt-5"],
+        &["swap", "--model", "gpt-5/"],
         &["swap", "--verify", "--config"],
         &["swap", "--undo"],
         &["swap", "--message", "[HOTSWAP:GET_CONFIG]"],

@@ -62,7 +62,7 @@ async fn recorded_cards_are_read() {
         let card = agent(&replay).card().await.unwrap();
         assert_eq!((card.name.as_str(), card.version.as_str()), ("litellm_agent", "1.0.0"), "{name}");
         assert!(card.description.starts_with("A flexible AI agent powered by LiteLLM"), "{name}");
-        assert_eq!((card.dialect, card.streaming), (Dialect::V03, true), "{name}");
+        assert_eq!((card.dialect, card.streaming), (Dialect::V03, Some(true)), "{name}");
         assert_eq!(card.skills, ["General Purpose AI Assistant"], "{name}");
         assert_eq!((card.multiline_prompt, card.scope), (false, None), "{name}");
         assert_eq!(card.claimed_url.as_deref(), Some("http://localhost:8000"), "{name}");
@@ -82,12 +82,13 @@ async fn the_wrong_address_in_a_card_is_shown_and_not_used() {
 }
 
 #[tokio::test]
-async fn an_address_may_end_with_a_slash_or_be_that_of_the_card() {
-    for path in ["/a2a/litellm_agent/", "/a2a/litellm_agent//", CARD] {
-        let replay = play([card(), v03("send_blocking")]).await;
-        let client = Agent::new(build_http().unwrap(), replay.url(path));
-        hi(&client).await.unwrap();
-        assert_eq!(client.address(), replay.url(AGENT).as_str(), "{path}");
+async fn an_address_is_used_as_written_and_may_be_that_of_the_card() {
+    let replay = play([card(), v03("send_blocking")]).await;
+    let client = Agent::new(build_http().unwrap(), replay.url(CARD));
+    hi(&client).await.unwrap();
+    assert_eq!(client.address(), replay.url(AGENT).as_str());
+    for path in ["/a2a/litellm_agent/", "/a2a/litellm_agent//", "/"] {
+        assert_eq!(Agent::new(build_http().unwrap(), replay.url(path)).address(), replay.url(path).as_str());
     }
 }
 
@@ -106,10 +107,15 @@ async fn an_own_agents_card_tells_what_it_can_do() {
     assert_eq!(card.skills, ["Chat"]);
 }
 
+/// Nor is there a card at the root of the host.
+fn at_root() -> Exchange {
+    Exchange::new("GET", "/.well-known/agent-card.json", 404, "")
+}
+
 #[tokio::test]
 async fn what_is_no_card_is_said() {
     let missing = of("card_agent_json").played().target(CARD);
-    let replay = play([missing]).await;
+    let replay = play([missing, at_root()]).await;
     let error = agent(&replay).card().await.unwrap_err();
     assert_eq!(error.meaning(), Some(Meaning::NotFound));
     assert_eq!(error.to_string(), "the agent answered 404: Not Found");
@@ -122,7 +128,7 @@ async fn what_is_no_card_is_said() {
         ("", "no agent card, but an empty body"),
     ];
     for (body, expected) in bodies {
-        let replay = play([Exchange::new("GET", CARD, 200, body)]).await;
+        let replay = play([Exchange::new("GET", CARD, 200, body), at_root()]).await;
         let error = agent(&replay).card().await.unwrap_err();
         let ClientError::NotUnderstood { detail, .. } = error else { panic!("{body}: {error:?}") };
         assert_eq!(detail, expected);
@@ -172,9 +178,9 @@ async fn a_dialect_is_asked_for_once() {
 #[tokio::test]
 async fn an_agent_whose_card_is_missing_is_spoken_to_all_the_same() {
     let missing = || of("card_agent_json").played().target(CARD);
-    let replay = play([missing(), v03("send_blocking")]).await;
+    let replay = play([missing(), at_root(), v03("send_blocking")]).await;
     hi(&agent(&replay)).await.unwrap();
-    let replay = play([missing(), v03("err_unknown_method"), v10("adk2.13/v1_SendMessage")]).await;
+    let replay = play([missing(), at_root(), v03("err_unknown_method"), v10("adk2.13/v1_SendMessage")]).await;
     let client = agent(&replay);
     hi(&client).await.unwrap();
     assert_eq!(client.dialect(), Some(Dialect::V10));
@@ -212,7 +218,13 @@ async fn an_agent_that_refuses_0_3_is_spoken_to_in_1_0() {
 
 #[tokio::test]
 async fn an_agent_that_knows_neither_keeps_its_first_refusal() {
-    let script = [card(), v03("err_unknown_method"), v10("adk2.13/v1_bad_version_garbage")];
+    let script = [
+        card(),
+        v03("err_unknown_method"),
+        v10("adk2.13/v1_bad_version_garbage"),
+        answers("err_unknown_method", "message/stream", None, "hi"),
+        answers("adk2.13/v1_bad_version_garbage", "SendStreamingMessage", Some("1.0"), "hi"),
+    ];
     let replay = play(script).await;
     let client = agent(&replay);
     let error = hi(&client).await.unwrap_err();

@@ -21,7 +21,16 @@ fn card() -> Exchange {
 
 /// What is said of a message which is answered with `exchange`.
 async fn failure(exchange: Exchange) -> AgentError {
-    let replay = play([card(), exchange]).await;
+    failure_after([card(), exchange]).await
+}
+
+/// The same of an agent whose refusal of `message/send` makes the client try `message/stream`.
+async fn closed(name: &str) -> AgentError {
+    failure_after([card(), to_hi(name), to_hi(name)]).await
+}
+
+async fn failure_after(exchanges: impl IntoIterator<Item = Exchange>) -> AgentError {
+    let replay = play(exchanges).await;
     agent(&replay).send(&context("c"), "hi", PATIENCE).await.unwrap_err()
 }
 
@@ -147,7 +156,7 @@ async fn json_rpc_errors_are_refusals_but_for_internal_ones() {
         ("tasks_cancel_running", -32603, false),
     ];
     for (name, code, is_refusal) in cases {
-        let error = failure(to_hi(name)).await;
+        let error = if code == -32004 { closed(name).await } else { failure(to_hi(name)).await };
         let AgentError::Rpc { code: seen, message } = &error else { panic!("{name}: {error:?}") };
         assert_eq!((*seen, error.is_refusal()), (code, is_refusal), "{name}: {message}");
         assert!(!message.is_empty(), "{name}");
@@ -163,7 +172,7 @@ async fn http_errors_are_told_by_their_status() {
         ("rpc_get", 405, Meaning::Other, "Method Not Allowed"),
     ];
     for (name, status, meaning, text) in cases {
-        let error = failure(to_hi(name)).await;
+        let error = if status == 403 { failure(to_hi(name)).await } else { closed(name).await };
         assert_eq!(error.to_string(), format!("the agent answered {status}: {text}"), "{name}");
         let AgentError::Transport(error) = error else { panic!("{name}: {error:?}") };
         assert_eq!(error.meaning(), Some(meaning), "{name}");

@@ -76,7 +76,7 @@ fn the_configuration_is_read_with_its_oddities() {
     assert_eq!(fresh.spec_text(), "openai/gpt-4o-mini");
     assert!(fresh.is_on(&spec("openai/gpt-4o-mini")));
     let unnamed = AgentConfig::parse(&config_reply("gpt-5", "(default provider)", "x")).unwrap();
-    assert_eq!((unnamed.spec_text().as_str(), unnamed.spec()), ("gpt-5", None));
+    assert_eq!((unnamed.spec_text().as_str(), unnamed.spec()), ("gpt-5", Some(spec("gpt-5"))));
     let routed = AgentConfig::parse(&config_reply("anthropic/claude", "openrouter", "two\nlines")).unwrap();
     assert!(routed.is_on(&spec("openrouter/anthropic/claude")));
     assert_eq!(routed.prompt.as_deref(), Some("two\nlines"));

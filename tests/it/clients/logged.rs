@@ -91,7 +91,7 @@ async fn failed_renewal_of_a_copy_has_the_request_id() {
     let app = TestApp::with(Setup { proxy, ..Setup::default() }).await;
     app.script().get("/models").await;
     let mut lines = log.failures();
-    lines.retain(|line| line["span"]["route"] == "model/info");
+    lines.retain(|line| line["span"]["route"] == "v2/model/info");
     let [line] = lines.as_slice() else { panic!("{:?}", log.failures()) };
     let request = &line["spans"][0];
     assert_eq!((&request["name"], &request["route"]), (&"request".into(), &"/models".into()), "{line}");

@@ -21,7 +21,7 @@ enum Call {
 impl Call {
     fn target(self) -> (&'static str, String) {
         match self {
-            Self::Models => ("GET", "/model/info".to_owned()),
+            Self::Models => ("GET", "/v2/model/info?page=1&size=250".to_owned()),
             Self::Keys => ("GET", "/key/list?return_full_object=true&size=100&page=1".to_owned()),
             Self::Key => ("GET", format!("/key/info?key={}", any_key())),
             Self::Update => ("POST", "/key/update".to_owned()),

@@ -23,12 +23,15 @@ fn line(deployment: &Deployment) -> String {
         .replace("None", "-")
 }
 
+/// The first page of deployments.
+const ROWS: &str = "/v2/model/info?page=1&size=250";
+
 const BASE: &str = "http://127.0.0.1:18080/v1";
 const GPT5: &str = "(272000)/(128000)|(1.25e-6)/(1e-5)";
 
 #[tokio::test]
 async fn the_whole_registry_of_1_80_is_read() {
-    let replay = play([recording("litellm/1.80/model_info").played()]).await;
+    let replay = play([recording("litellm/1.80/model_info").played().target(ROWS)]).await;
     let seen: Vec<_> = proxy(&replay).deployments().await.unwrap().iter().map(line).collect();
     let config = "16d78eb1cacfdd5f73971fb034974b24c3a11135222e693cd15e6f137a3fd286";
     let expected = [
@@ -64,7 +67,7 @@ async fn the_whole_registry_of_1_80_is_read() {
 
 #[tokio::test]
 async fn the_registry_of_1_109_is_read() {
-    let replay = play([recording("litellm/1.109/model_info").played()]).await;
+    let replay = play([recording("litellm/1.109/model_info").played().target(ROWS)]).await;
     let seen: Vec<_> = proxy(&replay).deployments().await.unwrap().iter().map(line).collect();
     let config = "16d78eb1cacfdd5f73971fb034974b24c3a11135222e693cd15e6f137a3fd286";
     let expected = [
@@ -84,7 +87,7 @@ async fn the_registry_of_1_109_is_read() {
 async fn credentials_in_an_upstreams_address_are_masked() {
     for generation in GENERATIONS {
         let played = recording(&format!("litellm/{generation}/x_model_info_many_secrets")).played();
-        let replay = play([played.target("/model/info")]).await;
+        let replay = play([played.target(ROWS)]).await;
         let seen = proxy(&replay).deployments().await.unwrap();
         assert_eq!(seen[0].api_base.as_deref(), Some("http://[redacted]@127.0.0.1:18080/v1"), "{generation}");
         let told = format!("{seen:?} {}", serde_json::to_string(&seen).unwrap());
@@ -98,7 +101,7 @@ async fn credentials_in_an_upstreams_address_are_masked() {
 async fn what_the_environment_holds_is_shown_as_the_proxy_tells_it() {
     for (generation, base) in [("1.80", "os.environ/BED_UPSTREAM_BASE"), ("1.109", BASE)] {
         let played = recording(&format!("litellm/{generation}/x_model_info_env_api_base")).played();
-        let replay = play([played.target("/model/info")]).await;
+        let replay = play([played.target(ROWS)]).await;
         let seen = proxy(&replay).deployments().await.unwrap();
         assert_eq!(seen[0].api_base.as_deref(), Some(base), "{generation}");
     }
@@ -108,7 +111,7 @@ async fn what_the_environment_holds_is_shown_as_the_proxy_tells_it() {
 async fn a_virtual_key_in_the_place_of_the_master_key_still_reads_models() {
     for generation in GENERATIONS {
         let recorded = recording(&format!("litellm/{generation}/virtual_key_model_info"));
-        let replay = play([recorded.played()]).await;
+        let replay = play([recorded.played().target(ROWS)]).await;
         let client = super::proxy_with(&replay, recorded.key().unwrap());
         assert!(!client.deployments().await.unwrap().is_empty(), "{generation}");
     }
@@ -116,9 +119,11 @@ async fn a_virtual_key_in_the_place_of_the_master_key_still_reads_models() {
 
 #[tokio::test]
 async fn without_its_database_only_1_80_goes_on_telling_models() {
-    let replay = play([recording("litellm/1.80/dbdown_model_info").played()]).await;
+    let pages = Exchange::new("GET", ROWS, 500, "Internal Server Error").content_type("text/plain");
+    let settings = Exchange::new("GET", "/router/settings", 500, "{}");
+    let replay = play([pages, settings, recording("litellm/1.80/dbdown_model_info").played()]).await;
     assert_eq!(proxy(&replay).deployments().await.unwrap().len(), 7);
-    let replay = play([recording("litellm/1.109/dbdown_model_info").played()]).await;
+    let replay = play([recording("litellm/1.109/dbdown_model_info").played().target(ROWS)]).await;
     let error = proxy(&replay).deployments().await.unwrap_err();
     assert_eq!(error.meaning(), Some(Meaning::DatabaseDown));
     assert_eq!(
@@ -142,7 +147,7 @@ async fn an_odd_row_does_not_cost_the_registry() {
     rows.push(json!([1, { "id": "x" }]));
     rows.push(json!({ "model_name": "no id", "litellm_params": { "model": "openai/x" }, "model_info": {} }));
     rows.push(json!({ "model_name": "no info", "model_info": 5 }));
-    let replay = play([recorded.played()]).await;
+    let replay = play([recorded.played().target(ROWS)]).await;
     let seen = proxy(&replay).deployments().await.unwrap();
     assert_eq!(seen.len(), good);
     let odd = &seen[1];
@@ -163,12 +168,12 @@ async fn what_is_no_registry_is_not_an_empty_one() {
         (r#"["gpt-5"]"#, "an answer without its list"),
     ];
     for (body, detail) in bodies {
-        let replay = play([Exchange::new("GET", "/model/info", 200, body)]).await;
+        let replay = play([Exchange::new("GET", ROWS, 200, body)]).await;
         let error = proxy(&replay).deployments().await.unwrap_err();
         let ClientError::NotUnderstood { detail: seen, .. } = &error else { panic!("{body}: {error:?}") };
         assert_eq!(seen, detail, "{body}");
     }
-    let replay = play([Exchange::new("GET", "/model/info", 200, r#"{"data":[]}"#)]).await;
+    let replay = play([Exchange::new("GET", ROWS, 200, r#"{"data":[]}"#)]).await;
     assert_eq!(proxy(&replay).deployments().await.unwrap(), []);
 }
 
@@ -230,4 +235,83 @@ async fn a_gateways_503_is_not_the_proxys_database() {
         error.to_string(),
         "the proxy answered 503: a web page titled “503 Service Temporarily Unavailable”"
     );
+}
+
+/// What `config-lived-in.yaml` of the recorded proxies configures.
+const LIVED_IN: [&str; 14] = [
+    "openai/*",
+    "anthropic/*",
+    "openai/gpt-5",
+    "openai/gpt-5",
+    "openai/gpt-5-mini",
+    "anthropic/claude-sonnet-4-5",
+    "gpt-4o",
+    "openai/dead",
+    "acme/dead",
+    "acme/gone",
+    "acme/half",
+    "acme/half",
+    "openai/text-embedding-3-small",
+    "openai/gpt-image-1",
+];
+
+#[tokio::test]
+async fn rows_aliases_and_fallbacks_are_read_from_each_release() {
+    for release in ["1.74", "1.80", "1.109"] {
+        let played = |name: &str| recording(&format!("litellm/{release}/lived_in_{name}")).played();
+        let mut script = vec![played("v2_model_info"), played("router_settings")];
+        if release == "1.74" {
+            script.push(played("config_callbacks"));
+        }
+        let replay = play(script).await;
+        let seen = proxy(&replay).registered().await.unwrap();
+        let names: Vec<&str> = seen.deployments.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, LIVED_IN, "{release}");
+        let aliases: Vec<_> =
+            seen.routing.aliases.iter().map(|(name, alias)| (name.as_str(), alias.target.as_str())).collect();
+        assert_eq!(aliases, [("acme/smart", "openai/gpt-5"), ("acme/smart-dead", "acme/dead")], "{release}");
+        let fallbacks: Vec<_> = seen.routing.fallbacks.iter().flatten().collect();
+        let pairs: Vec<_> = fallbacks.iter().map(|one| (one.name.as_str(), one.to.join(","))).collect();
+        let expected = ["openai/dead", "acme/dead"].map(|name| (name, "openai/gpt-5".to_owned()));
+        assert_eq!(pairs, expected, "{release}");
+    }
+}
+
+#[tokio::test]
+async fn an_expanded_list_is_read_as_the_rows_that_were_configured() {
+    for release in ["1.74", "1.109"] {
+        let pages = Exchange::new("GET", ROWS, 500, r#"{"detail":{"error":"DB not connected"}}"#);
+        let settings = Exchange::new("GET", "/router/settings", 500, "{}");
+        let listed = recording(&format!("litellm/{release}/lived_in_model_info")).played();
+        let replay = play([pages, settings, listed]).await;
+        let seen = proxy(&replay).registered().await.unwrap();
+        let mut names: Vec<&str> = seen.deployments.iter().map(|one| one.name.as_str()).collect();
+        let mut expected = LIVED_IN.to_vec();
+        if release == "1.109" {
+            // Both wildcards ask for models of openai/*, and one of the lists begins with a name that has a slash more.
+            assert_eq!(names.iter().filter(|name| name.ends_with('*')).count(), 2, "{names:?}");
+            names.retain(|name| !name.ends_with('*'));
+            expected.retain(|name| !name.ends_with('*'));
+        }
+        names.sort_unstable();
+        expected.sort_unstable();
+        // Without the settings nothing tells whether acme/dead or its alias is the row's own name.
+        let is_sure = |name: &&str| !name.starts_with("acme/");
+        let only = |names: Vec<&'static str>| names.into_iter().filter(is_sure).collect::<Vec<_>>();
+        let names: Vec<&str> = names.into_iter().filter(|name| is_sure(name)).collect();
+        assert_eq!(names, only(expected), "{release}");
+        assert_eq!(seen.routing.fallbacks, None);
+        assert_eq!(seen.routing.aliases["acme/smart"].target, "openai/gpt-5");
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_read_by_name_alone() {
+    for release in ["1.74", "1.80", "1.109"] {
+        let replay = play([recording(&format!("litellm/{release}/lived_in_credentials")).played()]).await;
+        let seen = proxy(&replay).credentials().await.unwrap();
+        assert_eq!(seen.len(), 1, "{release}");
+        assert_eq!((seen[0].name.as_str(), seen[0].provider.as_deref()), ("bed", Some("openai")));
+        assert!(!format!("{seen:?}").contains("sk**"), "{seen:?}");
+    }
 }

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use patchbay::domain::audit::Filter;
 use patchbay::domain::control::AgentConfig;
-use patchbay::store::Store;
+use patchbay::store::{KeyRequest, Store};
 use patchbay_clock::Clock;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection as _};
 
 /// By the version of a schema: rows that only it and later ones can hold, in the SQL of both databases.
-const FORMER: [(i64, &str); 8] = [
+const FORMER: [(i64, &str); 9] = [
     (
         1,
         r#"insert into sessions (id_hash, data, expires_at) values ('abc', '{}', 4102444800000);
@@ -70,6 +70,11 @@ const FORMER: [(i64, &str); 8] = [
         "insert into writes (id, replica, begun_at, actor, action, object, detail) values
             ('01900000-0000-7000-8000-000000000005', 'gone', 1000, 'ada', 'key.block', 'k', 'key mine')",
     ),
+    (
+        12,
+        "insert into key_requests (token, hash, at) values ('0123456789abcdef0123456789abcdef',
+            'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 4102444800000)",
+    ),
 ];
 
 async fn all(database: &str) -> Migrator {
@@ -95,7 +100,7 @@ async fn former(url: &str, version: i64) {
 }
 
 /// By the version of a schema: what today's release reads of its rows.
-const FACTS: [(i64, &str); 11] = [
+const FACTS: [(i64, &str); 12] = [
     (1, "verified, from gpt-5-mini to openai/gpt-5"),
     (1, "scope context"),
     (1, "audited task-agent/c1"),
@@ -107,6 +112,7 @@ const FACTS: [(i64, &str); 11] = [
     (5, "served openai/gpt-5"),
     (7, "unfinished swaps: 1"),
     (9, "unfinished changes: 1"),
+    (12, "form made a key: true"),
 ];
 
 async fn facts(store: &Store) -> Vec<String> {
@@ -145,6 +151,8 @@ async fn facts(store: &Store) -> Vec<String> {
     let changes = store.close_unfinished_writes().await.unwrap();
     facts.extend((swaps > 0).then(|| format!("unfinished swaps: {swaps}")));
     facts.extend((changes > 0).then(|| format!("unfinished changes: {changes}")));
+    let request = store.begin_key_request("0123456789abcdef0123456789abcdef").await.unwrap();
+    facts.extend(matches!(request, KeyRequest::Sent(Some(_))).then(|| "form made a key: true".to_owned()));
     facts
 }
 

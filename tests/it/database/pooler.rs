@@ -1,4 +1,4 @@
-//! Postgres behind PgBouncer, where both are installed.
+//! Postgres behind `PgBouncer`, where both are installed.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -42,7 +42,11 @@ async fn round(stage: &Stage, finds: Finds, most: Duration, seen: &mut HashSet<(
         let key = json!({ "key_alias": "task-agent", "models": ["openai/gpt-5"], "max_budget": 7.5 });
         stage.admin("/key/generate", &key).await;
     }
-    let args: &[&str] = if finds == Finds::All { &["bootstrap", "--new-secrets"] } else { &["bootstrap"] };
+    let args: &[&str] = match finds {
+        Finds::Nothing => &["bootstrap"],
+        Finds::All => &["bootstrap", "--new-secrets"],
+        Finds::AnothersKey => &["bootstrap", "--replace"],
+    };
     let mut cut = 0;
     for _ in 0..=below(3) {
         cut += usize::from(killed(stage, args, most).await);
@@ -53,6 +57,9 @@ async fn round(stage: &Stage, finds: Finds, most: Duration, seen: &mut HashSet<(
         seen.extend(stage.keys().await.iter().map(|key| (text(key, "token"), text(key, "key_alias"))));
     }
     let before = stage.variable("OPENAI_API_KEY");
+    if finds == Finds::AnothersKey {
+        stage.run(args).await.good();
+    }
     stage.bootstrap_until_good().await;
     let key = stage.is_whole().await;
     if before != "sk-proxy-default" {

@@ -204,7 +204,12 @@ async fn a_disk_that_is_full_or_cannot_be_written_is_said() {
     // Nothing to write to.
     let error = Dashboard::start(&servers.proxy, &servers.agent, "sqlite:///proc/nowhere/p.db", &[]).await;
     let said = error.err().expect("it does not start");
-    assert!(said.contains("the database") && !said.contains("panicked"), "{said}");
+    assert!(
+        said.contains("PATCHBAY_DATABASE_URL")
+            && said.contains("/proc/nowhere")
+            && !said.contains("panicked"),
+        "{said}"
+    );
 
     let disk = dir.path().join("disk");
     std::fs::create_dir(&disk).unwrap();

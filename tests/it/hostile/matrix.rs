@@ -228,53 +228,53 @@ async fn meet(who: Who, told: &str, lie: &Lie, was_well: bool) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_whose_connections_lie() {
-    walk(Who::Proxy, connection()).await;
+    Box::pin(walk(Who::Proxy, connection())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_whose_bodies_lie() {
-    walk(Who::Proxy, bodies()).await;
+    Box::pin(walk(Who::Proxy, bodies())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_whose_fields_lie() {
-    walk(Who::Proxy, changes()).await;
+    Box::pin(walk(Who::Proxy, changes())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn a_proxy_of_all_statuses() {
-    walk(Who::Proxy, statuses()).await;
+    Box::pin(walk(Who::Proxy, statuses())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_connections_lie() {
-    walk(Who::Agent, connection()).await;
+    Box::pin(walk(Who::Agent, connection())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_bodies_lie() {
-    walk(Who::Agent, bodies()).await;
+    Box::pin(walk(Who::Agent, bodies())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_fields_lie() {
-    walk(Who::Agent, changes()).await;
+    Box::pin(walk(Who::Agent, changes())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_of_all_statuses() {
-    walk(Who::Agent, statuses()).await;
+    Box::pin(walk(Who::Agent, statuses())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: tests/nightly"]
 async fn an_agent_whose_streams_lie() {
-    walk(Who::Agent, streams()).await;
+    Box::pin(walk(Who::Agent, streams())).await;
 }

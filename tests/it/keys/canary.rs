@@ -56,7 +56,10 @@ async fn a_secret_appears_nowhere() {
             "model_name": "openai/canary",
             "litellm_params": {
                 "model": "gpt-5", "custom_llm_provider": "openai", "api_key": PROVIDER,
-                "api_base": format!("http://user:{CANARY}@127.0.0.1:9/v1"),
+                "api_base": format!("http://user:{CANARY}@127.0.0.1:9/v1?sig={CANARY}&plain={CANARY}#{CANARY}"),
+                "auth": CANARY, "pat": CANARY, "passphrase": CANARY, "code": CANARY, "subscription-key": CANARY,
+                "alert_webhook": CANARY, "azure_ad": { "sig": CANARY }, "base_url": format!("http://h/v1?x={CANARY}"),
+                "mirrors": [format!("https://hooks.slack.com/services/T0/B0/{CANARY}")],
             },
         });
         let registered = app.admin("/model/new", &model).await;
@@ -68,7 +71,8 @@ async fn a_secret_appears_nowhere() {
         // Shown to whoever made it in a browser, and used up by that.
         let page = stage.browser.post("/keys", &[("alias", "own-browser"), ("access", "none")]).await;
         let shown = page.attributes("input#secret", "value").remove(0);
-        let new = page.url.path().split('/').nth(2).unwrap().to_owned();
+        let new =
+            page.attributes("nav.crumbs a", "href").pop().unwrap().rsplit('/').next().unwrap().to_owned();
         let (_, replaced) =
             stage.script.post(&format!("/keys/{new}/replace"), &[("old", "block"), ("grace", "2h")]).await;
         let replaced = replaced["key"].as_str().unwrap().to_owned();
@@ -77,6 +81,26 @@ async fn a_secret_appears_nowhere() {
         stage.script.post(&format!("/keys/{hash}"), &[("rpm_limit", "3"), ("budget_duration", "30d")]).await;
         let form = [("scope", "selected"), ("key", hash.as_str()), ("count", "1"), ("action", "unblock")];
         let (_, job) = stage.script.post("/keys/bulk/run", &form).await;
+        let change = [
+            ("api_base", format!("http://h/v2?plain={CANARY}#{CANARY}")),
+            ("raw_secret", "on".to_owned()),
+            ("secret", "os.environ/OTHER".to_owned()),
+        ];
+        let change = change.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let id = registered["model_id"].as_str().unwrap();
+        let (status, answer) = stage.script.post(&format!("/models/{id}"), &change).await;
+        assert!(status.is_success(), "{status}: {answer}");
+        assert!(!answer.to_string().contains(CANARY), "{answer}");
+        let extra =
+            format!("passphrase: {CANARY}\nproxy_url: http://h/?x={CANARY}\nlogin: {{sig: {CANARY}}}");
+        let form = [("name", "own-canary"), ("model", "gpt-5"), ("provider", "openai"), ("extra", &extra)];
+        let (status, answer) = stage.script.post("/models", &form).await;
+        assert!(status.is_client_error() && !answer.to_string().contains(CANARY), "{answer}");
+        let (status, answer) =
+            stage.script.post("/models", &[&form[..], &[("raw_secret", "on")]].concat()).await;
+        assert!(status.is_success() && !answer.to_string().contains(CANARY), "{answer}");
+        let (status, answer) = stage.script.post("/models", &[("api_base", &format!("x?{CANARY}"))]).await;
+        assert!(status.is_client_error() && !answer.to_string().contains(CANARY), "{answer}");
         let chat = json!({ "model": "openai/canary", "messages": [{ "role": "user", "content": "hi" }] });
         let http = crate::support::client(reqwest::redirect::Policy::none());
         http.post(format!("{}/v1/chat/completions", app.sandbox))
@@ -87,7 +111,6 @@ async fn a_secret_appears_nowhere() {
             .unwrap();
         stage.browser.get("/keys/not-a-hash").await;
 
-        let id = registered["model_id"].as_str().unwrap();
         let mut pages = vec![
             "/".to_owned(),
             "/login".to_owned(),
@@ -101,9 +124,7 @@ async fn a_secret_appears_nowhere() {
             format!("/keys/{hash}"),
             format!("/keys/{hash}/edit"),
             format!("/keys/{hash}/replace"),
-            format!("/keys/{hash}/secret"),
             format!("/keys/{new}"),
-            format!("/keys/{new}/secret"),
             job["href"].as_str().unwrap().to_owned(),
             "/switch".to_owned(),
             "/contexts".to_owned(),
@@ -114,6 +135,8 @@ async fn a_secret_appears_nowhere() {
             "/readyz".to_owned(),
             "/metrics".to_owned(),
             "/audit.csv".to_owned(),
+            "/models/export".to_owned(),
+            format!("/models/{id}/edit"),
             "/keys/bulk/unknown".to_owned(),
             "/nowhere".to_owned(),
         ];

@@ -24,7 +24,7 @@ async fn a_refused_form_comes_back_with_its_input_and_an_error_at_each_field() {
         ("alias", "kept alias"),
         ("access", "all"),
         ("max_budget", "-5"),
-        ("budget_duration", "monthly"),
+        ("budget_duration", "sometimes"),
         ("duration", "soon"),
         ("rpm_limit", "1.5"),
         ("metadata", "[1]"),
@@ -84,6 +84,12 @@ async fn an_agents_key_is_replaced_only_by_its_name() {
     assert_eq!((page.status.as_u16(), page.has("#confirm-error")), (422, true), "{}", page.text());
     let page = stage.browser.post(&path, &[("old", "block"), ("confirm", "task-agent")]).await;
     assert!(page.has("input#secret"), "{}", page.text());
+    assert_ne!(
+        stage.info(&app.agent_key_hash).await["blocked"],
+        true,
+        "it ended before the new one was saved"
+    );
+    stage.browser.post(&format!("/keys/{}/retire", app.agent_key_hash), &[]).await;
     let old = stage.info(&app.agent_key_hash).await;
     assert_eq!(old["blocked"], true);
     assert!(old["key_alias"].as_str().unwrap().starts_with("task-agent (replaced "), "{old}");
@@ -99,7 +105,7 @@ async fn serve(app: &TestApp, database: &str) -> (String, CancellationToken, tok
         proxy_url: app.sandbox.parse().unwrap(),
         master_key: SecretString::from(MASTER_KEY),
         agents: Vec::new(),
-        agent_key: None,
+        agents_file: None,
         setup: patchbay::domain::setup::Setup::default(),
         access: patchbay::config::Access::default(),
     };

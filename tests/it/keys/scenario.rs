@@ -95,17 +95,20 @@ async fn create(stage: &Stage) {
         ("user_id", "u-ada"),
         ("metadata", r#"{"team":"core","nested":{"a":[1]}}"#),
     ];
+    let token = stage.browser.get("/keys/new").await.attributes("input[name=token]", "value").remove(0);
+    let form: Vec<_> = form.into_iter().chain([("token", token.as_str())]).collect();
     let page = stage.browser.post("/keys", &form).await;
     assert_eq!(page.status.as_u16(), 200, "{}", page.text());
     assert_eq!(page.headers["cache-control"], "no-store");
     let secret = page.attributes("input#secret", "value").remove(0);
     assert!(secret.starts_with("sk-") && page.has("button[data-copies=secret]"), "{}", page.text());
     assert!(!page.url.as_str().contains(&secret));
-    let again = stage.browser.send(stage.browser.http.get(page.url.clone())).await;
-    assert_eq!(again.status.as_u16(), 410, "{}", again.text());
+    let again = stage.browser.post("/keys", &form).await;
+    assert!(again.text().contains("already created"), "{}", again.text());
     assert!(!again.body.contains(&secret), "a reload shows the key again");
+    let hash = made_key(&page);
+    assert_eq!(made_key(&again), hash, "a reload made another key");
 
-    let hash = page.url.path().split('/').nth(2).unwrap().to_owned();
     let info = stage.info(&hash).await;
     assert_eq!(info["key_alias"], alias.as_str());
     assert_eq!(info["models"], json!([GPT, MINI]));
@@ -123,6 +126,12 @@ async fn create(stage: &Stage) {
     assert!(page.one("#alias-error").contains("alias already"), "{}", page.text());
     let page = stage.browser.post("/keys", &[("alias", "x"), ("access", "list")]).await;
     assert_eq!((page.status.as_u16(), page.has("#models-error")), (422, true), "{}", page.text());
+}
+
+/// The hash of the key that a page of a new key is about.
+fn made_key(page: &Page) -> String {
+    let links = page.attributes("nav.crumbs a", "href");
+    links.last().unwrap().rsplit('/').next().unwrap().to_owned()
 }
 
 /// The fields of a form as a browser would send them back.
@@ -248,8 +257,14 @@ async fn replace(stage: &Stage) {
     let (secret, old) = stage.make("replaced", &fields).await;
     let page = stage.browser.post(&format!("/keys/{old}/replace"), &[("old", "delete")]).await;
     let new_secret = page.attributes("input#secret", "value").remove(0);
-    let new = page.url.path().split('/').nth(2).unwrap().to_owned();
+    let new = made_key(&page);
     assert_ne!(new, old);
+    // Both work until someone confirms that the new one was saved.
+    assert_eq!(stage.chat(&secret, MINI).await, 200);
+    assert!(!stage.is_gone(&old).await);
+    let action = page.attributes("form[action$=retire]", "action").remove(0);
+    let page = stage.browser.post(&action, &[]).await;
+    assert_eq!(page.url.path(), format!("/keys/{new}"), "{}", page.text());
     assert!(stage.is_gone(&old).await);
     assert!(![200].contains(&stage.chat(&secret, MINI).await));
     assert_eq!(stage.chat(&new_secret, MINI).await, 200);

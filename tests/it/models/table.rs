@@ -6,8 +6,9 @@ use super::{BOTH, GOOD, Stand};
 use crate::support::{PASSWORD, USER};
 
 #[tokio::test]
-async fn a_thousand_deployments_cost_one_request_and_then_none() {
-    for generation in BOTH {
+async fn a_thousand_deployments_are_read_once() {
+    // The aliases, and the rows: 1.109 gives them in pages.
+    for (generation, cost) in BOTH.into_iter().zip([2, 6]) {
         let stand = Stand::start(generation).await;
         for number in 0..1000 {
             let params = json!({ "model": "gpt-5", "custom_llm_provider": "openai" });
@@ -18,11 +19,11 @@ async fn a_thousand_deployments_cost_one_request_and_then_none() {
         let script = stand.script();
         let (_, body) = script.get("/models").await;
         assert_eq!((&body["total"], &body["pages"]), (&json!(1001), &json!(21)));
-        assert_eq!(stand.requests() - before, 1, "{generation}: the first load");
+        assert_eq!(stand.requests() - before, cost, "{generation}: the first load");
         let (_, body) = script.get("/models?page=2&size=200&q=m/0").await;
         assert_eq!(body["deployments"].as_array().unwrap().len(), 200);
         assert_eq!(body["deployments"][0]["name"], "m/0200");
-        assert_eq!(stand.requests() - before, 1, "{generation}: the second");
+        assert_eq!(stand.requests() - before, cost, "{generation}: the second");
     }
 }
 

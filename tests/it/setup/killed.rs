@@ -51,15 +51,22 @@ async fn killed_while_a_key_takes_the_place_of_another() {
         serde_json::json!({ "key_alias": "task-agent", "models": ["openai/gpt-5"], "max_budget": 7.5 });
     let stage = Stage::start(BOTH[1]).await;
     stage.admin("/key/generate", &lost).await;
+    let refused = stage.run(&["bootstrap"]).await;
+    assert_eq!(refused.code, Some(4), "{}", refused.out);
+    assert!(refused.out.contains("--replace"), "{}", refused.out);
+    assert_eq!(stage.keys().await.len(), 1, "a key was ended without being asked");
     stage.relay.plan.lock().unwrap().seen = 0;
-    stage.run(&["bootstrap"]).await.good();
+    stage.run(&["bootstrap", "--replace"]).await.good();
     let all = stage.relay.plan.lock().unwrap().seen;
     // The models come first.
     for at in (all - 16)..=all {
         stage.empty_by_hand().await;
         stage.admin("/key/generate", &lost).await;
-        killed_at(&stage, &["bootstrap"], at).await;
-        stage.bootstrap_until_good().await;
+        killed_at(&stage, &["bootstrap", "--replace"], at).await;
+        // What was begun is finished without being asked again.
+        if stage.run(&["bootstrap"]).await.code != Some(0) {
+            stage.run(&["bootstrap", "--replace"]).await.good();
+        }
         let key = stage.is_whole().await;
         assert_eq!(key["max_budget"], 7.5, "killed at {at}");
     }

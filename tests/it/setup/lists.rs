@@ -17,6 +17,59 @@ keys:
   - {key_alias: nowhere}
 ";
 
+/// Keys of every kind, unchanged: nothing to do, and no complaint.
+#[tokio::test]
+async fn exported_keys_applied_again_change_nothing() {
+    for generation in BOTH {
+        let stage = Stage::start(generation).await;
+        let word = if generation == BOTH[1] { "daily" } else { "7d" };
+        for key in [
+            json!({ "key_alias": "plain", "models": [] }),
+            json!({ "key_alias": "none", "models": ["no-default-models"], "user_id": "010" }),
+            json!({ "key_alias": "yes", "models": ["openai/*"], "max_budget": 0.1, "budget_duration": word }),
+            json!({ "key_alias": "gone", "duration": "1s", "rpm_limit": 3 }),
+            json!({ "models": ["openai/gpt-5"] }),
+        ] {
+            stage.admin("/key/generate", &key).await;
+        }
+        let blocked = stage.admin("/key/generate", &json!({ "key_alias": "blocked" })).await;
+        stage.admin("/key/block", &json!({ "key": blocked["key"] })).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        let before = stage.keys().await;
+        let list = stage.run(&["export", "--keys"]).await.good();
+        std::fs::write(stage.path("keys.yaml"), &list).unwrap();
+        for args in [&["--dry-run"][..], &[], &["--prune"]] {
+            let ended = stage.run(&[&["apply", "-f", "keys.yaml"], args].concat()).await;
+            assert_eq!(ended.code, Some(0), "{}{}{list}", ended.out, ended.err);
+            assert!(
+                ended.out.starts_with("= ") && ended.out.contains("\n0 done")
+                    || ended.out.contains("\n0 to do"),
+                "{}",
+                ended.out
+            );
+        }
+        assert_eq!(stage.keys().await, before);
+        // What is stated is brought about.
+        std::fs::write(stage.path("keys.yaml"), list.replace("blocked: true", "blocked: false")).unwrap();
+        assert_eq!(stage.run(&["apply", "-f", "keys.yaml"]).await.code, Some(0));
+        assert!(stage.keys().await.iter().all(|key| key["blocked"] != true));
+    }
+}
+
+#[tokio::test]
+async fn keys_beside_an_empty_list_of_models_are_no_error() {
+    let stage = Stage::start(BOTH[1]).await;
+    stage.admin("/key/generate", &json!({ "key_alias": "a", "rpm_limit": 1 })).await;
+    for list in ["model_list: []\nkeys: [{key_alias: a, rpm_limit: 2}]\n", "model_list:\nkeys: []\n"] {
+        std::fs::write(stage.path("keys.yaml"), list).unwrap();
+        for args in [&[][..], &["--prune"]] {
+            let ended = stage.run(&[&["apply", "-f", "keys.yaml"], args].concat()).await;
+            assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
+        }
+    }
+    assert_eq!(stage.names().await, ["config/mock"], "a model was pruned");
+}
+
 #[tokio::test]
 async fn a_list_is_planned_applied_and_then_the_same() {
     for generation in BOTH {

@@ -49,7 +49,7 @@ fn defaulted(text: &str) -> String {
     while let Some(start) = text.find("${") {
         let end = start + text[start..].find('}').unwrap();
         let default = match text[start..end].split_once(":?") {
-            Some((name, _)) if name == "${UI_PASSWORD" => PASSWORD,
+            Some(("${UI_PASSWORD", _)) => PASSWORD,
             Some((name, _)) => panic!("{name} has to be set"),
             None => text[start..end].split_once(":-").map_or("", |(_, default)| default),
         };

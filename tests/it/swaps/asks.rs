@@ -1,9 +1,11 @@
 //! The message box of a context.
 
 use reqwest::StatusCode;
+use serde_json::json;
 
 use super::{audited, events, relax, switch};
-use crate::support::{Browser, TestApp};
+use crate::support::{Browser, Setup, TestApp};
+use crate::web::fakes::{FakeAgent, Manner};
 
 async fn ready() -> (TestApp, Browser) {
     let app = TestApp::start().await;
@@ -87,4 +89,44 @@ async fn a_failure_is_told_and_kept() {
         app.script().post("/contexts/nobody/chat/message", &[("message", "x")]).await.0,
         StatusCode::NOT_FOUND
     );
+}
+
+#[tokio::test]
+async fn a_question_is_written_down_before_it_is_sent() {
+    let agent = FakeAgent::per_context(Manner::Good).await;
+    let dir = tempfile::tempdir().unwrap();
+    let app = TestApp::with(Setup {
+        agent: Some(agent.url.clone()),
+        database_url: Some(format!("sqlite://{}", dir.path().join("dashboard.db").display())),
+        ..Setup::default()
+    })
+    .await;
+    app.script().post("/contexts/task-agent/chat/refresh", &[]).await;
+    let held = agent.hold("How are");
+    let script = app.script();
+    let asked = tokio::spawn(async move { script.try_post(MESSAGE, &[("message", "How are you?")]).await });
+    while !agent.seen("How are") {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // Another dashboard on the same database, as after a crash: the question is there, and why it has no answer.
+    let other = app.replica().await;
+    let (_, page) = other.script().get("/contexts/task-agent/chat").await;
+    assert_eq!(page["asks"][0]["message"], "How are you?", "{page}");
+    assert!(page["asks"][0]["problem"].as_str().unwrap().contains("No answer was recorded"), "{page}");
+    // Here it is still under way.
+    let (_, page) = app.script().get("/contexts/task-agent/chat").await;
+    assert_eq!(
+        (page["asks"].as_array().unwrap().len(), &page["asks"][0]["problem"]),
+        (1, &json!(null)),
+        "{page}"
+    );
+    drop(held);
+    asked.await.unwrap();
+    let (_, page) = other.script().get("/contexts/task-agent/chat").await;
+    assert_eq!(
+        (page["asks"].as_array().unwrap().len(), &page["asks"][0]["problem"]),
+        (1, &json!(null)),
+        "{page}"
+    );
+    assert_eq!(page["asks"][0]["answer"], "Hello.", "{page}");
 }

@@ -127,7 +127,7 @@ async fn a_form_that_is_not_right_comes_back_as_it_was() {
         (vec![TWO[1], TWO[2]], "model"),
         (vec![TWO[1], TWO[2], TWO[2]], "model"),
         (vec![TWO[1], TWO[2], TWO[3], ("model", "a/b"), ("model", "c/d")], "model"),
-        (vec![TWO[1], TWO[2], ("model", "gpt-5")], "model"),
+        (vec![TWO[1], TWO[2], ("model", "openai/")], "model"),
         (vec![TWO[2], TWO[3]], "message"),
         (vec![("message", "[HOTSWAP:MODEL:a/b]"), TWO[2], TWO[3]], "message"),
         (vec![TWO[1], TWO[2], TWO[3], ("context", "a b")], "context"),

@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use super::{Ahead, audited, from_elsewhere, relax, switch};
 use crate::database;
 use crate::support::{Setup, TestApp};
+use crate::web::fakes::{FakeAgent, Manner};
 
 const HERE: &str = "/contexts/task-agent/one";
 
@@ -116,6 +117,22 @@ async fn a_later_swap_takes_the_place_of_a_timed_one() {
         assert_eq!(page.status.as_u16(), status, "{minutes}");
         assert_eq!(page.has("#minutes-error"), status == 422);
     }
+}
+
+/// Both swaps changed the one model that the agent has for all its contexts.
+#[tokio::test]
+async fn a_later_swap_in_another_context_replaces_the_timer_of_an_agent_wide_agent() {
+    let ahead = Ahead::default();
+    let agent = FakeAgent::start(Manner::Good).await;
+    let setup = Setup { clock: ahead.clock(), agent: Some(agent.url.clone()), ..Setup::default() };
+    let app = TestApp::with(setup).await;
+    relax(&app).await;
+    let browser = app.user().await;
+    switch(&browser, "one", "openai/gpt-5", &[("minutes", "5")]).await;
+    switch(&browser, "two", "anthropic/claude-sonnet-4-5", &[]).await;
+    ahead.by(3600);
+    app.switcher().end_timed_swaps().await;
+    assert_eq!(agent.model(), "anthropic/claude-sonnet-4-5");
 }
 
 #[tokio::test]

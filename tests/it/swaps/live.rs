@@ -53,7 +53,7 @@ async fn with_javascript_the_receipt_grows_step_by_step() {
 async fn a_form_that_is_wrong_begins_nothing() {
     let app = TestApp::start().await;
     let browser = app.user().await;
-    let form = [("agent", "task-agent"), ("context", "no"), ("model", "gpt-5")];
+    let form = [("agent", "task-agent"), ("context", "no"), ("model", "openai/")];
     let request = browser.http.post(format!("{}/switch", app.base)).form(&form).header("HX-Request", "true");
     let page = browser.send(request).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);

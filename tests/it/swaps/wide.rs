@@ -33,6 +33,10 @@ struct Bed {
 }
 
 async fn rpc(State(Bed { model, turn }): State<Bed>, Json(request): Json<Value>) -> Json<Value> {
+    if request["method"] == "tasks/get" {
+        let error = json!({ "code": -32001, "message": "Task not found" });
+        return Json(json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }));
+    }
     let text = request["params"]["message"]["parts"][0]["text"].as_str().unwrap_or_default().to_owned();
     if text.starts_with("[HOTSWAP:") {
         turn.is_stale.fetch_or(turn.runs.load(SeqCst), SeqCst);

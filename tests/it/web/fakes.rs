@@ -146,6 +146,41 @@ async fn forward(
         .into_response()
 }
 
+/// What a rewritten answer is: status and body.
+type Rewritten = Option<(u16, Value)>;
+
+/// Stands before a proxy and rewrites its JSON answers, by the path that was asked for; none is a bare 500.
+pub(crate) async fn rewriting(
+    target: &str,
+    rewrite: impl Fn(&str, Value) -> Rewritten + Send + Sync + 'static,
+) -> (String, DropGuard) {
+    let (http, target, rewrite) = (client(redirect::Policy::none()), target.to_owned(), Arc::new(rewrite));
+    let answer = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
+        let mut request = http.request(method, format!("{target}{uri}")).body(body);
+        for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
+            if let Some(value) = headers.get(&name) {
+                request = request.header(name, value);
+            }
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let body = answer.json().await.unwrap_or_default();
+        if !status.is_success() {
+            return (status, Json(body)).into_response();
+        }
+        match rewrite(uri.path(), body) {
+            Some((status, body)) => (StatusCode::from_u16(status).unwrap(), Json(body)).into_response(),
+            None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    };
+    let service = move |method, uri, headers, body| {
+        let answer = answer.clone();
+        async move { answer(method, uri, headers, body).await }
+    };
+    let (address, guard) = spawn(Router::new().fallback(service)).await;
+    (format!("http://{address}"), guard)
+}
+
 /// An agent that writes down what reached it.
 #[derive(Clone)]
 pub(crate) struct FakeAgent {
@@ -365,6 +400,13 @@ async fn card_of(State(agent): State<Arc<AgentInner>>) -> Response {
 
 async fn message(State(agent): State<Arc<AgentInner>>, Json(request): Json<Value>) -> Response {
     if request["method"] != "message/send" {
+        let manner = agent.manner_for("");
+        if matches!(
+            manner,
+            Manner::Hangs | Manner::Html | Manner::Garbage | Manner::Fails500 | Manner::Missing
+        ) {
+            return broken(manner).await;
+        }
         let error = json!({ "code": -32601, "message": "Method not found" });
         return Json(json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })).into_response();
     }
@@ -388,7 +430,7 @@ async fn message(State(agent): State<Arc<AgentInner>>, Json(request): Json<Value
         };
         let parts = json!([{ "kind": "text", "text": said }]);
         json!({ "jsonrpc": "2.0", "id": request["id"], "result": {
-            "kind": "task", "id": "t", "contextId": "c", "metadata": metadata,
+            "kind": "task", "id": "t", "contextId": context, "metadata": metadata,
             "status": { "state": state, "message": { "role": "agent", "parts": parts } },
             "artifacts": if state == "completed" { json!([{ "parts": parts }]) } else { json!([]) },
         } })

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode, header};
 use patchbay::config::Access;
+use patchbay::store::Store;
+use patchbay_clock::Clock;
 use serde_json::Value;
+use sqlx::Connection as _;
 use tokio::task::JoinSet;
 
 use crate::clients::logged::Log;
-use crate::support::{PASSWORD, Script, Setup, TestApp, USER};
+use crate::database;
+use crate::support::{PASSWORD, Page, Script, Setup, TestApp, USER};
 use crate::web::login::Bare;
 use crate::web::roles::team;
 
@@ -198,4 +202,110 @@ async fn forged_addresses_give_no_new_guesses() {
         checked += usize::from(page.status == StatusCode::UNAUTHORIZED);
     }
     assert!((5..10).contains(&checked), "{checked} of 40 guesses were checked");
+}
+
+#[tokio::test]
+async fn downloads_are_streamed_and_few_at_once() {
+    let (_dir, access) = team();
+    let (_database, url) = database::lasting().await;
+    let app = TestApp::with(Setup { access, database_url: Some(url.clone()), ..Setup::default() }).await;
+    // More than the connections' buffers hold.
+    let statement = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 400000) \
+                     insert into audit (at, actor, action, object, outcome) \
+                     select 0, 'crowd', 'ask', 'an-agent/a-context-of-some-length', 'ok' from n";
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    sqlx::query(statement).execute(&mut database).await.unwrap();
+    let bare = Bare::of(&app);
+    let download = async |name: &str, path: &str| {
+        let request = bare.request(Method::GET, path).basic_auth(name, Some(PASSWORD));
+        request.send().await.unwrap()
+    };
+    let mut unread = Vec::new();
+    for _ in 0..4 {
+        let answer = download("viewer", "/audit.csv").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.content_length(), None, "it is made while it is sent");
+        assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+        unread.push(answer);
+    }
+    for path in ["/audit.csv", "/keys.csv", "/models/export"] {
+        let page = Page::of(download("viewer", path).await).await;
+        assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(page.body.contains("oo many downloads"), "{}", page.body);
+    }
+    for path in ["/keys.csv", "/models/export"] {
+        let answer = download("operator", path).await;
+        assert_eq!(answer.status(), StatusCode::OK, "one user keeps the others out of {path}");
+        assert!(!answer.text().await.unwrap().is_empty());
+    }
+    // Whoever goes away makes room.
+    drop(unread);
+    let begun = Instant::now();
+    while download("viewer", "/keys.csv").await.status() != StatusCode::OK {
+        assert!(begun.elapsed() < Duration::from_secs(20), "downloads that nobody takes keep their places");
+    }
+}
+
+#[tokio::test]
+async fn answer_with_a_new_secret_is_kept_nowhere() {
+    let app = TestApp::start().await;
+    let browser = app.user().await;
+    for (path, form) in [
+        ("/keys".to_owned(), vec![("alias", "fresh"), ("access", "all")]),
+        (format!("/keys/{}/replace", app.agent_key_hash), vec![("old", "block"), ("grace", "2h")]),
+    ] {
+        for accept in ["text/html", "application/json"] {
+            let alias = format!("fresh-{}", accept.len());
+            let mut form = form.clone();
+            if path == "/keys" {
+                form[0].1 = &alias;
+            }
+            let request = browser.http.post(browser.url(&path)).form(&form).header(header::ACCEPT, accept);
+            let page = Page::of(request.header(header::ACCEPT_ENCODING, "gzip").send().await.unwrap()).await;
+            assert!(page.body.contains("sk-"), "{path} as {accept}: {}", page.body);
+            assert_eq!(page.headers[header::CACHE_CONTROL], "no-store", "{path} as {accept}");
+            for name in [header::CONTENT_ENCODING, header::ETAG] {
+                assert!(!page.headers.contains_key(&name), "{path} as {accept} has {name}");
+            }
+            if accept == "application/json" && path != "/keys" {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn questions_and_answers_end_with_their_context_and_their_time() {
+    let (_dir, url) = database::lasting().await;
+    let app = TestApp::with(Setup { database_url: Some(url.clone()), ..Setup::default() }).await;
+    let script = app.script();
+    for context in ["kept", "gone"] {
+        let form = [
+            ("agent", "task-agent"),
+            ("context", context),
+            ("model", "openai/gpt-5-mini"),
+            ("message", "A secret plan"),
+        ];
+        assert_eq!(script.post("/switch", &form).await.1["outcome"], "proven");
+        let path = format!("/contexts/task-agent/{context}/message");
+        assert!(script.post(&path, &[("message", "A secret plan")]).await.0.is_success());
+    }
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    let mut left = async || {
+        let statement = "select (select count(*) from asks where proof like '%secret plan%'), \
+                         (select count(*) from swaps where proof like '%secret plan%'), (select count(*) from swaps)";
+        sqlx::query_as::<_, (i64, i64, i64)>(statement).fetch_one(&mut database).await.unwrap()
+    };
+    assert_eq!(left().await, (2, 2, 2));
+    assert!(script.post("/contexts/task-agent/gone/forget", &[]).await.0.is_success());
+    assert_eq!(left().await, (1, 1, 2), "the swaps stay");
+    let store = Store::open(&url, Clock::system()).await.unwrap();
+    let now = Clock::system().now();
+    store.end_conversations_before(now - jiff::SignedDuration::from_hours(24)).await.unwrap();
+    assert_eq!(left().await, (1, 1, 2));
+    assert_eq!(store.end_conversations_before(now + jiff::SignedDuration::from_hours(1)).await.unwrap(), 2);
+    assert_eq!(left().await, (0, 0, 2));
+    let page = app.user().await.get("/contexts/task-agent/kept").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(!page.body.contains("secret plan"), "{}", page.text());
 }

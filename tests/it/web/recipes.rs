@@ -42,9 +42,8 @@ async fn a_proxy_that_is_not_well() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_down_or_has_no_card() {
-    let agent = FakeAgent::start(Manner::Good).await;
-    agent.set_card(Manner::Missing);
+async fn an_agent_that_is_down_or_takes_no_messages() {
+    let agent = FakeAgent::start(Manner::Missing).await;
     for url in [agent.url.clone(), format!("http://{}/a2a", closed_port().await)] {
         let app = TestApp::with(Setup { agent: Some(url), ..Setup::default() }).await;
         let browser = app.user().await;

@@ -42,7 +42,7 @@ async fn what_is_wrong_is_told_at_its_field() {
         ("context", (long_id.as_str(), MODEL, "", "", "")),
         ("model", ("c1", "", "", "", "")),
         ("model", ("c1", "  ", " \n ", "", "Hi")),
-        ("model", ("c1", "gpt-5", "", "", "")),
+        ("model", ("c1", "gpt-5/", "", "", "")),
         ("model", ("c1", "openai/", "", "", "")),
         ("model", ("c1", "openai/gpt 5", "", "", "")),
         ("model", ("c1", "openai/x]", "", "", "")),
@@ -81,7 +81,7 @@ async fn what_is_wrong_is_told_at_its_field() {
         // The part that holds the error is open.
         assert_eq!(page.has("details[open]"), !prompt.is_empty(), "{what}");
     }
-    let page = browser.post("/switch", &[("agent", "nobody"), ("context", "c 1"), ("model", "x")]).await;
+    let page = browser.post("/switch", &[("agent", "nobody"), ("context", "c 1"), ("model", "x/")]).await;
     assert_eq!(page.all(".error").len(), 3, "all that is wrong is told at once: {:?}", page.all(".error"));
     assert!(page.one("[role=alert]").contains("3 fields are"), "{}", page.one("[role=alert]"));
     let (status, json) =
@@ -138,12 +138,12 @@ async fn what_cannot_be_is_refused_before_anything_is_sent() {
         refused("openai/gpt-5", "task-agent may not call openai/gpt-5").await;
         let set = async |path: &str, body: serde_json::Value| app.admin(path, &body).await;
         set("/key/block", json!({ "key": hash })).await;
-        refused(MODEL, "task-agent is blocked").await;
+        refused(MODEL, "the key is blocked").await;
         set("/key/unblock", json!({ "key": hash })).await;
         set("/key/update", json!({ "key": hash, "spend": 10.5 })).await;
-        refused(MODEL, "task-agent is over budget").await;
+        refused(MODEL, "the key's budget is used up").await;
         set("/key/update", json!({ "key": hash, "spend": 0, "duration": "1h" })).await;
-        refused(MODEL, "task-agent is expired").await;
+        refused(MODEL, "the key has expired").await;
         set("/key/delete", json!({ "keys": [hash] })).await;
         refused(MODEL, "does not know the agent's key").await;
         assert!(app.world.chat_calls().is_empty(), "a model was called");

@@ -95,7 +95,7 @@ impl Completed {
         let choice = self.choices.into_iter().next().ok_or(ChatError::NotUnderstood)?;
         let text = choice.message.content.filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| no_text(choice.finish_reason.as_deref()))?;
-        Ok(Answer { text, served: self.model, usage: self.usage.unwrap_or_default().into() })
+        Ok(Answer { text, served: self.model, usage: self.usage.unwrap_or_default().into(), route: None })
     }
 }
 
@@ -164,6 +164,6 @@ impl Streamed {
         if self.text.is_empty() {
             return Err(no_text(self.finish_reason.as_deref()));
         }
-        Ok(Answer { text: self.text, served: self.served, usage: self.usage })
+        Ok(Answer { text: self.text, served: self.served, usage: self.usage, route: None })
     }
 }

@@ -1,48 +1,61 @@
-//! The distinct accesses of a table's keys: many keys share one.
+//! The distinct grants of a table's keys: many keys share one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::to_u32;
-use crate::domain::key::{Access, wildcard_matches};
+use crate::domain::key::Access;
+use crate::domain::permission::{Grant, Rules, Target, pattern_covers};
 
-/// The distinct accesses, and where each model's name or pattern stands in them.
+/// The distinct grants, and where each model's name or pattern stands in them.
 #[derive(Debug, Default, Clone)]
-pub(super) struct AccessIndex {
-    pub(super) accesses: Vec<Arc<Access>>,
-    pub(super) positions: HashMap<Arc<Access>, u32>,
+pub(super) struct GrantIndex {
+    pub(super) grants: Vec<Arc<Grant>>,
+    pub(super) positions: HashMap<Arc<Grant>, u32>,
     by_entry: HashMap<String, Vec<u32>>,
     patterns: Vec<String>,
+    /// Grants that are not judged by a list of their own alone.
+    others: Vec<u32>,
 }
 
-impl AccessIndex {
-    pub(super) fn add(&mut self, access: &Access) -> u32 {
-        let (access, position) = (Arc::new(access.clone()), to_u32(self.accesses.len()));
-        if let Access::List(entries) = &*access {
-            for entry in entries.iter().collect::<HashSet<_>>() {
-                if entry.contains('*') && !self.by_entry.contains_key(entry) {
-                    self.patterns.push(entry.clone());
+impl GrantIndex {
+    pub(super) fn add(&mut self, grant: Grant) -> u32 {
+        let (grant, position) = (Arc::new(grant), to_u32(self.grants.len()));
+        match &grant.access {
+            Access::List(entries) if grant.access_group_ids.is_empty() => {
+                for entry in entries.iter().collect::<HashSet<_>>() {
+                    if entry.contains('*') && !self.by_entry.contains_key(entry) {
+                        self.patterns.push(entry.clone());
+                    }
+                    self.by_entry.entry(entry.clone()).or_default().push(position);
                 }
-                self.by_entry.entry(entry.clone()).or_default().push(position);
             }
+            Access::None if grant.access_group_ids.is_empty() => {}
+            _ => self.others.push(position),
         }
-        self.accesses.push(Arc::clone(&access));
-        self.positions.insert(access, position);
+        self.grants.push(Arc::clone(&grant));
+        self.positions.insert(grant, position);
         position
     }
 
-    pub(super) fn map(&self, question: impl Fn(&Access) -> bool) -> Vec<bool> {
-        self.accesses.iter().map(|access| question(access)).collect()
+    pub(super) fn map(&self, question: impl Fn(&Grant) -> bool) -> Vec<bool> {
+        self.grants.iter().map(|grant| question(grant)).collect()
     }
 
-    /// The accesses with which the model `name`, whose deployments are in `groups`, may be called.
-    pub(super) fn permitting(&self, name: &str, groups: &[&str]) -> Vec<u32> {
-        let patterns = self.patterns.iter().map(String::as_str).filter(|entry| wildcard_matches(entry, name));
-        let entries = groups.iter().copied().chain([name]).chain(patterns);
+    /// The grants with which a model may be called. The index finds those to ask [`Rules`] about.
+    pub(super) fn permitting(&self, rules: &Rules, target: &Target<'_>) -> Vec<u32> {
+        let names = || [Some(target.name), target.alias_of].into_iter().flatten();
+        let covers = |entry: &&str| names().any(|name| pattern_covers(entry, name));
+        let patterns = self.patterns.iter().map(String::as_str).filter(covers);
+        let entries = target.groups.iter().copied().chain(names()).chain(patterns).chain(EVERY);
         let lists = entries.filter_map(|entry| self.by_entry.get(entry)).flatten();
-        let mut all: Vec<u32> = lists.chain(self.positions.get(&Access::All)).copied().collect();
+        let mut all: Vec<u32> = lists.chain(&self.others).copied().collect();
         all.sort_unstable();
         all.dedup();
+        all.retain(|position| rules.grants(&self.grants[*position as usize], target).is_allowed());
         all
     }
 }
+
+/// Entries that are neither names nor patterns.
+const EVERY: [&str; 1] = ["all-team-models"];

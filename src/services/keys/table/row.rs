@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::{Order, to_u32};
-use crate::domain::key::{Access, KeyState, VirtualKey};
+use crate::domain::key::{BudgetWindow, KeyState, VirtualKey};
+use crate::domain::permission::Grant;
 
 const HASH_LEN: usize = 64;
 
@@ -14,13 +15,13 @@ pub(super) type SortKey<'a> = (bool, u64, &'a str);
 /// A key in one text and some numbers.
 #[derive(Debug)]
 pub struct Row {
-    /// Alias, masked name, owner, team and budget period one after the other, then what is searched: alias, masked
+    /// Alias, masked name, owner and budget period one after the other, then what is searched: alias, masked
     /// name and owner in lower case, a line each, and the hash.
     pub(super) text: Box<str>,
-    lengths: [Option<u32>; 5],
+    lengths: [Option<u32>; 4],
     search_from: u32,
-    /// Position in [`super::AccessIndex`].
-    pub(super) access: u32,
+    /// Position in [`super::GrantIndex`].
+    pub(super) grant: u32,
     blocked: bool,
     /// US dollars.
     spend: f64,
@@ -30,15 +31,15 @@ pub struct Row {
     created_at: Option<i64>,
     last_active: Option<i64>,
     limits: [Option<u64>; 3],
+    budget_limits: Box<[BudgetWindow]>,
 }
 
 impl Row {
-    pub(super) fn new(key: &VirtualKey, access: u32) -> Self {
+    pub(super) fn new(key: &VirtualKey, grant: u32) -> Self {
         let fields = [
             key.alias.as_deref(),
             Some(key.masked.as_str()),
             key.user_id.as_deref(),
-            key.team_id.as_deref(),
             key.budget_duration.as_deref(),
         ];
         let mut text: String = fields.into_iter().flatten().collect();
@@ -54,7 +55,7 @@ impl Row {
             text: text.into(),
             lengths: fields.map(|field| field.map(|field| to_u32(field.len()))),
             search_from,
-            access,
+            grant,
             blocked: key.blocked,
             spend: key.spend,
             max_budget: key.max_budget,
@@ -62,6 +63,7 @@ impl Row {
             created_at: milliseconds(key.created_at),
             last_active: milliseconds(key.last_active),
             limits: [key.rpm_limit, key.tpm_limit, key.max_parallel_requests],
+            budget_limits: key.budget_limits.clone().into(),
         }
     }
 
@@ -75,9 +77,9 @@ impl Row {
         &self.text[self.text.len() - HASH_LEN..]
     }
 
-    pub(super) fn key(&self, access: &Access) -> Option<VirtualKey> {
+    pub(super) fn key(&self, grant: &Grant) -> Option<VirtualKey> {
         let mut from = 0;
-        let [alias, masked, user_id, team_id, budget_duration] = self.lengths.map(|length| {
+        let [alias, masked, user_id, budget_duration] = self.lengths.map(|length| {
             let start = from;
             from += length? as usize;
             Some(self.text[start..from].to_owned())
@@ -88,7 +90,7 @@ impl Row {
             hash: self.hash().parse().ok()?,
             alias,
             masked: masked.unwrap_or_default(),
-            access: access.clone(),
+            access: grant.access.clone(),
             spend: self.spend,
             max_budget: self.max_budget,
             budget_duration,
@@ -98,15 +100,33 @@ impl Row {
             max_parallel_requests,
             blocked: self.blocked,
             user_id,
-            team_id,
+            team_id: grant.team_id.clone(),
+            budget_limits: self.budget_limits.to_vec(),
+            access_group_ids: grant.access_group_ids.clone(),
+            aliases: grant.aliases.clone(),
+            is_custom: grant.is_custom,
             created_at: time(self.created_at),
             last_active: time(self.last_active),
         })
     }
 
     pub fn state(&self, now: Timestamp) -> KeyState {
-        let is_expired = self.expires.is_some_and(|at| at <= now.as_millisecond());
-        KeyState::of(self.blocked, is_expired, self.max_budget, self.spend)
+        KeyState::of(self.blocked, self.has_expired(now), self.max_budget, self.spend)
+    }
+
+    /// Whether it may be used unless it has expired; a budget window may be used up unseen.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.blocked
+            && self.max_budget.is_none_or(|budget| self.spend < budget)
+            && self.budget_limits.iter().all(|window| self.spend < window.max_budget)
+    }
+
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at <= now.as_millisecond())
+    }
+
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.is_ready() && !self.has_expired(now)
     }
 
     pub fn expires_between(&self, after: Timestamp, until: Timestamp) -> bool {

@@ -1,5 +1,7 @@
 //! The table: keys in, keys out, found and in order.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::*;
@@ -25,6 +27,10 @@ fn key(number: u64, alias: Option<&str>) -> VirtualKey {
         user_id: Some("Zoë".to_owned()),
         team_id: None,
         created_at: Timestamp::from_second(1_000 - number.cast_signed()).ok(),
+        budget_limits: Vec::new(),
+        access_group_ids: Vec::new(),
+        aliases: BTreeMap::new(),
+        is_custom: false,
         last_active: None,
     }
 }
@@ -105,12 +111,21 @@ fn one_key_is_changed_put_in_and_taken_out() {
             );
         }
     }
-    assert_eq!(table.count_callers("openai/gpt-5", &[]), read.count_callers("openai/gpt-5", &[]));
+    assert_eq!(callers(&table, "openai/gpt-5", &[]), callers(&read, "openai/gpt-5", &[]));
+}
+
+/// Counted in both ways.
+fn callers(table: &KeyTable, name: &str, groups: &[&str]) -> usize {
+    let (rules, target) = (Rules::default(), Target { name, groups: groups.to_vec(), ..Target::default() });
+    let now = Timestamp::UNIX_EPOCH;
+    let count = table.count_callers(&rules, &target, &table.usable_per_grant(now));
+    assert_eq!(table.callers(&rules, &target, now).len(), count, "{name}");
+    count
 }
 
 #[test]
 fn keys_that_may_call_a_model_are_counted_once() {
-    let with = |number, access| VirtualKey { access, ..key(number, None) };
+    let with = |number, access| VirtualKey { access, blocked: false, ..key(number, None) };
     let list = |names: &[&str]| Access::List(names.iter().map(|&name| name.to_owned()).collect());
     let table = KeyTable::new(&[
         with(0, Access::All),
@@ -121,10 +136,10 @@ fn keys_that_may_call_a_model_are_counted_once() {
         with(5, list(&["anthropic/x"])),
         with(6, list(&["anthropic/x"])),
     ]);
-    assert_eq!(table.count_callers("openai/gpt-5", &["fast"]), 4);
-    assert_eq!(table.count_callers("openai/gpt-5-mini", &[]), 3);
-    assert_eq!(table.count_callers("anthropic/x", &[]), 3);
-    assert_eq!(table.count_callers("unknown", &["fast"]), 2);
+    assert_eq!(callers(&table, "openai/gpt-5", &["fast"]), 4);
+    assert_eq!(callers(&table, "openai/gpt-5-mini", &[]), 3);
+    assert_eq!(callers(&table, "anthropic/x", &[]), 3);
+    assert_eq!(callers(&table, "unknown", &["fast"]), 2);
 }
 
 /// Names, aliases and hashes that share most of their parts, as real ones do.

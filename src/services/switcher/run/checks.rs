@@ -5,10 +5,14 @@ use std::sync::Arc;
 use super::super::Parts;
 use super::{Run, StepError, StepReport};
 use crate::clients::ClientError;
-use crate::domain::key::{KeyHash, KeyState, Permission};
-use crate::domain::model::{Deployment, ModelSpec};
+use crate::domain::control::Route;
+use crate::domain::key::KeyHash;
+use crate::domain::model::{ModelSpec, chats};
+use crate::domain::permission::{Denial, Target, Verdict};
+use crate::domain::routing::is_pattern;
 use crate::domain::swap::PromptChange;
-use crate::services::registry::{Catalog, serving};
+use crate::services::agents::KnownAgent;
+use crate::services::registry::{By, Catalog, Serving};
 use crate::services::snapshot::View;
 
 impl Run<'_> {
@@ -38,7 +42,7 @@ impl Run<'_> {
             ));
         }
         if let Some(model) = &self.request.model {
-            let (is_permitted, text) = self.parts.check_model(model, self.is_one_of_many).await?;
+            let (is_permitted, text) = self.parts.check_model(self.agent, model, self.is_one_of_many).await?;
             is_unsure |= !is_permitted;
             report.push(text);
         }
@@ -46,17 +50,23 @@ impl Run<'_> {
         Ok(if is_unsure { StepReport::warning(detail) } else { StepReport::done(detail) })
     }
 
-    pub(super) async fn probe(&self, model: &ModelSpec) -> Result<StepReport, StepError> {
-        let Some(key) = &self.parts.agent_key else {
+    pub(super) async fn probe(&mut self, model: &ModelSpec) -> Result<StepReport, StepError> {
+        let Some(key) = &self.agent.key else {
             return Ok(StepReport::warning(
-                "Not tried: the agent's key is not in the settings (TASK_AGENT_API_KEY).",
+                "Not tried: the agent's key is not in the settings (TASK_AGENT_API_KEY, or key in the agents file).",
             ));
         };
         let probe = self.parts.proxy.probe(key, model).await.map_err(|error| {
             let error = StepError::from(error);
             StepError { detail: format!("A tiny call of {model} failed: {}", error.detail), ..error }
         })?;
-        Ok(StepReport::done(match probe.model {
+        if let Some(fallback) = probe.route.as_ref().and_then(Route::fallback) {
+            return Ok(StepReport::warning(format!(
+                "{model} did not answer: the proxy fell back to {fallback}."
+            )));
+        }
+        self.has_answered = probe.route.is_some();
+        Ok(StepReport::done(match probe.route.map(|route| route.group).or(probe.model) {
             Some(served) => format!("A tiny call with the agent's key was answered by {served}."),
             None => "A tiny call with the agent's key was answered.".to_owned(),
         }))
@@ -68,22 +78,40 @@ impl Parts {
     /// tell the latter.
     pub(in crate::services::switcher) async fn check_model(
         &self,
+        agent: &KnownAgent,
         model: &ModelSpec,
         is_one_of_many: bool,
     ) -> Result<(bool, String), StepError> {
-        let mut deployments = self.deployments().await?;
-        if check_registered(model, &serving(&deployments, model.as_str())).is_err() {
+        let mut catalog = self.catalog().await?;
+        if check_registered(&catalog.serving(model.as_str())).is_err() {
             // It may have been registered since the copy was made.
             self.registry.invalidate();
-            deployments = self.deployments().await?;
+            catalog = self.catalog().await?;
         }
-        let serving = serving(&deployments, model.as_str());
-        let registered = check_registered(model, &serving)?;
-        let (is_permitted, text) = self.check_key(model, &serving, is_one_of_many).await?;
+        let serving = catalog.serving(model.as_str());
+        let registered = check_registered(&serving)?;
+        if matches!(serving.by, By::Wildcard(_)) {
+            // What the wildcard's row does not tell of a model that it covers.
+            let asked = serving.alias_of.unwrap_or(serving.name);
+            let mode = self.proxy.mode_of(asked).await.ok().flatten();
+            check_mode(serving.name, mode.as_deref().filter(|mode| !chats(Some(mode))))?;
+        }
+        let target = catalog.target(model.as_str());
+        let (is_permitted, text) = self.check_key(agent, model, &target, is_one_of_many).await?;
         Ok((is_permitted, format!("{registered} {text}")))
     }
 
-    async fn deployments(&self) -> Result<Arc<Catalog>, StepError> {
+    /// Whether the proxy is known to have no fallback for the model, however the agent calls it.
+    pub(super) async fn never_falls_back(&self, model: &ModelSpec) -> bool {
+        let catalog = self.registry.refresh().await.value;
+        catalog.is_some_and(|catalog| {
+            let routing = &catalog.routing;
+            let names = [model.as_str(), model.model()];
+            routing.fallbacks.is_some() && names.iter().all(|name| routing.fallbacks_of(name).is_empty())
+        })
+    }
+
+    async fn catalog(&self) -> Result<Arc<Catalog>, StepError> {
         let mut registry = self.registry.refresh().await;
         if registry.problem.is_some() {
             // It may be over.
@@ -99,53 +127,76 @@ impl Parts {
     /// Whether the agent's key may call the model; false beside the text where nobody can tell.
     async fn check_key(
         &self,
+        agent: &KnownAgent,
         model: &ModelSpec,
-        serving: &[&Deployment],
+        target: &Target<'_>,
         is_one_of_many: bool,
     ) -> Result<(bool, String), StepError> {
-        let Some(secret) = &self.agent_key else {
-            let text = "The agent's key is not in the settings (TASK_AGENT_API_KEY), so it is not checked.";
+        let Some(secret) = &agent.key else {
+            let text = "The agent's key is not in the settings, so it is not checked.";
             return Ok((false, text.to_owned()));
         };
+        let hash = KeyHash::of(secret);
         let key = if is_one_of_many {
-            let View { value, problem, .. } = self.agent_key_copy.refresh().await;
+            let View { value, problem, .. } = self.keys.of(&hash).key.refresh().await;
             match problem {
                 Some(problem) => return Err(problem.into()),
                 None => value.and_then(|key| (*key).clone()),
             }
         } else {
-            self.proxy.key(&KeyHash::of(secret)).await?
+            self.proxy.key(&hash).await?
         };
         let Some(key) = key else {
             return Err(StepError::request(
-                "The proxy does not know the agent's key (TASK_AGENT_API_KEY). Issue the agent a new one.",
+                "The proxy does not know the agent's key. Issue the agent a new one.",
             ));
         };
         let label = key.label();
-        match key.state(self.clock.now()) {
-            KeyState::Active => {}
-            state => {
-                return Err(StepError::request(format!("The agent's key {label} is {}.", state.label())));
+        let rules = if key.grant().needs_rules() {
+            self.rules.refresh().await.value.unwrap_or_default()
+        } else {
+            Arc::default()
+        };
+        match rules.may_call(&key, target, self.clock.now()) {
+            Verdict::Allowed => Ok((true, format!("The agent's key {label} may call it."))),
+            Verdict::NotKnown(why) => {
+                Ok((false, format!("Whether the agent's key {label} may call it is not known: {why}.")))
             }
-        }
-        match key.access.permits(model.as_str(), serving) {
-            Permission::Allowed => Ok((true, format!("The agent's key {label} may call it."))),
-            Permission::Unsure => {
-                Ok((false, format!("Whether the agent's key {label} may call it is up to its team.")))
-            }
-            Permission::Denied => Err(StepError::request(format!(
-                "The agent's key {label} may not call {model}. Relax the key, or add the model to it."
+            Verdict::Denied(why @ Denial::NotListed) => Err(StepError::request(format!(
+                "The agent's key {label} may not call {model}: {why}. Allow all models, or add it to the key."
             ))),
+            Verdict::Denied(why) => {
+                Err(StepError::request(format!("The agent's key {label} may not call {model}: {why}.")))
+            }
         }
     }
 }
 
-fn check_registered(model: &ModelSpec, serving: &[&Deployment]) -> Result<String, StepError> {
-    if serving.is_empty() {
-        return Err(StepError::request(format!("The proxy has no model called {model}. Register it first.")));
+fn check_registered(serving: &Serving<'_>) -> Result<String, StepError> {
+    let name = serving.name;
+    if is_pattern(name) {
+        let why = format!("{name} is a wildcard. Name a model that it covers.");
+        return Err(StepError::request(why));
     }
-    if serving.iter().all(|deployment| deployment.blocked) {
-        return Err(StepError::request(format!("{model} is blocked at the proxy.")));
+    if !serving.is_served() {
+        let why = match serving.alias_of {
+            Some(target) => format!("{name} is an alias of {target}, which the proxy does not have."),
+            None => format!("The proxy has no model called {name}. Register it first."),
+        };
+        return Err(StepError::request(why));
     }
-    Ok(format!("{model} is registered."))
+    if serving.is_blocked() {
+        return Err(StepError::request(format!("{name} is blocked at the proxy.")));
+    }
+    check_mode(name, serving.other_mode())?;
+    Ok(serving.describe())
+}
+
+fn check_mode(name: &str, other: Option<&str>) -> Result<(), StepError> {
+    match other {
+        None => Ok(()),
+        Some(mode) => Err(StepError::request(format!(
+            "{name} cannot chat: its mode is {mode}. Choose a model that answers chat completions."
+        ))),
+    }
 }

@@ -1,15 +1,13 @@
 //! The entries of a filter, for a spreadsheet.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::filter;
 use crate::domain::audit::Entry;
 use crate::services::audit::Audit;
-use crate::web::csv::line;
+use crate::web::csv::{CSV, Reader, line};
 use crate::web::errors::Problem;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
@@ -31,6 +29,7 @@ const HEADINGS: [&str; 12] = [
 
 /// All of them, newest first, read as they are sent: a long audit is never whole in memory.
 pub(super) async fn download(State(audit): State<Audit>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let reader = Reader::join(&ui)?;
     let (filter, _) = filter(&query, &ui);
     let lines =
         |entries: Vec<Entry>| entries.into_iter().map(|entry| line(fields(entry))).collect::<String>();
@@ -38,12 +37,7 @@ pub(super) async fn download(State(audit): State<Audit>, ui: Ui, query: Query) -
     // The first page is read before the answer begins, so that a database that is down is told.
     let first = pages.try_next().await?.unwrap_or_default();
     let head = line(HEADINGS.map(str::to_owned)) + &first;
-    let body = Body::from_stream(stream::once(async { Ok(head) }).chain(pages));
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""),
-    ];
-    Ok((headers, body).into_response())
+    Ok(reader.send(CSV, "audit.csv", stream::once(async { Ok(head) }).chain(pages)))
 }
 
 fn fields(entry: Entry) -> [String; 12] {

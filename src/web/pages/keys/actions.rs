@@ -1,26 +1,21 @@
 //! What is done to one key with one button.
 
-use askama::Template;
+use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Extension, Json};
 use axum_extra::extract::Form;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tower_sessions::Session;
 
 use super::Services;
 use super::{KeyRow, show};
-use crate::domain::key::{Access, KeyHash, VirtualKey};
+use crate::domain::key::{Access, VirtualKey};
 use crate::services::keys::KeyChangeError;
-use crate::web::auth::{Acting, CurrentUser};
+use crate::web::auth::Acting;
 use crate::web::errors::Problem;
-use crate::web::etag::HoldsSecret;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
-use crate::web::respond::{Page, page};
 use crate::web::table::Query;
 use crate::web::ui::{Flash, Ui, Wants};
 
@@ -154,45 +149,4 @@ pub(super) async fn delete(
     }
     Flash::set(&session, format!("{} was deleted.", key.label())).await;
     Ok(Redirect::to(&ui.paths.to(route::Keys)).into_response())
-}
-
-#[derive(Template)]
-#[template(path = "keys/secret.html", blocks = ["content"])]
-struct SecretPage {
-    ui: Ui,
-    data: SecretData,
-    secret: Option<SecretString>,
-}
-
-/// Without the secret: a script got it from its own request.
-#[derive(Serialize)]
-struct SecretData {
-    key: KeyRow,
-    duplicates: Vec<KeyHash>,
-}
-
-page!(SecretPage, SecretData, as_content);
-
-impl SecretPage {
-    fn exposed(&self) -> Option<&str> {
-        self.secret.as_ref().map(SecretString::expose_secret)
-    }
-}
-
-/// A new key, for whoever made it, once. A reload finds nothing to show any more.
-pub(super) async fn secret(
-    State(state): State<Services>,
-    ui: Ui,
-    Extension(user): Extension<CurrentUser>,
-    route::KeySecret(hash): route::KeySecret,
-) -> Result<Response, Problem> {
-    let key = state.keys.key(&hash).await.map_err(|error| Problem::of_client(&error))?;
-    let key = key.ok_or_else(|| Problem::not_found("The key"))?;
-    let duplicates = state.keys.duplicates(&key).await.unwrap_or_default();
-    let secret = state.keys.take_secret(&hash, &user.name).filter(|_| ui.wants != Wants::Json);
-    let status = if secret.is_some() { StatusCode::OK } else { StatusCode::GONE };
-    let data = SecretData { key: KeyRow::of(key, &ui, &state), duplicates };
-    let mut response = SecretPage { ui, data, secret }.respond(status);
-    response.extensions_mut().insert(HoldsSecret);
-    Ok(response)
 }

@@ -93,12 +93,12 @@ impl BulkPage {
 async fn chosen(state: &Services, ui: &Ui, form: &BulkForm) -> Result<Vec<(KeyHash, String)>, FieldErrors> {
     let mut errors = FieldErrors::default();
     let query = Query::parse(if form.scope == "filter" { &form.filter } else { "" });
-    let (view, deployments) = load(state, &query).await;
+    let (view, deployments, rules) = load(state, &query).await;
     let keys = if form.scope == "filter" {
         if !view.is_complete {
             errors.add("keys", "The keys are still being read. Wait until all are there, then choose again.");
         }
-        let found = filter::find(&query, &view, &deployments, ui.now);
+        let found = filter::find(&query, &view, (&deployments, &rules), ui.now);
         found.iter().map(|key| (key.hash.clone(), key.label().to_owned())).collect()
     } else {
         let hashes = form.key.iter().filter_map(|hash| hash.parse::<KeyHash>().ok());

@@ -1,15 +1,17 @@
 //! The keys of a filter, for a spreadsheet.
 
+use std::convert::Infallible;
+
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::Services;
 use super::filter;
 use super::list::load;
 use crate::domain::key::VirtualKey;
-use crate::web::csv::line;
+use crate::web::csv::{CSV, Reader, line};
 use crate::web::errors::Problem;
 use crate::web::table::Query;
 use crate::web::ui::Ui;
@@ -34,26 +36,30 @@ const HEADINGS: [&str; 17] = [
     "is_agents",
 ];
 
+/// Keys of one part of the file.
+const PART: usize = 500;
+
 pub(super) async fn download(
     State(state): State<Services>,
     ui: Ui,
     query: Query,
 ) -> Result<Response, Problem> {
-    let (view, deployments) = load(&state, &query).await;
+    let reader = Reader::join(&ui)?;
+    let (view, deployments, rules) = load(&state, &query).await;
     if let Some(problem) = view.problem.as_ref().filter(|_| !view.has_data()) {
         return Err(Problem::of_client(problem));
     }
-    let mut text = line(HEADINGS.iter().map(|heading| (*heading).to_owned()));
-    for key in filter::find(&query, &view, &deployments, ui.now).iter() {
-        text.push_str(&line(fields(&key, ui.now, state.keys.is_agents(&key.hash))));
-    }
+    let head = line(HEADINGS.map(str::to_owned));
+    let positions = filter::find(&query, &view, (&deployments, &rules), ui.now).into_positions();
     // A file that holds only part of the keys says so.
     let name = if view.is_complete { "keys.csv" } else { "keys-incomplete.csv" };
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-    ];
-    Ok((headers, text).into_response())
+    let parts = (0..positions.len()).step_by(PART).map(move |start| {
+        let part = &positions[start..positions.len().min(start + PART)];
+        let keys = part.iter().filter_map(|position| view.keys.key(*position));
+        keys.map(|key| line(fields(&key, ui.now, state.keys.is_agents(&key.hash)))).collect::<String>()
+    });
+    let parts = stream::iter(std::iter::once(head).chain(parts)).map(Ok::<_, Infallible>);
+    Ok(reader.send(CSV, name, parts))
 }
 
 fn fields(key: &VirtualKey, now: Timestamp, is_agents: bool) -> [String; 17] {

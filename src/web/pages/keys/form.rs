@@ -1,22 +1,20 @@
 //! The forms of a new key and of a key's settings, and the comparison before saving.
 
 use askama::Template;
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use axum_extra::extract::Form;
-use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use serde_json::{Map, json};
 
 use super::Services;
 use super::input::KeyForm;
 use super::list::names;
-use super::{KeyRow, actions};
+use super::{KeyRow, actions, made};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::key::KeyHash;
 use crate::domain::key_changes::Difference;
+use crate::domain::words::sentence;
 use crate::services::keys::{KeyChangeError, Keys};
 use crate::web::auth::{Acting, ActorOf};
 use crate::web::errors::Problem;
@@ -24,7 +22,7 @@ use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::table::Query;
-use crate::web::ui::{Ui, Wants};
+use crate::web::ui::Ui;
 
 #[derive(Template)]
 #[template(path = "keys/form.html", blocks = ["content"])]
@@ -43,6 +41,8 @@ struct FormData {
     alias_of: Option<KeyHash>,
     /// The key was changed since the form was loaded.
     has_changed: bool,
+    /// Why nothing, or not everything, was done.
+    failure: Option<String>,
 }
 
 page!(FormPage, FormData, as_content);
@@ -82,6 +82,7 @@ pub(super) async fn new(State(state): State<Services>, ui: Ui, query: Query) -> 
     let form = KeyForm {
         alias: field("alias"),
         access: Some(if model.is_empty() { "all" } else { "list" }.to_owned()),
+        token: Some(made::new_token()),
         models: Some(model.to_owned()).filter(|model| !model.is_empty()).into_iter().collect(),
         ..KeyForm::default()
     };
@@ -94,25 +95,17 @@ pub(super) async fn create(
     ActorOf(actor): ActorOf,
     Form(form): Form<KeyForm>,
 ) -> Result<Response, Problem> {
-    let changes = match form.changes(&Map::new()) {
+    let changes = match form.changes(None) {
         Ok(changes) => changes,
         Err(errors) => return Ok(refused(&state, ui, form, None, errors).await),
     };
-    let created = match state.keys.create(&changes, &actor).await {
+    let created = match state.keys.create(&changes, made::token(form.token.as_deref()), &actor).await {
         Ok(created) => created,
         Err(KeyChangeError::AliasTaken(other)) => return Ok(taken(&state, ui, form, None, other).await),
-        Err(error) => return Err(error.into()),
+        Err(KeyChangeError::Sent(key)) => return made::sent_before(&state, ui, key, None).await,
+        Err(error) => return Ok(failed(&state, ui, form, None, error).await),
     };
-    let duplicates = &created.duplicates;
-    if ui.wants == Wants::Json {
-        let key = created.secret.expose_secret();
-        let row = KeyRow::of(created.key, &ui, &state);
-        return Ok((StatusCode::CREATED, Json(json!({ "key": key, "info": row, "duplicates": duplicates })))
-            .into_response());
-    }
-    let hash = created.key.hash.clone();
-    state.keys.keep_secret(&hash, created.secret, &actor.name);
-    Ok(Redirect::to(&ui.paths.to(route::KeySecret(hash.clone()))).into_response())
+    Ok(made::show(&state, ui, created, None).await)
 }
 
 pub(super) async fn edit(
@@ -135,7 +128,7 @@ pub(super) async fn update(
     Form(form): Form<KeyForm>,
 ) -> Result<Response, Problem> {
     let record = record(&state, &hash).await?;
-    let changes = match form.changes(&record.metadata) {
+    let changes = match form.changes(Some(&record)) {
         Ok(changes) => changes,
         Err(errors) => return Ok(refused(&state, ui, form, Some(record), errors).await),
     };
@@ -154,8 +147,31 @@ pub(super) async fn update(
         }
         Err(KeyChangeError::AliasTaken(other)) => Ok(taken(&state, ui, form, Some(record), other).await),
         Err(KeyChangeError::Changed) => Ok(changed(&state, ui, record).await),
-        Err(error) => Err(error.into()),
+        Err(KeyChangeError::Unknown) => Err(Problem::not_found("The key")),
+        Err(error) => Ok(failed(&state, ui, form, Some(record), error).await),
     }
+}
+
+/// The form with what was typed, and why it failed.
+async fn failed(
+    state: &Services,
+    ui: Ui,
+    form: KeyForm,
+    record: Option<KeyRecord>,
+    error: KeyChangeError,
+) -> Response {
+    let mut errors = FieldErrors::default();
+    if let KeyChangeError::CannotClear { settings, .. } = &error {
+        for setting in settings {
+            let field = if *setting == "expiry" { "duration" } else { "budget_duration" };
+            errors.add(field, sentence(&error));
+        }
+    }
+    let key = record.map(|record| KeyRow::of(record.key, &ui, state));
+    let problem = Problem::from(error);
+    let mut page = page(state, ui, form, key, Some(errors)).await;
+    page.data.failure = Some(format!("{}: {} {}", problem.title, problem.detail, problem.advice));
+    page.respond(problem.status)
 }
 
 async fn record(state: &Services, hash: &KeyHash) -> Result<KeyRecord, Problem> {
@@ -169,7 +185,7 @@ async fn review(state: &Services, ui: Ui, form: KeyForm, record: KeyRecord) -> R
     if !seen.is_empty() && seen != Keys::fingerprint(&record) {
         return changed(state, ui, record).await;
     }
-    let mut changes = form.changes(&record.metadata).unwrap_or_default();
+    let mut changes = form.changes(Some(&record)).unwrap_or_default();
     let differences = changes.against(&record.key, &record.metadata, ui.now);
     let data = ReviewData { key: KeyRow::of(record.key, &ui, state), differences };
     ReviewPage { ui, form, data }.respond(StatusCode::OK)
@@ -224,5 +240,10 @@ async fn page(
 ) -> FormPage {
     let models = registered(state).await;
     let errors = errors.unwrap_or_default();
-    FormPage { ui, form, data: FormData { key, errors, alias_of: None, has_changed: false }, models }
+    FormPage {
+        ui,
+        form,
+        data: FormData { key, errors, alias_of: None, has_changed: false, failure: None },
+        models,
+    }
 }

@@ -1,12 +1,12 @@
 //! A key's form, as it was sent.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::metadata;
 use crate::clients::litellm::KeyRecord;
 use crate::domain::key::Access;
-use crate::domain::key_changes::{KeyChanges, Set, span};
+use crate::domain::key_changes::{KeyChanges, Set, is_period, span};
 use crate::services::keys::Keys;
 use crate::web::forms::FieldErrors;
 
@@ -48,6 +48,9 @@ pub(super) struct KeyForm {
     pub(super) metadata: Option<String>,
     #[serde(deserialize_with = "sent")]
     pub(super) seen: Option<String>,
+    /// Sent twice, a form with the same token makes one key.
+    #[serde(deserialize_with = "sent")]
+    pub(super) token: Option<String>,
     /// Not empty: show the changes first.
     #[serde(deserialize_with = "sent")]
     pub(super) review: Option<String>,
@@ -86,6 +89,7 @@ impl KeyForm {
             user_id: text(&key.user_id),
             metadata: Some(metadata::to_text(&record.metadata)),
             seen: Some(Keys::fingerprint(record)),
+            token: None,
             review: None,
         }
     }
@@ -115,14 +119,25 @@ impl KeyForm {
         self.models.iter().any(|model| model == name)
     }
 
-    /// The changes that the form asks for; `old` is the metadata that is there.
-    pub(super) fn changes(&self, old: &Map<String, Value>) -> Result<KeyChanges, FieldErrors> {
+    /// The changes that the form asks for, of a new key or of one that is there.
+    pub(super) fn changes(&self, old: Option<&KeyRecord>) -> Result<KeyChanges, FieldErrors> {
+        let no_metadata = Map::new();
+        let metadata = old.map_or(&no_metadata, |old| &old.metadata);
+        // What the proxy has taken may stay.
+        let is_as_before = |field: &Option<String>| {
+            let before = old.and_then(|old| old.key.budget_duration.as_deref());
+            before.is_some() && given(field.as_deref()) == before
+        };
         let mut errors = FieldErrors::default();
         let changes = KeyChanges {
             alias: self.alias(&mut errors),
             access: self.access(&mut errors),
             max_budget: budget(self.max_budget.as_deref(), &mut errors),
-            budget_duration: period("budget_duration", self.budget_duration.as_deref(), &mut errors),
+            budget_duration: if is_as_before(&self.budget_duration) {
+                Set::Keep
+            } else {
+                period("budget_duration", self.budget_duration.as_deref(), &mut errors)
+            },
             duration: lifetime(self.duration.as_deref(), self.never.as_deref(), &mut errors),
             rpm_limit: count("rpm_limit", self.rpm_limit.as_deref(), &mut errors),
             tpm_limit: count("tpm_limit", self.tpm_limit.as_deref(), &mut errors),
@@ -133,8 +148,9 @@ impl KeyForm {
             ),
             user_id: given(self.user_id.as_deref())
                 .map_or(Set::Keep, |id| if id.is_empty() { Set::Clear } else { Set::To(id.to_owned()) }),
+            blocked: None,
             metadata: given(self.metadata.as_deref()).and_then(|text| {
-                metadata::from_text(text, old).map_err(|error| errors.add("metadata", error)).ok()
+                metadata::from_text(text, metadata).map_err(|error| errors.add("metadata", error)).ok()
             }),
         };
         if errors.is_empty() { Ok(changes) } else { Err(errors) }
@@ -197,12 +213,17 @@ pub(super) fn budget(field: Option<&str>, errors: &mut FieldErrors) -> Set<f64> 
 }
 
 pub(super) fn period(field: &'static str, text: Option<&str>, errors: &mut FieldErrors) -> Set<String> {
+    // An expiry has no words.
+    let (is_good, words): (fn(&str) -> bool, _) = match field {
+        "duration" => (|text| span(text).is_some(), ""),
+        _ => (is_period, ", or daily, weekly, monthly (LiteLLM 1.109)"),
+    };
     match given(text) {
         None => Set::Keep,
         Some("") => Set::Clear,
-        Some(text) if span(text).is_some() => Set::To(text.to_owned()),
+        Some(text) if is_good(text) => Set::To(text.to_owned()),
         Some(_) => {
-            errors.add(field, "A number and s, m, h, d, w or mo, such as 30d.");
+            errors.add(field, format!("A number and s, m, h, d, w or mo, such as 30d{words}."));
             Set::Keep
         }
     }

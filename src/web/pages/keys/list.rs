@@ -15,6 +15,7 @@ use super::Services;
 use super::filter::{self, DEFAULT_SORT, FILTERS, SORTS};
 use crate::clients::Meaning;
 use crate::domain::model::Deployment;
+use crate::domain::permission::Rules;
 use crate::services::keys::KeysView;
 use crate::services::registry::Catalog;
 use crate::web::errors::Problem;
@@ -92,11 +93,11 @@ const COLUMNS: [(&str, &str, &str, bool); 10] = [
 ];
 
 pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
-    let (view, deployments) = load(&state, &query).await;
+    let (view, deployments, rules) = load(&state, &query).await;
     let trouble = view.problem.as_ref().map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
     let path = ui.paths.to(route::Keys);
-    let found = filter::find(&query, &view, &deployments, ui.now);
+    let found = filter::find(&query, &view, (&deployments, &rules), ui.now);
     let (pager, shown) = Pager::of(&query, &path, found.len());
     let data = KeysData {
         keys: found.range(shown).map(|key| KeyRow::of(key, &ui, &state)).collect(),
@@ -115,7 +116,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
 
 /// Keys and registry. A page that only lists keys waits for one answer of the proxy, the first page of keys: the
 /// registry, of which it takes the choices of a filter, is asked at the same time and must be quick.
-pub(super) async fn load(state: &Services, query: &Query) -> (KeysView, Arc<Catalog>) {
+pub(super) async fn load(state: &Services, query: &Query) -> (KeysView, Arc<Catalog>, Arc<Rules>) {
     let keys = pin!(state.keys.search(query.get("q")));
     let registry = pin!(state.registry.get());
     let (view, registry) = match select(keys, registry).await {
@@ -123,7 +124,8 @@ pub(super) async fn load(state: &Services, query: &Query) -> (KeysView, Arc<Cata
         Either::Left((view, registry)) if query.has(&["q", "model"]) => (view, Some(registry.await)),
         Either::Left((view, registry)) => (view, tokio::time::timeout(FOR_CHOICES, registry).await.ok()),
     };
-    (view, registry.and_then(|registry| registry.value).unwrap_or_default())
+    let rules = if query.has(&["q", "model"]) { state.keys.rules(&view).await } else { Arc::default() };
+    (view, registry.and_then(|registry| registry.value).unwrap_or_default(), rules)
 }
 
 /// The names of the registered models, each once.

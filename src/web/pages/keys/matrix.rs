@@ -9,9 +9,9 @@ use super::KeyRow;
 use super::Services;
 use super::filter::{self, FILTERS};
 use super::list::{load, names};
-use crate::domain::key::{Access, Permission};
+use crate::domain::key::Access;
 use crate::domain::model::{Deployment, ModelSpec};
-use crate::services::registry::serving;
+use crate::domain::permission::{Denial, Verdict};
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
@@ -52,7 +52,7 @@ struct MatrixModel {
 #[derive(Serialize)]
 struct MatrixRow {
     key: KeyRow,
-    cells: Vec<Cell>,
+    cells: Vec<MatrixCell>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,9 +61,19 @@ enum Cell {
     All,
     Listed,
     Covered,
-    Unsure,
+    NotKnown,
+    /// Not for want of a model's name: blocked, expired, over budget, or by its team.
+    Refused,
     Missing,
     Needed,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct MatrixCell {
+    state: Cell,
+    #[serde(skip)]
+    why: String,
 }
 
 page!(MatrixPage, MatrixData, as_content);
@@ -79,23 +89,24 @@ impl MatrixPage {
 }
 
 pub(super) async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Response {
-    let (view, registry) = tokio::join!(load(&state, &query), state.registry.refresh());
-    let view = view.0;
-    let deployments = registry.value.as_deref().map_or(&[][..], |all| all);
+    let ((view, ..), registry) = tokio::join!(load(&state, &query), state.registry.refresh());
+    let rules = state.keys.rules(&view).await;
+    let catalog = registry.value.clone().unwrap_or_default();
     let problem = view.problem.as_ref().filter(|_| !view.has_data()).or(registry.problem.as_ref());
     let trouble = problem.map(Trouble::of);
     let status = Trouble::status(trouble.as_ref(), view.has_data());
     let path = ui.paths.to(route::KeysMatrix);
-    let mut found = filter::find(&query, &view, deployments, ui.now);
-    // The agent's own key stands first: it is the one that a swap needs.
-    if let Some(hash) = state.switcher.agent_key_hash() {
+    let mut found = filter::find(&query, &view, (&catalog, &rules), ui.now);
+    // The agents' own keys stand first: a swap needs them.
+    for (_, hash) in state.agents.key_hashes() {
         found = found.led_by(&hash);
     }
     let (pager, shown) = Pager::of(&query, &path, found.len());
-    let (columns, models_total, [earlier, later]) = model_columns(&query, deployments, &path);
+    let (columns, models_total, [earlier, later]) = model_columns(&query, &catalog, &path);
     let rows = found.range(shown).map(|key| {
         let key = KeyRow::of(key, &ui, &state);
-        MatrixRow { cells: columns.iter().map(|model| cell(&key, model, deployments)).collect(), key }
+        let verdict = |model: &MatrixModel| rules.may_call(&key.key, &catalog.target(&model.name), ui.now);
+        MatrixRow { cells: columns.iter().map(|model| cell(&key, model, verdict(model))).collect(), key }
     });
     let data = MatrixData {
         rows: rows.collect(),
@@ -128,15 +139,17 @@ fn model_columns(
     (columns.collect(), total, [earlier, later])
 }
 
-fn cell(row: &KeyRow, model: &MatrixModel, deployments: &[Deployment]) -> Cell {
-    match row.key.access.permits(&model.name, &serving(deployments, &model.name)) {
-        Permission::Allowed => match &row.key.access {
+fn cell(row: &KeyRow, model: &MatrixModel, verdict: Verdict) -> MatrixCell {
+    let state = match verdict {
+        Verdict::Allowed => match &row.key.access {
             Access::List(models) if models.contains(&model.name) => Cell::Listed,
-            Access::List(_) => Cell::Covered,
-            Access::All | Access::None => Cell::All,
+            Access::All if row.key.team_id.is_none() => Cell::All,
+            _ => Cell::Covered,
         },
-        Permission::Unsure => Cell::Unsure,
-        Permission::Denied if row.is_agents && model.is_switchable => Cell::Needed,
-        Permission::Denied => Cell::Missing,
-    }
+        Verdict::NotKnown(_) => Cell::NotKnown,
+        Verdict::Denied(Denial::NotListed) if row.is_agents && model.is_switchable => Cell::Needed,
+        Verdict::Denied(Denial::NotListed) => Cell::Missing,
+        Verdict::Denied(_) => Cell::Refused,
+    };
+    MatrixCell { state, why: verdict.to_string() }
 }

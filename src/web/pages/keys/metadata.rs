@@ -7,9 +7,6 @@ use crate::domain::redact;
 
 const MASK: &str = "(secret, kept)";
 
-const SECRET_NAMES: [&str; 9] =
-    ["secret", "password", "passwd", "token", "credential", "private", "authorization", "apikey", "_key"];
-
 /// The metadata as a form shows it; empty where there is none.
 pub(super) fn to_text(metadata: &Map<String, Value>) -> String {
     if metadata.is_empty() {
@@ -22,14 +19,12 @@ fn masked(value: &Value, is_secret: bool) -> Value {
     match value {
         Value::Object(fields) => {
             let fields = fields.iter().map(|(name, value)| {
-                let lower = name.to_lowercase().replace('-', "_");
-                let is_secret = is_secret || SECRET_NAMES.iter().any(|part| lower.contains(part));
-                (name.clone(), masked(value, is_secret))
+                (name.clone(), masked(value, is_secret || redact::is_secret_name(name)))
             });
             Value::Object(fields.collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(|item| masked(item, is_secret)).collect()),
-        Value::String(text) if is_secret && !text.is_empty() || redact::secrets(text) != *text => {
+        Value::String(text) if is_secret && !text.is_empty() || redact::addresses(text) != *text => {
             Value::String(MASK.to_owned())
         }
         other => other.clone(),

@@ -6,12 +6,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
-use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Services;
-use super::{KeyRow, input};
+use super::{KeyRow, input, made};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::key_changes::span;
 use crate::services::keys::Keys;
@@ -33,6 +32,7 @@ pub(super) struct ReplaceForm {
     /// How long the new key lives; empty is as long as the old one would have.
     duration: String,
     confirm: String,
+    token: String,
 }
 
 #[derive(Template)]
@@ -82,7 +82,12 @@ pub(super) async fn show(
     route::KeyReplace(hash): route::KeyReplace,
 ) -> Result<Response, Problem> {
     let key = known(&state, &hash).await?;
-    let form = ReplaceForm { old: "delete".to_owned(), grace: "24h".to_owned(), ..ReplaceForm::default() };
+    let form = ReplaceForm {
+        old: "delete".to_owned(),
+        grace: "24h".to_owned(),
+        token: made::new_token(),
+        ..ReplaceForm::default()
+    };
     let data = ReplaceData { key: KeyRow::of(key, &ui, &state), errors: FieldErrors::default() };
     Ok(ReplacePage { ui, form, data }.respond(StatusCode::OK))
 }
@@ -98,23 +103,16 @@ pub(super) async fn replace(
         Ok(how) => how,
         Err(errors) => return refused(&state, ui, &hash, form, errors).await,
     };
-    let created = match state.keys.replace(&hash, &how, &actor).await {
+    let created = match state.keys.replace(&hash, &how, made::token(Some(&form.token)), &actor).await {
         Ok(created) => created,
+        Err(KeyChangeError::Sent(key)) => return made::sent_before(&state, ui, key, Some(&hash)).await,
         Err(error @ (KeyChangeError::NotConfirmed | KeyChangeError::Expired)) => {
             let errors = at_field(&error);
             return refused(&state, ui, &hash, form, errors).await;
         }
         Err(error) => return Err(error.into()),
     };
-    let new = created.key.hash.clone();
-    if ui.wants == Wants::Json {
-        let key = created.secret.expose_secret();
-        let info = KeyRow::of(created.key, &ui, &state);
-        return Ok((StatusCode::CREATED, Json(json!({ "key": key, "info": info, "replaces": hash })))
-            .into_response());
-    }
-    state.keys.keep_secret(&new, created.secret, &actor.name);
-    Ok(Redirect::to(&ui.paths.to(route::KeySecret(new.clone()))).into_response())
+    Ok(made::show(&state, ui, created, Some(&hash)).await)
 }
 
 fn at_field(error: &KeyChangeError) -> FieldErrors {
@@ -150,9 +148,27 @@ pub(super) async fn keep(
     if ui.wants == Wants::Json {
         return Ok(Json(json!({ "kept": was_due })).into_response());
     }
-    let text = if was_due { "The key lives on." } else { "The key was not going to end." };
+    let text = if was_due { "The old key is kept." } else { "The key was not going to end." };
     Flash::set(&session, text).await;
     Ok(Redirect::to(&ui.paths.key(&hash)).into_response())
+}
+
+/// Ends a replaced key now.
+pub(super) async fn retire(
+    State(keys): State<Keys>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    route::KeyRetire(hash): route::KeyRetire,
+) -> Result<Response, Problem> {
+    let due = keys.retirement(&hash).await?;
+    let was_due = keys.retire(&hash, &actor).await?;
+    if ui.wants == Wants::Json {
+        return Ok(Json(json!({ "ended": was_due })).into_response());
+    }
+    let text = if was_due { "The old key was ended." } else { "The key was not going to end." };
+    Flash::set(&session, text).await;
+    let to = due.map_or(hash, |due| due.replaced_by);
+    Ok(Redirect::to(&ui.paths.key(&to)).into_response())
 }
 
 impl ReplacePage {

@@ -11,9 +11,9 @@ use super::list::names;
 use super::{KeyRow, metadata};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::audit::Entry;
-use crate::domain::key::{KeyHash, Permission, VirtualKey};
+use crate::domain::key::KeyHash;
+use crate::domain::permission::Verdict;
 use crate::domain::usage::{Call, DailySpend};
-use crate::services::registry::serving;
 use crate::store::Retirement;
 use crate::web::charts::DayChart;
 use crate::web::errors::Problem;
@@ -35,8 +35,8 @@ struct KeyPage {
 struct KeyData {
     key: KeyRow,
     metadata: String,
-    reachable: Vec<String>,
-    unreachable: Vec<String>,
+    #[serde(flatten)]
+    models: Reach,
     spend_by_day: Vec<DailySpend>,
     calls: Vec<Call>,
     usage_trouble: Option<Trouble>,
@@ -46,6 +46,14 @@ struct KeyData {
     as_of: AsOf,
     /// It is a copy, since the proxy does not answer.
     trouble: Option<Trouble>,
+}
+
+/// The registered models by whether the key may call them, and why not.
+#[derive(Default, Serialize)]
+struct Reach {
+    reachable: Vec<String>,
+    unreachable: Vec<(String, String)>,
+    not_known: Vec<(String, String)>,
 }
 
 page!(KeyPage, KeyData, as_content);
@@ -95,19 +103,23 @@ pub(super) async fn page(
             None => return Err(Problem::of_client(&error)),
         },
     };
-    let names = names(registry.value.as_deref().map_or(&[][..], |all| all));
-    let deployments = registry.value.as_deref().map_or(&[][..], |all| all);
-    let may = |key: &VirtualKey, name: &str| {
-        key.access.permits(name, &serving(deployments, name)) == Permission::Allowed
-    };
-    let (reachable, unreachable) = names.into_iter().partition(|name| may(&key, name));
+    let catalog = registry.value.unwrap_or_default();
+    let names = names(&catalog);
+    let rules = state.keys.rules_for(&key).await;
+    let mut models = Reach::default();
+    for name in names {
+        match rules.may_call(&key, &catalog.target(&name), ui.now) {
+            Verdict::Allowed => models.reachable.push(name),
+            Verdict::Denied(why) => models.unreachable.push((name, why.to_string())),
+            Verdict::NotKnown(why) => models.not_known.push((name, why.to_string())),
+        }
+    }
     let usage_trouble = days.as_ref().err().or(calls.as_ref().err()).map(Trouble::of);
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let data = KeyData {
         key: KeyRow::of(key, &ui, state),
         metadata,
-        reachable,
-        unreachable,
+        models,
         spend_by_day: days.unwrap_or_default(),
         calls: calls.unwrap_or_default(),
         usage_trouble: usage_trouble.filter(|_| trouble.is_none()),

@@ -10,6 +10,7 @@ use super::register::{Edited, FormData, FormPage, done};
 use crate::domain::audit::Actor;
 use crate::domain::model::Source;
 use crate::domain::model_detail::Draft;
+use crate::domain::redact;
 use crate::services::registry::{Edit, Found, ModelError, Outcome};
 use crate::web::auth::Acting;
 use crate::web::errors::Problem;
@@ -26,7 +27,8 @@ pub(super) async fn edit(
     let found = editable(&state, &id).await?;
     let form = ModelForm::of_detail(&found.as_given());
     let edited = Some(edited(&state, &found).await?);
-    Ok(FormPage { ui, form, data: FormData::default(), edited }.respond(StatusCode::OK))
+    let credentials = state.models.credentials().await;
+    Ok(FormPage { ui, form, data: FormData::default(), edited, credentials }.respond(StatusCode::OK))
 }
 
 pub(super) async fn update(
@@ -43,7 +45,8 @@ pub(super) async fn update(
     let is_refused = !errors.is_empty() || (!wish.cleared.is_empty() && !form.is_ticked("replace"));
     if is_refused {
         let data = FormData { errors, cannot_clear: wish.cleared, same_name: 0 };
-        let page = FormPage { ui, form: form.redisplayed(), data, edited: Some(edited) };
+        let credentials = state.models.credentials().await;
+        let page = FormPage { ui, form: form.redisplayed(), data, edited: Some(edited), credentials };
         return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
     }
     let outcome = wish.fulfil(&state, &found, &form, &actor).await?;
@@ -79,14 +82,20 @@ struct Wish {
 impl Wish {
     fn read(form: &ModelForm, found: &Found) -> Self {
         let mut wrong = FieldErrors::default();
-        let (draft, cleared) = form.read_changes(&found.as_given(), &mut wrong);
+        let (draft, cleared) = form.read_changes(found, &mut wrong);
         if !form.is_ticked("replace") {
             return Self { draft, cleared, wrong, is_replacement: false };
         }
         let mut wrong = FieldErrors::default();
         let mut draft = form.read(&mut wrong);
-        if form.get("secret").is_empty() && !form.is_ticked("no_secret") {
+        let is_named = !form.get("secret").is_empty() || !form.get("credential").is_empty();
+        if !is_named && !form.is_ticked("no_secret") {
             wrong.add("secret", "The proxy does not tell the former secret: give its reference again, or tick “needs no secret”.");
+        }
+        let base = found.detail.param("api_base");
+        if redact::addresses(&base) != base && form.get("api_base") == redact::addresses(&base) {
+            wrong
+                .add("api_base", "Only a part of the former address is shown: give the whole address again.");
         }
         // What the form has no field for goes along, such as access groups.
         for (name, value) in found.detail.own_info() {

@@ -8,9 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::presets::PRESETS;
-use crate::domain::model_detail::{Detail, Draft, REFERENCE, is_secret_name, plain, same};
+use crate::domain::model_detail::{
+    Detail, Draft, REFERENCE, has_secrets, is_reference, is_secret_name, plain, same,
+};
 use crate::domain::redact;
-use crate::services::registry::read_mapping;
+use crate::services::registry::{Found, moves_secret, read_mapping};
 use crate::web::forms::FieldErrors;
 
 /// Most fields that are read.
@@ -20,23 +22,25 @@ const MAX_FIELDS: usize = 60;
 const MAX_CHARS: usize = 8_192;
 
 /// Parameters that have a field of their own, or are not told.
-const FIELD_PARAMS: [&str; 9] = [
+const FIELD_PARAMS: [&str; 10] = [
     "api_base",
     "api_key",
     "api_version",
     "custom_llm_provider",
     "input_cost_per_token",
+    "litellm_credential_name",
     "model",
     "output_cost_per_token",
     "rpm",
     "tpm",
 ];
 
-pub(super) const FIELDS: [&str; 13] = [
+pub(super) const FIELDS: [&str; 14] = [
     "name",
     "provider",
     "model",
     "secret",
+    "credential",
     "api_base",
     "api_version",
     "rpm",
@@ -82,7 +86,6 @@ impl ModelForm {
         form.set("mode", "chat");
         if let Some(preset) = PRESETS.iter().find(|preset| preset.id == id) {
             form.set("provider", preset.id);
-            form.set("name", format!("{}/", preset.id));
             if !preset.secret.is_empty() {
                 form.set("secret", format!("{REFERENCE}{}", preset.secret));
             }
@@ -99,8 +102,9 @@ impl ModelForm {
         for param in ["model", "api_version", "rpm", "tpm"] {
             form.set(param, detail.param(param));
         }
-        form.set("api_base", redact::secrets(&detail.param("api_base")));
+        form.set("api_base", redact::addresses(&detail.param("api_base")));
         form.set("secret", detail.param("api_key"));
+        form.set("credential", detail.param("litellm_credential_name"));
         for fact in ["mode", "description"] {
             form.set(fact, detail.fact(fact));
         }
@@ -115,12 +119,11 @@ impl ModelForm {
 
     /// The same without secrets, to be shown again.
     pub(super) fn redisplayed(mut self) -> Self {
-        let is_reference = self.get("secret").starts_with(REFERENCE);
-        if !is_reference {
+        if !is_reference("api_key", &json!(self.get("secret"))) {
             self.0.remove("secret");
         }
         self.0.remove("raw_secret");
-        if redact::secrets(self.get("api_base")) != self.get("api_base") {
+        if redact::addresses(self.get("api_base")) != self.get("api_base") {
             self.0.remove("api_base");
         }
         let extra: Vec<&str> = self.get("extra").lines().filter(|line| !holds_secret(line)).collect();
@@ -132,9 +135,6 @@ impl ModelForm {
     /// All fields as a new deployment; what is wrong goes to `errors`.
     pub(super) fn read(&self, errors: &mut FieldErrors) -> Draft {
         let mut draft = Draft { name: self.get("name").to_owned(), ..Draft::default() };
-        if draft.name.is_empty() {
-            errors.add("name", "Give it the name that clients ask for, such as openai/gpt-5.");
-        }
         if self.get("model").is_empty() {
             errors.add("model", "Name the model as its provider does, such as gpt-5.");
         }
@@ -146,7 +146,8 @@ impl ModelForm {
     }
 
     /// The fields that differ from `now`, as a change; and what the proxy could not clear, in words.
-    pub(super) fn read_changes(&self, now: &Detail, errors: &mut FieldErrors) -> (Draft, Vec<String>) {
+    pub(super) fn read_changes(&self, found: &Found, errors: &mut FieldErrors) -> (Draft, Vec<String>) {
+        let now = &found.as_given();
         let before = Self::of_detail(now);
         let mut draft = Draft { name: self.get("name").to_owned(), ..Draft::default() };
         let mut cleared = Vec::new();
@@ -155,7 +156,6 @@ impl ModelForm {
             match field {
                 "extra" => self.read_extra_changes(now, &mut draft, &mut cleared, errors),
                 _ if old == new => {}
-                "name" if new.is_empty() => errors.add("name", "A name cannot be empty."),
                 "model" if new.is_empty() => errors.add("model", "The upstream model cannot be empty."),
                 // An empty description is one; other fields would keep their value.
                 "description" if new.is_empty() => {
@@ -163,6 +163,18 @@ impl ModelForm {
                 }
                 _ if new.is_empty() => cleared.push(label(field).to_owned()),
                 _ => self.read_field(field, &mut draft, errors),
+            }
+        }
+        if moves_secret(found, &draft) {
+            // What is in the form is given again, though it is what it was.
+            for field in ["secret", "credential"] {
+                self.read_field(field, &mut draft, errors);
+            }
+            if !draft.has_credentials() {
+                let text = "The address or provider is another one, to which the stored secret would be sent. Give its \
+                            reference again.";
+                errors.add("secret", text);
+                cleared.push("the stored secret".to_owned());
             }
         }
         self.check_secrets(&draft, errors);
@@ -195,6 +207,15 @@ impl ModelForm {
             return;
         }
         if text.is_empty() {
+            if field == "name" {
+                errors.add(field, "Give it the name that clients ask for, such as openai/gpt-5.");
+            }
+            return;
+        }
+        if matches!(field, "name" | "model")
+            && let Some(wrong) = name_error(field, text)
+        {
+            errors.add(field, wrong);
             return;
         }
         let (params, info) = (&mut draft.params, &mut draft.info);
@@ -209,6 +230,7 @@ impl ModelForm {
                 info.insert("provider".to_owned(), json!(text));
             }
             "secret" => drop(param("api_key", json!(text))),
+            "credential" => drop(param("litellm_credential_name", json!(text))),
             "rpm" | "tpm" => match text.parse::<u32>() {
                 Ok(number) if number > 0 => drop(param(field, json!(number))),
                 _ => errors.add(field, "Write a whole number, at least 1."),
@@ -238,8 +260,14 @@ impl ModelForm {
 
     /// A secret is a reference, unless the box is ticked.
     fn check_secrets(&self, draft: &Draft, errors: &mut FieldErrors) {
+        if let Some((name, variable)) = draft.proxy_secret() {
+            let text =
+                format!("{variable} is a secret of the proxy itself. Refer to a variable of the provider's.");
+            errors.add(field_of(name), text);
+        }
         for (name, value) in draft.references() {
-            let variable = plain(&value)[REFERENCE.len()..].to_owned();
+            let value = plain(&value);
+            let Some(variable) = value.strip_prefix(REFERENCE) else { continue };
             let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if variable.is_empty() || !variable.chars().all(is_word) {
                 errors.add(
@@ -264,6 +292,7 @@ impl ModelForm {
 fn field_of(param: &str) -> &'static str {
     match param {
         "api_key" => "secret",
+        "litellm_credential_name" => "credential",
         "api_base" => "api_base",
         "api_version" => "api_version",
         "model" => "model",
@@ -278,6 +307,7 @@ pub(super) fn label(field: &str) -> &'static str {
         "provider" => "Provider",
         "model" => "Upstream model",
         "secret" => "Secret",
+        "credential" => "Stored credential",
         "api_base" => "Address",
         "api_version" => "API version",
         "rpm" => "Requests per minute",
@@ -288,6 +318,26 @@ pub(super) fn label(field: &str) -> &'static str {
         "description" => "Description",
         _ => "More parameters",
     }
+}
+
+/// Why a name would not do, neither as a model's name nor as the provider's.
+fn name_error(field: &str, text: &str) -> Option<&'static str> {
+    let is_odd = |c: char| c.is_whitespace() || is_invisible(c);
+    if text.chars().any(is_odd) {
+        return Some("Blanks and invisible characters cannot be in here.");
+    }
+    // Addresses of endpoints are models of some providers.
+    if text.starts_with('/') || text.ends_with('/') || (field == "name" && text.contains("//")) {
+        return Some(
+            "A part before or after a slash is missing: write provider/model, such as openai/gpt-5.",
+        );
+    }
+    None
+}
+
+/// Characters that have no width, or turn the direction of others.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn is_address(text: &str) -> bool {
@@ -323,9 +373,7 @@ fn per_million(per_token: Option<&Value>) -> String {
 fn extra_of(detail: &Detail) -> Map<String, Value> {
     let is_mask = |value: &Value| plain(value).contains("**");
     let shown = |(name, value): &(&String, &Value)| {
-        let is_reference = plain(value).starts_with(REFERENCE);
-        is_reference
-            || (!is_secret_name(name) && !is_mask(value) && redact::secrets(&plain(value)) == plain(value))
+        is_reference(name, value) || (!is_secret_name(name) && !is_mask(value) && !has_secrets(name, value))
     };
     let own = detail.own_params(&FIELD_PARAMS).filter(shown);
     own.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -337,13 +385,14 @@ fn yaml(map: &Map<String, Value>) -> String {
 }
 
 fn holds_secret(line: &str) -> bool {
-    if redact::secrets(line) != line {
+    if redact::addresses(line) != line {
         return true;
     }
     let pairs = line.split([',', '{']).filter_map(|part| part.split_once(':'));
     pairs.into_iter().any(|(name, value)| {
         let bare = |text: &str| text.trim().trim_matches(['"', '\'', '}', ' ']).to_owned();
-        is_secret_name(&bare(name)) && !bare(value).is_empty() && !bare(value).starts_with(REFERENCE)
+        let (name, value) = (bare(name), bare(value));
+        is_secret_name(&name) && !value.is_empty() && !is_reference(&name, &json!(value))
     })
 }
 

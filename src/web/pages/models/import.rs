@@ -1,10 +1,13 @@
 //! Import and export of LiteLLM's `model_list`.
 
+use std::convert::Infallible;
+
 use askama::Template;
 use axum::Json;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::stream;
 use serde::Serialize;
 
 use super::form::ModelForm;
@@ -12,6 +15,7 @@ use crate::domain::job::JobState;
 use crate::services::jobs::{ImportJob, ImportResult, Jobs};
 use crate::services::registry::{Item, Models, PlanError, Step};
 use crate::web::auth::ActorOf;
+use crate::web::csv::Reader;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
@@ -158,16 +162,13 @@ pub(super) async fn apply(
 }
 
 /// The registry as YAML, without secrets.
-pub(super) async fn export(State(models): State<Models>, query: Query) -> Result<Response, Problem> {
+pub(super) async fn export(State(models): State<Models>, ui: Ui, query: Query) -> Result<Response, Problem> {
+    let reader = Reader::join(&ui)?;
     let yaml = models.export(query.get("source") == "all").await?;
     let yaml = yaml.map_err(|error| {
         tracing::error!(%error, "the registry could not be written as YAML");
         Problem::not_found("A way to write the registry as YAML")
     })?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/yaml; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"model_list.yaml\""),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, yaml).into_response())
+    let yaml = stream::once(async { Ok::<_, Infallible>(yaml) });
+    Ok(reader.send("application/yaml; charset=utf-8", "model_list.yaml", yaml))
 }

@@ -1,5 +1,6 @@
 //! The table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -10,8 +11,8 @@ use serde::Serialize;
 use super::Services;
 use crate::domain::model::Deployment;
 use crate::domain::model_note::{Note, TestResult};
-use crate::services::keys::KeysView;
-use crate::services::registry::{Catalog, Column as By, ModelError, Notes};
+use crate::domain::routing::Alias;
+use crate::services::registry::{Callers, Catalog, Column as By, ModelError, Notes};
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
@@ -48,6 +49,7 @@ struct ModelsData<'a> {
     #[serde(flatten)]
     pager: Pager,
     registered: usize,
+    aliases: &'a BTreeMap<String, Alias>,
     ghosts: Vec<Note>,
     /// Whether the keys were there to be counted; none where none were read.
     keys_are_complete: Option<bool>,
@@ -82,7 +84,7 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     let status = Trouble::status(trouble.as_ref(), view.value.is_some());
     let catalog = view.value.unwrap_or_default();
     let notes = notes(&state, &ui).await?;
-    let keys = state.models.key_count();
+    let callers = state.models.callers();
     let path = ui.paths.to(route::Models);
     let order = match query.get("sort").parse() {
         Ok(column) => (column, query.get("dir") == "desc"),
@@ -90,13 +92,14 @@ pub(super) async fn list(State(state): State<Services>, ui: Ui, query: Query) ->
     };
     let found = catalog.find(query.get("q"), fits(&query), order);
     let (pager, shown) = Pager::cut(&query, &path, found);
-    let row = |deployment| row(deployment, &catalog, &notes, keys.as_ref());
+    let row = |deployment| row(deployment, &catalog, &notes, callers.as_ref());
     let data = ModelsData {
         deployments: shown.into_iter().map(row).collect(),
         pager,
         registered: catalog.len(),
+        aliases: &catalog.routing.aliases,
         ghosts: state.models.ghosts(&notes).await,
-        keys_are_complete: keys.as_ref().map(|keys| keys.is_complete),
+        keys_are_complete: callers.as_ref().map(|callers| callers.keys.is_complete),
         as_of: AsOf { at: view.at, is_renewing: view.is_renewing },
         trouble,
     };
@@ -119,13 +122,13 @@ fn row<'a>(
     deployment: &'a Deployment,
     catalog: &Catalog,
     notes: &'a Notes,
-    keys: Option<&KeysView>,
+    callers: Option<&Callers>,
 ) -> ModelRow<'a> {
     let name = catalog.name(&deployment.name);
     let groups = || name.iter().flat_map(|name| &name.access_groups).map(String::as_str).collect::<Vec<_>>();
     ModelRow {
-        siblings: name.map_or(1, |name| name.deployments),
-        keys: keys.map(|keys| keys.keys.count_callers(&deployment.name, &groups())),
+        siblings: if let Some(name) = name { name.deployments() } else { 1 },
+        keys: callers.map(|callers| callers.count(&deployment.name, groups())),
         contexts: notes.contexts.get(&deployment.name).copied().unwrap_or(0),
         test: notes.tests.get(&deployment.id),
         deployment,

@@ -11,7 +11,8 @@ use tower_sessions::Session;
 
 use super::Services;
 use super::form::{FIELDS, ModelForm, label};
-use super::presets::{MODES, PRESETS};
+use super::presets::{MODES, PRESETS, Preset};
+use crate::clients::litellm::Credential;
 use crate::domain::model_detail::Detail;
 use crate::services::registry::{Outcome, Radius};
 use crate::web::auth::Acting;
@@ -29,6 +30,8 @@ pub(super) struct FormPage {
     pub(super) form: ModelForm,
     pub(super) data: FormData,
     pub(super) edited: Option<Edited>,
+    /// Those that the proxy stores; empty where it does not tell.
+    pub(super) credentials: Vec<Credential>,
 }
 
 pub(super) struct Edited {
@@ -54,9 +57,16 @@ impl FormPage {
         !mode.is_empty() && !MODES.contains(&mode)
     }
 
-    fn example(&self) -> &'static str {
-        let preset = PRESETS.iter().find(|preset| preset.id == self.form.get("provider"));
-        preset.map_or("gpt-5-mini", |preset| preset.example)
+    fn preset(&self) -> &'static Preset {
+        PRESETS.iter().find(|preset| preset.id == self.form.get("provider")).unwrap_or(&PRESETS[0])
+    }
+
+    /// What the credentials are called that can be chosen; the one that is chosen stays so.
+    fn credentials(&self) -> Vec<&str> {
+        let chosen = Some(self.form.get("credential")).filter(|name| !name.is_empty());
+        let is_other = |name: &&str| Some(*name) != chosen;
+        let stored = self.credentials.iter().map(|one| one.name.as_str()).filter(is_other);
+        chosen.into_iter().chain(stored).collect()
     }
 
     /// Whether the rarer fields are shown at once.
@@ -69,9 +79,10 @@ impl FormPage {
     }
 }
 
-pub(super) async fn new(ui: Ui, query: Query) -> Response {
+pub(super) async fn new(State(state): State<Services>, ui: Ui, query: Query) -> Response {
     let form = ModelForm::of_preset(query.get("preset"));
-    FormPage { ui, form, data: FormData::default(), edited: None }.respond(StatusCode::OK)
+    let credentials = state.models.credentials().await;
+    FormPage { ui, form, data: FormData::default(), edited: None, credentials }.respond(StatusCode::OK)
 }
 
 pub(super) async fn create(
@@ -91,7 +102,8 @@ pub(super) async fn create(
     }
     if !errors.is_empty() {
         let data = FormData { errors, same_name, ..FormData::default() };
-        let page = FormPage { ui, form: form.redisplayed(), data, edited: None };
+        let credentials = state.models.credentials().await;
+        let page = FormPage { ui, form: form.redisplayed(), data, edited: None, credentials };
         return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
     }
     let outcome = state.models.register(&draft, &actor).await?;

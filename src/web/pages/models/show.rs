@@ -12,11 +12,12 @@ use super::Services;
 use crate::clients::ClientError;
 use crate::domain::audit::Entry;
 use crate::domain::context::KnownContext;
-use crate::domain::key::{Access, Permission, VirtualKey};
+use crate::domain::key::VirtualKey;
 use crate::domain::model::Deployment;
 use crate::domain::model_detail::{Detail, shown};
 use crate::domain::model_note::TestResult;
-use crate::services::registry::{Catalog, Found, ModelError, cannot_test};
+use crate::domain::routing::Fallback;
+use crate::services::registry::{Catalog, Found, ModelError, Models, cannot_test};
 use crate::services::snapshot::View;
 use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
@@ -40,6 +41,13 @@ struct ModelData {
     settings: Vec<(String, String)>,
     secret: Option<String>,
     siblings: Vec<Deployment>,
+    aliases: Vec<String>,
+    /// What answers where calls of its name do not get an answer; none if the proxy does not tell.
+    fallbacks: Option<Vec<Fallback>>,
+    fallback_for: Vec<String>,
+    /// Models of contexts that a wildcard serves.
+    covers: Vec<String>,
+    is_callable: bool,
     keys: Vec<VirtualKey>,
     keys_total: usize,
     keys_are_complete: bool,
@@ -127,12 +135,11 @@ async fn load(
     };
     let deployment = all.iter().find(|deployment| deployment.id == id);
     let deployment = deployment.ok_or_else(|| Problem::not_found("The deployment"))?.clone();
-    let same: Vec<&Deployment> = all.iter().filter(|other| other.name == deployment.name).collect();
     // Both may have to wait for a proxy that hangs.
     let (keys, radius) = tokio::join!(state.keys.get(), state.models.radius(id, &deployment.name));
     let radius = radius?;
-    let may = |access: &Access| access.permits(&deployment.name, &same) == Permission::Allowed;
-    let callers = keys.keys.callers(&may);
+    let rules = state.keys.rules(&keys).await;
+    let callers = keys.keys.callers(&rules, &all.target(&deployment.name), state.keys.now());
     let given = found.as_ref().map(Found::as_given);
     let note = match found {
         Some(found) => found.note,
@@ -142,6 +149,15 @@ async fn load(
         settings: given.as_ref().map(settings).unwrap_or_default(),
         secret: given.map(|given| given.param("api_key")).filter(|secret| !secret.is_empty()),
         siblings: radius.siblings,
+        aliases: radius.aliases,
+        fallbacks: all
+            .routing
+            .fallbacks
+            .is_some()
+            .then(|| all.routing.fallbacks_of(&deployment.name).into_iter().cloned().collect()),
+        fallback_for: radius.fallback_for,
+        covers: if deployment.is_pattern() { covered(&state.models, &all, id).await } else { Vec::new() },
+        is_callable: all.callable.contains(&deployment.name),
         keys: callers.range(0..SHOWN).collect(),
         keys_total: callers.len(),
         keys_are_complete: keys.is_complete,
@@ -155,6 +171,15 @@ async fn load(
         trouble: trouble.as_ref().map(Trouble::of),
         deployment,
     })
+}
+
+/// The models of contexts that a wildcard's deployment serves.
+async fn covered(models: &Models, catalog: &Catalog, id: &str) -> Vec<String> {
+    let notes = models.notes().await.unwrap_or_default();
+    let is_served = |model: &&String| catalog.serving(model).deployments.iter().any(|one| one.id == id);
+    let mut covered: Vec<String> = notes.contexts.keys().filter(is_served).cloned().collect();
+    covered.sort_unstable();
+    covered
 }
 
 /// Parameters beside those that the page names, without secrets.

@@ -7,6 +7,7 @@ use crate::domain::agent::AgentName;
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::control::AgentConfig;
 use crate::domain::swap::Swap;
+use crate::services::registry::Catalog;
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch::{Services, last_seen};
@@ -41,16 +42,16 @@ pub(super) async fn find(
     user: &str,
     agents: &[AgentRow],
     context: &str,
-    models: &[String],
+    catalog: &Catalog,
 ) -> Result<Quick, Problem> {
     let mut swaps = state.switcher.recent(SWAPS).await?;
     swaps.retain(|swap| swap.outcome.is_success());
-    let chips = chips(&swaps, models);
+    let chips = chips(&swaps, &catalog.callable);
     swaps.sort_by_key(|swap| swap.actor != user);
     let mut pairs = Vec::new();
     for (agent, id, model) in candidates(&swaps) {
         let Some(row) = agents.iter().find(|row| row.name == agent) else { continue };
-        if !(context.is_empty() || context == id.as_str()) || !models.contains(&model) {
+        if !(context.is_empty() || context == id.as_str()) || !catalog.can_call(&model) {
             continue;
         }
         let known = state.contexts.get(&agent, &id).await?;

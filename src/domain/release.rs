@@ -1,0 +1,39 @@
+//! What releases of LiteLLM cannot do.
+
+/// Tested against the genuine proxy.
+pub const TESTED: &str = "1.74, 1.80, 1.109";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    BlockModels,
+}
+
+/// The first release with a feature, what those before cannot do, and what to do there.
+const SINCE: [(Feature, (u32, u32), &str, &str); 1] =
+    [(Feature::BlockModels, (1, 106), "set a deployment aside", "Until then, delete it.")];
+
+/// Why a release cannot do something, if it cannot. One that cannot be read may.
+pub fn cannot(version: &str, feature: Feature) -> Option<String> {
+    let mut parts = version.split('.').map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (parts.next(), parts.next()) else { return None };
+    let (_, since, what, instead) = SINCE.iter().find(|(one, ..)| *one == feature)?;
+    ((major, minor) < *since).then(|| {
+        let (major, minor) = since;
+        format!("LiteLLM {version} cannot {what}; {major}.{minor} and later can. {instead}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_an_older_release_cannot_do() {
+        let block = |version| cannot(version, Feature::BlockModels);
+        assert!(block("1.80.17").is_some_and(|why| why.contains("1.106")));
+        assert_eq!(block("1.106.0"), None);
+        assert_eq!(block("1.109.1"), None);
+        assert_eq!(block("2.0"), None);
+        assert_eq!(block("main-stable"), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! What decides beside a key whether it may call a model: teams, access groups, and the release.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::{Keys, KeysView};
+use crate::clients::ClientError;
+use crate::clients::litellm::LiteLlm;
+use crate::domain::key::VirtualKey;
+use crate::domain::permission::Rules;
+use crate::services::snapshot::{Snapshot, Source};
+
+pub struct RulesSource(pub LiteLlm);
+
+impl Source for RulesSource {
+    type Fetched = Rules;
+    type Copy = Rules;
+    type Error = ClientError;
+
+    const TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(10);
+
+    /// What cannot be read is left out: the answer is then "not known" where it matters.
+    async fn fetch(&self) -> Result<Rules, ClientError> {
+        let proxy = &self.0;
+        let (teams, groups, health) = tokio::join!(proxy.teams(), proxy.access_groups(), proxy.health());
+        let version = health.ok().and_then(|health| health.version);
+        Ok(Rules {
+            teams: teams.ok(),
+            groups: groups.ok().map(Option::unwrap_or_default),
+            alias_by_target_only: version.is_some_and(|version| release(&version) < (1, 80)),
+        })
+    }
+}
+
+pub(super) fn release(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+impl Keys {
+    /// The rules for the keys of a view. Asks the proxy for nothing where keys alone decide.
+    pub async fn rules(&self, view: &KeysView) -> Arc<Rules> {
+        if !view.keys.needs_rules() {
+            return Arc::default();
+        }
+        self.all_rules().await
+    }
+
+    pub async fn rules_for(&self, key: &VirtualKey) -> Arc<Rules> {
+        if key.grant().needs_rules() { self.all_rules().await } else { Arc::default() }
+    }
+
+    /// The rules as they are. Asks the proxy for nothing.
+    pub fn cached_rules(&self) -> Arc<Rules> {
+        self.inner.rules.cached().value.unwrap_or_default()
+    }
+
+    async fn all_rules(&self) -> Arc<Rules> {
+        self.inner.rules.get().await.value.unwrap_or_default()
+    }
+}
+
+pub type RulesCopy = Snapshot<RulesSource>;

@@ -193,7 +193,7 @@ pub struct BudgetWindow {
     pub budget_duration: String,
     /// US dollars.
     pub max_budget: f64,
-    /// US dollars spent in the window, where the proxy tells.
+    /// US dollars spent in the window, where the proxy reports it.
     #[serde(default)]
     pub spend: Option<f64>,
 }

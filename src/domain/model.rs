@@ -45,15 +45,6 @@ impl ModelSpec {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Whether an agent or a proxy that names `told` means this model. Agents add a provider to a name that has none, and
-    /// some leave out the provider when they call the proxy.
-    pub fn is_called(&self, told: &str) -> bool {
-        told == self.0
-            || self.provider().is_some() && told == self.model()
-            || self.provider().is_none()
-                && told.strip_suffix(&self.0).is_some_and(|start| start.ends_with('/'))
-    }
 }
 
 impl FromStr for ModelSpec {
@@ -137,7 +128,7 @@ pub struct Team {
     pub name: String,
 }
 
-/// Whether models of this mode answer chat completions; a mode that is not told may.
+/// Whether models of this mode answer chat completions; an unknown mode may.
 pub fn chats(mode: Option<&str>) -> bool {
     matches!(mode, None | Some("" | "chat" | "completion" | "responses"))
 }

@@ -12,7 +12,7 @@ const MAX_ALIASES: usize = 2;
 pub struct Routing {
     /// `model_group_alias`: what each alias leads to.
     pub aliases: BTreeMap<String, Alias>,
-    /// None if the proxy does not tell.
+    /// None if the proxy does not report it.
     pub fallbacks: Option<Vec<Fallback>>,
 }
 

@@ -62,7 +62,7 @@ pub enum KeyChangeError {
     #[error("the proxy answered well, but did not take: {}", .0.join(", "))]
     NotTaken(Vec<&'static str>),
     #[error(
-        "the proxy did not answer in time, and now has a key of this alias whose secret nobody knows: delete it"
+        "the proxy did not answer in time, and now has a key of this alias with an unknown secret: delete it"
     )]
     Lost(KeyHash),
     #[error("the proxy answered well, but {0}")]

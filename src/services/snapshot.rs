@@ -32,7 +32,7 @@ const PATIENCE_AFTER_WRITE: Duration = Duration::from_secs(3);
 /// Up to this age a copy is shown at once. A proxy with 1,000 deployments takes 0.2 to 1.1 s to list them.
 const YOUNG: SignedDuration = SignedDuration::from_mins(1);
 
-/// Renewals take at most one part in so many of the server's time: 1.109 answers nobody else for 1.1 s while it lists 1,000
+/// Renewals take at most one part in so many of the server's time: 1.109 answers no other request for 1.1 s while it lists 1,000
 /// deployments.
 const MAX_SHARE: i32 = 10;
 

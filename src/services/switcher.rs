@@ -7,6 +7,7 @@ mod drift;
 mod errors;
 mod history;
 mod outcome_writer;
+mod progress;
 mod record;
 mod run;
 mod scope;
@@ -27,6 +28,7 @@ use self::compare::Comparisons;
 pub use self::compare::{Column, CompareError, CompareRequest, Comparison, MODELS, why_not};
 pub use self::errors::{ReadError, SwapError};
 use self::outcome_writer::OutcomeWriter;
+pub use self::progress::{Progress, Watched};
 use self::record::{audit_entry, new_swap};
 use self::run::Run;
 pub use self::scope::ScopeFound;
@@ -41,7 +43,7 @@ use crate::domain::control::AgentConfig;
 use crate::domain::job::ItemRef;
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::lease::Lease;
-use crate::domain::swap::{Outcome, StepKind, Swap, SwapRequest};
+use crate::domain::swap::{Outcome, Swap, SwapRequest};
 use crate::services::agents::{AgentView, Agents, KnownAgent};
 use crate::services::keys::{RulesCopy, RulesSource};
 use crate::services::live::{Live, Message};
@@ -113,36 +115,6 @@ struct Whole {
     one: Option<OneOfMany>,
     /// Has to be held as long as the swap's own lock.
     lease: Option<Lease>,
-}
-
-/// What is known of a swap so far.
-pub type Watched = watch::Receiver<Progress>;
-
-#[derive(Debug, Clone)]
-pub struct Progress {
-    pub swap: Swap,
-    pub doing: Option<StepKind>,
-    pub is_done: bool,
-    pub is_lost: bool,
-}
-
-impl Progress {
-    fn begun(swap: Swap) -> Self {
-        Self { swap, doing: None, is_done: false, is_lost: false }
-    }
-
-    fn ended(swap: Swap) -> Self {
-        Self { is_done: true, ..Self::begun(swap) }
-    }
-
-    /// The swap as it is stored.
-    fn stored(swap: Swap) -> Self {
-        Self { is_done: swap.finished_at.is_some(), ..Self::begun(swap) }
-    }
-
-    fn is_written(&self) -> bool {
-        self.is_done && !self.is_lost
-    }
 }
 
 impl Switcher {
@@ -318,8 +290,7 @@ impl Switcher {
         Ok(config)
     }
 
-    /// Waits until nobody else asks in a context, and until no swap runs there. Nobody else asks while what it
-    /// returns is held.
+    /// Waits until no other question and no swap runs in a context. None begins while the result is held.
     ///
     /// An ADK agent fails a turn whose session was changed under it ("stale session", measured), and a turn
     /// that begins within a swap may go on with the former model, and write it back.

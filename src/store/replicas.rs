@@ -34,7 +34,7 @@ impl From<sqlx::Error> for LockError {
 pub enum Fenced {
     #[error("another replica took over while this one did not answer{}", .0.as_ref().map(|holder| format!(" ({holder} has the lock now)")).unwrap_or_default())]
     Lost(Option<String>),
-    /// Nobody else can take the lock yet, but soon: the last heartbeat is too old.
+    /// No other replica can take the lock yet, but soon: the last heartbeat is too old.
     #[error("this replica has not reached the database for some seconds")]
     Unsure,
     #[error(transparent)]
@@ -103,7 +103,7 @@ impl Store {
         Err(LockError::HeldBy(holder.fetch_optional(self.pool()?).await?.unwrap_or_default()))
     }
 
-    /// Whether all of these are still held, and nobody can take one in the next 3 seconds.
+    /// Whether all of these are still held, and cannot be taken in the next 3 seconds.
     pub async fn check(&self, leases: &[Lease]) -> Result<(), Fenced> {
         let is_sure = if self.is_shared() {
             format!("exists (select 1 from replicas where id = $2 and seen_at > {NOW} - 5000)")

@@ -51,7 +51,7 @@ impl Reader {
     ) -> Response {
         let until = Instant::now() + MAX_TIME;
         let parts = parts.map(move |part| {
-            // Held until the last part is sent, or nobody takes it any more.
+            // Held until the last part is sent, or the client has gone.
             let Self(name) = &self;
             if Instant::now() > until {
                 return Err(BoxError::from(format!("a download of {name} took too long")));

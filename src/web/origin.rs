@@ -31,7 +31,7 @@ pub(super) async fn check(
     next: Next,
 ) -> Result<Response, Problem> {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    // Orchestrators ask by the address of a container, which nobody can know before.
+    // Orchestrators ask by the address of a container, which is not known beforehand.
     if !route.ends_with(route::Healthz::PATH) && !route.ends_with(route::Readyz::PATH) {
         host::check(&login, &access.hosts, request.headers())?;
     }

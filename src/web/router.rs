@@ -122,7 +122,7 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
 struct SentId(HeaderValue);
 
 /// Gives each request an id, and its answer the same. One that was sent, by a reverse proxy or anyone else, is logged
-/// beside it if it looks like an id; the layers of tower-http keep whatever was sent.
+/// beside it if it looks like an id; the layers of tower-http keep any id that was sent.
 async fn identify(mut request: Request, next: Next) -> Response {
     let is_id = |id: &HeaderValue| {
         (1..=MAX_ID).contains(&id.len())

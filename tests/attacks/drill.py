@@ -162,7 +162,7 @@ def logins(dashboard):
         begun, count, nth = time.monotonic(), 0, len(waits)
         while True:
             count += 1
-            # From an address where nobody has logged in before.
+            # From an address without an earlier login.
             if dashboard.status("GET /contexts", basic("grace", PASSWORD), f"X-Forwarded-For: 198.51.100.{nth % 250}") == 200:
                 break
             if time.monotonic() - begun > 60:

@@ -23,7 +23,7 @@ async fn stage(generation: Generation) -> (TestApp, Stage) {
     (app, stage)
 }
 
-/// The same on a dashboard where nobody has looked at the keys yet.
+/// The same on a dashboard whose keys page has not been opened yet.
 async fn stage_of(app: &TestApp) -> Stage {
     Stage {
         browser: app.user().await,

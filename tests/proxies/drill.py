@@ -122,7 +122,7 @@ def drill(kind, make, snippet, base, folder):
         assert events.readline(), "no event came through"
         events.close()
 
-        # A forged address gives no new guesses, and locks nobody else out.
+        # A forged address gives no new guesses, and does not lock out others.
         statuses = [
             guesser.log_in("ada", f"not it {number}", **{"X-Forwarded-For": f"198.51.100.{number}", "X-Real-IP": "192.0.2.1",
                                                          "Forwarded": f"for=198.51.100.{number}"})

@@ -33,7 +33,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def call(opener, url, form=None, accept="application/json", body=None, headers=None, timeout=30):
-    """Status, headers and text of an answer, whatever its status."""
+    """Status, headers and text of an answer, also of an error."""
     data = urllib.parse.urlencode(form).encode() if form is not None else body
     request = urllib.request.Request(url, data, {"Accept": accept, **(headers or {})})
     try:

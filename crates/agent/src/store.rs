@@ -69,7 +69,7 @@ impl Store {
             .busy_timeout(Duration::from_secs(5));
         let path = options.get_filename().to_owned();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        // SQLite does not tell that the folder is missing.
+        // SQLite's error does not say that the folder is missing.
         let found = folder.map_or(Ok(()), |folder| std::fs::metadata(folder.join(".")).map(drop));
         if let (Err(error), false) = (found, url.contains(":memory:")) {
             return Err(StoreError::File { path, why: format!("its folder: {error}") });

@@ -129,7 +129,7 @@ fn listed(generation: Generation, state: &Held, now: Timestamp) -> Vec<(&Deploym
     listed
 }
 
-/// `GET /model_group/info?model_group=`: what the proxy knows of a name, whatever serves it.
+/// `GET /model_group/info?model_group=`: what the proxy knows of a name, also of one that only a pattern serves.
 pub(super) async fn groups(State(world): State<World>, caller: Caller, query: Query) -> Answer {
     caller.administrate(&world)?;
     let state = world.lock();
@@ -139,7 +139,7 @@ pub(super) async fn groups(State(world): State<World>, caller: Caller, query: Qu
     let group = serving.first().and_then(|(_, row)| {
         let upstream = row.upstream_model(name)?;
         let known = catalog::entry(&upstream);
-        // Of a name that only a pattern serves nothing is told, unless the price map has it.
+        // For a name that only a pattern serves there is data only if the price map has it.
         if known.is_none() && row.is_pattern() {
             return None;
         }

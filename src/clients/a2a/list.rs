@@ -1,4 +1,4 @@
-//! What an agent tells without a message: whether it answers, and its contexts (`ListTasks`, which 0.3 does not have).
+//! What an agent reports without a message: whether it answers, and its contexts (`ListTasks`, which 0.3 does not have).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -31,7 +31,7 @@ impl Agent {
     async fn known(&self) -> Known {
         let known = self.remembered();
         if known.dialect.is_none() {
-            // No card, or one that nobody can read, does not mean that the agent cannot answer.
+            // A card that is missing or unreadable does not mean that the agent cannot answer.
             let _ = self.fetch_card(CARD_TIMEOUT, |_| true).await;
         }
         Known { dialect: known.dialect, ..self.remembered() }

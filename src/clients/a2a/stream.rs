@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::errors::{RpcAnswer, garbled, read_answer, rpc_error};
 use super::send::message;
-use super::task::{self, Content, MAX_TEXT, Progress, TaskState, Told};
+use super::task::{self, Content, MAX_TEXT, Progress, TaskReport, TaskState};
 use super::{Agent, AgentError, MAX_ANSWER, observe};
 use crate::clients::http;
 use crate::clients::lenient::{Lenient, Object, Text, memory_of};
@@ -51,7 +51,7 @@ pub(super) enum Heard {
 }
 
 impl Agent {
-    /// Sends `text` in `context` and waits at most `time` for the answer. What has come of it so far is told
+    /// Sends `text` in `context` and waits at most `time` for the answer. What has come of it so far is reported
     /// to `progress`.
     pub async fn ask(
         &self,
@@ -82,7 +82,7 @@ impl Agent {
         }
         let mut seen = Collector::default();
         let broken = collect(response, &mut seen, progress).await;
-        let task_id = seen.told.task_id.clone();
+        let task_id = seen.report.task_id.clone();
         match (seen.ended(), task_id, broken) {
             (Some(ended), ..) => ended.map(Heard::Progress),
             (None, Some(task_id), _) => Ok(Heard::Lost(task_id)),
@@ -161,10 +161,10 @@ fn bounded(response: Response, event: Arc<AtomicUsize>) -> impl Stream<Item = Re
     })
 }
 
-/// What a stream has told so far.
+/// What a stream has reported so far.
 #[derive(Default)]
 struct Collector {
-    told: Told,
+    report: TaskReport,
     /// About what the metadata takes in memory, in bytes.
     metadata_size: usize,
     /// A whole task or message that ended the stream at once.
@@ -201,7 +201,7 @@ impl Collector {
         }
         let task = within("task").unwrap_or(&result);
         if let Some(id) = task.get("id").and_then(Value::as_str).filter(|id| id.len() <= MAX_ID) {
-            self.told.task_id = Some(id.to_owned());
+            self.report.task_id = Some(id.to_owned());
         }
         let is_message = kind == "message" || within("message").is_some();
         self.is_ended = is_message || !matches!(task::read(&result), Ok(Progress::Running { .. }));
@@ -211,9 +211,9 @@ impl Collector {
     }
 
     fn update(&mut self, update: Update) {
-        self.told.task_id = update.task_id.0.or(self.told.task_id.take());
-        self.told.context = update.context_id.0.or(self.told.context.take());
-        let metadata = &mut self.told.metadata;
+        self.report.task_id = update.task_id.0.or(self.report.task_id.take());
+        self.report.context = update.context_id.0.or(self.report.context.take());
+        let metadata = &mut self.report.metadata;
         for (name, value) in update.metadata.0.unwrap_or_default() {
             // The last events of a turn carry empty actions, which must not hide those of the answer.
             let delta = value.get("stateDelta").and_then(Value::as_object);
@@ -230,7 +230,7 @@ impl Collector {
         if let Some(status) = update.status.filter(Value::is_object) {
             let state = status.get("state").and_then(Value::as_str).unwrap_or_default();
             self.is_ended = TaskState::parse(state).is_some_and(|state| state != TaskState::Running);
-            self.told.state = state.chars().take(MAX_ID).collect();
+            self.report.state = state.chars().take(MAX_ID).collect();
             // The first update of an ADK agent repeats the user's own words.
             let is_agents = |message: &&Value| {
                 message
@@ -240,13 +240,13 @@ impl Collector {
             };
             let said = status.get("message").filter(is_agents).map(Content::of);
             if let Some(said) = said.filter(|said| !said.is_empty()) {
-                self.told.said = said;
+                self.report.said = said;
             }
         }
         if let Some(artifact) = update.artifact.filter(Value::is_object) {
             let id = artifact.get("artifactId").and_then(Value::as_str).unwrap_or_default();
             let content = Content::of(&artifact);
-            let artifacts = &mut self.told.artifacts;
+            let artifacts = &mut self.report.artifacts;
             let place = artifacts.iter().position(|(known, _)| known == id);
             if place.is_none() && (artifacts.len() == MAX_PARTS || id.len() > MAX_ID) {
                 return;
@@ -267,20 +267,20 @@ impl Collector {
 
     /// What there is of the answer.
     fn text(&self) -> String {
-        if self.told.artifacts.is_empty() {
-            return self.told.said.shown().to_owned();
+        if self.report.artifacts.is_empty() {
+            return self.report.said.shown().to_owned();
         }
-        self.told.artifacts.iter().map(|(_, content)| content.shown()).collect::<Vec<_>>().join("\n")
+        self.report.artifacts.iter().map(|(_, content)| content.shown()).collect::<Vec<_>>().join("\n")
     }
 
-    /// What a plain request would have brought, once the stream has told the end.
+    /// What a plain request would have brought, once the stream has ended.
     fn ended(self) -> Option<Result<Progress, AgentError>> {
         if !self.is_ended {
             return None;
         }
         Some(match self.whole {
             Some(whole) => task::read(&whole),
-            None => self.told.progress(),
+            None => self.report.progress(),
         })
     }
 }

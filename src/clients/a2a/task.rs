@@ -190,9 +190,9 @@ fn push(text: &mut String, more: &str) {
     text.push_str(&more[..more.floor_char_boundary(MAX_TEXT.saturating_sub(text.len()))]);
 }
 
-/// A task as it was told, whole or by its events.
+/// A task as the agent reported it, whole or in events.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct TaskReport {
     pub(super) task_id: Option<String>,
     pub(super) context: Option<String>,
     pub(super) state: String,
@@ -203,7 +203,7 @@ pub(super) struct Told {
     pub(super) metadata: Map<String, Value>,
 }
 
-impl Told {
+impl TaskReport {
     pub(super) fn progress(self) -> Result<Progress, AgentError> {
         let state = TaskState::parse(&self.state)
             .ok_or_else(|| garbled(&format!("a task in the unknown state “{}”", self.state)))?;
@@ -211,8 +211,8 @@ impl Told {
             (TaskState::Running, Some(task_id)) => Ok(Progress::Running { task_id }),
             (TaskState::Running, None) => Err(garbled("a task without an id")),
             (TaskState::Completed | TaskState::InputRequired, _) => {
-                let told = Content::joined(self.artifacts.into_iter().map(|(_, content)| content));
-                let content = if told.is_empty() { self.said } else { told };
+                let joined = Content::joined(self.artifacts.into_iter().map(|(_, content)| content));
+                let content = if joined.is_empty() { self.said } else { joined };
                 Ok(Progress::Done(answer(content, self.context, &self.metadata)))
             }
             (ended, _) => Err(ended.error(self.said.shown())),
@@ -246,7 +246,7 @@ pub(super) fn read(result: &Value) -> Result<Progress, AgentError> {
             None => artifacts.push((id, content)),
         }
     }
-    let told = Told {
+    let report = TaskReport {
         task_id: task.id.0,
         context: task.context_id.0,
         state: task.status.state,
@@ -254,7 +254,7 @@ pub(super) fn read(result: &Value) -> Result<Progress, AgentError> {
         artifacts,
         metadata: task.metadata.0.unwrap_or_default(),
     };
-    told.progress()
+    report.progress()
 }
 
 /// `adk_usage_metadata` or `patchbay.model` is there only if a model answered; `stateDelta` holds the settings after the answer.

@@ -55,7 +55,7 @@ pub struct KeyRecord {
 pub struct NewKey {
     pub secret: SecretString,
     pub hash: KeyHash,
-    /// As the proxy's answer tells it.
+    /// As the proxy's answer says.
     pub key: VirtualKey,
 }
 

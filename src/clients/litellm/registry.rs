@@ -17,7 +17,7 @@ use crate::domain::model_detail::Detail;
 use crate::domain::redact;
 use crate::domain::routing::{Alias, Fallback, Routing, When, is_pattern};
 
-/// Deployments on a page of `/v2/model/info`. 1.109 takes a millisecond for each, in which it answers nobody else.
+/// Deployments on a page of `/v2/model/info`. 1.109 takes a millisecond for each and answers no other request in that time.
 const PAGE: usize = 250;
 
 /// Most pages that are read: 10,000 deployments.
@@ -181,7 +181,7 @@ impl LiteLlm {
         Ok(one_per_id(rows, routing))
     }
 
-    /// Aliases and fallbacks; none if the proxy does not tell.
+    /// Aliases and fallbacks; none if the proxy does not report them.
     async fn routing(&self) -> Option<Routing> {
         // 1.80 and later; the other answer holds the settings of alerts as well.
         let request = self.get("router/settings").expecting(is_status);
@@ -251,7 +251,7 @@ impl RouterSettings {
 }
 
 /// One row for each id. A name that is no alias counts before others; of the rows that an unlisted wildcard stands for,
-/// what their names have in common. Where the aliases are not known, rows of one id tell them.
+/// what their names have in common. Where the aliases are not known, they are found by rows of one id.
 fn one_per_id<T: Repeated>(rows: Vec<T>, routing: &mut Routing) -> Vec<T> {
     let mut places = HashMap::new();
     let mut groups: Vec<Vec<T>> = Vec::new();

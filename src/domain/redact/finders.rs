@@ -239,7 +239,7 @@ fn schemeless_credentials(text: &str, from: usize) -> Option<Found> {
     })
 }
 
-/// Whoever knows such an address may post there: its path is the secret.
+/// Anyone who knows such an address may post there: its path is the secret.
 fn webhook(text: &str, from: usize) -> Option<Found> {
     const MARKS: [&str; 5] = ["://hooks.", "/webhook/", "/webhooks/", "/webhookb2/", "api.telegram.org/bot"];
     first_of(text, from, &MARKS, |at, mark| {

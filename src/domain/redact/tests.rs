@@ -125,7 +125,7 @@ fn error_text_has_no_control_characters_and_stack_traces() {
     assert_eq!(error_text(&"x".repeat(500)).chars().count(), MAX_ERROR_CHARS + 1);
 }
 
-/// A secret is found whatever stands around it, and however it is written.
+/// A secret is found in any surroundings and in any encoding listed here.
 #[test]
 fn finds_secrets_in_any_surroundings() {
     const SECRET: &str = "Zq9-Wx7Kp3-Lm5Tr8";
@@ -179,7 +179,7 @@ fn finds_secrets_in_any_surroundings() {
     }
 }
 
-/// Twice the text takes about twice the time, whatever it repeats.
+/// Twice the text takes about twice the time, also when it repeats itself.
 #[test]
 fn takes_linear_time() {
     let time = |text: &str| {

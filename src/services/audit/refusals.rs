@@ -15,7 +15,7 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(1);
 /// Most entries of one actor and action within a minute; the rest are one entry about [`OTHERS`].
 const MAX_OBJECTS: usize = 100;
 
-/// Most entries within a minute, whoever the actors are.
+/// Most entries within a minute, of all actors together.
 const MAX: usize = 1024;
 
 const OTHERS: &str = "other requests";

@@ -181,7 +181,7 @@ impl Bootstrap {
             if other.is_some() && !may_replace {
                 return Ok(Todo::Refuse(format!(
                     "another key has this alias, and {target} does not hold its secret: write the secret there, or use \
-                     --replace, which ends that key and whatever uses it"
+                     --replace, which ends that key and breaks all that uses it"
                 )));
             }
             return Ok(Todo::Issue { old: None, why: "issued", replaces: other.map(|key| key.hash) });
@@ -207,7 +207,7 @@ impl Bootstrap {
             } else {
                 return Ok(Todo::Refuse(format!(
                     "another key has this alias, and {target} holds a different secret: --replace ends that key and \
-                     whatever uses it"
+                     all that uses it"
                 )));
             };
             return Ok(Todo::Issue { old: Some(secret), why, replaces: other.map(|key| key.hash) });

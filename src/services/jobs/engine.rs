@@ -145,7 +145,7 @@ impl Inner {
         match self.store.check(slice::from_ref(lease)).await {
             Ok(()) => {}
             Err(Fenced::Store(error)) => return Err(error),
-            // Whoever has the lease settles the item.
+            // The holder of the lease settles the item.
             Err(error) => {
                 tracing::warn!(%error, job = job.id, item = item.n, "an item of a job was not begun");
                 return Ok(());

@@ -175,7 +175,7 @@ impl Failure for KeyChangeError {
 }
 
 impl Inner {
-    /// Makes a change of one key by `work`, while nobody else changes it through Patchbay.
+    /// Makes a change of one key by `work`, while no other change of it runs in Patchbay.
     pub(super) async fn journaled<T>(
         &self,
         action: Action,
@@ -207,7 +207,7 @@ impl Inner {
             Ok(new) => new,
             Err(error) => return Err(self.refusal(error, alias).await),
         };
-        // The secret is known now only: whatever fails from here on, it is shown.
+        // The secret is known only now: it is shown even if a later step fails.
         let (key, problem) = match self.proxy.key(&new.hash).await {
             Ok(Some(key)) => (key, None),
             Ok(None) => (new.key, Some("the proxy does not know the key that it has made".to_owned())),

@@ -9,7 +9,7 @@ pub(super) fn key_request(token: Option<&str>, created: &Created) -> Option<OwnR
 }
 
 impl Inner {
-    /// Makes one key for a form's token by `work`. A key that was made is returned whatever fails after it, since its
+    /// Makes one key for a form's token by `work`. A key that was made is returned even if a later step fails, since its
     /// secret is known now only.
     pub(super) async fn once(
         &self,

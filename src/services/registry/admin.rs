@@ -168,7 +168,7 @@ impl Models {
         self.inner.store.deployment_note(id).await
     }
 
-    /// The credentials that the proxy stores; none where it does not tell.
+    /// The credentials that the proxy stores; none where it does not list them.
     pub async fn credentials(&self) -> Vec<Credential> {
         self.inner.proxy.credentials().await.unwrap_or_default()
     }

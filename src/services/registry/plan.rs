@@ -253,7 +253,7 @@ fn compare(draft: &Draft, found: &Found, remarks: &mut Vec<String>) -> Step {
     changes.retain(|change| {
         let name = change.field.rsplit('.').next().unwrap_or_default();
         let was_given_here = found.note.as_ref().is_some_and(|note| note.references.contains_key(name));
-        // Nobody can tell whether they differ.
+        // Whether they differ cannot be known.
         let is_open = draft.params.get(name).is_some_and(|value| is_hidden(name, value)) && !was_given_here;
         if is_open {
             remarks.push(format!("{name} cannot be compared, since the proxy does not show it"));

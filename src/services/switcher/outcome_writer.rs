@@ -60,7 +60,7 @@ impl OutcomeWriter {
 
 impl Parts {
     /// The swap as it is written down. A failure is reported to those who wait for the swap, and tried again: the
-    /// context stays locked until then, so that nobody takes it for free without knowing its state. None where it could
+    /// context stays locked until then, so that no other swap starts without knowing its state. None where it could
     /// not be written at all.
     pub(super) async fn write_outcome(
         &self,

@@ -1,6 +1,7 @@
 //! One swap, step by step.
 
 mod checks;
+mod prove;
 
 use std::time::Instant;
 
@@ -11,14 +12,11 @@ use super::{Parts, Progress};
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::context::ContextId;
-use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply, Route};
+use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
 use crate::domain::redact;
-use crate::domain::swap::{
-    Fault, Outcome, PromptChange, Proof, Step, StepKind, StepResult, Swap, SwapRequest,
-};
+use crate::domain::swap::{Fault, Outcome, PromptChange, Step, StepKind, StepResult, Swap, SwapRequest};
 use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
-use crate::services::conversation::fill;
 use crate::services::locks::Held;
 
 /// Why a swap stops at a step.
@@ -252,7 +250,7 @@ impl<'a> Run<'a> {
         };
         let ack = if matches!(result, Ok(Reply::Done)) { Ack::Confirmed } else { Ack::Unclear };
         let report = match result {
-            Ok(Reply::Done) => Ok(StepReport::done("The agent says that it did.")),
+            Ok(Reply::Done) => Ok(StepReport::done("The agent confirmed.")),
             Ok(Reply::Refused(reason)) => {
                 Err(StepError::request(format!("The agent refused: {}", redact::error_text(&reason))))
             }
@@ -304,52 +302,6 @@ impl<'a> Run<'a> {
         if let Some(found) = self.parts.look_again_elsewhere(self.agent, elsewhere, &before, &after).await {
             let _ = self.note(StepKind::Scope, started, Ok(StepReport::done(found.detail)));
         }
-    }
-
-    /// Sends the message. True beside the report if the answer shows that the new model gave it.
-    async fn prove(&mut self, message: &str, started: Instant) -> Result<(bool, StepReport), StepError> {
-        let time = self.parts.timeouts.message;
-        self.check_lock().await?;
-        let answer = self.agent.client.send(&self.request.context, message, time).await?;
-        let from_model = answer.from_model;
-        let mut proof = Proof::unanswered(message);
-        proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-        fill(&mut proof, answer);
-        let (served, route) = (proof.served.clone(), proof.route.clone());
-        self.swap.proof = Some(proof);
-        let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
-        let (Some(served), Some(wanted)) = (served, wanted) else {
-            let report = StepReport::warning("An answer came; the agent does not say which model gave it.");
-            return Ok((false, report));
-        };
-        if let Some(fallback) = route.as_ref().and_then(Route::fallback) {
-            let report = format!("{wanted} did not answer: the proxy fell back to {fallback}.");
-            return Ok((false, StepReport::warning(report)));
-        }
-        if !wanted.is_called(&served) {
-            return Err(StepError::upstream(format!("{served} answered, not {wanted}.")));
-        }
-        Ok(match route {
-            Some(Route { deployment: Some(id), .. }) => (
-                true,
-                StepReport::done(format!("{served} answered, by the proxy's word from deployment {id}.")),
-            ),
-            Some(_) => (true, StepReport::done(format!("{served} answered, by the proxy's word."))),
-            None if !from_model => {
-                (false, StepReport::warning("An answer came; the agent does not say that a model gave it."))
-            }
-            // The agent does not see a fallback of the proxy: the probe does.
-            None if self.has_answered || self.parts.never_falls_back(&wanted).await => {
-                (true, StepReport::done(format!("{served} answered, by the agent's word.")))
-            }
-            None => (
-                false,
-                StepReport::warning(format!(
-                    "An answer came, by the agent's word from {served}. An agent does not see a fallback of the proxy: \
-                     probe the model as well."
-                )),
-            ),
-        })
     }
 
     async fn roll_back(&mut self) -> Outcome {

@@ -1,11 +1,11 @@
 //! Slows down password guessing.
 //!
 //! Failures are counted per pair of name and address, per address, and per name. The first refuse attempts for a time
-//! that doubles with each failure. The others only delay an attempt, so that nobody can lock a person out by guessing
-//! their password from elsewhere, or another's from their address. Where a person has logged in before, the failures of
+//! that doubles with each failure. The others only delay an attempt, so that a person cannot be locked out by guesses from
+//! elsewhere, or at other names from their own address. Where a person has logged in before, the failures of
 //! others do not count against that person.
 //!
-//! A running attempt refuses nobody, but no more of a pair run at once than may fail; the next one waits for them.
+//! A running attempt refuses no other, but no more of a pair run at once than may fail; the next one waits for them.
 //!
 //! Each replica counts on its own. Stored are hashes of names and addresses, in tables of fixed size.
 //!

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OnceCell};
 
-use super::login_queue::LoginQueue;
-use super::login_throttle::{Attempt, LoginThrottle};
+use super::login_queue::{LoginQueue, Turn};
+use super::login_throttle::{Attempt, Lane, LoginThrottle};
 use super::refusal_log::RefusalLog;
 use super::verified::Verified;
 use super::{Credentials, Denied};
@@ -25,9 +25,6 @@ use patchbay_clock::Clock;
 
 /// How often the file is looked at.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
-
-/// Passwords that are checked at once: each takes 19 MB and a processor.
-const AT_ONCE: usize = 2;
 
 /// How long to wait where too many others are waiting for a check.
 const SHED: Duration = Duration::from_secs(1);
@@ -42,7 +39,6 @@ struct Inner {
     file: Option<PathBuf>,
     known: RwLock<Known>,
     looked: Mutex<(Timestamp, Option<Stamp>)>,
-    checking: Arc<Semaphore>,
     queue: LoginQueue,
     refusals: RefusalLog,
     throttle: LoginThrottle,
@@ -95,7 +91,6 @@ impl Users {
             known: RwLock::new(Known { accounts, problem: None }),
             // Looked at for the first time soon: it may have changed since it was read.
             looked: Mutex::new((Timestamp::UNIX_EPOCH, None)),
-            checking: Arc::new(Semaphore::new(AT_ONCE)),
             queue: LoginQueue::default(),
             refusals: RefusalLog::default(),
             throttle: LoginThrottle::default(),
@@ -122,9 +117,7 @@ impl Users {
         address: Option<IpAddr>,
     ) -> Result<Account, Denied> {
         let Credentials { username: name, password } = credentials;
-        let lane = self.0.throttle.lane(name, address, self.0.clock.now());
-        let turn = self.0.queue.wait(lane, self.turn(name, address)).await;
-        let (attempt, turn) = turn.unwrap_or(Err(Denied::TooMany(SHED)))?;
+        let (attempt, turn) = self.turn(name, address).await?;
         let account = self.verify(name, password, turn).await.ok_or(Denied::Wrong)?;
         attempt.succeeded();
         Ok(account)
@@ -159,11 +152,7 @@ impl Users {
         self.account(&credentials.username).await.filter(|account| account.tag == tag)
     }
 
-    async fn turn(
-        &self,
-        name: &str,
-        address: Option<IpAddr>,
-    ) -> Result<(Attempt<'_>, OwnedSemaphorePermit), Denied> {
+    async fn turn(&self, name: &str, address: Option<IpAddr>) -> Result<(Attempt<'_>, Turn), Denied> {
         let Inner { throttle, clock, .. } = &*self.0;
         let check = || throttle.check(name, address, clock.now()).map_err(Denied::TooMany);
         check()?;
@@ -173,28 +162,24 @@ impl Users {
             tokio::time::sleep(delay).await;
             delay
         };
-        // Who is refused does not stand in line with those who are looked at.
+        // Refused attempts do not join the queue, and delayed ones have no place in it while they are.
         if !delay.is_zero() {
             check()?;
         }
-        let turn = self.turn_to_check().await.ok_or(Denied::Wrong)?;
-        // Whoever is waited for here has a turn as well.
+        let lane = throttle.lane(name, address, clock.now());
+        let turn = self.0.queue.turn(lane).await.ok_or(Denied::TooMany(SHED))?;
+        // An attempt that is waited for here has a turn as well.
         let attempt = throttle.admit(name, address, clock).await.map_err(Denied::TooMany)?;
         Ok((attempt, turn))
     }
 
-    /// None only where the process ends.
-    pub(super) async fn turn_to_check(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.checking).acquire_owned().await.ok()
+    /// A turn outside the queue's order, for an attempt that is not throttled.
+    pub(super) async fn turn_to_check(&self) -> Option<Turn> {
+        self.0.queue.turn(Lane { id: 0, failures: None }).await
     }
 
     /// Takes as long for a name that nobody has as for a wrong password.
-    pub(super) async fn verify(
-        &self,
-        name: &str,
-        password: &SecretString,
-        turn: OwnedSemaphorePermit,
-    ) -> Option<Account> {
+    pub(super) async fn verify(&self, name: &str, password: &SecretString, turn: Turn) -> Option<Account> {
         let account = self.account(name).await;
         let hash = match &account {
             Some(account) => account.hash.clone(),
@@ -207,7 +192,7 @@ impl Users {
         let is_known = password.expose_secret() == DEFAULT_PASSWORD && !self.0.login.is_default;
         let password = password.clone();
         let check = tokio::task::spawn_blocking(move || {
-            // Given back when it is done, also where nobody waits for it any more.
+            // Given back when it is done, also where the client has gone.
             let _turn = turn;
             hash.verify(&password)
         });

@@ -42,7 +42,7 @@ async fn a_password_with_signs_is_not_quoted() {
     assert!(ended.err.contains("PATCHBAY_DATABASE_URL") && !ended.err.contains("s3cret"), "{}", ended.err);
 }
 
-/// Nobody can make a file in /sys, not even root.
+/// Files cannot be made in /sys, not even by root.
 #[tokio::test]
 async fn an_sqlite_file_that_cannot_be_opened_is_named_with_the_reason_once() {
     let dir = tempfile::tempdir().unwrap();

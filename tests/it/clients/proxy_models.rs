@@ -295,7 +295,7 @@ async fn an_expanded_list_is_read_as_the_rows_that_were_configured() {
         }
         names.sort_unstable();
         expected.sort_unstable();
-        // Without the settings nothing tells whether acme/dead or its alias is the row's own name.
+        // Without the settings it is not known whether acme/dead or its alias is the row's own name.
         let is_sure = |name: &&str| !name.starts_with("acme/");
         let only = |names: Vec<&'static str>| names.into_iter().filter(is_sure).collect::<Vec<_>>();
         let names: Vec<&str> = names.into_iter().filter(|name| is_sure(name)).collect();

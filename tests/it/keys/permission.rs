@@ -75,7 +75,7 @@ async fn a_swap_is_refused_when_the_team_of_the_agents_key_does_not_allow_the_mo
     assert!(page.text().contains("not among those of the key's team"), "{}", page.text());
 }
 
-/// Whatever the proxy knows of a key, its replacement has, also what Patchbay has never heard of.
+/// A replacement keeps every setting that the proxy has, also those unknown to Patchbay.
 #[tokio::test]
 async fn a_replacement_keeps_every_setting() {
     let (app, stage) = stage(Generation::V1_109).await;

@@ -114,7 +114,7 @@ async fn kinds() -> Vec<(&'static str, SecretString)> {
     all
 }
 
-/// Whether the proxy lets a key call a model, whatever becomes of the call; with its words.
+/// Whether the proxy lets a key call a model, even if the call then fails; with its words.
 async fn asked(secret: &SecretString, name: &str) -> (bool, String) {
     use secrecy::ExposeSecret as _;
     let body = json!({ "model": name, "max_tokens": 16, "messages": [{ "role": "user", "content": "hi" }] });

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::switch;
 use crate::database;
-use crate::support::{Page, Setup, TestApp};
+use crate::support::{Browser, Page, Setup, TestApp};
 use crate::web::fakes::{FakeAgent, Manner};
 
 /// How a swap is disturbed while the agent holds back the answer to a message.
@@ -15,7 +15,7 @@ use crate::web::fakes::{FakeAgent, Manner};
 enum Pause {
     /// Long enough for another replica to take the lock.
     Taken,
-    /// Long enough, but nobody took it.
+    /// Long enough, but not taken.
     Long,
     /// Too short for that.
     Short,
@@ -52,16 +52,21 @@ struct Seen {
     audit: Value,
 }
 
+/// A dashboard on a database, an admin's browser, and a connection to the database.
+async fn dashboard(url: String, agent: &FakeAgent) -> (TestApp, Browser, PgConnection) {
+    let setup = Setup { agent: Some(agent.url.clone()), database_url: Some(url.clone()), ..Setup::default() };
+    let app = TestApp::with(setup).await;
+    super::relax(&app).await;
+    let browser = app.user().await;
+    (app, browser, PgConnection::connect(&url).await.unwrap())
+}
+
 /// A swap that is disturbed while the agent has the message that begins with `at`; the first of them after one that begins
 /// with `behind`.
 async fn swap(pause: Pause, behind: &'static str, at: &'static str, manner: Manner) -> Option<Seen> {
     let url = database::postgres().await?;
     let agent = FakeAgent::per_context(Manner::Good).await;
-    let setup = Setup { agent: Some(agent.url.clone()), database_url: Some(url.clone()), ..Setup::default() };
-    let app = TestApp::with(setup).await;
-    super::relax(&app).await;
-    let browser = app.user().await;
-    let mut database = PgConnection::connect(&url).await.unwrap();
+    let (app, browser, mut database) = dashboard(url, &agent).await;
     // Shows the scope, so that no fresh context is read along with the next one.
     assert_eq!(switch(&browser, "two", "openai/gpt-5", &[]).await.outcome(), "verified");
     agent.take();
@@ -125,7 +130,7 @@ async fn a_replica_that_was_silent_for_too_long_has_lost_its_locks() {
     for (behind, at) in STEPS {
         let Some(seen) = swap(Pause::Long, behind, at, Manner::Good).await else { return };
         assert_eq!(seen.receipt.outcome(), "unknown", "{at}: {}", seen.receipt.text());
-        // Nobody else has the lock, so the context is read again to learn where it is.
+        // The lock is free, so the context is read again to learn where it is.
         assert!(
             seen.later.iter().all(|text| text.starts_with("[HOTSWAP:GET_CONFIG")),
             "{at}: {:?}",
@@ -147,11 +152,7 @@ async fn a_replica_that_was_silent_for_some_seconds_goes_on_after_its_next_heart
 async fn begins_no_item_of_a_job_that_another_replica_has() {
     let Some(url) = database::postgres().await else { return };
     let agent = FakeAgent::per_context(Manner::Good).await;
-    let setup = Setup { agent: Some(agent.url.clone()), database_url: Some(url.clone()), ..Setup::default() };
-    let app = TestApp::with(setup).await;
-    super::relax(&app).await;
-    let browser = app.user().await;
-    let mut database = PgConnection::connect(&url).await.unwrap();
+    let (_app, browser, mut database) = dashboard(url, &agent).await;
     let form = [
         ("agent", "task-agent"),
         ("ids", "one two three"),

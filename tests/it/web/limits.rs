@@ -144,7 +144,7 @@ async fn right_login_beside(guess: impl Fn(usize) -> (String, String), from: &st
         let page = Bare::send(login("operator", PASSWORD, from)).await;
         match page.status {
             StatusCode::OK => break,
-            // Where it has to give way it is told when to come again.
+            // Where it has to give way the answer says when to try again.
             StatusCode::TOO_MANY_REQUESTS => assert!(page.headers.contains_key(header::RETRY_AFTER)),
             status => panic!("{status}: {}", page.text()),
         }
@@ -238,11 +238,11 @@ async fn downloads_are_streamed_and_few_at_once() {
         assert_eq!(answer.status(), StatusCode::OK, "one user keeps the others out of {path}");
         assert!(!answer.text().await.unwrap().is_empty());
     }
-    // Whoever goes away makes room.
+    // A client that goes away makes room.
     drop(unread);
     let begun = Instant::now();
     while download("viewer", "/keys.csv").await.status() != StatusCode::OK {
-        assert!(begun.elapsed() < Duration::from_secs(20), "downloads that nobody takes keep their places");
+        assert!(begun.elapsed() < Duration::from_secs(20), "downloads that are not taken keep their places");
     }
 }
 

@@ -366,7 +366,7 @@ async fn other_host_names_are_refused() {
                     "{name} {is_default_password} {is_any}"
                 );
             }
-            // Orchestrators ask by an address that nobody can list before.
+            // Orchestrators ask by an address that cannot be listed beforehand.
             for path in ["/healthz", "/readyz"] {
                 let request =
                     Bare::of(&app).request(Method::GET, path).header(header::HOST, "10.1.2.3:10950");

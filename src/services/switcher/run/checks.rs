@@ -74,8 +74,8 @@ impl Run<'_> {
 }
 
 impl Parts {
-    /// Whether the model is registered and the agent's key may call it; false beside the text where nobody can
-    /// tell the latter.
+    /// Whether the model is registered and the agent's key may call it; false beside the text where the latter is
+    /// not known.
     pub(in crate::services::switcher) async fn check_model(
         &self,
         agent: &KnownAgent,
@@ -91,7 +91,7 @@ impl Parts {
         let serving = catalog.serving(model.as_str());
         let registered = check_registered(&serving)?;
         if matches!(serving.by, By::Wildcard(_)) {
-            // What the wildcard's row does not tell of a model that it covers.
+            // The wildcard's row does not have the mode of each model that it covers.
             let asked = serving.alias_of.unwrap_or(serving.name);
             let mode = self.proxy.mode_of(asked).await.ok().flatten();
             check_mode(serving.name, mode.as_deref().filter(|mode| !chats(Some(mode))))?;
@@ -124,7 +124,7 @@ impl Parts {
         }
     }
 
-    /// Whether the agent's key may call the model; false beside the text where nobody can tell.
+    /// Whether the agent's key may call the model; false beside the text where that is not known.
     async fn check_key(
         &self,
         agent: &KnownAgent,

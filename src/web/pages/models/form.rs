@@ -1,5 +1,7 @@
 //! The form of a deployment: its fields, what they become at the proxy, and what is wrong with them.
 
+mod fields;
+
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
@@ -7,6 +9,8 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::fields::label;
+use self::fields::{field_of, is_address, name_error};
 use super::presets::PRESETS;
 use crate::domain::model_detail::{
     Detail, Draft, REFERENCE, has_secrets, is_reference, is_secret_name, plain, same,
@@ -287,64 +291,6 @@ impl ModelForm {
             );
         }
     }
-}
-
-fn field_of(param: &str) -> &'static str {
-    match param {
-        "api_key" => "secret",
-        "litellm_credential_name" => "credential",
-        "api_base" => "api_base",
-        "api_version" => "api_version",
-        "model" => "model",
-        "custom_llm_provider" => "provider",
-        _ => "extra",
-    }
-}
-
-pub(super) fn label(field: &str) -> &'static str {
-    match field {
-        "name" => "Model name",
-        "provider" => "Provider",
-        "model" => "Upstream model",
-        "secret" => "Secret",
-        "credential" => "Stored credential",
-        "api_base" => "Address",
-        "api_version" => "API version",
-        "rpm" => "Requests per minute",
-        "tpm" => "Tokens per minute",
-        "mode" => "Mode",
-        "input_price" => "Price in",
-        "output_price" => "Price out",
-        "description" => "Description",
-        _ => "More parameters",
-    }
-}
-
-/// Why a name would not do, neither as a model's name nor as the provider's.
-fn name_error(field: &str, text: &str) -> Option<&'static str> {
-    let is_odd = |c: char| c.is_whitespace() || is_invisible(c);
-    if text.chars().any(is_odd) {
-        return Some("Blanks and invisible characters cannot be in here.");
-    }
-    // Addresses of endpoints are models of some providers.
-    if text.starts_with('/') || text.ends_with('/') || (field == "name" && text.contains("//")) {
-        return Some(
-            "A part before or after a slash is missing: write provider/model, such as openai/gpt-5.",
-        );
-    }
-    None
-}
-
-/// Characters that have no width, or turn the direction of others.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-fn is_address(text: &str) -> bool {
-    let is_url = |text: &str| {
-        url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-    };
-    text.starts_with(REFERENCE) || is_url(text)
 }
 
 /// A price per million tokens as one per token, without the noise of a division.

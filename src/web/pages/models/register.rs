@@ -30,7 +30,7 @@ pub(super) struct FormPage {
     pub(super) form: ModelForm,
     pub(super) data: FormData,
     pub(super) edited: Option<Edited>,
-    /// Those that the proxy stores; empty where it does not tell.
+    /// Those that the proxy stores; empty where it does not list them.
     pub(super) credentials: Vec<Credential>,
 }
 

@@ -42,7 +42,7 @@ struct ModelData {
     secret: Option<String>,
     siblings: Vec<Deployment>,
     aliases: Vec<String>,
-    /// What answers where calls of its name do not get an answer; none if the proxy does not tell.
+    /// What answers where calls of its name fail; none if the proxy does not report it.
     fallbacks: Option<Vec<Fallback>>,
     fallback_for: Vec<String>,
     /// Models of contexts that a wildcard serves.

@@ -1,0 +1,62 @@
+//! The proof of a swap: a question in its context, and what gave the answer.
+
+use std::time::Instant;
+
+use super::{Run, StepError, StepReport};
+use crate::domain::control::Route;
+use crate::domain::swap::Proof;
+use crate::services::conversation::fill;
+
+impl Run<'_> {
+    /// Sends the message. True beside the report if the answer shows that the new model gave it.
+    pub(super) async fn prove(
+        &mut self,
+        message: &str,
+        started: Instant,
+    ) -> Result<(bool, StepReport), StepError> {
+        let time = self.parts.timeouts.message;
+        self.check_lock().await?;
+        let answer = self.agent.client.send(&self.request.context, message, time).await?;
+        let from_model = answer.from_model;
+        let mut proof = Proof::unanswered(message);
+        proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+        fill(&mut proof, answer);
+        let (served, route) = (proof.served.clone(), proof.route.clone());
+        self.swap.proof = Some(proof);
+        let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
+        let (Some(served), Some(wanted)) = (served, wanted) else {
+            let report = StepReport::warning("An answer came; the agent does not say which model gave it.");
+            return Ok((false, report));
+        };
+        if let Some(fallback) = route.as_ref().and_then(Route::fallback) {
+            let report = format!("{wanted} did not answer: the proxy fell back to {fallback}.");
+            return Ok((false, StepReport::warning(report)));
+        }
+        // To a name without a provider agents add one of their own, which the read-back shows.
+        let is_read_back = || self.swap.after.as_ref().is_some_and(|config| config.spec_text() == served);
+        if served != wanted.as_str() && !is_read_back() {
+            return Err(StepError::upstream(format!("{served} answered, not {wanted}.")));
+        }
+        Ok(match route {
+            Some(Route { deployment: Some(id), .. }) => (
+                true,
+                StepReport::done(format!("{served} answered, by the proxy's word from deployment {id}.")),
+            ),
+            Some(_) => (true, StepReport::done(format!("{served} answered, by the proxy's word."))),
+            None if !from_model => {
+                (false, StepReport::warning("An answer came; the agent does not say that a model gave it."))
+            }
+            // The agent does not see a fallback of the proxy: the probe does.
+            None if self.has_answered || self.parts.never_falls_back(&wanted).await => {
+                (true, StepReport::done(format!("{served} answered, by the agent's word.")))
+            }
+            None => (
+                false,
+                StepReport::warning(format!(
+                    "An answer came, by the agent's word from {served}. An agent does not see a fallback of the proxy: \
+                     probe the model as well."
+                )),
+            ),
+        })
+    }
+}

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import hashlib
 import http.server
 import json
 import os
@@ -44,7 +45,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         if url.path == "/key/list":
             page, size = int(query.get("page", 1)), min(int(query.get("size", 100)), 100)
             numbers = range((page - 1) * size, min(page * size, self.KEYS))
-            keys = [{"token": f"{number:064x}", "key_name": "sk-...abcd", "key_alias": f"key-{number}", "spend": 1.5,
+            keys = [{"token": hashlib.sha256(b"%d" % number).hexdigest(), "key_name": "sk-...abcd", "key_alias": f"key-{number}", "spend": 1.5,
                      "models": ["openai/gpt-5"], "user_id": "someone", "created_at": "2026-01-01T00:00:00Z"} for number in numbers]
             answer = {"keys": keys, "total_count": self.KEYS, "current_page": page, "total_pages": -(-self.KEYS // size)}
         body = json.dumps(answer).encode()

@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
-use crate::config::{Access, Config};
+use crate::config::{Access, CONFIRM_COST, Config};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::services::agents::Agents;
 use crate::services::audit::Audit;
@@ -158,6 +158,7 @@ impl App {
             store.clone(),
             clock.clone(),
             timeouts.agents,
+            config.access.confirm_cost.unwrap_or(CONFIRM_COST),
         )
         .telling(live.clone());
         let asks = Asks::new(

@@ -16,7 +16,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-pub use self::access::{Access, AccessArgs, UsersFile};
+pub use self::access::{Access, AccessArgs, CONFIRM_COST, UsersFile};
 pub use self::address::shown;
 use self::agents::{AgentsArgs, AgentsFile};
 pub use self::hosts::Hosts;

@@ -1,10 +1,13 @@
 //! Types and rules without input and output: no axum, reqwest or sqlx.
 
 pub mod agent;
+pub mod assessment;
 pub mod audit;
+pub mod calls;
 pub mod context;
 pub mod control;
 pub mod env_file;
+pub mod handover;
 pub mod job;
 pub mod key;
 pub mod key_changes;

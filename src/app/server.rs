@@ -1,5 +1,7 @@
 //! An HTTP/1.1 server with limits against slow and malicious clients, which `axum::serve` lacks.
 
+mod idle;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::csrf::CsrfLayer;
 
+use self::idle::{Connection, Idle, Tracked};
 use crate::config::Hosts;
 
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +62,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 
 pub async fn serve_within(listener: TcpListener, router: Router, stop: CancellationToken, limits: Limits) {
     let (free, running) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
-    let cut = CancellationToken::new();
+    let (cut, idle) = (CancellationToken::new(), Idle::default());
     // The semaphore is never closed.
     while let Some(Ok(room)) = stop.run_until_cancelled(Arc::clone(&free).acquire_owned()).await {
+        if free.available_permits() == 0 {
+            idle.close_oldest();
+        }
         let (stream, peer) = match stop.run_until_cancelled(listener.accept()).await {
             None => break,
             Some(Ok(accepted)) => accepted,
@@ -72,9 +78,11 @@ pub async fn serve_within(listener: TcpListener, router: Router, stop: Cancellat
                 continue;
             }
         };
-        let (router, stop, cut) = (router.clone(), stop.clone(), cut.clone());
+        let (router, stop) = (router.clone(), stop.clone());
+        let connection = Connection::new(&idle, cut.child_token());
         running.spawn(async move {
-            cut.run_until_cancelled(serve_connection(stream, peer, router, stop, limits)).await;
+            let cut = connection.cut.clone();
+            cut.run_until_cancelled(serve_connection(stream, peer, router, stop, limits, connection)).await;
             drop(room);
         });
     }
@@ -98,12 +106,14 @@ async fn serve_connection(
     router: Router,
     stop: CancellationToken,
     limits: Limits,
+    connection: Connection,
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a connection keeps the system's defaults");
     }
+    let connection = Arc::new(connection);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let router = router.clone();
+        let (router, connection) = (router.clone(), Arc::clone(&connection));
         async move {
             if !names_one_host(&request) {
                 return Ok::<_, Infallible>(
@@ -111,8 +121,10 @@ async fn serve_connection(
                 );
             }
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.oneshot(request.map(|body| with_deadline(body, limits.body)));
-            Ok(answer.await.unwrap_or_else(|never| match never {}))
+            let reading = Arc::clone(&connection);
+            let answer = router.oneshot(request.map(|body| with_deadline(body, limits.body, reading)));
+            let answer = answer.await.unwrap_or_else(|never| match never {});
+            Ok(answer.map(|body| Body::new(Tracked { body, connection })))
         }
     });
     let connection = http1::Builder::new()
@@ -156,17 +168,23 @@ fn names_one_host(request: &Request<Incoming>) -> bool {
 }
 
 /// Limits the time for the whole body.
-fn with_deadline(body: Incoming, limit: Duration) -> Body {
+fn with_deadline(body: Incoming, limit: Duration, connection: Arc<Connection>) -> Body {
     if body.is_end_stream() {
+        connection.work();
         return Body::empty();
     }
     let until = Instant::now() + limit;
-    let frames = stream::unfold(Body::new(body).into_data_stream(), move |mut body| async move {
+    let start = (Body::new(body).into_data_stream(), connection);
+    let frames = stream::unfold(start, move |(mut body, connection)| async move {
         let next = match timeout_at(until, body.next()).await {
-            Ok(next) => next?.map_err(std::io::Error::other),
+            Ok(Some(next)) => next.map_err(std::io::Error::other),
+            Ok(None) => {
+                connection.work();
+                return None;
+            }
             Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
         };
-        Some((next, body))
+        Some((next, (body, connection)))
     });
     Body::from_stream(frames)
 }

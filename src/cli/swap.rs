@@ -63,6 +63,15 @@ pub(crate) struct SwapArgs {
     /// Do not let the dashboard try the model before the agent is touched
     #[arg(long, requires = "dashboard")]
     no_probe: bool,
+    /// Say what the switch would cost and whether it fits, and send nothing
+    #[arg(long, requires = "dashboard", conflicts_with_all = ["undo", "config"])]
+    dry_run: bool,
+    /// Switch though the conversation does not fit the new model's window
+    #[arg(long, requires = "dashboard")]
+    accept_size: bool,
+    /// Switch though reading the conversation again costs more than PATCHBAY_CONFIRM_COST
+    #[arg(long, requires = "dashboard")]
+    accept_cost: bool,
     #[command(flatten)]
     login: LoginArgs,
 }

@@ -9,7 +9,7 @@ mod usage;
 mod wire;
 
 pub use models::{Tried, is_segment};
-pub use registry::{Credential, Registered};
+pub use registry::{Credential, GroupInfo, Registered};
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ pub use self::keys::{KeyRecord, NewKey};
 use crate::clients::http::{self, Call, Limits};
 use crate::clients::limiter::LargeResponseLimiter;
 use crate::clients::{ClientError, Meaning, Result, Upstream};
+use crate::domain::calls::{Endpoint, ModelCall};
 use crate::domain::control::Route;
 use crate::domain::key::{KeyHash, VirtualKey};
-use crate::domain::model::ModelSpec;
 use crate::domain::redact;
 
 /// Largest answer that is taken. 1,000 deployments are 8.6 MB on 1.109.
@@ -35,6 +35,14 @@ const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// Largest page of `/key/list`: the proxy answers 422 beyond (`wire/litellm/1.80/key_list_size_101`).
 pub const KEY_PAGE: u32 = 100;
+
+/// The session that the proxy's log shows for calls of Patchbay's own.
+pub const PROBE_SESSION: &str = "patchbay-probe";
+
+const TINY_QUESTION: &str = "Reply with the word ok.";
+
+/// In tokens. Some models refuse a limit below 16.
+const TINY_ANSWER: u32 = 16;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
@@ -153,30 +161,56 @@ impl LiteLlm {
         Ok(Health { version: version.ok().flatten(), database })
     }
 
-    /// One tiny chat completion of `model` with the virtual key `key`: finds a bad upstream credential, a key
-    /// that may not call the model, a model that is registered but dead.
-    pub async fn probe(&self, key: &SecretString, model: &ModelSpec) -> Result<Probe> {
-        self.tiny_completion(key, model.as_str())
-            .answer(|answer| {
-                let route = route(&answer.headers);
-                let answer: wire::Completion = http::json(&answer.body).map_err(not_understood)?;
-                if answer.choices.is_empty() {
-                    return Err(not_understood("a completion without choices"));
-                }
-                Ok(Probe { model: answer.model.0, route })
-            })
-            .await
+    /// One tiny call as an agent makes it, with the virtual key `key`: finds a bad upstream credential, a key that may
+    /// not call the model, a model that is registered but dead. None for a pass-through whose requests are not known
+    /// here.
+    pub async fn probe(&self, key: &SecretString, call: &ModelCall) -> Result<Option<Probe>> {
+        let request = match (call.endpoint, call.provider.as_deref()) {
+            (Endpoint::Chat, _) => self.tiny_completion(key, &call.name),
+            (Endpoint::Responses, _) => {
+                let body = json!({
+                    "model": call.name,
+                    "input": TINY_QUESTION,
+                    "max_output_tokens": TINY_ANSWER,
+                    "litellm_session_id": PROBE_SESSION,
+                });
+                self.tiny_call(key, "v1/responses", &body)
+            }
+            (Endpoint::PassThrough, Some("anthropic")) => {
+                let body = json!({
+                    "model": call.name,
+                    "messages": [{ "role": "user", "content": TINY_QUESTION }],
+                    "max_tokens": TINY_ANSWER,
+                });
+                let mut request = self.tiny_call(key, "anthropic/v1/messages", &body);
+                request.builder = request.builder.header("anthropic-version", "2023-06-01");
+                request
+            }
+            (Endpoint::PassThrough, _) => return Ok(None),
+        };
+        let read = |answer: http::Answer| {
+            let route = route(&answer.headers);
+            let answer: wire::Completion = http::json(&answer.body).map_err(not_understood)?;
+            if answer.is_empty() {
+                return Err(not_understood("an answer without content"));
+            }
+            Ok(Some(Probe { model: answer.model.0, route }))
+        };
+        request.answer(read).await
     }
 
     fn tiny_completion<'a>(&'a self, key: &'a SecretString, model: &str) -> Request<'a> {
-        // Some models refuse fewer output tokens than 16.
         let body = json!({
             "model": model,
-            "messages": [{ "role": "user", "content": "Reply with the word ok." }],
-            "max_tokens": 16,
+            "messages": [{ "role": "user", "content": TINY_QUESTION }],
+            "max_tokens": TINY_ANSWER,
+            "litellm_session_id": PROBE_SESSION,
         });
-        let (method, route) = (Method::POST, "v1/chat/completions");
-        let mut request = self.request_with(key, method, route, route).body(&body).expecting(is_status);
+        self.tiny_call(key, "v1/chat/completions", &body)
+    }
+
+    fn tiny_call<'a>(&'a self, key: &'a SecretString, route: &'static str, body: &Value) -> Request<'a> {
+        let mut request = self.request_with(key, Method::POST, route, route).body(body).expecting(is_status);
         request.limits.time = self.timeouts.chat;
         request
     }

@@ -10,6 +10,9 @@ use jiff::SignedDuration;
 use super::users::{self, NamedUser};
 use super::{Hosts, SettingError};
 
+/// US dollars for reading a conversation once above which a switch has to be confirmed.
+pub const CONFIRM_COST: f64 = 0.5;
+
 #[derive(Args, Debug, Clone, Default)]
 pub struct AccessArgs {
     /// Host names that the dashboard answers to, comma-separated, or * for any [default: loopback names where it
@@ -38,6 +41,9 @@ pub struct AccessArgs {
     /// How long questions and answers are kept, such as 30d [default: for ever, the last 50 of each context]
     #[arg(long, env = "PATCHBAY_CONVERSATION_RETENTION", value_name = "DAYS", default_value = "")]
     pub conversation_retention: String,
+    /// US dollars for reading a conversation once above which a switch has to be confirmed [default: 0.50]
+    #[arg(long, env = "PATCHBAY_CONFIRM_COST", value_name = "DOLLARS", default_value = "")]
+    pub confirm_cost: String,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,6 +56,8 @@ pub struct Access {
     pub audit_retention: Option<SignedDuration>,
     /// Of questions and answers. Forever if none.
     pub conversation_retention: Option<SignedDuration>,
+    /// US dollars; none for [`CONFIRM_COST`].
+    pub confirm_cost: Option<f64>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +82,7 @@ impl AccessArgs {
         let audit_retention = retention("PATCHBAY_AUDIT_RETENTION", &self.audit_retention);
         let conversation_retention =
             retention("PATCHBAY_CONVERSATION_RETENTION", &self.conversation_retention);
+        let confirm_cost = cost(&self.confirm_cost).map_err(&mut note).unwrap_or_default();
         if wrong.is_empty() {
             Ok(Access {
                 hosts,
@@ -82,6 +91,7 @@ impl AccessArgs {
                 is_behind_tls,
                 audit_retention,
                 conversation_retention,
+                confirm_cost,
             })
         } else {
             Err(wrong)
@@ -104,6 +114,19 @@ fn yes_or_no(text: &str) -> Result<bool, SettingError> {
         "" | "no" | "false" | "off" | "0" => Ok(false),
         "yes" | "true" | "on" | "1" => Ok(true),
         _ => Err(SettingError::invalid("PATCHBAY_BEHIND_TLS", "yes or no is wanted")),
+    }
+}
+
+fn cost(text: &str) -> Result<Option<f64>, SettingError> {
+    let wrong = || SettingError::invalid("PATCHBAY_CONFIRM_COST", "write US dollars, such as 0.50");
+    match text.trim().trim_start_matches('$') {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .ok()
+            .filter(|cost: &f64| cost.is_finite() && *cost >= 0.0)
+            .map(Some)
+            .ok_or_else(wrong),
     }
 }
 
@@ -166,6 +189,7 @@ mod tests {
             behind_tls: "maybe".to_owned(),
             audit_retention: "for ever".to_owned(),
             conversation_retention: "0d".to_owned(),
+            confirm_cost: "-1".to_owned(),
         };
         let wrong: Vec<_> = args.validate("ada", bind).unwrap_err().iter().map(ToString::to_string).collect();
         for name in [
@@ -175,6 +199,7 @@ mod tests {
             "BEHIND_TLS",
             "AUDIT_RETENTION",
             "CONVERSATION_RETENTION",
+            "CONFIRM_COST",
         ] {
             assert!(wrong.iter().any(|why| why.contains(&format!("PATCHBAY_{name}: "))), "{wrong:?}");
         }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 use url::Url;
 
+use crate::domain::calls::CallProfile;
+
 /// `[A-Za-z0-9._-]{1,64}`, as in the setting `PATCHBAY_AGENTS`.
 #[derive(Debug, Display, Into, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -60,26 +62,6 @@ pub struct AgentSettings {
 pub struct Credentials {
     pub header: String,
     pub value: SecretString,
-}
-
-/// How an agent calls the proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, EnumString, IntoStaticStr)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum CallProfile {
-    /// Found out.
-    #[default]
-    Auto,
-    Chat,
-    Responses,
-    Mixed,
-    Unknown,
-}
-
-impl CallProfile {
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 impl AgentSettings {
@@ -153,6 +135,8 @@ pub struct AgentCard {
     pub skills: Vec<String>,
     pub multiline_prompt: bool,
     pub scope: Option<Scope>,
+    /// How it says that it calls the proxy.
+    pub calls: Option<CallProfile>,
 }
 
 #[cfg(test)]

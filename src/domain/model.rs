@@ -112,6 +112,9 @@ pub struct Deployment {
     pub input_cost_per_token: Option<f64>,
     /// US dollars per output token.
     pub output_cost_per_token: Option<f64>,
+    /// US dollars per input token that the provider has in its cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_input_cost_per_token: Option<f64>,
     pub description: Option<String>,
     pub access_groups: Vec<String>,
     /// The proxy refuses calls to it (1.106 and later).

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::agent::AgentName;
+use crate::domain::assessment::{Accepted, Assessment};
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, Prompt, Route, Tokens, looks_like_control};
 use crate::domain::model::ModelSpec;
@@ -22,6 +23,8 @@ pub struct SwapRequest {
     pub probe: bool,
     pub message: Option<String>,
     pub minutes: Option<u32>,
+    /// What a pre-flight check would hold back.
+    pub accepted: Accepted,
 }
 
 impl SwapRequest {
@@ -48,6 +51,8 @@ impl SwapRequest {
             probe: false,
             message: None,
             minutes: None,
+            // A way back is not held back by its price.
+            accepted: Accepted { size: false, cost: true },
         })
     }
 }
@@ -234,6 +239,7 @@ pub struct Swap {
     pub after: Option<AgentConfig>,
     pub steps: Vec<Step>,
     pub proof: Option<Proof>,
+    pub assessment: Assessment,
     pub outcome: Outcome,
     /// Who was at fault where it did not succeed, which decides the status of the page.
     pub fault: Option<Fault>,

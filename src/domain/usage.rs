@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::domain::calls::Endpoint;
 use crate::domain::key::KeyHash;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,11 +57,25 @@ pub struct Share {
 pub struct Call {
     pub at: Timestamp,
     pub took_ms: Option<i128>,
+    /// The name that answered, by the proxy's word.
     pub model: Option<String>,
+    /// None for a route that is not known here.
+    pub endpoint: Option<Endpoint>,
+    /// The conversation, where the caller named one.
+    pub session: Option<String>,
+    #[serde(skip)]
+    pub key: Option<KeyHash>,
+    /// Which deployment answered; none for a pass-through.
+    pub deployment: Option<String>,
+    /// Of the prompt's tokens, those that the provider had in its cache.
+    pub cached_tokens: u64,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
     /// US dollars.
     pub spend: f64,
     pub has_failed: bool,
     pub error: Option<String>,
+    /// The error in the provider's words, without secrets.
+    #[serde(skip)]
+    pub message: Option<String>,
 }

@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use crate::clients::ClientError;
 use crate::clients::a2a::{self, AgentError};
 use crate::config::agents::{AgentsFile, AgentsFileError};
-use crate::domain::agent::{AgentCard, AgentName, AgentSettings, CallProfile, Dialect, Scope};
+use crate::domain::agent::{AgentCard, AgentName, AgentSettings, Dialect, Scope};
+use crate::domain::calls::{CallProfile, KnownCalls};
 use crate::domain::context::ContextId;
 use crate::domain::key::KeyHash;
 use crate::services::snapshot::{PATIENCE, Snapshot, Source, View};
@@ -52,6 +53,7 @@ pub struct KnownAgent {
     health: Snapshot<HealthSource>,
     contexts: Snapshot<ContextsSource>,
     noted_scope: Mutex<Option<Scope>>,
+    noted_chatted: Mutex<Option<bool>>,
 }
 
 struct CardSource {
@@ -118,7 +120,9 @@ pub struct AgentView {
     pub scope: Option<Scope>,
     /// When that was seen; none where the card alone says so.
     pub scope_seen: Option<Timestamp>,
-    pub calls: CallProfile,
+    pub calls: KnownCalls,
+    /// When it last took a control message for chat, if it has obeyed none since.
+    pub chatted_at: Option<Timestamp>,
 }
 
 impl KnownAgent {
@@ -132,6 +136,7 @@ impl KnownAgent {
             health: Snapshot::new(HealthSource { client: client.clone(), limit }, clock.clone()),
             contexts: Snapshot::new(ContextsSource(client.clone()), clock.clone()),
             noted_scope: Mutex::default(),
+            noted_chatted: Mutex::default(),
             client,
             settings,
         }
@@ -243,6 +248,10 @@ impl Agents {
         let (card, health) = tokio::join!(agent.card.refresh(), agent.health.refresh());
         let announced = card.value.as_ref().and_then(|card| card.scope);
         let (seen, scope_seen) = self.inner.store.scope(&agent.name).await?.unzip();
+        let stated = match agent.settings.calls {
+            CallProfile::Auto => card.value.as_ref().and_then(|card| card.calls).unwrap_or_default(),
+            stated => stated,
+        };
         Ok(AgentView {
             name: agent.name.clone(),
             address: agent.client.address(),
@@ -250,11 +259,23 @@ impl Agents {
             // What was seen counts more than what was announced.
             scope: seen.or(announced),
             scope_seen,
-            calls: agent.settings.calls,
+            calls: KnownCalls { stated, observed: self.inner.store.agent_calls(&agent.name).await? },
+            chatted_at: self.inner.store.chatted_at(&agent.name).await?,
             problem: health.problem,
             has_credentials: agent.settings.auth.is_some(),
             card,
         })
+    }
+
+    /// Remembers whether an agent took a control message for chat; written only where it is news.
+    pub async fn note_chatted(&self, agent: &KnownAgent, chatted: bool) {
+        let before = agent.noted_chatted.lock().unwrap_or_else(PoisonError::into_inner).replace(chatted);
+        if before == Some(chatted) && !chatted {
+            return;
+        }
+        if let Err(error) = self.inner.store.note_chatted(&agent.name, chatted).await {
+            tracing::warn!(%error, agent = %agent.name, "whether the agent can be switched was not remembered");
+        }
     }
 
     /// Remembers what an answer showed of an agent's scope; written only where it is news.

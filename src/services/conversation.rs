@@ -174,6 +174,7 @@ impl Parts {
             entry.after.clone_from(&ask.proof.served);
             entry.detail.clone_from(&ask.problem);
             self.store.write_ask(&ask).await?;
+            self.switcher.learn_call(&ask.agent, state.as_ref(), &ask.proof);
             match state {
                 Some(config) => self.store.note_config(&ask.agent, &ask.context, &config).await,
                 None => Ok(()),

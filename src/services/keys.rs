@@ -30,7 +30,7 @@ use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{Call, DailySpend};
 use crate::services::agents::Agents;
 use crate::services::locks::Locks;
-use crate::store::{LockError, Store, StoreError};
+use crate::store::{Fenced, LockError, Store, StoreError};
 use patchbay_clock::Clock;
 
 /// Most keys that are copied.
@@ -57,6 +57,8 @@ pub enum KeyChangeError {
     NotConfirmed,
     #[error("the key is being changed: {0}")]
     Busy(#[from] LockError),
+    #[error("nothing was changed: {0}")]
+    Fenced(#[from] Fenced),
     #[error("LiteLLM {release} cannot clear: {}", settings.join(", "))]
     CannotClear { settings: Vec<&'static str>, release: String },
     #[error("the proxy answered well, but did not take: {}", .0.join(", "))]

@@ -1,17 +1,20 @@
 //! Swaps: pre-flight check, probe, control messages, read-back, proof, rollback, receipt.
 
+mod assess;
 mod compare;
 mod context_lock;
 mod control;
 mod drift;
 mod errors;
 mod history;
+mod learn;
 mod outcome_writer;
 mod progress;
 mod record;
 mod run;
 mod scope;
 mod served;
+mod session;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
+pub use self::assess::Check;
 use self::compare::Comparisons;
 pub use self::compare::{Column, CompareError, CompareRequest, Comparison, MODELS, why_not};
 pub use self::errors::{ReadError, SwapError};
@@ -34,6 +38,7 @@ use self::run::Run;
 pub use self::scope::ScopeFound;
 use self::served::KeyCopies;
 pub use self::served::{Evidence, Standing};
+pub use self::session::Session;
 use crate::clients::ClientError;
 use crate::clients::litellm::LiteLlm;
 use crate::domain::agent::{AgentName, Scope};
@@ -68,6 +73,8 @@ pub struct Timeouts {
     /// When an agent-wide model is looked at again after a swap: a turn that ran meanwhile writes its own
     /// model back when it ends (measured on ADK agents).
     pub look_again: [Duration; 2],
+    /// When the proxy's log is looked at after an answer, each after the one before.
+    pub find_call: [Duration; 4],
 }
 
 impl Default for Timeouts {
@@ -76,6 +83,7 @@ impl Default for Timeouts {
             control: Duration::from_secs(15),
             message: Duration::from_mins(2),
             look_again: [Duration::from_secs(5), Duration::from_secs(30)],
+            find_call: learn::FIND_CALL,
         }
     }
 }
@@ -96,6 +104,8 @@ struct Parts {
     store: Store,
     clock: Clock,
     timeouts: Timeouts,
+    /// US dollars for one reading of a conversation above which a swap has to be confirmed.
+    confirm_cost: f64,
     locks: Locks,
     running: TaskTracker,
     progress: Mutex<HashMap<String, Watched>>,
@@ -125,6 +135,7 @@ impl Switcher {
         store: Store,
         clock: Clock,
         timeouts: Timeouts,
+        confirm_cost: f64,
     ) -> Self {
         let rules = RulesCopy::new(RulesSource(proxy.clone()), clock.clone());
         let parts = Parts {
@@ -139,6 +150,7 @@ impl Switcher {
             store,
             clock,
             timeouts,
+            confirm_cost,
             running: TaskTracker::new(),
             progress: Mutex::default(),
             live: OnceLock::new(),
@@ -346,6 +358,9 @@ impl Parts {
         tracing::debug!("swap ended");
         let now = self.clock.now();
         swap.finished_at = Some(now);
+        if let Some(answer) = &swap.proof {
+            self.learn_from(&swap.agent, swap.after.as_ref(), answer);
+        }
         // The swap itself may have shown it; a job is not begun where one swap is for all contexts.
         let scope = match &one {
             Some(_) => view.scope,

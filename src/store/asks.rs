@@ -8,6 +8,8 @@ use super::columns::{Json, Millis};
 use super::{Result, Store, contexts};
 use crate::domain::agent::AgentName;
 use crate::domain::context::{Ask, ContextId};
+use crate::domain::control::Tokens;
+use crate::domain::swap::Proof;
 
 /// Asks kept for each context; older ones are deleted.
 const KEPT: u32 = 50;
@@ -63,6 +65,27 @@ impl Store {
             }
         }
         Ok(ended)
+    }
+
+    /// The tokens of the last answer in a context that reports them, and when it was asked for.
+    pub async fn last_tokens(
+        &self,
+        agent: &AgentName,
+        context: &ContextId,
+    ) -> Result<Option<(Tokens, Timestamp)>> {
+        let mut found = Vec::new();
+        for statement in [
+            "select proof, at from asks where agent = $1 and context = $2 order by id desc limit 5",
+            "select proof, started_at as at from swaps where agent = $1 and context = $2 and proof is not null \
+             order by id desc limit 5",
+        ] {
+            let query = sqlx::query_as(statement).bind(agent.as_str()).bind(context.as_str());
+            let rows: Vec<(Json<Proof>, Millis)> = query.fetch_all(self.pool()?).await?;
+            found.extend(
+                rows.into_iter().filter_map(|(proof, Millis(at))| Some((proof.into_inner().tokens?, at))),
+            );
+        }
+        Ok(found.into_iter().max_by_key(|(_, at)| *at))
     }
 
     /// The last questions in a context, the oldest first.

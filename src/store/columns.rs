@@ -12,6 +12,7 @@ use sqlx::error::BoxDynError;
 use sqlx::{Any, Database, Decode, Encode, Type};
 
 use crate::domain::agent::{AgentName, Scope};
+use crate::domain::calls::Endpoint;
 use crate::domain::context::ContextId;
 use crate::domain::job::{ItemState, JobState};
 use crate::domain::key::KeyHash;
@@ -39,6 +40,7 @@ macro_rules! text_columns {
 text_columns! {
     AgentName: "an agent name",
     ContextId: "a context id",
+    Endpoint: "a route",
     ItemState: "the state of an item",
     JobState: "the state of a job",
     KeyHash: "a key hash",

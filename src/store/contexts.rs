@@ -161,6 +161,28 @@ impl Store {
         Ok(found.map(|(scope, Millis(at))| (scope, at)))
     }
 
+    /// When the agent last took a control message for chat, if it has obeyed none since.
+    pub async fn chatted_at(&self, agent: &AgentName) -> Result<Option<Timestamp>> {
+        let query =
+            sqlx::query_as("select chatted_at from agents where name = $1 and chatted_at is not null");
+        let found: Option<(Millis,)> = query.bind(agent.as_str()).fetch_optional(self.pool()?).await?;
+        Ok(found.map(|(Millis(at),)| at))
+    }
+
+    /// Notes whether the agent took a control message for chat just now.
+    pub async fn note_chatted(&self, agent: &AgentName, chatted: bool) -> Result<()> {
+        sqlx::query(
+            "insert into agents (name, seen_at, chatted_at) values ($1, $2, $3) \
+             on conflict (name) do update set chatted_at = excluded.chatted_at",
+        )
+        .bind(agent.as_str())
+        .bind(self.now())
+        .bind(chatted.then(|| self.now()))
+        .execute(self.pool()?)
+        .await?;
+        Ok(())
+    }
+
     pub async fn note_scope(&self, agent: &AgentName, scope: Scope) -> Result<()> {
         write_scope(&mut *self.pool()?.acquire().await?, agent, scope, self.now()).await
     }

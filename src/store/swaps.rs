@@ -13,7 +13,7 @@ use crate::domain::job::{ItemEnd, ItemRef};
 use crate::domain::lease::Lease;
 use crate::domain::swap::{Outcome, Swap};
 
-const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, config_after, steps, proof, \
+const COLUMNS: &str = "id, agent, context, actor, model, prompt, config_before, config_after, steps, proof, assessment, \
                        outcome, fault, started_at, finished_at";
 
 impl Store {
@@ -65,6 +65,22 @@ impl Store {
             contexts::note_swaps(&mut tx, self.now(), &[swap]).await?;
             audit::write(&mut tx, self.now(), &[entry]).await?;
         }
+        tx.commit().await?;
+        self.tell_of_audit();
+        Ok(())
+    }
+
+    /// Notes that a verified swap is proven, with its steps. Another replica may have noted it before.
+    pub async fn prove_swap(&self, swap: &Swap, entry: &NewEntry) -> Result<()> {
+        let mut tx = self.writes()?.begin().await?;
+        let query = sqlx::query(
+            "update swaps set outcome = 'proven', steps = $2 where id = $1 and outcome = 'verified'",
+        );
+        let done = query.bind(&swap.id).bind(Json(&swap.steps)).execute(&mut *tx).await?.rows_affected();
+        if done == 0 {
+            return Ok(());
+        }
+        audit::write(&mut tx, self.now(), &[entry]).await?;
         tx.commit().await?;
         self.tell_of_audit();
         Ok(())
@@ -160,11 +176,12 @@ pub struct Ended {
 async fn write(tx: &mut AnyConnection, swaps: &[&Swap], replica: &str) -> Result<()> {
     let statement = format!(
         "insert into swaps (id, agent, context, actor, model, prompt, config_before, config_after, steps, \
-         proof, outcome, fault, started_at, finished_at, replica) values {} \
+         proof, outcome, fault, started_at, finished_at, replica, assessment) values {} \
          on conflict (id) do update set config_before = excluded.config_before, \
          config_after = excluded.config_after, steps = excluded.steps, proof = excluded.proof, \
-         outcome = excluded.outcome, fault = excluded.fault, finished_at = excluded.finished_at",
-        placeholders(swaps.len(), 15)
+         outcome = excluded.outcome, fault = excluded.fault, finished_at = excluded.finished_at, \
+         assessment = excluded.assessment",
+        placeholders(swaps.len(), 16)
     );
     let mut query = sqlx::query(AssertSqlSafe(statement));
     for swap in swaps {
@@ -183,7 +200,8 @@ async fn write(tx: &mut AnyConnection, swaps: &[&Swap], replica: &str) -> Result
             .bind(swap.fault.as_ref().map(Json))
             .bind(Millis(swap.started_at))
             .bind(swap.finished_at.map(Millis))
-            .bind(replica);
+            .bind(replica)
+            .bind(Json(&swap.assessment));
     }
     query.execute(&mut *tx).await?;
     Ok(())
@@ -233,6 +251,10 @@ impl FromRow<'_, AnyRow> for Swap {
             after: config("config_after")?,
             steps: row.try_get::<Json<_>, _>("steps")?.into_inner(),
             proof: row.try_get::<Option<Json<_>>, _>("proof")?.map(Json::into_inner),
+            assessment: row
+                .try_get::<Option<Json<_>>, _>("assessment")?
+                .map(Json::into_inner)
+                .unwrap_or_default(),
             outcome: row.try_get("outcome")?,
             fault: row.try_get::<Option<Json<_>>, _>("fault")?.map(Json::into_inner),
             started_at: row.try_get::<Millis, _>("started_at")?.into(),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::key::KeyHash;
+use crate::domain::words::{money, tokens, with_commas};
 use crate::web::ui::Ui;
 
 #[expect(
@@ -46,13 +47,7 @@ impl Ui {
 
     /// A number of tokens: `272k`, `1.05M`.
     pub(super) fn tokens(&self, count: &u64) -> String {
-        match *count {
-            0..1_000 => count.to_string(),
-            #[expect(clippy::cast_precision_loss, reason = "rounded to three digits anyway")]
-            1_000..1_000_000 => trimmed(*count as f64 / 1e3, "k"),
-            #[expect(clippy::cast_precision_loss, reason = "rounded to three digits anyway")]
-            _ => trimmed(*count as f64 / 1e6, "M"),
-        }
+        tokens(*count)
     }
 
     /// A whole number with thousands separated: `10,015`.
@@ -88,40 +83,6 @@ fn span(duration: SignedDuration) -> String {
         86_400..172_800 => "1 day".to_owned(),
         _ => format!("{} days", seconds / 86_400),
     }
-}
-
-fn with_commas(digits: &str) -> String {
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn money(dollars: f64) -> String {
-    let size = dollars.abs();
-    if size == 0.0 || size >= 0.1 {
-        let text = format!("{dollars:.2}");
-        let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
-        format!("${}.{cents}", with_commas(whole))
-    } else if size >= 0.0001 {
-        let text = format!("${dollars:.4}");
-        text.trim_end_matches('0').to_owned()
-    } else if size >= 1e-9 {
-        // Two digits that say something, however small.
-        let places = (1..=11).find(|places| size * 10_f64.powi(*places) >= 10.0).unwrap_or(11);
-        format!("${dollars:.*}", usize::try_from(places).unwrap_or(11)).trim_end_matches('0').to_owned()
-    } else {
-        "under $0.000000001".to_owned()
-    }
-}
-
-fn trimmed(number: f64, unit: &str) -> String {
-    let text = format!("{number:.2}");
-    format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 #[cfg(test)]

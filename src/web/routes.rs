@@ -15,6 +15,9 @@ use crate::web::state::AppState;
 /// Largest form, in bytes: a prompt has 64 KiB, which percent-encoding may triple.
 const MAX_FORM: usize = 512 * 1024;
 
+/// The same of a form that needs no login: an unfinished one holds its memory for up to two minutes.
+const MAX_OPEN_FORM: usize = 8 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Open,
@@ -57,7 +60,8 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.post_up_to(access, path, MAX_FORM, handler)
+        let max_bytes = if matches!(access, Access::Open) { MAX_OPEN_FORM } else { MAX_FORM };
+        self.post_up_to(access, path, max_bytes, handler)
     }
 
     pub(super) fn post_up_to<H, T>(

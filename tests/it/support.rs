@@ -87,6 +87,7 @@ impl Default for Setup {
                     control: second,
                     message: 5 * second,
                     look_again: [Duration::from_millis(200), Duration::from_millis(500)],
+                    find_call: [Duration::from_millis(50); 4],
                 },
             },
             is_default_password: false,

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod asks;
+mod assess;
+
 mod compare;
 mod contexts;
 mod drift;

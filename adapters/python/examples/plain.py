@@ -36,12 +36,18 @@ class Assistant(AgentExecutor):
             answer = await client.post(
                 f"{PROXY}/v1/chat/completions",
                 headers={"Authorization": f"Bearer {KEY}"},
-                json={"model": hotswap.current_model(), "messages": messages},
+                json={
+                    "model": hotswap.current_model(),
+                    "messages": messages,
+                    "litellm_session_id": context.context_id,
+                },
             )
         answer.raise_for_status()
+        # After a fallback it is another model's name.
+        served = answer.headers.get("x-litellm-model-group", hotswap.current_model())
         answer = answer.json()
         usage = answer.get("usage") or {}
-        hotswap.answered(hotswap.current_model(), usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        hotswap.answered(served, usage.get("prompt_tokens"), usage.get("completion_tokens"))
         message = Message(
             message_id=str(uuid.uuid4()),
             context_id=context.context_id,

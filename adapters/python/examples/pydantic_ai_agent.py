@@ -24,6 +24,7 @@ class Assistant(AgentExecutor):
         answer = await agent.run(
             context.get_user_input(),
             model=OpenAIChatModel(model, provider=provider),
+            model_settings={"extra_body": {"litellm_session_id": context.context_id}},
             instructions=hotswap.current_prompt() or "You are a helpful assistant.",
             message_history=history.get(context.context_id),
         )

@@ -54,7 +54,7 @@ fn open_card(url: &str) -> Value {
                 "uri": HOT_SWAP_EXTENSION,
                 "description": "Obeys [HOTSWAP:MODEL:provider/model], [HOTSWAP:PROMPT:text] and [HOTSWAP:GET_CONFIG].",
                 "required": false,
-                "params": {"scope": "context", "multilinePrompt": true},
+                "params": {"scope": "context", "multilinePrompt": true, "calls": "chat"},
             }],
         },
         "defaultInputModes": ["text/plain"],

@@ -116,10 +116,11 @@ impl Proxy {
 
     pub(super) async fn complete(
         &self,
+        context: &str,
         model: &str,
         messages: &[ChatMessage<'_>],
     ) -> Result<Answer, ChatError> {
-        let body = Completion { model, messages, stream: false, stream_options: None };
+        let body = Completion { model, messages, stream: false, stream_options: None, session: context };
         let response = self.send(|| self.chat().json(&body)).await?;
         self.whole(response).await
     }
@@ -127,12 +128,13 @@ impl Proxy {
     /// Asks the model and passes each piece of its answer to `said`.
     pub(super) async fn stream(
         &self,
+        context: &str,
         model: &str,
         messages: &[ChatMessage<'_>],
         said: impl FnMut(&str) + Send,
     ) -> Result<Answer, ChatError> {
         let options = Some(StreamOptions { include_usage: true });
-        let body = Completion { model, messages, stream: true, stream_options: options };
+        let body = Completion { model, messages, stream: true, stream_options: options, session: context };
         let longest = self.timeout.saturating_mul(STREAM_FACTOR);
         let sent = self.send(|| self.chat().timeout(longest).json(&body));
         let response = tokio::time::timeout(self.timeout, sent)
@@ -148,7 +150,7 @@ impl Proxy {
             Err(ChatError::Refused { status: StatusCode::BAD_REQUEST, detail })
                 if detail.to_lowercase().contains("stream") =>
             {
-                self.complete(model, messages).await
+                self.complete(context, model, messages).await
             }
             answer => answer,
         }

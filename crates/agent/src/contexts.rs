@@ -31,6 +31,10 @@ impl ContextId {
     pub(super) fn new() -> Self {
         Self(Uuid::new_v4().to_string().into())
     }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for ContextId {

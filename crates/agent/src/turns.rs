@@ -308,7 +308,12 @@ impl Agent {
         let mut call = Call { model: settings.name.alias(), served: None, elapsed_ms: 0, route: None };
         let begun = Instant::now();
         let answer = self
-            .ask(&call.model, &messages(&settings, &history, &text), is_streamed.then_some(running))
+            .ask(
+                task.context.as_str(),
+                &call.model,
+                &messages(&settings, &history, &text),
+                is_streamed.then_some(running),
+            )
             .await;
         call.elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match answer {
@@ -324,17 +329,18 @@ impl Agent {
 
     async fn ask(
         &self,
+        context: &str,
         model: &str,
         messages: &[ChatMessage<'_>],
         streamed: Option<&Running>,
     ) -> Result<Answer, ChatError> {
-        let Some(running) = streamed else { return self.proxy.complete(model, messages).await };
+        let Some(running) = streamed else { return self.proxy.complete(context, model, messages).await };
         let said = |piece: &str| {
             if !piece.is_empty() {
                 running.progress.send_modify(|progress| progress.said.push_str(piece));
             }
         };
-        self.proxy.stream(model, messages, said).await
+        self.proxy.stream(context, model, messages, said).await
     }
 }
 

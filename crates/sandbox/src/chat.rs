@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`.
+//! `POST /v1/chat/completions` and `POST /v1/responses`.
 
 use axum::Json;
 use axum::extract::State;
@@ -23,11 +23,16 @@ use super::text;
 use super::upstream::{self, Outcome, Reply};
 use super::world::{State as Held, World};
 
+/// The log's word for a call of `/v1/responses`.
+const RESPONSES: &str = "aresponses";
+
 struct Request {
     model: Option<String>,
     messages: Vec<Value>,
     stream: bool,
     include_usage: bool,
+    session: Option<String>,
+    call_type: &'static str,
     size: usize,
 }
 
@@ -48,20 +53,34 @@ pub(super) struct Completion {
 }
 
 pub(super) async fn complete(State(world): State<World>, caller: Caller, body: Body) -> Answer {
-    let request = Request::read(body);
+    answer(&world, &caller, &Request::read(body)).await
+}
+
+/// Answers a question in one piece.
+pub(super) async fn respond(State(world): State<World>, caller: Caller, mut body: Body) -> Answer {
+    let messages = match body.map.remove("input") {
+        Some(Value::String(text)) => json!([{ "role": "user", "content": text }]),
+        other => other.unwrap_or_default(),
+    };
+    body.map.insert("messages".to_owned(), messages);
+    body.map.remove("stream");
+    answer(&world, &caller, &Request { call_type: RESPONSES, ..Request::read(body) }).await
+}
+
+async fn answer(world: &World, caller: &Caller, request: &Request) -> Answer {
     let asked = request.model.clone().unwrap_or_else(|| "None".to_owned());
-    admit(world.generation(), &mut world.lock(), &caller, request.model.as_deref(), world.now())?;
+    admit(world.generation(), &mut world.lock(), caller, request.model.as_deref(), world.now())?;
     let fallbacks = world.lock().router.fallbacks(&asked);
     let mut refusal = None;
     for (attempted, group) in std::iter::once(asked).chain(fallbacks).enumerate() {
-        let call = match prepare(&world, &caller, &request, &group) {
+        let call = match prepare(world, caller, request, &group) {
             Ok(call) => call,
             Err(refused) => return Err(refusal.unwrap_or(refused)),
         };
         if !call.reply.wait.is_zero() {
             tokio::time::sleep(call.reply.wait).await;
         }
-        match settle(&world, &caller, &request, call, attempted) {
+        match settle(world, caller, request, call, attempted) {
             Ok(answer) => return Ok(answer),
             Err(refused) => refusal = refusal.or(Some(refused)),
         }
@@ -80,7 +99,8 @@ impl Request {
             Some(Value::Array(messages)) => messages,
             _ => Vec::new(),
         };
-        Self { model, messages, stream, include_usage, size: body.size }
+        let session = body.map.get("litellm_session_id").and_then(Value::as_str).map(str::to_owned);
+        Self { model, messages, stream, include_usage, session, call_type: "acompletion", size: body.size }
     }
 }
 
@@ -98,7 +118,7 @@ fn prepare(world: &World, caller: &Caller, request: &Request, group: &str) -> Re
     let serving = state.models.serving(&name, now);
     if serving.is_empty() {
         let refusal = invalid_model(generation, group);
-        let entry = entry(world, caller, &state, group, now);
+        let entry = entry(world, caller, &state, request, group, now);
         state.ledger.book(Entry { error: Some((refusal.status(), refusal.message())), ..entry });
         return Err(refusal);
     }
@@ -125,7 +145,7 @@ fn prepare(world: &World, caller: &Caller, request: &Request, group: &str) -> Re
         api_base: row.text("api_base").to_owned(),
         usage,
         cost: upstream::cost(row, &upstream_model, usage),
-        ..entry(world, caller, &state, group, now)
+        ..entry(world, caller, &state, request, group, now)
     };
     let asked = ChatCall {
         model: group.to_owned(),
@@ -137,7 +157,14 @@ fn prepare(world: &World, caller: &Caller, request: &Request, group: &str) -> Re
 }
 
 /// The ledger's entry of a call that did not come far.
-fn entry(world: &World, caller: &Caller, state: &Held, group: &str, now: Timestamp) -> Entry {
+fn entry(
+    world: &World,
+    caller: &Caller,
+    state: &Held,
+    request: &Request,
+    group: &str,
+    now: Timestamp,
+) -> Entry {
     let key = caller.key(state);
     Entry {
         request_id: Uuid::new_v4().to_string(),
@@ -145,6 +172,8 @@ fn entry(world: &World, caller: &Caller, state: &Held, group: &str, now: Timesta
         alias: key.and_then(|key| key.alias.clone()),
         user: key.and_then(|key| key.user_id.clone()),
         group: group.to_owned(),
+        call_type: request.call_type,
+        session: request.session.clone(),
         model: group.to_owned(),
         model_id: String::new(),
         provider: String::new(),
@@ -270,8 +299,11 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempt
     entry.request_id.clone_from(&completion.id);
     state.ledger.book(entry);
     drop(state);
-    let mut response =
-        if request.stream { stream::events(generation, &completion) } else { whole(generation, &completion) };
+    let mut response = match request.call_type {
+        RESPONSES => response(&completion),
+        _ if request.stream => stream::events(generation, &completion),
+        _ => whole(generation, &completion),
+    };
     response.headers_mut().extend(headers);
     Ok(response)
 }
@@ -295,6 +327,29 @@ fn headers(generation: Generation, entry: &Entry, spent: f64, attempted: usize) 
         }
     }
     headers
+}
+
+/// The answer of `/v1/responses`.
+fn response(completion: &Completion) -> Response {
+    let answer = json!({
+        "id": completion.id,
+        "created_at": completion.created,
+        "model": completion.model,
+        "object": "response",
+        "status": "completed",
+        "output": [{
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{ "type": "output_text", "text": completion.text, "annotations": [] }],
+        }],
+        "usage": {
+            "input_tokens": completion.usage.prompt,
+            "output_tokens": completion.usage.completion,
+            "total_tokens": completion.usage.total(),
+        },
+    });
+    Json(answer).into_response()
 }
 
 fn whole(generation: Generation, completion: &Completion) -> Response {

@@ -43,6 +43,8 @@ impl World {
             user: key.user_id.clone(),
             token: token.clone(),
             group: call.model.to_owned(),
+            call_type: "acompletion",
+            session: None,
             model: call.model.to_owned(),
             model_id: String::new(),
             provider: provider.to_owned(),

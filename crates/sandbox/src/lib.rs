@@ -84,7 +84,9 @@ pub fn router(world: World) -> Router {
         .route("/global/spend/keys", get(history::by_key))
         .route("/global/spend/models", get(history::by_model))
         .route("/spend/logs/v2", get(spend::logs))
+        .route("/spend/logs/session/ui", get(spend::session))
         .route("/user/daily/activity", get(activity::daily))
+        .route("/v1/responses", post(chat::respond))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/chat/completions", post(chat::complete));
     if modern {

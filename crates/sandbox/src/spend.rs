@@ -45,6 +45,10 @@ pub(super) struct Entry {
     pub(super) user: Option<String>,
     /// The public name that was asked for, and what served it: `openai/gpt-5`, its id, its provider and base.
     pub(super) group: String,
+    /// `acompletion`, `aresponses`.
+    pub(super) call_type: &'static str,
+    /// By the body's `litellm_session_id`.
+    pub(super) session: Option<String>,
     pub(super) model: String,
     pub(super) model_id: String,
     pub(super) provider: String,
@@ -121,6 +125,24 @@ pub(super) async fn logs(State(world): State<World>, caller: Caller, query: Quer
     Ok(Json(answer).into_response())
 }
 
+/// `GET /spend/logs/session/ui`: the calls of one session, the newest first.
+pub(super) async fn session(State(world): State<World>, caller: Caller, query: Query) -> Answer {
+    caller.administrate(&world)?;
+    let generation = world.generation();
+    let wanted = query.get("session_id").map_or("", String::as_str);
+    let page = body::page(generation, &query, "page", 1, usize::MAX)?;
+    let size = body::page(generation, &query, "page_size", 50, 100)?;
+    let state = world.with_database(Touch::Spend("/spend/logs"))?;
+    let is_of = |entry: &&Entry| entry.session.as_deref() == Some(wanted);
+    let found: Vec<&Entry> = state.ledger.entries.iter().rev().filter(is_of).collect();
+    let (shown, pages) = body::slice(&found, page, size);
+    let data: Vec<Value> = shown.iter().map(|entry| entry.json(generation)).collect();
+    let answer = json!({
+        "data": data, "total": found.len(), "page": page, "page_size": size, "total_pages": pages,
+    });
+    Ok(Json(answer).into_response())
+}
+
 fn time(generation: Generation, text: &str) -> Result<Timestamp, Refusal> {
     let parsed = DateTime::strptime("%Y-%m-%d %H:%M:%S", text)
         .and_then(|time| time.to_zoned(TimeZone::UTC))
@@ -158,7 +180,7 @@ impl Entry {
         };
         let mut row = json!({
             "request_id": self.request_id,
-            "call_type": "acompletion",
+            "call_type": self.call_type,
             "api_key": self.token,
             "spend": self.cost,
             "total_tokens": self.usage.total(),
@@ -181,7 +203,7 @@ impl Entry {
             "organization_id": "",
             "end_user": "",
             "requester_ip_address": "127.0.0.1",
-            "session_id": self.request_id,
+            "session_id": self.session.as_ref().unwrap_or(&self.request_id),
             "status": self.status(),
             "mcp_namespaced_tool_name": null,
             "agent_id": null,

@@ -1,5 +1,6 @@
 //! A swap through a dashboard.
 
+use patchbay::domain::assessment::Assessment;
 use patchbay::domain::swap::PromptChange;
 use serde_json::{Value, json};
 
@@ -34,6 +35,9 @@ async fn carry_out(
         exit = receipt(&dashboard.post(&path, &[("swap", &last)]).await?, plan, report)?;
     } else if plan.model.is_some() || plan.prompt != PromptChange::Keep {
         let answer = dashboard.post(&["switch"], &form(args, plan)).await?;
+        if args.dry_run {
+            return checked(&answer, report);
+        }
         exit = receipt(&answer, plan, report)?;
     }
     if plan.config && exit == Exit::Done {
@@ -63,7 +67,25 @@ fn form<'a>(args: &'a SwapArgs, plan: &'a Plan) -> Vec<(&'static str, &'a str)> 
         form.push(("probe", "1"));
     }
     form.extend(plan.message.as_deref().map(|message| ("message", message)));
+    let flags =
+        [("check", args.dry_run), ("accept_size", args.accept_size), ("accept_cost", args.accept_cost)];
+    form.extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, "1")));
     form
+}
+
+fn checked(check: &Value, report: &mut Report) -> Result<Exit, Failure> {
+    report.fact("check", check.clone());
+    let line = check["line"].as_str().unwrap_or_default();
+    if !line.is_empty() {
+        report.line("assessment", "Assessment", line.into());
+    }
+    match check["refused"].as_str() {
+        Some(why) => Err(Failure::new(Exit::Refused, format!("would be refused: {why}"))),
+        None => {
+            report.line("detail", "Check", check["detail"].clone());
+            Ok(Exit::Done)
+        }
+    }
 }
 
 /// The last successful swap, which `--undo` undoes.
@@ -73,6 +95,11 @@ async fn last_swap(dashboard: &Dashboard, agent: &str, context: &str) -> Result<
     let last = known["swaps"].as_array().and_then(|swaps| swaps.iter().find(done));
     let id = last.and_then(|swap| swap["id"].as_str());
     id.map(str::to_owned).ok_or_else(|| Failure::failed("the dashboard knows no swap of this context"))
+}
+
+fn assessment(swap: &Value) -> Option<String> {
+    let assessment: Assessment = serde_json::from_value(swap["assessment"].clone()).ok()?;
+    Some(assessment.line()).filter(|line| !line.is_empty())
 }
 
 fn receipt(swap: &Value, plan: &Plan, report: &mut Report) -> Result<Exit, Failure> {
@@ -85,6 +112,9 @@ fn receipt(swap: &Value, plan: &Plan, report: &mut Report) -> Result<Exit, Failu
             Some(_) if step["result"] == "failed" => report.line("failed", "Failed", detail.into()),
             _ => {}
         }
+    }
+    if let Some(line) = assessment(swap) {
+        report.line("assessment", "Assessment", line.into());
     }
     if let Some(answer) = swap["proof"]["answer"].as_str() {
         let proof = &swap["proof"];

@@ -62,6 +62,7 @@ pub(super) fn parse(body: &[u8]) -> Option<AgentCard> {
         streaming: capabilities.streaming.0,
         multiline_prompt: param("multilinePrompt").and_then(Value::as_bool).unwrap_or(false),
         scope: param("scope").and_then(Value::as_str).and_then(|scope| scope.parse::<Scope>().ok()),
+        calls: param("calls").and_then(Value::as_str).and_then(|calls| calls.parse().ok()),
         skills: card.skills.0.into_iter().filter_map(|skill| skill.name.0).take(50).collect(),
         name: card.name.0?,
         description: card.description.0.unwrap_or_default(),

@@ -187,7 +187,7 @@ impl LiteLlm {
 }
 
 /// Whether a release does not have the address.
-fn is_missing(error: &ClientError) -> bool {
+pub(super) fn is_missing(error: &ClientError) -> bool {
     matches!(error, ClientError::Status { status: 404, .. })
 }
 

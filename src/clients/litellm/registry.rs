@@ -12,6 +12,7 @@ use super::{LiteLlm, is_status, usable};
 use crate::clients::http;
 use crate::clients::lenient::{Lenient, Object, Rows, Text};
 use crate::clients::{ClientError, Result};
+use crate::domain::assessment::ModelFacts;
 use crate::domain::model::Deployment;
 use crate::domain::model_detail::Detail;
 use crate::domain::redact;
@@ -85,6 +86,12 @@ struct CredentialInfo {
     custom_llm_provider: Text,
 }
 
+/// What the proxy knows of a name.
+pub struct GroupInfo {
+    pub mode: Option<String>,
+    pub facts: ModelFacts,
+}
+
 #[derive(Deserialize)]
 struct Groups {
     data: Rows<Group>,
@@ -93,6 +100,9 @@ struct Groups {
 #[derive(Deserialize)]
 struct Group {
     mode: Text,
+    max_input_tokens: Lenient<f64>,
+    input_cost_per_token: Lenient<f64>,
+    output_cost_per_token: Lenient<f64>,
 }
 
 /// What `/model/info` repeats: for each alias, and for each known model that a wildcard covers.
@@ -207,15 +217,25 @@ impl LiteLlm {
         Ok(found)
     }
 
-    /// `GET /model_group/info?model_group=`: the mode of a name that may have no deployment of its own; none where the
-    /// proxy does not know it.
-    pub async fn mode_of(&self, name: &str) -> Result<Option<String>> {
+    /// `GET /model_group/info?model_group=`: the mode, limits and prices of a name that may have no deployment of its own;
+    /// none where the proxy does not know it.
+    pub async fn group(&self, name: &str) -> Result<Option<GroupInfo>> {
         let request = self.get("model_group/info").query(&[("model_group", name)]).expecting(is_status);
         let read = |answer: Groups| {
             let mut groups = answer.data.0.into_iter().flatten().flatten();
-            Ok(groups.find_map(|group| group.mode.0))
+            Ok(groups.next().map(Group::into_info))
         };
         request.json(read).await
+    }
+}
+
+impl Group {
+    fn into_info(self) -> GroupInfo {
+        // Some releases write it with a decimal point.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens")]
+        let window = self.max_input_tokens.0.map(|tokens| tokens as u64);
+        let (input, output) = (self.input_cost_per_token.0, self.output_cost_per_token.0);
+        GroupInfo { mode: self.mode.0, facts: ModelFacts { window, input, output, cached_input: None } }
     }
 }
 
@@ -316,6 +336,7 @@ impl Repeated for Deployment {
         (self.name, self.upstream_model, self.mode) = (name, upstream, None);
         (self.max_input_tokens, self.max_output_tokens) = (None, None);
         (self.input_cost_per_token, self.output_cost_per_token) = (None, None);
+        self.cached_input_cost_per_token = None;
     }
 }
 

@@ -4,11 +4,16 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::LiteLlm;
+use super::keys::is_missing;
 use super::wire::time;
 use crate::clients::Result;
 use crate::clients::lenient::{Lenient, Object, Rows, Text};
+use crate::domain::calls::Endpoint;
 use crate::domain::redact;
 use crate::domain::usage::{Call, DailySpend, Share};
+
+/// Longest error text that is read, in characters.
+const MAX_MESSAGE: usize = 2_000;
 
 /// `GET /user/daily/activity`
 #[derive(Deserialize)]
@@ -75,6 +80,10 @@ pub(super) struct LogRow {
     end: Text,
     model: Text,
     model_group: Text,
+    call_type: Text,
+    session_id: Text,
+    api_key: Text,
+    model_id: Text,
     prompt_tokens: Lenient<u64>,
     completion_tokens: Lenient<u64>,
     spend: Lenient<f64>,
@@ -82,34 +91,65 @@ pub(super) struct LogRow {
     metadata: Object<LogMetadata>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct LogMetadata {
+    usage_object: Object<Usage>,
     error_information: Object<ErrorInformation>,
 }
 
-#[derive(Deserialize)]
+/// As the provider reported it.
+#[derive(Deserialize, Default)]
+struct Usage {
+    prompt_tokens_details: Object<PromptDetails>,
+    cache_read_input_tokens: Lenient<u64>,
+}
+
+#[derive(Deserialize, Default)]
+struct PromptDetails {
+    cached_tokens: Lenient<u64>,
+}
+
+impl Usage {
+    fn cached(self) -> u64 {
+        let details = self.prompt_tokens_details.0.and_then(|details| details.cached_tokens.0);
+        details.or(self.cache_read_input_tokens.0).unwrap_or_default()
+    }
+}
+
+#[derive(Deserialize, Default)]
 struct ErrorInformation {
+    error_message: Text,
     error_code: Text,
     error_class: Text,
 }
 
 impl LogRow {
-    /// None for a row without a time. The error's message and stack trace are left: they hold what the caller
+    /// None for a row without a time. The error's stack trace is left: it holds what the caller
     /// sent.
     pub(super) fn into_call(self) -> Option<Call> {
         let at = self.start.0.as_deref().and_then(time)?;
         let named = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|t| redact::secrets(&t));
-        let error = self.metadata.0.and_then(|metadata| metadata.error_information.0);
+        let metadata = self.metadata.0.unwrap_or_default();
+        let error = metadata.error_information.0;
+        let message =
+            error.as_ref().and_then(|error| error.error_message.0.as_deref()).map(redact::error_text);
         let error = error.and_then(|error| named(error.error_code.0).or_else(|| named(error.error_class.0)));
+        let usage = metadata.usage_object.0;
         Some(Call {
             at,
             took_ms: self.end.0.as_deref().and_then(time).map(|end| end.duration_since(at).as_millis()),
             model: named(self.model_group.0).or_else(|| named(self.model.0)),
+            endpoint: self.call_type.0.as_deref().and_then(Endpoint::of_call_type),
+            session: named(self.session_id.0),
+            key: self.api_key.0.and_then(|key| key.parse().ok()),
+            deployment: named(self.model_id.0),
+            cached_tokens: usage.map_or(0, Usage::cached),
             prompt_tokens: self.prompt_tokens.0.unwrap_or(0),
             completion_tokens: self.completion_tokens.0.unwrap_or(0),
             spend: self.spend.0.unwrap_or(0.0),
             has_failed: self.status.0.as_deref() == Some("failure") || error.is_some(),
             error,
+            message: message.map(|text| text.chars().take(MAX_MESSAGE).collect()),
         })
     }
 }
@@ -138,6 +178,20 @@ impl ShareRow {
 }
 
 impl LiteLlm {
+    /// `GET /spend/logs/session/ui?session_id=`: the last calls of a conversation whose agent names it, the newest first.
+    /// None where the release has no such list.
+    pub async fn session_calls(&self, session: &str) -> Result<Option<Vec<Call>>> {
+        let query = [("session_id", session), ("page", "1"), ("page_size", "50")];
+        let request = self.get("spend/logs/session/ui").query(&query).expecting(is_missing);
+        match request.json(|answer: Logs| super::usable(answer.data.0, LogRow::into_call)).await {
+            Err(error) if is_missing(&error) => Ok(None),
+            calls => calls.map(|mut calls| {
+                calls.sort_by_key(|call| std::cmp::Reverse(call.at));
+                Some(calls)
+            }),
+        }
+    }
+
     /// `GET /global/spend/keys`: what each key spent in 30 days, the most expensive first.
     pub async fn spend_by_key(&self, limit: u32) -> Result<Vec<Share>> {
         self.shares("global/spend/keys", limit).await

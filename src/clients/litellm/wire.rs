@@ -40,6 +40,7 @@ struct Info {
     max_output_tokens: Lenient<u64>,
     input_cost_per_token: Lenient<f64>,
     output_cost_per_token: Lenient<f64>,
+    cache_read_input_token_cost: Lenient<f64>,
     access_groups: Lenient<Vec<String>>,
     blocked: Lenient<bool>,
     team_id: Text,
@@ -64,6 +65,7 @@ impl ModelRow {
             max_output_tokens: info.max_output_tokens.0,
             input_cost_per_token: info.input_cost_per_token.0,
             output_cost_per_token: info.output_cost_per_token.0,
+            cached_input_cost_per_token: info.cache_read_input_token_cost.0,
             // An empty one is how a description is taken away.
             description: info.description.0.filter(|text| !text.is_empty()),
             access_groups: info.access_groups.0.unwrap_or_default(),
@@ -289,12 +291,24 @@ pub(super) struct Readiness {
     pub(super) litellm_version: Text,
 }
 
-/// `POST /v1/chat/completions`
+/// `POST /v1/chat/completions`, `/v1/responses` and `/anthropic/v1/messages`
 #[derive(Deserialize)]
 pub(super) struct Completion {
     pub(super) model: Text,
     #[serde(default)]
-    pub(super) choices: Vec<serde::de::IgnoredAny>,
+    choices: Vec<IgnoredAny>,
+    /// Of `/v1/responses`.
+    #[serde(default)]
+    output: Vec<IgnoredAny>,
+    /// Of `/v1/messages`.
+    #[serde(default)]
+    content: Vec<IgnoredAny>,
+}
+
+impl Completion {
+    pub(super) fn is_empty(&self) -> bool {
+        self.choices.is_empty() && self.output.is_empty() && self.content.is_empty()
+    }
 }
 
 #[cfg(test)]

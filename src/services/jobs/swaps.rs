@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Inner, Jobs, PANICKED};
 use crate::domain::agent::{AgentName, Scope};
+use crate::domain::assessment::Accepted;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::ContextId;
 use crate::domain::job::{
@@ -161,6 +162,7 @@ impl Inner {
                 probe: false,
                 message: None,
                 minutes: None,
+                accepted: Accepted { size: false, cost: true },
             }));
         };
         let Some(undone) = self.store.swap(undone).await? else { return Ok(None) };

@@ -169,6 +169,7 @@ impl Failure for KeyChangeError {
                 | Self::NotConfirmed
                 | Self::Expired
                 | Self::Busy(_)
+                | Self::Fenced(_)
                 | Self::CannotClear { .. }
         )
     }
@@ -185,7 +186,7 @@ impl Inner {
     ) -> Result<T> {
         let lock = format!("key {hash}");
         journaled(&self.store, NewEntry::new(actor, action, hash.as_str(), "ok"), async |record| {
-            let _held = self.locks.take(lock, &actor.name).await?;
+            record.held = Some(self.locks.take(lock, &actor.name).await?);
             work(record).await
         })
         .await
@@ -284,21 +285,22 @@ impl Inner {
         changes: &mut KeyChanges,
         seen: Option<&str>,
         actor: &Actor,
-        Record { entry, .. }: &mut Record,
+        record: &mut Record,
     ) -> Result<(VirtualKey, Vec<Difference>)> {
-        let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
-        entry.detail = Some(labelled(record.key.label()));
-        if seen.is_some_and(|seen| seen != Keys::fingerprint(&record)) {
+        let found = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
+        let entry = &mut record.entry;
+        entry.detail = Some(labelled(found.key.label()));
+        if seen.is_some_and(|seen| seen != Keys::fingerprint(&found)) {
             return Err(KeyChangeError::Changed);
         }
-        let differences = changes.against(&record.key, &record.metadata, self.clock.now());
+        let differences = changes.against(&found.key, &found.metadata, self.clock.now());
         let say = |of: fn(&Difference) -> &String| {
             let said = differences.iter().map(|d| format!("{}: {}", d.what.to_lowercase(), of(d)));
             said.collect::<Vec<_>>().join("; ")
         };
         (entry.before, entry.after) = (Some(say(|d| &d.before)), Some(say(|d| &d.after)));
         if differences.is_empty() {
-            return Ok((record.key, differences));
+            return Ok((found.key, differences));
         }
         if let Set::To(alias) = &changes.alias
             && let Some(other) = self.proxy.keys_by_alias(alias).await?.iter().find(|key| key.hash != *hash)
@@ -306,6 +308,7 @@ impl Inner {
             return Err(KeyChangeError::AliasTaken(other.hash.clone()));
         }
         self.check_clearable(changes).await?;
+        record.check().await?;
         self.proxy.update_key(hash, &changes.to_json(), &actor.name).await?;
         // But for an expiry, which the proxy reckons itself, and metadata, to which it may add.
         let duration = if changes.duration == Set::Clear { Set::Clear } else { Set::Keep };
@@ -332,6 +335,7 @@ impl Inner {
         let access = wanted(before);
         record.entry.after = Some(access.describe());
         let changes = KeyChanges { access: Some(access.clone()), ..KeyChanges::default() };
+        record.check().await?;
         self.proxy.update_key(hash, &changes.to_json(), &actor.name).await?;
         let key = self.read_back(hash, |key| key.access == access).await?;
         if key.access != access {
@@ -350,6 +354,7 @@ impl Inner {
         let word = |blocked| Some(if blocked { "blocked" } else { "not blocked" }.to_owned());
         record.entry.after = word(blocked);
         record.entry.before = word(self.known(hash, record).await?.blocked);
+        record.check().await?;
         self.proxy.set_key_blocked(hash, blocked, &actor.name).await?;
         let key = self.read_back(hash, |key| key.blocked == blocked).await?;
         if key.blocked != blocked {
@@ -368,6 +373,7 @@ impl Inner {
             let key = self.known(hash, record).await?;
             self.confirm(&key, confirm)?;
             record.entry.before = Some(format!("{}, {}", key.masked, key.access.describe()));
+            record.check().await?;
             self.proxy.delete_key(hash, &actor.name).await?;
             let left = self.proxy.key(hash).await?;
             self.note(hash, left.as_ref());

@@ -97,14 +97,15 @@ impl Inner {
         hash: &KeyHash,
         how: &Replacement,
         actor: &Actor,
-        Record { entry, rows }: &mut Record,
+        record: &mut Record,
     ) -> Result<Created> {
-        let record = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
-        entry.detail = Some(labelled(record.key.label()));
-        self.confirm(&record.key, how.confirm.as_deref())?;
+        let old = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
+        record.entry.detail = Some(labelled(old.key.label()));
+        self.confirm(&old.key, how.confirm.as_deref())?;
         let now = self.clock.now();
-        let body = body_for(&record, &how.duration, now)?;
-        let alias = record.key.alias.clone().filter(|alias| !alias.is_empty());
+        let body = body_for(&old, &how.duration, now)?;
+        record.check().await?;
+        let alias = old.key.alias.clone().filter(|alias| !alias.is_empty());
         if let Some(alias) = &alias {
             let aside = format!("{alias} (replaced {})", now.strftime("%Y-%m-%d %H:%M:%S"));
             self.rename(hash, &aside, actor).await?;
@@ -120,12 +121,12 @@ impl Inner {
             }
             (Err(error), None) => return Err(error),
         };
-        let created = self.compare_settings(created, &record).await;
-        if let Ok(Some(old)) = self.proxy.key(hash).await {
-            self.note(hash, Some(&old));
+        let created = self.compare_settings(created, &old).await;
+        if let Ok(Some(now)) = self.proxy.key(hash).await {
+            self.note(hash, Some(&now));
         }
         let due_at = how.grace.map(|grace| now + grace);
-        rows.push(OwnRow::Retirement(Retirement {
+        record.rows.push(OwnRow::Retirement(Retirement {
             hash: hash.clone(),
             action: how.old.as_str().to_owned(),
             due_at,
@@ -137,8 +138,8 @@ impl Inner {
             || "on confirmation".to_owned(),
             |due| due.strftime("at %Y-%m-%d %H:%M:%S UTC").to_string(),
         );
-        entry.before = Some(record.key.masked.clone());
-        entry.after = Some(format!(
+        record.entry.before = Some(old.key.masked.clone());
+        record.entry.after = Some(format!(
             "{} ({}); {} the old one {when}",
             created.key.masked,
             created.key.hash,

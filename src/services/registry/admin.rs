@@ -19,7 +19,7 @@ use crate::services::registry::Registry;
 use crate::services::registry::change::check_proxy_secrets;
 use crate::services::registry::notes::NotesSource;
 use crate::services::snapshot::Snapshot;
-use crate::store::{LockError, OwnRow, Store, StoreError};
+use crate::store::{Fenced, LockError, OwnRow, Store, StoreError};
 use patchbay_clock::Clock;
 
 /// Pauses before each further look at what became of a write: a new deployment is live within 0.1 s, and a
@@ -74,6 +74,8 @@ pub enum ModelError {
     Changed,
     #[error("it is being changed: {0}")]
     Busy(#[from] LockError),
+    #[error("nothing was changed: {0}")]
+    Fenced(#[from] Fenced),
     #[error("keys or contexts depend on it: confirm by its name")]
     Unconfirmed,
     #[error(

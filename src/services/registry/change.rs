@@ -8,7 +8,7 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::model::Source;
 use crate::domain::model_detail::{Change, Detail, Draft, destination, is_hidden, same, shown};
 use crate::domain::release::{self, Feature};
-use crate::services::journal::journaled;
+use crate::services::journal::{Record, journaled};
 use crate::services::registry::Found;
 
 /// A wish to change a deployment; what is not in it stays.
@@ -22,22 +22,29 @@ pub struct Edit {
 
 impl Models {
     pub async fn edit(&self, id: &str, edit: &Edit, actor: &Actor) -> Result<Outcome> {
-        let _held = self.inner.locks.take(format!("model {id}"), &actor.name).await?;
+        let held = self.inner.locks.take(format!("model {id}"), &actor.name).await?;
         let found = self.find(id).await;
         let mut entry = NewEntry::new(actor, Action::ModelEdit, id, "ok");
         entry.after = Some(describe_edit(edit));
         journaled(&self.inner.store, entry, async |record| {
+            record.held = Some(held);
             let found = found?.ok_or(ModelError::Unknown)?;
             record.entry.detail = Some(found.detail.name.clone());
             record.entry.before = Some(former(&found, edit));
-            let outcome = self.edit_found(&found, edit, actor).await?;
+            let outcome = self.edit_found(&found, edit, actor, record).await?;
             record_sent(record, merged(&found, edit), &outcome);
             Ok(outcome)
         })
         .await
     }
 
-    async fn edit_found(&self, found: &Found, edit: &Edit, actor: &Actor) -> Result<Outcome> {
+    async fn edit_found(
+        &self,
+        found: &Found,
+        edit: &Edit,
+        actor: &Actor,
+        record: &Record,
+    ) -> Result<Outcome> {
         let detail = &found.detail;
         if detail.source == Source::Config {
             return Err(ModelError::ReadOnly);
@@ -50,6 +57,7 @@ impl Models {
             return Err(ModelError::MovesSecret);
         }
         let id = &detail.id;
+        record.check().await?;
         let sent = self.inner.proxy.patch(id, edit.name.as_deref(), &edit.draft, &actor.name).await;
         self.inner.registry.invalidate();
         if let Err(error) = &sent

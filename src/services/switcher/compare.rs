@@ -221,7 +221,9 @@ impl Parts {
         column: &mut Column,
         on_text: impl FnMut(String),
     ) -> Result<(), StepError> {
-        self.check_model(agent, &column.model, false).await?;
+        let calls =
+            self.agents.view(agent).await.map_err(|error| StepError::upstream(sentence(&error)))?.calls;
+        self.check_model(agent, &column.model, calls.of(&column.model), false).await?;
         let context = ContextId::throw_away(Uuid::new_v4().as_u128());
         let message = ControlMessage::Model(column.model.clone());
         if self.control(agent, &context, &message, None).await? != Reply::Done {

@@ -33,7 +33,17 @@ impl Parts {
         if let Some(scope) = answer.scope {
             self.agents.note_scope(agent, scope).await;
         }
-        Ok(match (message.read_reply(&answer), answer.state) {
+        let reply = message.read_reply(&answer);
+        if *message == ControlMessage::GetConfig {
+            match reply {
+                Reply::Config(_) => self.agents.note_chatted(agent, false).await,
+                Reply::Chat => self.agents.note_chatted(agent, true).await,
+                // Some agents report no use of tokens, so that a model's text looks like any other.
+                Reply::Unknown if answer.state.is_none() => self.agents.note_chatted(agent, true).await,
+                _ => {}
+            }
+        }
+        Ok(match (reply, answer.state) {
             // The state holds the prompt as it is; the text may break it into lines.
             (Reply::Config(_), Some(state)) => Reply::Config(state),
             (reply, _) => reply,

@@ -1,5 +1,6 @@
 //! A swap as it is written down: when it begins, and for the audit when it has ended.
 
+use crate::domain::assessment::Assessment;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::control::AgentConfig;
 use crate::domain::swap::{Outcome, PromptChange, Swap, SwapRequest};
@@ -17,6 +18,7 @@ pub(super) fn new_swap(id: String, request: &SwapRequest, actor: &Actor, now: ji
         after: None,
         steps: Vec::new(),
         proof: None,
+        assessment: Assessment::default(),
         outcome: Outcome::Unknown,
         fault: None,
         started_at: now,

@@ -7,17 +7,21 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::assess::Known;
 use super::control::SendError;
 use super::{Parts, Progress};
 use crate::clients::a2a::AgentError;
 use crate::clients::{ClientError, Meaning};
+use crate::domain::assessment::Assessment;
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
+use crate::domain::handover::HistoryFault;
 use crate::domain::redact;
 use crate::domain::swap::{Fault, Outcome, PromptChange, Step, StepKind, StepResult, Swap, SwapRequest};
 use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::locks::Held;
+use crate::store::StoreError;
 
 /// Why a swap stops at a step.
 pub(super) struct StepError {
@@ -26,7 +30,7 @@ pub(super) struct StepError {
 }
 
 impl StepError {
-    fn request(detail: impl Into<String>) -> Self {
+    pub(super) fn request(detail: impl Into<String>) -> Self {
         Self { fault: Fault::Request, detail: detail.into() }
     }
 
@@ -52,6 +56,12 @@ impl From<ClientError> for StepError {
     }
 }
 
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::upstream(sentence(&error))
+    }
+}
+
 impl From<SendError> for StepError {
     fn from(error: SendError) -> Self {
         match error {
@@ -71,8 +81,8 @@ impl From<AgentError> for StepError {
 }
 
 /// The text of a step for the receipt, and whether it could check everything.
-struct StepReport {
-    detail: String,
+pub(super) struct StepReport {
+    pub(super) detail: String,
     result: StepResult,
 }
 
@@ -111,6 +121,8 @@ pub(super) struct Run<'a> {
     /// Whether a message was not sent because the lock was lost, or was not known to be held.
     is_fenced: bool,
     elsewhere: Option<(ContextId, AgentConfig)>,
+    /// What the conversation's next turn is reckoned with.
+    known: Option<Known>,
     is_one_of_many: bool,
 }
 
@@ -136,6 +148,7 @@ impl<'a> Run<'a> {
             has_answered: false,
             is_fenced: false,
             elsewhere: None,
+            known: None,
             is_one_of_many,
         }
     }
@@ -187,7 +200,14 @@ impl<'a> Run<'a> {
 
     async fn before_touching(&mut self) -> Result<(), Outcome> {
         let started = self.begin(StepKind::Preflight);
-        let report = self.preflight().await;
+        let mut assessment = Assessment::default();
+        let (agent, view, request) = (self.agent, self.view, self.request);
+        let checked = self.parts.preflight(agent, view, request, self.is_one_of_many, &mut assessment).await;
+        self.swap.assessment = assessment;
+        let report = checked.map(|(report, known)| {
+            self.known = known;
+            report
+        });
         self.note(StepKind::Preflight, started, report).map_err(|()| Outcome::Refused)?;
         if let (true, Some(model)) = (self.request.probe, self.request.model.clone()) {
             let started = self.begin(StepKind::Probe);
@@ -203,13 +223,17 @@ impl<'a> Run<'a> {
         match self.control(&ControlMessage::GetConfig).await? {
             Reply::Config(config) => {
                 let report = StepReport::done(format!("The context is on {}.", describe(&config)));
+                if let Some(known) = &self.known {
+                    let from = self.parts.facts_on(&self.view.calls, &config).await;
+                    self.swap.assessment.estimate = Some(known.estimate(from.as_ref()));
+                }
                 self.swap.before = Some(config);
                 self.elsewhere = self.parts.look_elsewhere(self.agent, self.view.scope).await;
                 Ok(report)
             }
-            Reply::Chat => Err(not_switchable()),
+            Reply::Chat | Reply::Unknown => Err(not_switchable()),
             _ => Ok(StepReport::warning(
-                "The agent does not tell its configuration, so it could not be put back.",
+                "The agent does not report its configuration, so it could not be put back.",
             )),
         }
     }
@@ -235,6 +259,9 @@ impl<'a> Run<'a> {
         let started = self.begin(StepKind::Prove);
         let proof = self.prove(&message, started).await;
         let proven = matches!(proof, Ok((true, _)));
+        if let Err(error) = &proof {
+            self.swap.assessment.history_fault = HistoryFault::find(&error.detail);
+        }
         self.note(StepKind::Prove, started, proof.map(|(_, report)| report))?;
         Ok(if proven { Outcome::Proven } else { outcome })
     }
@@ -388,7 +415,8 @@ fn prompt_message(change: &PromptChange) -> Option<ControlMessage> {
 
 fn not_switchable() -> StepError {
     StepError::upstream(
-        "A model answered: this agent takes control messages for chat, so it cannot be switched.",
+        "The agent takes control messages for chat, so it cannot be switched. docs/switchable-agents.md shows how to make \
+         it switchable.",
     )
 }
 

@@ -42,7 +42,7 @@ impl Switcher {
         let held = parts.lock_swaps(None, name, &fresh(), &actor.name).await?;
         let mut entry = NewEntry::new(actor, Action::AgentScope, name.as_str(), "ok");
         entry.before = before.map(|scope| scope.as_str().to_owned());
-        journaled(&parts.store, entry, async |Record { entry, rows }| {
+        journaled(&parts.store, entry, async |Record { entry, rows, .. }| {
             let looked = parts.look_for_scope(&agent, &held).await;
             drop(held);
             let found = looked.unwrap_or_else(|error| {

@@ -240,6 +240,7 @@ fn compare(calls: &[Call], last: Option<&Swap>, swaps: &[Swap]) -> Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::assessment::Assessment;
     use crate::domain::control::AgentConfig;
     use crate::domain::swap::{Outcome, PromptChange};
 
@@ -254,11 +255,17 @@ mod tests {
             at,
             took_ms: None,
             model,
+            endpoint: None,
+            session: None,
+            key: None,
+            deployment: None,
+            cached_tokens: 0,
             prompt_tokens: 1,
             completion_tokens: 1,
             spend: 0.0,
             has_failed: false,
             error: None,
+            message: None,
         }
     }
 
@@ -273,6 +280,7 @@ mod tests {
             before: None,
             after: Some(AgentConfig::new(Some("openai"), "gpt-5", None)),
             steps: Vec::new(),
+            assessment: Assessment::default(),
             proof: None,
             outcome: Outcome::Verified,
             fault: None,

@@ -1,9 +1,11 @@
-//! The queue for a password check. People who have logged in from their address before go first, then the longest waiting.
+//! The queue for a password check. People who have logged in from their address before go first, then the longest waiting,
+//! where each recent failure of the name and the address counts as a second less of waiting, 30 s at most.
 //! Where the queue is full, the longest waiting attempt of the address with most attempts and failures gives way; those
 //! people do not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -14,6 +16,9 @@ const MAX_CHECKS: usize = 2;
 
 /// Most attempts that wait: at two checks of 25 ms at once the last waits 13 s, as long as clients usually do.
 const MAX_WAITING: usize = 1024;
+
+/// Most failures that put an attempt back, by a second each.
+const MAX_FAILURES: u32 = 30;
 
 #[derive(Clone, Default)]
 pub(super) struct LoginQueue(Arc<Mutex<Inner>>);
@@ -29,6 +34,8 @@ struct Inner {
 struct Waiter {
     id: u64,
     lane: Lane,
+    /// The earliest goes first.
+    due: Instant,
     /// Dropped where it has to give way.
     turn: oneshot::Sender<Turn>,
 }
@@ -40,8 +47,9 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut inner = self.0.inner();
         let known = inner.waiting.iter().position(|waiter| waiter.lane.failures.is_none());
-        let next = known.or_else(|| (!inner.waiting.is_empty()).then_some(0));
-        let Some(at) = next else {
+        let first =
+            || inner.waiting.iter().enumerate().min_by_key(|(_, waiter)| waiter.due).map(|(at, _)| at);
+        let Some(at) = known.or_else(first) else {
             inner.checks -= 1;
             return;
         };
@@ -88,7 +96,9 @@ impl LoginQueue {
         }
         inner.next += 1;
         let id = inner.next;
-        inner.waiting.push(Waiter { id, lane, turn });
+        let failures = lane.failures.unwrap_or_default().min(MAX_FAILURES);
+        let due = Instant::now() + Duration::from_secs(failures.into());
+        inner.waiting.push(Waiter { id, lane, due, turn });
         if inner.waiting.len() > MAX_WAITING {
             let mut attempts = HashMap::<u64, u32>::new();
             for waiter in &inner.waiting {
@@ -158,9 +168,9 @@ mod tests {
         let queue = LoginQueue::default();
         let now = |lane| Box::pin(queue.turn(lane));
         let held: Vec<_> = (0..MAX_CHECKS).map(|_| now(KNOWN).now_or_never().flatten()).collect();
-        let (mut first, mut second) = (now(unknown(1, 0)), now(unknown(2, 0)));
+        let (mut guess, mut first, mut second) = (now(unknown(3, 9)), now(unknown(1, 0)), now(unknown(2, 0)));
         let mut known = now(KNOWN);
-        for waiter in [&mut first, &mut second, &mut known] {
+        for waiter in [&mut guess, &mut first, &mut second, &mut known] {
             assert!(waiter.now_or_never().is_none());
         }
         drop(held);
@@ -169,6 +179,8 @@ mod tests {
         assert!(turn.is_some());
         // It has got a turn, and goes without taking it.
         drop(first);
+        assert!((&mut guess).now_or_never().is_none(), "failures put it back");
         assert!((&mut second).now_or_never().flatten().is_some());
+        assert!((&mut guess).now_or_never().flatten().is_some());
     }
 }

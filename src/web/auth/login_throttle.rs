@@ -66,7 +66,7 @@ impl Tables {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lane {
     pub(super) id: u64,
-    /// Of the address; none for a person who has logged in from there.
+    /// Of the address and the name; none for a person who has logged in from there.
     pub(super) failures: Option<u32>,
 }
 
@@ -152,7 +152,9 @@ impl LoginThrottle {
         match tables.good.get(keys.pair) {
             Some(()) => Lane { id: keys.pair, failures: None },
             None => {
-                Lane { id: keys.address, failures: Some(tables.addresses.now(keys.address, now).failures) }
+                let failures = tables.addresses.now(keys.address, now).failures;
+                let failures = failures.saturating_add(tables.names.now(keys.name, now).failures);
+                Lane { id: keys.address, failures: Some(failures) }
             }
         }
     }

@@ -126,7 +126,7 @@ impl From<KeyChangeError> for Problem {
             | KeyChangeError::Sent(_) => {
                 Self::refused("Not done", sentence(&error), "Go back, and try again.")
             }
-            KeyChangeError::Busy(LockError::HeldBy(_)) => Self::conflict(
+            KeyChangeError::Busy(LockError::HeldBy(_)) | KeyChangeError::Fenced(_) => Self::conflict(
                 "Someone else is changing this key",
                 sentence(&error),
                 "Try again in a moment.",
@@ -163,7 +163,7 @@ impl From<ModelError> for Problem {
                 detail,
                 "Load the form again, look at what has changed, and try again.",
             ),
-            ModelError::Busy(LockError::HeldBy(_)) => {
+            ModelError::Busy(LockError::HeldBy(_)) | ModelError::Fenced(_) => {
                 Self::conflict("Someone else is changing this deployment", detail, "Try again in a moment.")
             }
             ModelError::Unconfirmed => Self::refused(

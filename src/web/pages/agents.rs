@@ -11,7 +11,8 @@ use axum_extra::extract::Form;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::agent::{AgentCard, AgentName, CallProfile, Dialect, Scope};
+use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
+use crate::domain::calls::KnownCalls;
 use crate::domain::context::{ContextId, KnownContext};
 use crate::services::agents::Agents;
 use crate::services::agents::{AgentView, KnownAgent};
@@ -62,7 +63,9 @@ pub(crate) struct AgentRow {
     pub(crate) scope: Option<Scope>,
     /// When that was seen; none where the card alone says so.
     pub(crate) scope_seen: Option<Timestamp>,
-    pub(crate) calls: CallProfile,
+    pub(crate) calls: KnownCalls,
+    /// When it last took a control message for chat.
+    pub(crate) chatted_at: Option<Timestamp>,
 }
 
 impl AgentRow {
@@ -77,11 +80,16 @@ impl AgentRow {
             scope: view.scope,
             scope_seen: view.scope_seen,
             calls: view.calls,
+            chatted_at: view.chatted_at,
         }
     }
 
     pub(crate) fn scope_text(&self) -> &'static str {
         match self.scope {
+            _ if self.chatted_at.is_some() => {
+                "This agent took a control message for chat, so it cannot be switched. docs/switchable-agents.md shows how to \
+                 make it switchable."
+            }
             Some(Scope::Context) => "Each context has a model and a prompt of its own.",
             Some(Scope::Agent) => {
                 "All contexts share one model and one prompt: a swap in one changes every other."
@@ -95,6 +103,7 @@ impl AgentRow {
     /// The same in two words.
     pub(crate) fn scope_label(&self) -> &'static str {
         match self.scope {
+            _ if self.chatted_at.is_some() => "not possible",
             Some(Scope::Context) => "per context",
             Some(Scope::Agent) => "agent-wide",
             None => "not seen yet",

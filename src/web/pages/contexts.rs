@@ -16,8 +16,7 @@ use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::AskProgress;
 use crate::services::conversation::Asks;
-use crate::services::switcher::Evidence;
-use crate::services::switcher::Switcher;
+use crate::services::switcher::{Evidence, Session, Switcher};
 use crate::web::errors::Problem;
 use crate::web::pages::agents::AgentRow;
 use crate::web::pages::switch;
@@ -89,6 +88,7 @@ struct ContextData {
     log: Option<Evidence>,
     is_served_otherwise: bool,
     swaps: Vec<Swap>,
+    session: Session,
     asks: Vec<Ask>,
     has_drifted: bool,
 }
@@ -117,6 +117,15 @@ impl ContextPage {
             .is_some_and(|(log, model)| log.has(model, ask.at, ask.proof.elapsed_ms))
     }
 
+    fn has_answer(&self) -> bool {
+        self.data.asks.iter().any(|ask| !ask.proof.answer.is_empty())
+    }
+
+    /// The last swap that can be undone, as the way back from a model that the history does not suit.
+    fn undoable(&self) -> Option<&Swap> {
+        self.data.swaps.first().filter(|swap| can_undo(swap))
+    }
+
     fn can_restore(&self, swap: &Swap) -> bool {
         swap.outcome.is_success() && swap.after.is_some() && swap.after != self.data.context.config
     }
@@ -137,7 +146,11 @@ async fn page(
     context: &ContextId,
     refused: Option<(String, String)>,
 ) -> Result<ContextPage, Problem> {
-    let swaps = state.switcher.history(agent, context, SWAPS).await?;
+    let mut swaps = state.switcher.history(agent, context, SWAPS).await?;
+    let session = match state.agents.get(agent) {
+        Some(known) => state.switcher.session(&known, &mut swaps, context).await?,
+        None => Session::default(),
+    };
     let known = match state.contexts.get(agent, context).await? {
         Some(known) => known,
         // Every swap so far was refused: there is a history, to which receipts lead.
@@ -152,6 +165,7 @@ async fn page(
     let data = ContextData {
         has_drifted: known.has_drifted(),
         swaps,
+        session,
         log: state.switcher.evidence(agent, row.as_ref().and_then(|row| row.scope)).await?,
         agent: row,
         is_served_otherwise: known.served_otherwise().is_some(),

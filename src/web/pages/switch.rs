@@ -12,6 +12,7 @@ use axum_extra::extract::Form;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::agent::{AgentName, Scope};
+use crate::domain::assessment::{Accepted, HeldBack};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{Fault, MAX_MINUTES, PromptChange, StepKind, Swap, SwapRequest, check_message};
@@ -20,7 +21,7 @@ use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
 use crate::services::registry::Registry;
 use crate::services::switcher::Switcher;
-use crate::services::switcher::{NONE_SEEN, SwapError};
+use crate::services::switcher::{Check, NONE_SEEN, SwapError};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -67,6 +68,12 @@ struct SwitchForm {
     probe: String,
     message: String,
     minutes: String,
+    /// Not empty: go on though the conversation does not fit.
+    accept_size: String,
+    /// Not empty: go on though reading the conversation again is expensive.
+    accept_cost: String,
+    /// Not empty: check the swap, and send nothing.
+    check: String,
 }
 
 #[derive(Template)]
@@ -96,6 +103,7 @@ pub(crate) struct Running {
 struct SwitchData {
     context: Option<KnownContext>,
     receipt: Option<Swap>,
+    check: Option<Check>,
     errors: FieldErrors,
     changed: Option<Swap>,
     busy: Option<String>,
@@ -106,6 +114,12 @@ page!(SwitchPage, SwitchData, as_content);
 impl SwitchPage {
     fn agent(&self) -> Option<&AgentRow> {
         self.agents.iter().find(|agent| agent.name.as_str() == self.form.agent)
+    }
+
+    /// What has to be accepted before this swap can begin.
+    fn held_back(&self) -> Option<HeldBack> {
+        let receipt = self.data.receipt.as_ref().map(|swap| &swap.assessment);
+        receipt.or(self.data.check.as_ref().map(|check| &check.assessment))?.held_back
     }
 
     fn is_agent_wide(&self) -> bool {
@@ -150,6 +164,9 @@ async fn switch(
             return Ok(page(&state, ui, form, data).await?.respond(StatusCode::UNPROCESSABLE_ENTITY));
         }
     };
+    if !form.check.is_empty() {
+        return checked(&state, ui, form, &request).await;
+    }
     let result = match ui.wants {
         Wants::Fragment => {
             state.switcher.start(request, &actor).await.map(|progress| progress.borrow().swap.clone())
@@ -169,6 +186,21 @@ async fn switch(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is known before the swap, which is not begun.
+async fn checked(
+    state: &Services,
+    ui: Ui,
+    form: SwitchForm,
+    request: &SwapRequest,
+) -> Result<Response, Problem> {
+    let check = state.switcher.check(request).await?;
+    if ui.wants == Wants::Json {
+        return Ok(Json(check).into_response());
+    }
+    let data = SwitchData { check: Some(check), ..SwitchData::default() };
+    Ok(page(state, ui, form, data).await?.respond(StatusCode::OK))
 }
 
 /// The page with the receipt of a swap that goes on: its steps come in as they are done.
@@ -240,7 +272,9 @@ impl SwitchForm {
                 let is_about = self.seen_for.is_empty() || self.seen_for == format!("{agent}/{context}");
                 let seen = Some(self.seen.clone()).filter(|seen| is_about && !seen.is_empty());
                 let probe = !self.probe.is_empty();
-                Ok(SwapRequest { agent, context, model, prompt, seen, probe, message, minutes })
+                let accepted =
+                    Accepted { size: !self.accept_size.is_empty(), cost: !self.accept_cost.is_empty() };
+                Ok(SwapRequest { agent, context, model, prompt, seen, probe, message, minutes, accepted })
             }
             _ => Err(errors),
         }

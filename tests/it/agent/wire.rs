@@ -252,7 +252,8 @@ async fn the_card_serves_both_generations() {
     assert_eq!(card["capabilities"]["streaming"], true);
     let extension = &card["capabilities"]["extensions"][0];
     assert_eq!(extension["uri"], "urn:patchbay:hotswap:1");
-    assert_eq!(extension["params"], json!({"scope": "context", "multilinePrompt": true}));
+    let params = json!({"scope": "context", "multilinePrompt": true, "calls": "chat"});
+    assert_eq!(extension["params"], params);
     for list in ["defaultInputModes", "defaultOutputModes", "skills"] {
         assert!(card[list].as_array().is_some_and(|list| !list.is_empty()), "{list}");
     }

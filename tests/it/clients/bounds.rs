@@ -6,6 +6,7 @@ use std::time::Duration;
 use patchbay::clients::a2a::{Agent, AgentError};
 use patchbay::clients::litellm::LiteLlm;
 use patchbay::clients::{ClientError, Meaning, build_http};
+use patchbay::domain::calls::ModelCall;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -122,8 +123,8 @@ async fn a_body_that_does_not_end_costs_no_more_than_the_time_limit() {
 
     let stalled = Exchange::new("POST", "/v1/chat/completions", 200, "").with(Body::Stalled(""));
     let replay = play([stalled]).await;
-    let model = "openai/gpt-5".parse().unwrap();
-    let error = impatient(&replay).probe(&MASTER.into(), &model).await.unwrap_err();
+    let call = ModelCall::chat("openai/gpt-5");
+    let error = impatient(&replay).probe(&MASTER.into(), &call).await.unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
 
     let replay = play([no_card(), no_card_at_root(), said().with(Body::Stalled("{\"jsonrpc\":"))]).await;

@@ -1,7 +1,7 @@
 //! The tiny call of a model: the only one that shows whether the model's provider plays along.
 
 use patchbay::clients::{ClientError, Meaning};
-use patchbay::domain::model::ModelSpec;
+use patchbay::domain::calls::ModelCall;
 use serde_json::json;
 
 use super::proxy_errors::assert_presentable;
@@ -9,8 +9,8 @@ use super::recording::recording;
 use super::replay::{Exchange, play};
 use super::{GENERATIONS, MASTER, proxy};
 
-fn spec() -> ModelSpec {
-    "openai/gpt-5".parse().unwrap()
+fn call() -> ModelCall {
+    ModelCall::chat("openai/gpt-5")
 }
 
 /// The recorded calls have other messages; all else is the same.
@@ -19,6 +19,7 @@ fn asked(exchange: Exchange) -> Exchange {
         "model": "openai/gpt-5",
         "messages": [{ "role": "user", "content": "Reply with the word ok." }],
         "max_tokens": 16,
+        "litellm_session_id": "patchbay-probe",
     }))
 }
 
@@ -26,7 +27,7 @@ async fn failure_of(name: &str) -> ClientError {
     let recorded = recording(&format!("litellm/{name}"));
     let key = recorded.key().unwrap().to_owned();
     let replay = play([asked(recorded.played()).key(&key)]).await;
-    proxy(&replay).probe(&key.into(), &spec()).await.unwrap_err()
+    proxy(&replay).probe(&key.into(), &call()).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -42,7 +43,7 @@ async fn a_working_key_and_model_are_seen() {
             let recorded = recording(&format!("litellm/{generation}/{name}"));
             let key = recorded.key().unwrap().to_owned();
             let replay = play([asked(recorded.played()).key(&key)]).await;
-            let probe = proxy(&replay).probe(&key.into(), &spec()).await.unwrap();
+            let probe = proxy(&replay).probe(&key.into(), &call()).await.unwrap().unwrap();
             assert_eq!(probe.model.as_deref(), Some(model), "{generation}/{name}");
         }
     }
@@ -272,7 +273,7 @@ async fn the_probed_key_does_not_come_back_in_an_error() {
         format!(r#"{{"error":{{"message":"LiteLLM Virtual Key expected. Received={key}, expected"}}}}"#);
     let exchange = asked(Exchange::new("POST", "/v1/chat/completions", 401, body)).key(key);
     let replay = play([exchange]).await;
-    let error = proxy(&replay).probe(&key.into(), &spec()).await.unwrap_err();
+    let error = proxy(&replay).probe(&key.into(), &call()).await.unwrap_err();
     assert!(error.to_string().contains("Received=[redacted], expected"), "{error}");
 }
 
@@ -282,7 +283,7 @@ async fn a_good_status_without_an_answer_in_it_is_no_success() {
     {
         let exchange = asked(Exchange::new("POST", "/v1/chat/completions", 200, body)).key(MASTER);
         let replay = play([exchange]).await;
-        let error = proxy(&replay).probe(&MASTER.into(), &spec()).await.unwrap_err();
+        let error = proxy(&replay).probe(&MASTER.into(), &call()).await.unwrap_err();
         assert!(matches!(error, ClientError::NotUnderstood { .. }), "{body}: {error:?}");
     }
 }

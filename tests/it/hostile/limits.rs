@@ -177,6 +177,38 @@ async fn whoever_is_slow_is_cut_off() {
     stop.cancel();
 }
 
+/// All that there is room for, from one address, again and again, long before any of them is too slow.
+#[tokio::test]
+async fn connections_without_a_whole_request_give_way_where_the_server_is_full() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new()
+        .route("/", axum::routing::post(|body: axum::body::Bytes| async move { body.len().to_string() }));
+    let minute = Duration::from_mins(1);
+    let stop = CancellationToken::new();
+    tokio::spawn(serve_within(
+        listener,
+        router,
+        stop.clone(),
+        Limits { head: minute, body: minute, connections: 8 },
+    ));
+    let head = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\n";
+    let whole = format!("{head}abc");
+    for begun in ["", "POST / HTTP/1.1\r\n", head, whole.as_str()] {
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+        let request =
+            b"POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc";
+        let answer = raw(&address.to_string(), request, Duration::from_secs(5)).await;
+        assert!(answer.is_some_and(|answer| answer.ends_with("\r\n\r\n3")), "behind {begun:?}");
+    }
+    stop.cancel();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures memory: tests/nightly"]
 async fn ten_thousand_idle_connections_keep_nobody_out() {

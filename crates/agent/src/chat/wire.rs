@@ -14,6 +14,9 @@ pub(super) struct Completion<'a> {
     pub(super) stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stream_options: Option<StreamOptions>,
+    /// LiteLLM's own: it groups the calls of a conversation in the proxy's log.
+    #[serde(rename = "litellm_session_id")]
+    pub(super) session: &'a str,
 }
 
 #[derive(Serialize)]

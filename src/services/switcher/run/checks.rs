@@ -3,27 +3,37 @@
 use std::sync::Arc;
 
 use super::super::Parts;
+use super::super::assess::Known;
 use super::{Run, StepError, StepReport};
 use crate::clients::ClientError;
+use crate::domain::assessment::{AnswerState, Answers, Assessment};
+use crate::domain::calls::{Certainty, Endpoint, ModelCall};
 use crate::domain::control::Route;
 use crate::domain::key::KeyHash;
 use crate::domain::model::{ModelSpec, chats};
 use crate::domain::permission::{Denial, Target, Verdict};
 use crate::domain::routing::is_pattern;
-use crate::domain::swap::PromptChange;
-use crate::services::agents::KnownAgent;
+use crate::domain::swap::{Fault, PromptChange, SwapRequest};
+use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::registry::{By, Catalog, Serving};
 use crate::services::snapshot::View;
 
-impl Run<'_> {
+impl Parts {
     /// Nothing is sent to the agent but the question for its card.
-    pub(super) async fn preflight(&self) -> Result<StepReport, StepError> {
-        if self.request.model.is_none() && self.request.prompt == PromptChange::Keep {
+    pub(in crate::services::switcher) async fn preflight(
+        &self,
+        agent: &KnownAgent,
+        view: &AgentView,
+        request: &SwapRequest,
+        is_one_of_many: bool,
+        assessment: &mut Assessment,
+    ) -> Result<(StepReport, Option<Known>), StepError> {
+        if request.model.is_none() && request.prompt == PromptChange::Keep {
             return Err(StepError::request("Nothing to change: name a model or a prompt."));
         }
         let mut report = Vec::new();
         let mut is_unsure = false;
-        match (&self.view.card.value, &self.view.card.problem) {
+        match (&view.card.value, &view.card.problem) {
             (_, Some(problem @ (ClientError::Unreachable { .. } | ClientError::Timeout { .. }))) => {
                 return Err(problem.clone().into());
             }
@@ -33,43 +43,80 @@ impl Run<'_> {
             }
             (Some(_), _) => {}
         }
-        let multiline = self.view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
-        if let (PromptChange::Set(prompt), false) = (&self.request.prompt, multiline)
+        if let Some(at) = view.chatted_at {
+            return Err(StepError::request(format!(
+                "This agent took a control message for chat ({at:.0}), so it cannot be switched. docs/switchable-agents.md shows \
+                 how to make it switchable; then check it on its page."
+            )));
+        }
+        let multiline = view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
+        if let (PromptChange::Set(prompt), false) = (&request.prompt, multiline)
             && prompt.is_multiline()
         {
             return Err(StepError::request(
                 "The prompt has line breaks. This agent would take it for chat, and pay for it; write it on one line.",
             ));
         }
-        if let Some(model) = &self.request.model {
-            let (is_permitted, text) = self.parts.check_model(self.agent, model, self.is_one_of_many).await?;
+        let mut known = None;
+        if let Some(model) = &request.model {
+            let check = self.check_model(agent, model, view.calls.of(model), is_one_of_many);
+            let (checked, assessed) = tokio::join!(check, self.assess(agent, view, request, assessment));
+            let (is_permitted, text) = checked?;
+            known = assessed?;
             is_unsure |= !is_permitted;
             report.push(text);
         }
         let detail = report.join(" ");
-        Ok(if is_unsure { StepReport::warning(detail) } else { StepReport::done(detail) })
+        let report = if is_unsure { StepReport::warning(detail) } else { StepReport::done(detail) };
+        Ok((report, known))
     }
+}
 
+impl Run<'_> {
     pub(super) async fn probe(&mut self, model: &ModelSpec) -> Result<StepReport, StepError> {
         let Some(key) = &self.agent.key else {
             return Ok(StepReport::warning(
                 "Not tried: the agent's key is not in the settings (TASK_AGENT_API_KEY, or key in the agents file).",
             ));
         };
-        let probe = self.parts.proxy.probe(key, model).await.map_err(|error| {
-            let error = StepError::from(error);
-            StepError { detail: format!("A tiny call of {model} failed: {}", error.detail), ..error }
-        })?;
+        let (call, certainty) = self.view.calls.of(model);
+        let probe = match self.parts.proxy.probe(key, &call).await {
+            Ok(Some(probe)) => probe,
+            Ok(None) => {
+                return Ok(StepReport::warning(format!(
+                    "Not tried: the agent calls {}, whose requests are not known here.",
+                    call.describe()
+                )));
+            }
+            Err(error) => {
+                let error = StepError::from(error);
+                let what = if call.is_plain(model) { model.to_string() } else { call.describe() };
+                let detail = format!("A tiny call of {what} failed: {}", error.detail);
+                if certainty == Certainty::Unsure {
+                    return Ok(StepReport::warning(format!("{detail} How the agent calls it is not known.")));
+                }
+                self.swap.assessment.answers = Some(Answers::new(AnswerState::No, error.detail.clone()));
+                return Err(StepError { detail, ..error });
+            }
+        };
         if let Some(fallback) = probe.route.as_ref().and_then(Route::fallback) {
-            return Ok(StepReport::warning(format!(
-                "{model} did not answer: the proxy fell back to {fallback}."
-            )));
+            let detail = format!("{model} did not answer: the proxy fell back to {fallback}.");
+            self.swap.assessment.answers = Some(Answers::new(AnswerState::Fallback, fallback));
+            return Ok(StepReport::warning(detail));
         }
-        self.has_answered = probe.route.is_some();
-        Ok(StepReport::done(match probe.route.map(|route| route.group).or(probe.model) {
-            Some(served) => format!("A tiny call with the agent's key was answered by {served}."),
-            None => "A tiny call with the agent's key was answered.".to_owned(),
-        }))
+        // A pass-through has no fallback.
+        self.has_answered = probe.route.is_some() || call.endpoint == Endpoint::PassThrough;
+        let served = probe.route.map(|route| route.group).or(probe.model);
+        let by = served.as_ref().map(|served| format!(" by {served}")).unwrap_or_default();
+        let what = if call.is_plain(model) { String::new() } else { format!(" of {}", call.describe()) };
+        self.swap.assessment.answers = Some(match certainty {
+            Certainty::Known => Answers::new(AnswerState::Yes, served.unwrap_or_default()),
+            Certainty::Assumed | Certainty::Unsure => Answers::new(
+                AnswerState::NotKnown,
+                format!("It answers {}; how this agent calls the proxy is not known yet.", call.describe()),
+            ),
+        });
+        Ok(StepReport::done(format!("A tiny call{what} with the agent's key was answered{by}.")))
     }
 }
 
@@ -80,24 +127,50 @@ impl Parts {
         &self,
         agent: &KnownAgent,
         model: &ModelSpec,
+        (call, certainty): (ModelCall, Certainty),
+        is_one_of_many: bool,
+    ) -> Result<(bool, String), StepError> {
+        if call.endpoint == Endpoint::PassThrough {
+            let call = call.describe();
+            return Ok((
+                false,
+                format!("The agent calls {call}, past the registry and the models of its key."),
+            ));
+        }
+        match self.check_name(agent, &call.name, is_one_of_many).await {
+            Err(error) if error.fault == Fault::Request && !call.is_plain(model) => {
+                let detail = format!("The agent calls {}. {}", call.describe(), error.detail);
+                Err(StepError { detail, ..error })
+            }
+            Err(error) if error.fault == Fault::Request && certainty == Certainty::Unsure => {
+                Ok((false, format!("{} How the agent calls it is not known.", error.detail)))
+            }
+            checked => checked,
+        }
+    }
+
+    async fn check_name(
+        &self,
+        agent: &KnownAgent,
+        name: &str,
         is_one_of_many: bool,
     ) -> Result<(bool, String), StepError> {
         let mut catalog = self.catalog().await?;
-        if check_registered(&catalog.serving(model.as_str())).is_err() {
+        if check_registered(&catalog.serving(name)).is_err() {
             // It may have been registered since the copy was made.
             self.registry.invalidate();
             catalog = self.catalog().await?;
         }
-        let serving = catalog.serving(model.as_str());
+        let serving = catalog.serving(name);
         let registered = check_registered(&serving)?;
         if matches!(serving.by, By::Wildcard(_)) {
             // The wildcard's row does not have the mode of each model that it covers.
             let asked = serving.alias_of.unwrap_or(serving.name);
-            let mode = self.proxy.mode_of(asked).await.ok().flatten();
+            let mode = self.proxy.group(asked).await.ok().flatten().and_then(|group| group.mode);
             check_mode(serving.name, mode.as_deref().filter(|mode| !chats(Some(mode))))?;
         }
-        let target = catalog.target(model.as_str());
-        let (is_permitted, text) = self.check_key(agent, model, &target, is_one_of_many).await?;
+        let target = catalog.target(name);
+        let (is_permitted, text) = self.check_key(agent, name, &target, is_one_of_many).await?;
         Ok((is_permitted, format!("{registered} {text}")))
     }
 
@@ -128,7 +201,7 @@ impl Parts {
     async fn check_key(
         &self,
         agent: &KnownAgent,
-        model: &ModelSpec,
+        model: &str,
         target: &Target<'_>,
         is_one_of_many: bool,
     ) -> Result<(bool, String), StepError> {

@@ -323,7 +323,7 @@ async fn follow(app: &App, request: Request) -> Result<Response, Fault> {
     let (first, progress) = if method == Method::Stream {
         let send = wire::Send::read(&params, dialect)?;
         let (task, progress) = app.agent.begin(send, dialect, true).await?;
-        (Progress { task, said: String::new() }, progress)
+        (Progress::new(task), progress)
     } else {
         let mut progress = app.agent.watch(&wire::task_id(&params)?)?;
         let now = progress.borrow_and_update().clone();

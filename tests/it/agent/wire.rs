@@ -43,6 +43,8 @@ async fn an_answer_in_0_3() {
     assert_eq!(again, task);
     let short = bench.rpc(None, "tasks/get", json!({"id": id, "historyLength": 1})).await;
     assert_eq!(short["result"]["history"], json!([task["history"][1]]));
+    let none = bench.rpc(None, "tasks/get", json!({"id": id, "historyLength": 0})).await;
+    assert_eq!(none["result"].get("history"), None);
 }
 
 #[tokio::test]
@@ -64,6 +66,10 @@ async fn an_answer_in_1_0() {
     assert!(!answer.to_string().contains("\"kind\""), "{answer}");
     let got = bench.rpc(Some("1.0"), "GetTask", json!({"id": id})).await;
     assert_eq!(got["result"], task);
+    let mut short = said_v1("c", "who?");
+    short["configuration"] = json!({"historyLength": 0});
+    let short = bench.rpc(Some("1.0"), "SendMessage", short).await;
+    assert_eq!(short["result"]["task"].get("history"), None);
     let control =
         bench.rpc(Some("1.0.3"), "SendMessage", said_v1("c", "[HOTSWAP:MODEL:openai/gpt-5-mini]")).await;
     let control = &control["result"]["task"];

@@ -84,6 +84,29 @@ async fn an_answer_in_1_0() {
 }
 
 #[tokio::test]
+async fn names_of_the_proto_file_are_accepted_in_1_0() {
+    let bench = bench().await;
+    let v1 = Some("1.0");
+    let said = json!({
+        "message": {
+            "message_id": "m1", "role": "ROLE_USER", "context_id": "c", "parts": [{"text": "who?"}],
+            "metadata": {"own_name": 1},
+        },
+        "configuration": {"history_length": 0, "return_immediately": false},
+    });
+    let task = bench.rpc(v1, "SendMessage", said).await["result"]["task"].clone();
+    assert_eq!((&task["contextId"], task.get("history")), (&json!("c"), None), "{task}");
+    let one = bench.rpc(v1, "GetTask", json!({"id": task["id"], "history_length": 1})).await;
+    assert_eq!(one["result"]["history"].as_array().map(Vec::len), Some(1));
+    let elsewhere = bench.rpc(v1, "ListTasks", json!({"context_id": "other"})).await;
+    assert_eq!(elsewhere["result"]["totalSize"], 0);
+    let both = bench.rpc(v1, "ListTasks", json!({"contextId": "c", "context_id": "other"})).await;
+    assert_eq!(both["result"]["totalSize"], 1);
+    let error = bench.rpc(None, "tasks/get", json!({"id": task["id"], "history_length": -1})).await;
+    assert_eq!(error.get("error"), None, "0.3 ignores it");
+}
+
+#[tokio::test]
 async fn the_wrong_version_is_refused_before_anything_is_done() {
     let bench = bench().await;
     let table = [

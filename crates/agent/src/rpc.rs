@@ -85,7 +85,7 @@ pub(super) enum Fault {
     Unsupported(&'static str),
     #[error("{0}")]
     Internal(&'static str),
-    #[error("Only text parts are understood: {0} is not one")]
+    #[error("Incompatible content types: only text parts are understood, and {0} is not one")]
     NotText(String),
     #[error("A2A version '{got}' is not supported by this handler. Expected version '{expected}'.")]
     Version { got: String, expected: &'static str },

@@ -223,7 +223,13 @@ async fn files_are_refused_and_unknown_tasks_are_not_found() {
     ] {
         let mut params = said("c", "hi");
         params["message"]["parts"][0] = part;
-        assert_eq!(bench.rpc(None, "message/send", params).await["error"]["code"], -32005);
+        let error = bench.rpc(None, "message/send", params).await["error"].clone();
+        assert_eq!(error["code"], -32005);
+        let text = error["message"].as_str().unwrap();
+        assert!(
+            text.starts_with("Incompatible content types: ") && text.contains("message.parts[0]"),
+            "{text}"
+        );
     }
     let unknown = bench.rpc(None, "tasks/get", json!({"id": "nope"})).await;
     assert_eq!(unknown["error"], json!({"code": -32001, "message": "Task not found"}));

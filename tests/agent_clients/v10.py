@@ -10,6 +10,7 @@ from a2a.types import (
     CancelTaskRequest, GetTaskRequest, ListTasksRequest, Message, Part, Role, SendMessageConfiguration,
     SendMessageRequest, SubscribeToTaskRequest, TaskState,
 )
+from a2a.utils.errors import UnsupportedOperationError
 
 URL, TOKEN = sys.argv[1], sys.argv[2]
 CONTEXT = f"py10-{uuid.uuid4().hex[:8]}"
@@ -67,6 +68,12 @@ async def main() -> None:
     assert canceled.status.state == TaskState.TASK_STATE_CANCELED, canceled
     last = [event async for event in follow][-1]
     assert last.status_update.status.state == TaskState.TASK_STATE_CANCELED, last
+
+    try:
+        await anext(streaming.subscribe(SubscribeToTaskRequest(id=slow.id)))
+        raise AssertionError("a task that has ended is followed")
+    except UnsupportedOperationError as error:
+        assert "has ended" in str(error), error
 
     page = await plain.list_tasks(ListTasksRequest(context_id=CONTEXT, page_size=2))
     assert [task.id for task in page.tasks][0] == slow.id and page.total_size == 4, page

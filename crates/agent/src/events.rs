@@ -1,6 +1,7 @@
 //! The events of a task's stream, in both versions of A2A.
 //!
-//! Each event has what is new since the last one. A slow reader gets larger pieces, so nothing is queued for it.
+//! All streams of a task have the same events (1.0, 3.5.2). Each is made when it is read, so nothing is queued for a slow
+//! reader.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,6 +26,13 @@ struct Onlooker {
     waiting: VecDeque<Value>,
 }
 
+/// What comes next in a stream.
+enum News {
+    Working(Task),
+    Piece(Task, String),
+    End(Task),
+}
+
 /// The events from `first`, the task's current state, to its end.
 pub(super) fn follow(
     first: &Progress,
@@ -32,16 +40,7 @@ pub(super) fn follow(
     id: Value,
     dialect: Dialect,
 ) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
-    let mut onlooker = Onlooker {
-        progress,
-        id,
-        dialect,
-        told: first.said.len(),
-        is_working_told: matches!(first.task.state, State::Working),
-        is_over: false,
-        waiting: VecDeque::new(),
-    };
-    onlooker.begin(first);
+    let onlooker = Onlooker::new(first, progress, id, dialect);
     stream::unfold(onlooker, async |mut onlooker| {
         let event = onlooker.next().await?;
         let event = Event::default().data(rpc::answer(onlooker.id.clone(), event).to_string());
@@ -50,16 +49,32 @@ pub(super) fn follow(
 }
 
 impl Onlooker {
+    fn new(first: &Progress, progress: watch::Receiver<Progress>, id: Value, dialect: Dialect) -> Self {
+        let mut onlooker = Self {
+            progress,
+            id,
+            dialect,
+            told: first.said.len(),
+            is_working_told: matches!(first.task.state, State::Working),
+            is_over: false,
+            waiting: VecDeque::new(),
+        };
+        onlooker.begin(first);
+        onlooker
+    }
+
     async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Some(event);
             }
-            if self.is_over || self.progress.changed().await.is_err() {
+            if self.is_over {
                 return None;
             }
-            let progress = self.progress.borrow_and_update().clone();
-            self.look(&progress);
+            match self.news() {
+                Some(news) => self.report(news),
+                None => self.progress.changed().await.ok()?,
+            }
         }
     }
 
@@ -71,26 +86,35 @@ impl Onlooker {
         self.tell("task", shown);
         if first.task.is_done() {
             self.end(&first.task);
-        } else {
-            // Sends what has arrived since, even if nothing follows.
-            self.progress.mark_changed();
         }
     }
 
-    fn look(&mut self, progress: &Progress) {
-        let Progress { task, said } = progress;
-        if !self.is_working_told && matches!(task.state, State::Working) {
-            self.is_working_told = true;
-            self.status(task, false);
+    fn news(&mut self) -> Option<News> {
+        let progress = self.progress.borrow_and_update();
+        let task = progress.task.clone();
+        match (&progress.working, progress.piece(self.told)) {
+            (Some(working), _) if !self.is_working_told => Some(News::Working(working.clone())),
+            (_, Some(piece)) => Some(News::Piece(task, piece.to_owned())),
+            _ => task.is_done().then_some(News::End(task)),
         }
-        if let State::Done(reply) = &task.state {
-            if wire::is_success(&reply.outcome) {
-                let rest = reply.text().get(self.told..).unwrap_or_default().to_owned();
-                self.piece(task, &rest, true);
+    }
+
+    fn report(&mut self, news: News) {
+        match news {
+            News::Working(task) => {
+                self.is_working_told = true;
+                self.status(&task, false);
             }
-            self.end(task);
-        } else if said.len() > self.told {
-            self.piece(task, &said[self.told..], false);
+            News::Piece(task, text) => self.piece(&task, &text, false),
+            News::End(task) => {
+                if let State::Done(reply) = &task.state
+                    && wire::is_success(&reply.outcome)
+                {
+                    let rest = reply.text().get(self.told..).unwrap_or_default();
+                    self.piece(&task, rest, true);
+                }
+                self.end(&task);
+            }
         }
     }
 
@@ -142,5 +166,44 @@ impl Onlooker {
             _ => "task",
         };
         self.waiting.push_back(Value::Object(Map::from_iter([(field.to_owned(), event)])));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::contexts::ContextId;
+    use super::super::control::{ModelName, Settings};
+    use super::super::tasks::{Outcome, Question};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_the_same_events() {
+        let question = Question { message_id: "m".into(), texts: vec!["hi".into()] };
+        let mut task = Task::new(ContextId::new(), question, Timestamp::UNIX_EPOCH);
+        let (sender, receiver) = watch::channel(Progress::new(task.clone()));
+        let join = || Onlooker::new(&receiver.borrow(), receiver.clone(), Value::Null, Dialect::V10);
+        let (mut quick, mut slow) = (join(), join());
+        let mut seen = vec![quick.next().await.unwrap()];
+        task.state = State::Working;
+        sender.send_modify(|progress| progress.start(task.clone()));
+        seen.push(quick.next().await.unwrap());
+        for piece in ["one ", "two ", "three"] {
+            sender.send_modify(|progress| progress.say(piece));
+            seen.push(quick.next().await.unwrap());
+        }
+        let settings = Settings { name: ModelName::parse("a/b", None).unwrap(), prompt: None };
+        let outcome = Outcome::Control { text: "one two three".into(), settings };
+        task.finish(outcome, Timestamp::UNIX_EPOCH);
+        sender.send_modify(|progress| progress.task = task);
+        while let Some(event) = quick.next().await {
+            seen.push(event);
+        }
+        assert_eq!(seen.len(), 7, "the task, working, three pieces, the last piece, completed: {seen:?}");
+        for event in seen {
+            assert_eq!(slow.next().await, Some(event));
+        }
+        assert_eq!(slow.next().await, None);
     }
 }

@@ -255,19 +255,27 @@ async fn answer(app: &App, headers: &HeaderMap, body: &[u8]) -> Response {
         return Json(Refusal { id, dialect, fault }.into_value()).into_response();
     }
     if request.method.is_streamed() {
-        let refused = match follow(app, request).await {
+        let refusal = match follow(app, request).await {
             Ok(stream) => return stream,
-            Err(fault) => Refusal { id, dialect, fault }.into_value(),
+            Err(fault) => Refusal { id, dialect, fault },
         };
-        // A client of a stream reads errors from the stream only.
-        let event = Event::default().data(refused.to_string());
-        return Sse::new(stream::iter([Ok::<_, std::convert::Infallible>(event)])).into_response();
+        return refused_stream(refusal);
     }
     Json(match result(&app.agent, request.method, dialect, &request.params).await {
         Ok(result) => rpc::answer(id, result),
         Err(fault) => Refusal { id, dialect, fault }.into_value(),
     })
     .into_response()
+}
+
+/// Clients of 0.3 read errors from the stream only. In 1.0 an event would mean that the stream was opened (9.4.6).
+fn refused_stream(refusal: Refusal) -> Response {
+    let (dialect, refusal) = (refusal.dialect, refusal.into_value());
+    if dialect == Dialect::V10 {
+        return Json(refusal).into_response();
+    }
+    let event = Event::default().data(refusal.to_string());
+    Sse::new(stream::iter([Ok::<_, std::convert::Infallible>(event)])).into_response()
 }
 
 /// Whether the parameters can be read.
@@ -315,7 +323,7 @@ async fn follow(app: &App, request: Request) -> Result<Response, Fault> {
     let (first, progress) = if method == Method::Stream {
         let send = wire::Send::read(&params, dialect)?;
         let (task, progress) = app.agent.begin(send, dialect, true).await?;
-        (Progress { task, said: String::new() }, progress)
+        (Progress::new(task), progress)
     } else {
         let mut progress = app.agent.watch(&wire::task_id(&params)?)?;
         let now = progress.borrow_and_update().clone();

@@ -85,7 +85,7 @@ pub(super) enum Fault {
     Unsupported(&'static str),
     #[error("{0}")]
     Internal(&'static str),
-    #[error("Only text parts are understood: {0} is not one")]
+    #[error("Incompatible content types: only text parts are understood, and {0} is not one")]
     NotText(String),
     #[error("A2A version '{got}' is not supported by this handler. Expected version '{expected}'.")]
     Version { got: String, expected: &'static str },
@@ -194,9 +194,43 @@ pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Result<Request, Refusal>
     let version = version(headers);
     let dialect = if version == "1.0" { Dialect::V10 } else { Dialect::V03 };
     match envelope(&mut body, version) {
-        Ok((method, params)) => Ok(Request { id, is_notification, dialect, method, params }),
+        Ok((method, mut params)) => {
+            if dialect == Dialect::V10 {
+                rename(&mut params);
+            }
+            Ok(Request { id, is_notification, dialect, method, params })
+        }
         Err(fault) => Err(Refusal { id, dialect, fault }),
     }
+}
+
+/// The parsers of 1.0 (`ProtoJSON`, 5.5) accept the field names of the proto file as well: `context_id` is `contextId`.
+fn rename(params: &mut Map<String, Value>) {
+    for below in ["message", "configuration"] {
+        if let Some(Value::Object(fields)) = params.get_mut(below) {
+            rename_fields(fields);
+        }
+    }
+    rename_fields(params);
+}
+
+fn rename_fields(fields: &mut Map<String, Value>) {
+    let names: Vec<String> = fields.keys().filter(|name| name.contains('_')).cloned().collect();
+    for name in names {
+        if let Some(value) = fields.remove(&name) {
+            fields.entry(camel_case(&name)).or_insert(value);
+        }
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let mut letters = word.chars();
+        let initial = letters.next().map(|letter| letter.to_ascii_uppercase());
+        name.chars().chain(initial).chain(letters).collect()
+    })
 }
 
 fn envelope(body: &mut Map<String, Value>, version: String) -> Result<(Method, Map<String, Value>), Fault> {

@@ -132,7 +132,34 @@ impl Task {
 #[derive(Clone)]
 pub(super) struct Progress {
     pub(super) task: Task,
+    /// The task as it was when the model was asked.
+    pub(super) working: Option<Task>,
+    /// The answer so far.
     pub(super) said: String,
+    /// Where its pieces end, in bytes.
+    ends: Vec<usize>,
+}
+
+impl Progress {
+    pub(super) fn new(task: Task) -> Self {
+        Self { task, working: None, said: String::new(), ends: Vec::new() }
+    }
+
+    pub(super) fn start(&mut self, task: Task) {
+        self.working = Some(task.clone());
+        self.task = task;
+    }
+
+    pub(super) fn say(&mut self, piece: &str) {
+        self.said.push_str(piece);
+        self.ends.push(self.said.len());
+    }
+
+    /// The piece that begins at `start`.
+    pub(super) fn piece(&self, start: usize) -> Option<&str> {
+        let next = self.ends.partition_point(|end| *end <= start);
+        self.said.get(start..*self.ends.get(next)?)
+    }
 }
 
 /// The sending side of a running task.
@@ -184,7 +211,7 @@ impl Tasks {
     }
 
     pub(super) fn start(&self, task: &Task) -> (Running, Vec<Arc<str>>) {
-        let (progress, seen) = watch::channel(Progress { task: task.clone(), said: String::new() });
+        let (progress, seen) = watch::channel(Progress::new(task.clone()));
         let cancel = CancellationToken::new();
         let live = Live { progress: seen, cancel: cancel.clone() };
         unpoisoned(&self.0).live.insert(Arc::clone(&task.id), live);

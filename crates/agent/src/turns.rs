@@ -304,7 +304,7 @@ impl Agent {
         task.state = State::Working;
         task.since = self.clock.now();
         self.tasks.put(task.clone());
-        running.progress.send_modify(|progress| progress.task = task.clone());
+        running.progress.send_modify(|progress| progress.start(task.clone()));
         let mut call = Call { model: settings.name.alias(), served: None, elapsed_ms: 0, route: None };
         let begun = Instant::now();
         let answer = self
@@ -337,7 +337,7 @@ impl Agent {
         let Some(running) = streamed else { return self.proxy.complete(context, model, messages).await };
         let said = |piece: &str| {
             if !piece.is_empty() {
-                running.progress.send_modify(|progress| progress.said.push_str(piece));
+                running.progress.send_modify(|progress| progress.say(piece));
             }
         };
         self.proxy.stream(context, model, messages, said).await

@@ -174,8 +174,11 @@ pub(super) fn render(task: &Task, dialect: Dialect, history_length: Option<usize
         history.push(words);
         shown["metadata"] = metadata(&reply.outcome);
     }
-    let skipped = history.len().saturating_sub(history_length.unwrap_or(usize::MAX));
-    shown["history"] = Value::Array(history.split_off(skipped));
+    // Left out rather than empty (1.0, 3.2.4).
+    if history_length != Some(0) {
+        let skipped = history.len().saturating_sub(history_length.unwrap_or(usize::MAX));
+        shown["history"] = Value::Array(history.split_off(skipped));
+    }
     if dialect == Dialect::V03 {
         shown["kind"] = "task".into();
     }

@@ -56,7 +56,7 @@ async fn it_filters_and_shows_as_much_as_is_asked_for() {
     bench.say("b", "who?").await;
     let in_a = list(&bench, json!({"contextId": "a", "historyLength": 0})).await;
     assert_eq!(in_a["totalSize"], 2);
-    assert_eq!(in_a["tasks"][0]["history"], json!([]));
+    assert_eq!(in_a["tasks"][0].get("history"), None);
     assert_eq!(in_a["tasks"][0].get("artifacts"), None);
     let failed = list(&bench, json!({"status": "TASK_STATE_FAILED", "includeArtifacts": true})).await;
     assert_eq!((ids(&failed).len(), &failed["tasks"][0]["contextId"]), (1, &json!("a")));

@@ -171,12 +171,32 @@ async fn the_stream_ends_as_1_0_has_it_and_another_may_join() {
     }
     let old = old.rest().await;
     assert_eq!((&old[0]["kind"], &old.last().unwrap()["final"]), (&json!("task"), &json!(true)));
-    for (version, method, code) in [(None, "tasks/resubscribe", -32602), (v1, "SubscribeToTask", -32004)] {
-        let ended = Events::open(&bench, version, method, json!({"id": task["id"]})).await.rest().await;
-        assert_eq!((ended.len(), &ended[0]["code"]), (1, &json!(code)));
-        let unknown = Events::open(&bench, version, method, json!({"id": "none"})).await.rest().await;
-        assert_eq!(unknown[0]["code"], -32001);
+}
+
+#[tokio::test]
+async fn a_refused_stream_has_its_error_in_an_event_in_0_3_and_is_not_opened_in_1_0() {
+    let bench = bench().await;
+    let ended = json!({"id": bench.say("c", "who?").await["id"]});
+    let unknown = json!({"id": "none"});
+    for (params, code) in [(&ended, -32602), (&unknown, -32001)] {
+        let events = Events::open(&bench, None, "tasks/resubscribe", params.clone()).await.rest().await;
+        assert_eq!((events.len(), &events[0]["code"]), (1, &json!(code)));
     }
+    for (method, params, code) in [
+        ("SubscribeToTask", &ended, -32004),
+        ("SubscribeToTask", &unknown, -32001),
+        ("SendStreamingMessage", &said("c", "0.3"), -32602),
+    ] {
+        let body = json!({"jsonrpc": "2.0", "id": "r1", "method": method, "params": params}).to_string();
+        let response = bench.post(Some("1.0")).body(body).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (200, &"application/json".parse().unwrap())
+        );
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("r1"), &json!(code)));
+    }
+    assert_eq!(bench.fake.calls().len(), 1);
 }
 
 #[tokio::test]
@@ -195,8 +215,7 @@ async fn control_and_failure_are_streamed_too() {
     let last = events.last().unwrap();
     assert_eq!((&last["final"], &last["status"]["state"]), (&json!(true), &json!("failed")));
     assert!(last["status"]["message"]["parts"][0]["text"].as_str().unwrap().contains("status 500"));
-    let refused =
-        Events::open(&bench, Some("1.0"), "SendStreamingMessage", said("c", "0.3")).await.rest().await;
+    let refused = Events::open(&bench, None, "message/stream", said_v1("c", "1.0")).await.rest().await;
     assert_eq!(refused[0]["code"], -32602);
 }
 

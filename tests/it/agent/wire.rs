@@ -43,6 +43,8 @@ async fn an_answer_in_0_3() {
     assert_eq!(again, task);
     let short = bench.rpc(None, "tasks/get", json!({"id": id, "historyLength": 1})).await;
     assert_eq!(short["result"]["history"], json!([task["history"][1]]));
+    let none = bench.rpc(None, "tasks/get", json!({"id": id, "historyLength": 0})).await;
+    assert_eq!(none["result"].get("history"), None);
 }
 
 #[tokio::test]
@@ -64,6 +66,10 @@ async fn an_answer_in_1_0() {
     assert!(!answer.to_string().contains("\"kind\""), "{answer}");
     let got = bench.rpc(Some("1.0"), "GetTask", json!({"id": id})).await;
     assert_eq!(got["result"], task);
+    let mut short = said_v1("c", "who?");
+    short["configuration"] = json!({"historyLength": 0});
+    let short = bench.rpc(Some("1.0"), "SendMessage", short).await;
+    assert_eq!(short["result"]["task"].get("history"), None);
     let control =
         bench.rpc(Some("1.0.3"), "SendMessage", said_v1("c", "[HOTSWAP:MODEL:openai/gpt-5-mini]")).await;
     let control = &control["result"]["task"];
@@ -75,6 +81,29 @@ async fn an_answer_in_1_0() {
         }}})
     );
     assert_eq!(bench.reply("c", "who?").await, "I am openai/gpt-5-mini");
+}
+
+#[tokio::test]
+async fn names_of_the_proto_file_are_accepted_in_1_0() {
+    let bench = bench().await;
+    let v1 = Some("1.0");
+    let said = json!({
+        "message": {
+            "message_id": "m1", "role": "ROLE_USER", "context_id": "c", "parts": [{"text": "who?"}],
+            "metadata": {"own_name": 1},
+        },
+        "configuration": {"history_length": 0, "return_immediately": false},
+    });
+    let task = bench.rpc(v1, "SendMessage", said).await["result"]["task"].clone();
+    assert_eq!((&task["contextId"], task.get("history")), (&json!("c"), None), "{task}");
+    let one = bench.rpc(v1, "GetTask", json!({"id": task["id"], "history_length": 1})).await;
+    assert_eq!(one["result"]["history"].as_array().map(Vec::len), Some(1));
+    let elsewhere = bench.rpc(v1, "ListTasks", json!({"context_id": "other"})).await;
+    assert_eq!(elsewhere["result"]["totalSize"], 0);
+    let both = bench.rpc(v1, "ListTasks", json!({"contextId": "c", "context_id": "other"})).await;
+    assert_eq!(both["result"]["totalSize"], 1);
+    let error = bench.rpc(None, "tasks/get", json!({"id": task["id"], "history_length": -1})).await;
+    assert_eq!(error.get("error"), None, "0.3 ignores it");
 }
 
 #[tokio::test]
@@ -194,7 +223,13 @@ async fn files_are_refused_and_unknown_tasks_are_not_found() {
     ] {
         let mut params = said("c", "hi");
         params["message"]["parts"][0] = part;
-        assert_eq!(bench.rpc(None, "message/send", params).await["error"]["code"], -32005);
+        let error = bench.rpc(None, "message/send", params).await["error"].clone();
+        assert_eq!(error["code"], -32005);
+        let text = error["message"].as_str().unwrap();
+        assert!(
+            text.starts_with("Incompatible content types: ") && text.contains("message.parts[0]"),
+            "{text}"
+        );
     }
     let unknown = bench.rpc(None, "tasks/get", json!({"id": "nope"})).await;
     assert_eq!(unknown["error"], json!({"code": -32001, "message": "Task not found"}));

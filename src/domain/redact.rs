@@ -27,6 +27,9 @@ const MAX_LEVELS: usize = 3;
 /// Longest error text that is kept, in characters.
 pub const MAX_ERROR_CHARS: usize = 400;
 
+/// Of an error text, what is searched for secrets, in bytes.
+const MAX_ERROR_BYTES: usize = 8 * 1024;
+
 /// Replaces keys, tokens and passwords: by their form (`sk-…`, `AIza…`, JWT, private keys), by the name before them
 /// (`password=`, `"api_key": `), in addresses (`user:password@`), and behind escapes and base64.
 pub fn secrets(text: &str) -> String {
@@ -146,6 +149,8 @@ pub fn known(text: &str, secret: &str) -> String {
 
 /// Like [`addresses`], also without stack traces and control characters, on one line, cut to [`MAX_ERROR_CHARS`].
 pub fn error_text(text: &str) -> String {
+    // Of what is shown, some has to be looked at beyond the end.
+    let text = &text[..text.floor_char_boundary(MAX_ERROR_BYTES)];
     let head = ["Traceback (most recent call last)", "stack trace:", "\nTraceback"]
         .iter()
         .filter_map(|mark| text.find(mark))

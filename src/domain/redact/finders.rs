@@ -1,6 +1,8 @@
 //! What looks like a secret. Each finder returns the first of its kind from an offset on, and passes over no part of the
 //! text more than a few times, so that a search stays linear.
 
+use std::cell::Cell;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -88,13 +90,28 @@ fn first_of(
     })
 }
 
+/// The end of the token that a mark stands in. Marks come in order, so each token is measured once, however many marks it
+/// has.
+#[derive(Default)]
+struct TokenEnd(Cell<usize>);
+
+impl TokenEnd {
+    fn of(&self, text: &str, start: usize) -> usize {
+        if start >= self.0.get() {
+            self.0.set(start + len_while(&text[start..], is_token));
+        }
+        self.0.get()
+    }
+}
+
 fn is_inside_word(text: &str, at: usize) -> bool {
     text[..at].ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 fn openai_key(text: &str, from: usize) -> Option<Found> {
+    let end = TokenEnd::default();
     offsets(text, from, "sk-").find_map(|start| {
-        let len = len_while(&text[start..], is_token);
+        let len = end.of(text, start) - start;
         // `sk-...abcd` is the proxy's own mask.
         let masked = text[start..].starts_with("sk-...");
         let found = Found { start, end: start + len, put: "sk-[redacted]" };
@@ -103,8 +120,9 @@ fn openai_key(text: &str, from: usize) -> Option<Found> {
 }
 
 fn vendor_key(text: &str, from: usize) -> Option<Found> {
+    let token = TokenEnd::default();
     first_of(text, from, &VENDORS, |start, mark| {
-        let end = start + len_while(&text[start..], is_token);
+        let end = token.of(text, start);
         let min = if matches!(mark, "AIza") { 21 } else { 16 };
         (end - start >= min && !is_inside_word(text, start)).then_some(Found { start, end, put: REDACTED })
     })
@@ -112,14 +130,16 @@ fn vendor_key(text: &str, from: usize) -> Option<Found> {
 
 /// Three parts of base64, of which the first begins as JSON does.
 fn jwt(text: &str, from: usize) -> Option<Found> {
+    // Of the token: its end, and its last dot but one.
+    let (mut end, mut dot) = (from, None);
     offsets(text, from, "eyJ").find_map(|start| {
-        let len = len_while(&text[start..], is_token);
-        let is_jwt = text[start..start + len].bytes().filter(|byte| *byte == b'.').count() >= 2;
-        (is_jwt && len > 20 && !is_inside_word(text, start)).then_some(Found {
-            start,
-            end: start + len,
-            put: REDACTED,
-        })
+        if start >= end {
+            end = start + len_while(&text[start..], is_token);
+            dot = text[start..end].rmatch_indices('.').nth(1).map(|(at, _)| start + at);
+        }
+        let is_jwt = dot.is_some_and(|dot| dot > start);
+        let found = Found { start, end, put: REDACTED };
+        (is_jwt && end - start > 20 && !is_inside_word(text, start)).then_some(found)
     })
 }
 
@@ -148,10 +168,12 @@ fn after(text: &str, from: usize, mark: &str, min: usize) -> Option<Found> {
 
 /// The value that begins at `start`, unless it is no secret or was found already.
 fn value(text: &str, start: usize, min: usize) -> Option<Found> {
+    // `openai_key` handles these. What is refused is refused before its end is looked for.
+    if text[start..].starts_with("sk-") || is_reference_to(&text[start..]) {
+        return None;
+    }
     let token = text[start..].split(is_end).next()?.trim_end_matches('.');
-    // `openai_key` handles these.
-    let is_key = token.starts_with("sk-");
-    (!is_key && !is_reference(token) && token.len() >= min).then_some(Found {
+    (!is_reference(token) && token.len() >= min).then_some(Found {
         start,
         end: start + token.len(),
         put: REDACTED,
@@ -159,8 +181,11 @@ fn value(text: &str, start: usize, min: usize) -> Option<Found> {
 }
 
 fn is_reference(text: &str) -> bool {
+    is_reference_to(text) || ["null", "None", "true", "false"].contains(&text)
+}
+
+fn is_reference_to(text: &str) -> bool {
     ["os.environ/", "oidc/", "env:", "file:", "${"].iter().any(|start| text.starts_with(start))
-        || ["null", "None", "true", "false"].contains(&text)
 }
 
 /// `password=…`, `"token": "…"`, `?sig=…`: what follows the name of a secret.
@@ -244,8 +269,9 @@ fn webhook(text: &str, from: usize) -> Option<Found> {
     const MARKS: [&str; 5] = ["://hooks.", "/webhook/", "/webhooks/", "/webhookb2/", "api.telegram.org/bot"];
     first_of(text, from, &MARKS, |at, mark| {
         let inside = at + mark.len();
+        let upto = text.floor_char_boundary(inside + MAX_AUTHORITY);
         let host =
-            if mark.starts_with("://") { text[inside..].split(is_end).next()?.find('/')? + 1 } else { 0 };
+            if mark.starts_with("://") { text[inside..upto].split(is_end).next()?.find('/')? + 1 } else { 0 };
         value(text, inside + host, 6)
     })
 }

@@ -211,6 +211,13 @@ fn takes_linear_time() {
         "&#45;",
         "://hooks.",
         "https://h/v1 ",
+        "eyJ",
+        "ask-",
+        "aAIza",
+        "password=sk-",
+        "/webhook/sk-",
+        "://hooks.a/sk-",
+        "token=env:",
         "é",
     ] {
         let text = part.repeat(5_000 / part.len());

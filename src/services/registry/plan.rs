@@ -1,6 +1,6 @@
 //! What an import would do, item by item.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -111,14 +111,17 @@ impl Models {
         let all_notes = self.notes().await.map_err(ModelError::from)?;
         let ghosts = self.ghosts(&all_notes).await.into_iter().filter_map(Found::of_ghost);
         let known: Vec<Found> = live.into_iter().chain(ghosts).collect();
-        Ok(plan(entries, &known))
+        // Long lists take seconds.
+        let planning = tokio::task::spawn_blocking(move || plan(entries, &known));
+        Ok(planning.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
     }
 }
 
 fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
     let matched = match_all(&entries, live);
     let used: HashSet<usize> = matched.iter().flatten().copied().collect();
-    let mut ids: HashSet<String> = live.iter().map(|found| found.detail.id.clone()).collect();
+    let ids = live.iter().map(|found| found.detail.id.clone()).collect();
+    let mut ids = Ids { taken: ids, equal: HashMap::new() };
     let items = entries.into_iter().zip(&matched).map(|(entry, place)| match entry {
         Ok(draft) => item(draft, place.map(|place| &live[place]), live, &mut ids),
         Err(why) => refused(&why),
@@ -137,19 +140,33 @@ fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {
     }
 }
 
-/// An id for an entry: its own, or one that follows from what it says. Never one that is taken.
-fn new_id(draft: &Draft, taken: &mut HashSet<String>) -> String {
-    let own = draft.info.get("id").and_then(serde_json::Value::as_str).map(str::to_owned);
-    let harmless = draft.without_secrets();
-    let derived = (0_u32..).map(|nth| {
-        let said = serde_json::json!([harmless.name, harmless.params, harmless.info, nth]);
-        let digest = Sha256::digest(said.to_string().as_bytes());
-        let bytes = std::array::from_fn(|place| digest[place]);
-        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
-    });
-    let free = own.into_iter().chain(derived).find(|id| !taken.contains(id)).unwrap_or_default();
-    taken.insert(free.clone());
-    free
+/// Ids for new entries.
+struct Ids {
+    taken: HashSet<String>,
+    /// How many ids were derived from what equal entries say, by its digest.
+    equal: HashMap<[u8; 32], u32>,
+}
+
+impl Ids {
+    /// An entry's own id, or one that follows from what it says. Never one that is taken.
+    fn take(&mut self, draft: &Draft) -> String {
+        let own = draft.info.get("id").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let harmless = draft.without_secrets();
+        let said = |nth: u32| {
+            let said = serde_json::json!([harmless.name, harmless.params, harmless.info, nth]);
+            <[u8; 32]>::from(Sha256::digest(said.to_string().as_bytes()))
+        };
+        let next = self.equal.entry(said(0)).or_default();
+        let derived = std::iter::from_fn(|| {
+            let digest = said(*next);
+            *next += 1;
+            let bytes = std::array::from_fn(|place| digest[place]);
+            Some(uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string())
+        });
+        let free = own.into_iter().chain(derived).find(|id| !self.taken.contains(id)).unwrap_or_default();
+        self.taken.insert(free.clone());
+        free
+    }
 }
 
 /// Which live deployment each entry means: that of its id; or of its name, upstream model and address; or the
@@ -157,11 +174,26 @@ fn new_id(draft: &Draft, taken: &mut HashSet<String>) -> String {
 fn match_all(entries: &[Entry], live: &[Found]) -> Vec<Option<usize>> {
     let mut matched = vec![None; entries.len()];
     let mut used = HashSet::new();
+    let (mut by_id, mut by_name) = (HashMap::new(), HashMap::<&str, Vec<usize>>::new());
+    for (place, found) in live.iter().enumerate() {
+        by_id.entry(found.detail.id.as_str()).or_insert(place);
+        by_name.entry(found.detail.name.as_str()).or_default().push(place);
+    }
+    let mut entries_of = HashMap::<&str, usize>::new();
+    for draft in entries.iter().flatten() {
+        *entries_of.entry(draft.name.as_str()).or_default() += 1;
+    }
+    let of_name = |draft: &Draft| by_name.get(draft.name.as_str()).map_or(&[][..], Vec::as_slice);
+    for (slot, entry) in matched.iter_mut().zip(entries) {
+        let Ok(draft) = entry else { continue };
+        let id = draft.info.get("id").and_then(serde_json::Value::as_str);
+        *slot = id.and_then(|id| by_id.get(id).copied()).filter(|place| used.insert(*place));
+    }
     let mut pass = |fits: &dyn Fn(&Draft, &Found, &HashSet<usize>) -> bool| {
         for (slot, entry) in matched.iter_mut().zip(entries) {
             let (None, Ok(draft)) = (&slot, entry) else { continue };
-            let place =
-                (0..live.len()).find(|place| !used.contains(place) && fits(draft, &live[*place], &used));
+            let mut places = of_name(draft).iter().copied();
+            let place = places.find(|place| !used.contains(place) && fits(draft, &live[*place], &used));
             if let Some(place) = place {
                 used.insert(place);
                 *slot = Some(place);
@@ -169,19 +201,15 @@ fn match_all(entries: &[Entry], live: &[Found]) -> Vec<Option<usize>> {
         }
     };
     let is_twin = |draft: &Draft, found: &Found| {
-        draft.name == found.detail.name
-            && placed(&draft.params) == placed(&found.detail.params)
+        placed(&draft.params) == placed(&found.detail.params)
             && address(draft) == found.detail.param("api_base").trim_end_matches('/')
     };
-    pass(&|draft, found, _| draft.info.get("id").is_some_and(|id| *id == *found.detail.id));
     // Of several alike, the one that needs no change.
     pass(&|draft, found, _| is_twin(draft, found) && compare(draft, found, &mut Vec::new()) == Step::Same);
     pass(&|draft, found, _| is_twin(draft, found));
-    pass(&|draft, found, used| {
-        let free =
-            |(place, other): &(usize, &Found)| !used.contains(place) && other.detail.name == draft.name;
-        let alike = entries.iter().flatten().filter(|other| other.name == draft.name).count();
-        draft.name == found.detail.name && alike == 1 && live.iter().enumerate().filter(free).count() == 1
+    pass(&|draft, _, used| {
+        let free = || of_name(draft).iter().filter(|place| !used.contains(place)).count();
+        entries_of.get(draft.name.as_str()) == Some(&1) && free() == 1
     });
     matched
 }
@@ -216,8 +244,8 @@ fn refused(why: &str) -> Item {
     }
 }
 
-fn item(mut draft: Draft, found: Option<&Found>, live: &[Found], ids: &mut HashSet<String>) -> Item {
-    let new_id = if found.is_none() { new_id(&draft, ids) } else { String::new() };
+fn item(mut draft: Draft, found: Option<&Found>, live: &[Found], ids: &mut Ids) -> Item {
+    let new_id = if found.is_none() { ids.take(&draft) } else { String::new() };
     for computed in ["id", "db_model", "blocked"] {
         draft.info.remove(computed);
     }

@@ -43,12 +43,6 @@ impl Parts {
             }
             (Some(_), _) => {}
         }
-        if let Some(at) = view.chatted_at {
-            return Err(StepError::request(format!(
-                "This agent took a control message for chat ({at:.0}), so it cannot be switched. docs/switchable-agents.md shows \
-                 how to make it switchable; then check it on its page."
-            )));
-        }
         let multiline = view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
         if let (PromptChange::Set(prompt), false) = (&request.prompt, multiline)
             && prompt.is_multiline()

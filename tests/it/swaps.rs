@@ -6,6 +6,7 @@ mod asks;
 mod compare;
 mod contexts;
 mod drift;
+mod fallback;
 mod faults;
 mod fenced;
 mod killed;

@@ -11,6 +11,7 @@ mod faults;
 mod fenced;
 mod killed;
 mod live;
+mod proxies;
 mod scope;
 mod served;
 mod wide;

@@ -185,14 +185,14 @@ impl LiteLlm {
     async fn routing(&self) -> Option<Routing> {
         // 1.80 and later; the other answer holds the settings of alerts as well.
         let request = self.get("router/settings").expecting(is_status);
-        let settings = match request.json(|answer: Settings| Ok(answer.current_values.0)).await {
-            Err(ClientError::Status { status: 404, .. }) => {
-                let request = self.get("get/config/callbacks").expecting(is_status);
-                request.json(|answer: Settings| Ok(answer.router_settings.0)).await
-            }
-            settings => settings,
-        };
-        settings.ok().flatten().map(RouterSettings::into_routing)
+        let settings = request.json(|answer: Settings| Ok(answer.current_values.0)).await;
+        if !matches!(settings, Err(ClientError::Status { status: 404, .. })) {
+            return settings.ok().flatten().map(RouterSettings::into_routing);
+        }
+        let request = self.get("get/config/callbacks").expecting(is_status);
+        let settings = request.json(|answer: Settings| Ok(answer.router_settings.0)).await;
+        let routing = settings.ok().flatten().map(RouterSettings::into_routing);
+        routing.map(|routing| Routing { alias_by_target_only: true, ..routing })
     }
 
     /// `GET /credentials`: the names of what is stored.
@@ -246,7 +246,8 @@ impl RouterSettings {
             })
         });
         let fallbacks = fallbacks.filter(|one| !one.to.is_empty()).take(MAX_ENTRIES).collect();
-        Routing { aliases: aliases.take(MAX_ENTRIES).collect(), fallbacks: Some(fallbacks) }
+        let aliases = aliases.take(MAX_ENTRIES).collect();
+        Routing { aliases, fallbacks: Some(fallbacks), ..Routing::default() }
     }
 }
 

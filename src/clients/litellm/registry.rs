@@ -26,6 +26,9 @@ const MAX_PAGES: u64 = 40;
 /// Most aliases, fallbacks or credentials that are read.
 const MAX_ENTRIES: usize = 10_000;
 
+/// Longest id of a provider, in bytes.
+const MAX_PROVIDER: usize = 100;
+
 #[derive(Debug, Clone, Default)]
 pub struct Registered {
     pub deployments: Vec<Deployment>,
@@ -203,6 +206,15 @@ impl LiteLlm {
         };
         let request = self.get("credentials").expecting(is_status);
         let mut found = request.json(|answer: Credentials| usable(answer.credentials.0, read)).await?;
+        found.truncate(MAX_ENTRIES);
+        Ok(found)
+    }
+
+    /// `GET /public/providers`: the ids of the providers that the release knows.
+    pub async fn providers(&self) -> Result<Vec<String>> {
+        let request = self.get("public/providers").expecting(is_status);
+        let mut found = request.json(|ids: Vec<String>| Ok(ids)).await?;
+        found.retain(|id| !id.is_empty() && id.len() <= MAX_PROVIDER);
         found.truncate(MAX_ENTRIES);
         Ok(found)
     }

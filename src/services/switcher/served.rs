@@ -155,8 +155,8 @@ impl Standing {
             Self::Older => "That was before the last swap, so it says nothing of it.",
             Self::Agrees => "That is the model that is selected.",
             Self::Differs => {
-                "Another model than the selected one was called after the last swap. A turn that ran meanwhile may \
-                 have done it, or someone else who uses the key."
+                "Another model than the selected one answered after the last swap: to a turn that ran during it, as a \
+                 fallback of the proxy's router, or to someone else who uses the key."
             }
         }
     }

@@ -212,11 +212,11 @@ fn down_1_109(touch: Touch) -> Refusal {
 
 /// A proxy without a database, in its documented words, which a genuine 1.109 keeps to itself about one key.
 fn without_database(generation: Generation, touch: Touch) -> Result<(), Refusal> {
+    const NOT_CONNECTED: &str =
+        "{'error': 'DB not connected. See https://docs.litellm.ai/docs/proxy/virtual_keys'}";
     if let (Touch::KeyInfo, Generation::V1_109) = (touch, generation) {
         return Err(Refusal::proxy(500, "internal_error", Value::Null, KEY_INFO_FAILED));
     }
-    const NOT_CONNECTED: &str =
-        "{'error': 'DB not connected. See https://docs.litellm.ai/docs/proxy/virtual_keys'}";
     let old = match touch {
         Touch::ModelInfo | Touch::ModelInfoV2 => return Ok(()),
         Touch::ModelBlock | Touch::ModelEdit | Touch::ModelNew => "auth_error",

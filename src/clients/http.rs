@@ -45,14 +45,14 @@ const ERROR_BYTES: usize = 256 * 1024;
 const EXCERPT_BYTES: usize = 2048;
 
 /// An HTTP client for proxies and agents: no redirects (they would carry the master key along), no proxy from
-/// the environment, TLS by ring.
+/// the environment, TLS by ring, with the certificates of `SSL_CERT_FILE` where that is set.
 ///
 /// # Errors
 /// Where the system's CA certificates cannot be read.
 pub fn build() -> Result<Client, reqwest::Error> {
     // Fails only if a provider is there already, which then serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+    let mut client = Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
@@ -60,8 +60,11 @@ pub fn build() -> Result<Client, reqwest::Error> {
         // the closing is lost, and nobody knows whether a swap was among it.
         .pool_idle_timeout(Duration::from_secs(4))
         .tcp_nodelay(true)
-        .user_agent(concat!("patchbay/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .user_agent(concat!("patchbay/", env!("CARGO_PKG_VERSION")));
+    if let Some(tls) = patchbay_tls::from_environment() {
+        client = client.tls_backend_preconfigured(tls);
+    }
+    client.build()
 }
 
 /// A call as its span, its metrics and the log name it.
@@ -249,7 +252,11 @@ fn broken(upstream: Upstream, error: reqwest::Error) -> ClientError {
     }
     // The address has ids and a query.
     let error = error.without_url();
-    let reason = redact::error_text(&chain(&error).last().unwrap_or_default());
+    let innermost = chain(&error).last().unwrap_or_default();
+    let reason = innermost.strip_prefix("unexpected error: ").unwrap_or(&innermost);
+    let is_untrusted = ["UnknownIssuer", "CaUsedAsEndEntity"].iter().any(|why| reason.contains(why));
+    let hint = if is_untrusted { ": name its or its issuer's certificate in SSL_CERT_FILE" } else { "" };
+    let reason = redact::error_text(&format!("{reason}{hint}"));
     ClientError::Unreachable { upstream, reason, cause: Arc::new(error) }
 }
 

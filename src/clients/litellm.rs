@@ -235,9 +235,18 @@ impl LiteLlm {
         let mut url = self.base.clone();
         let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
         url.set_path(&joined);
+        let has_login = !url.username().is_empty() || url.password().is_some();
+        let builder = self.http.request(method.clone(), url);
+        // The HTTP client sends the address's user and password as `Authorization`. LiteLLM takes its key from the
+        // other header too, on 1.74, 1.80 and 1.109.
+        let builder = if has_login {
+            builder.header("x-litellm-api-key", key.expose_secret())
+        } else {
+            builder.bearer_auth(key.expose_secret())
+        };
         Request {
             client: self,
-            builder: self.http.request(method.clone(), url).bearer_auth(key.expose_secret()),
+            builder,
             call: Call { upstream: Upstream::Proxy, method, route, is_expected: |_| false },
             secrets: vec![key.clone()],
             limits: Limits { time: self.timeouts.admin, size: MAX_ANSWER },

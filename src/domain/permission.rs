@@ -65,8 +65,6 @@ pub struct Rules {
     pub teams: Option<HashMap<String, Team>>,
     /// The models of `access_group_ids`.
     pub groups: Option<HashMap<String, Vec<String>>>,
-    /// LiteLLM before 1.80 checks an alias by its target alone.
-    pub alias_by_target_only: bool,
 }
 
 /// A name that clients ask for, as the registry knows it.
@@ -74,6 +72,8 @@ pub struct Rules {
 pub struct Target<'a> {
     pub name: &'a str,
     pub alias_of: Option<&'a str>,
+    /// The proxy checks the target of an alias alone.
+    pub by_target_only: bool,
     /// Access groups of the deployments that serve it.
     pub groups: Vec<&'a str>,
     /// Its deployments cost nothing. 1.109 lets them be called with a used-up budget.
@@ -202,7 +202,7 @@ impl Rules {
             Access::List(models) if models.iter().any(|model| model == "all-team-models") => {
                 return Verdict::Allowed;
             }
-            Access::List(models) => self.lists(models, target, Denial::NotListed),
+            Access::List(models) => Self::lists(models, target, Denial::NotListed),
         };
         own.or(|| self.groups_grant(&grant.access_group_ids, target, Denial::NotListed))
     }
@@ -221,7 +221,7 @@ impl Rules {
         } else if team.models.iter().any(|model| model == "all-team-models") {
             Verdict::NotKnown(Doubt::Team)
         } else {
-            self.lists(&team.models, target, not_in_team)
+            Self::lists(&team.models, target, not_in_team)
         };
         let names = names.or(|| self.groups_grant(&team.access_group_ids, target, not_in_team)).or(|| {
             // A group of the key that is assigned to key or team is enough; whether it is, is not looked up.
@@ -250,12 +250,12 @@ impl Rules {
         let Some(groups) = &self.groups else { return Verdict::NotKnown(Doubt::Groups) };
         let models: Vec<String> = ids.iter().filter_map(|id| groups.get(id)).flatten().cloned().collect();
         // Groups without a model grant nothing, although an empty list elsewhere means everything.
-        self.lists(&models, target, denial)
+        Self::lists(&models, target, denial)
     }
 
-    fn lists(&self, models: &[String], target: &Target<'_>, denial: Denial) -> Verdict {
+    fn lists(models: &[String], target: &Target<'_>, denial: Denial) -> Verdict {
         let names = match target.alias_of {
-            Some(aliased) if self.alias_by_target_only => [Some(aliased), None],
+            Some(aliased) if target.by_target_only => [Some(aliased), None],
             aliased => [Some(target.name), aliased],
         };
         let names = || names.into_iter().flatten();
@@ -354,13 +354,14 @@ mod tests {
     #[test]
     fn alias_is_checked_by_both_names_from_1_80_on() {
         let alias = Target { alias_of: Some("openai/gpt-5"), ..target("smart") };
-        let old = Rules { alias_by_target_only: true, ..Rules::default() };
+        let old = Target { by_target_only: true, ..alias.clone() };
+        let rules = Rules::default();
         for (models, now, then) in
             [(["smart"], true, false), (["openai/gpt-5"], true, true), (["other"], false, false)]
         {
             let grant = list(&models).into();
-            assert_eq!(Rules::default().grants(&grant, &alias).is_allowed(), now, "{models:?}");
-            assert_eq!(old.grants(&grant, &alias).is_allowed(), then, "{models:?}");
+            assert_eq!(rules.grants(&grant, &alias).is_allowed(), now, "{models:?}");
+            assert_eq!(rules.grants(&grant, &old).is_allowed(), then, "{models:?}");
         }
     }
 

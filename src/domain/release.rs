@@ -1,4 +1,5 @@
-//! What releases of LiteLLM cannot do.
+//! What releases of LiteLLM cannot do, as far as the release alone tells. What one harmless request tells is found out
+//! so, since builds between releases differ: pages of the registry, the log of calls, the list of providers.
 
 /// Tested against the genuine proxy.
 pub const TESTED: &str = "1.74, 1.80, 1.109";
@@ -6,11 +7,19 @@ pub const TESTED: &str = "1.74, 1.80, 1.109";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
     BlockModels,
+    ClearKeyLimits,
 }
 
 /// The first release with a feature, what those before cannot do, and what to do there.
-const SINCE: [(Feature, (u32, u32), &str, &str); 1] =
-    [(Feature::BlockModels, (1, 106), "set a deployment aside", "Until then, delete it.")];
+const SINCE: [(Feature, (u32, u32), &str, &str); 2] = [
+    (Feature::BlockModels, (1, 106), "set a deployment aside", "Until then, delete it."),
+    (
+        Feature::ClearKeyLimits,
+        (1, 80),
+        "clear a key's budget period or expiry",
+        "Until then, issue a new key without it.",
+    ),
+];
 
 /// Why a release cannot do something, if it cannot. One that cannot be read may.
 pub fn cannot(version: &str, feature: Feature) -> Option<String> {
@@ -21,6 +30,11 @@ pub fn cannot(version: &str, feature: Feature) -> Option<String> {
         let (major, minor) = since;
         format!("LiteLLM {version} cannot {what}; {major}.{minor} and later can. {instead}")
     })
+}
+
+/// All that a release cannot do.
+pub fn missing(version: &str) -> Vec<String> {
+    SINCE.iter().filter_map(|(feature, ..)| cannot(version, *feature)).collect()
 }
 
 #[cfg(test)]
@@ -35,5 +49,7 @@ mod tests {
         assert_eq!(block("1.109.1"), None);
         assert_eq!(block("2.0"), None);
         assert_eq!(block("main-stable"), None);
+        let missing = |version| missing(version).len();
+        assert_eq!(["1.74.3", "1.80.17", "1.109.1", "main"].map(missing), [2, 1, 0, 0]);
     }
 }

@@ -14,6 +14,9 @@ pub struct Routing {
     pub aliases: BTreeMap<String, Alias>,
     /// None if the proxy does not report it.
     pub fallbacks: Option<Vec<Fallback>>,
+    /// Keys are checked for the target of an alias alone, not for the alias (before 1.80).
+    #[serde(skip)]
+    pub alias_by_target_only: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -134,7 +137,7 @@ mod tests {
             |name: &str, target: &str| (name.to_owned(), Alias { target: target.to_owned(), hidden: false });
         let aliases =
             [alias("a", "b"), alias("b", "c"), alias("c", "d"), alias("x", "x")].into_iter().collect();
-        let routing = Routing { aliases, fallbacks: None };
+        let routing = Routing { aliases, ..Routing::default() };
         assert_eq!(["a", "b", "c", "d", "x"].map(|name| routing.resolve(name)), ["c", "d", "d", "d", "x"]);
     }
 }

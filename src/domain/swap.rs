@@ -223,6 +223,10 @@ impl Proof {
         let (served, route, tokens, context) = (None, None, None, None);
         Self { message, answer, served, route, tokens, elapsed_ms: 0.0, context }
     }
+
+    pub fn is_by_fallback(&self) -> bool {
+        self.route.as_ref().and_then(Route::fallback).is_some()
+    }
 }
 
 /// A swap and its receipt: what is known of it.

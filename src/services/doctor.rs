@@ -98,11 +98,12 @@ impl Doctor {
             return false;
         }
         let health = self.proxy.health().await;
-        let version = health.as_ref().ok().and_then(|health| health.version.as_ref());
-        let version = version
-            .map(|version| format!(", LiteLLM {version} (tested: {})", release::TESTED))
-            .unwrap_or_default();
-        checks.push(Check::good("proxy", format!("{address}{version}")));
+        let version = health.as_ref().ok().and_then(|health| health.version.as_deref());
+        let shown = version.map(|version| format!(", LiteLLM {version} (tested: {})", release::TESTED));
+        checks.push(Check::good("proxy", format!("{address}{}", shown.unwrap_or_default())));
+        let missing = version.map(release::missing).unwrap_or_default();
+        let note = |missing| Check::note("proxy's release", missing, "Update the proxy if you need it.");
+        checks.extend(missing.into_iter().map(note));
         let what = "proxy's database";
         checks.push(match health.map(|health| health.database) {
             Ok(Database::Connected) => Check::good(what, "connected"),

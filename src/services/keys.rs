@@ -157,8 +157,8 @@ impl Keys {
         Ok(DailySpend::every_day(known, first, today))
     }
 
-    /// A key's last calls, the newest first.
-    pub async fn calls(&self, hash: &KeyHash) -> Result<Vec<Call>, ClientError> {
+    /// A key's last calls, the newest first; none where the proxy's release has no log of them.
+    pub async fn calls(&self, hash: &KeyHash) -> Result<Option<Vec<Call>>, ClientError> {
         let now = self.inner.clock.now();
         let from = now - jiff::SignedDuration::from_hours(24 * DAYS);
         // The proxy's clock may be ahead.

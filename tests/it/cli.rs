@@ -8,6 +8,7 @@ mod hosts;
 mod looks;
 mod settings;
 mod swap;
+mod tls;
 mod user;
 
 use std::process::{Command, Output};

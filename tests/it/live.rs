@@ -6,6 +6,7 @@ mod keys;
 mod models;
 mod names;
 mod permission;
+mod proven;
 mod setup;
 mod swaps;
 
@@ -110,7 +111,7 @@ async fn ready() -> (Browser, DropGuard) {
     let (base, guard) = dashboard(&setting("LIVE_MASTER_KEY")).await;
     let browser = Browser::new(&base);
     browser.post("/login", &[("username", USER), ("password", PASSWORD)]).await;
-    let page = browser.get("/keys").await;
+    let page = browser.get(&format!("/keys?q={}", setting("LIVE_KEY_ALIAS"))).await;
     let row = format!("table#keys tbody tr[data-alias='{}']", setting("LIVE_KEY_ALIAS"));
     let hash = page.attributes(&row, "data-hash").remove(0);
     browser.post(&format!("/keys/{hash}/relax"), &[]).await;

@@ -4,8 +4,10 @@
 
 mod change;
 mod lived_in;
+mod older;
 mod register;
 mod remove;
+mod round_trip;
 mod table;
 mod transfer;
 mod trial;

@@ -197,6 +197,19 @@ async fn the_doctor_says_what_is_wrong_and_shows_no_secret() {
 }
 
 #[tokio::test]
+async fn doctor_names_tested_releases_and_what_the_proxys_cannot_do() {
+    for (generation, lacks) in [(BOTH[0], true), (BOTH[1], false)] {
+        let told = Stage::start(generation).await.run(&["doctor"]).await.out;
+        assert!(told.contains("tested: 1.74, 1.80, 1.109"), "{generation} {told}");
+        assert_eq!(
+            told.contains("cannot set a deployment aside; 1.106 and later can"),
+            lacks,
+            "{generation} {told}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_manual_names_every_command() {
     let page = run(crate::cli::patchbay(&["man"])).await.good();
     for command in ["bootstrap", "apply", "reset", "doctor"] {

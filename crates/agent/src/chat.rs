@@ -90,12 +90,15 @@ impl Proxy {
         if key.as_ref().is_some_and(|key| !is_sendable(key)) {
             return Err(StartError::ApiKey);
         }
-        let client = Client::builder()
+        let mut client = Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
-            .build()?;
+            .timeout(timeout);
+        if let Some(tls) = patchbay_tls::from_environment() {
+            client = client.tls_backend_preconfigured(tls);
+        }
+        let client = client.build()?;
         let key = key.or_else(|| fresh_key(source.as_ref()));
         Ok(Self { client, base: base_url(base)?, key: Mutex::new(key), source, timeout })
     }

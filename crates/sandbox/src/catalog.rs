@@ -43,7 +43,7 @@ const ENTRIES: &[Entry] = &[
     Entry { mode: "embedding", ..chat("text-embedding-3-small", "openai", (2e-8, 0.0), (8_191, 0), false) },
 ];
 
-const PROVIDERS: &[&str] = &[
+pub(super) const PROVIDERS: &[&str] = &[
     "ai21",
     "anthropic",
     "azure",

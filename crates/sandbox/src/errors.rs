@@ -169,6 +169,8 @@ pub(super) fn database_unavailable() -> Refusal {
     )
 }
 
+const KEY_INFO_FAILED: &str = "Internal server error from /key/info. Details are in the proxy server logs.";
+
 /// Refuses `touch` when the database cannot serve it.
 pub(super) fn require(database: Database, generation: Generation, touch: Touch) -> Result<(), Refusal> {
     match (database, generation) {
@@ -202,19 +204,19 @@ fn down_1_109(touch: Touch) -> Refusal {
     let proxy = |kind: &str, message: String| Refusal::proxy(500, kind, Value::Null, message);
     match touch {
         Touch::KeyWrite => proxy("internal_server_error", UNREACHABLE.to_owned()),
-        Touch::KeyInfo => proxy(
-            "internal_error",
-            "Internal server error from /key/info. Details are in the proxy server logs.".to_owned(),
-        ),
+        Touch::KeyInfo => proxy("internal_error", KEY_INFO_FAILED.to_owned()),
         Touch::Spend(route) => proxy("internal_error", format!("{route} Error{UNREACHABLE}")),
         _ => database_unavailable(),
     }
 }
 
-/// A proxy without a database. Not recorded: the documented text, wrapped like an exception of these routes.
+/// A proxy without a database, in its documented words, which a genuine 1.109 keeps to itself about one key.
 fn without_database(generation: Generation, touch: Touch) -> Result<(), Refusal> {
     const NOT_CONNECTED: &str =
         "{'error': 'DB not connected. See https://docs.litellm.ai/docs/proxy/virtual_keys'}";
+    if let (Touch::KeyInfo, Generation::V1_109) = (touch, generation) {
+        return Err(Refusal::proxy(500, "internal_error", Value::Null, KEY_INFO_FAILED));
+    }
     let old = match touch {
         Touch::ModelInfo | Touch::ModelInfoV2 => return Ok(()),
         Touch::ModelBlock | Touch::ModelEdit | Touch::ModelNew => "auth_error",

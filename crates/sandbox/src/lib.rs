@@ -63,6 +63,7 @@ pub fn router(world: World) -> Router {
         .route("/v1/models/{id}", get(model_info::name))
         .route("/models/{id}", get(model_info::name))
         .route("/model_group/info", get(model_info::groups))
+        .route("/public/providers", get(model_info::providers))
         .route("/router/settings", get(router::settings))
         .route("/get/config/callbacks", get(router::callbacks))
         .route("/config/update", post(router::update))

@@ -316,3 +316,7 @@ fn model_object(generation: Generation, name: &str, known: Option<&catalog::Entr
     }
     model
 }
+/// `GET /public/providers`
+pub(super) async fn providers() -> Json<&'static [&'static str]> {
+    Json(catalog::PROVIDERS)
+}

@@ -97,7 +97,7 @@ fn meaning(status: u16, kind: Option<&str>, message: &str) -> Meaning {
 /// The message as a person needs it.
 fn worded(raw: &str, meaning: Meaning) -> Cow<'_, str> {
     // What the library adds about its own fallbacks says nothing about the failure.
-    let ends = [" Received Model Group=", "\n\nLiteLLM: model group '"];
+    let ends = [" Received Model Group=", "No fallback model group found", "\n\nLiteLLM: model group '"];
     let end = ends.iter().filter_map(|mark| raw.find(mark)).min().unwrap_or(raw.len());
     let mut text = unwrapped(raw[..end].trim());
     // 1.80 says it of whatever goes wrong while it looks a key up.

@@ -159,14 +159,14 @@ impl LiteLlm {
         Ok(days)
     }
 
-    /// `GET /spend/logs/v2` of one key: its last calls, the newest first.
+    /// `GET /spend/logs/v2` of one key: its last calls, the newest first; none where the release has no such log.
     pub async fn calls(
         &self,
         hash: &KeyHash,
         from: Timestamp,
         to: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Call>> {
+    ) -> Result<Option<Vec<Call>>> {
         let stamp = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S").to_string();
         let (from, to, limit) = (stamp(from), stamp(to), limit.to_string());
         let query = [
@@ -176,13 +176,15 @@ impl LiteLlm {
             ("page", "1"),
             ("page_size", &limit),
         ];
-        let read = |answer: usage::Logs| usable(answer.data.0, usage::LogRow::into_call);
-        let request = self.get("spend/logs/v2").query(&query).expecting(is_missing);
-        match request.json(read).await {
-            // Releases before 1.80 have the same rows there.
-            Err(error) if is_missing(&error) => self.get("spend/logs/ui").query(&query).json(read).await,
-            calls => calls,
+        let read = |answer: usage::Logs| usable(answer.data.0, usage::LogRow::into_call).map(Some);
+        // Releases before 1.80 have the same rows at the second address.
+        for route in ["spend/logs/v2", "spend/logs/ui"] {
+            match self.get(route).query(&query).expecting(is_missing).json(read).await {
+                Err(error) if is_missing(&error) => {}
+                calls => return calls,
+            }
         }
+        Ok(None)
     }
 }
 

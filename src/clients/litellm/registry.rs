@@ -27,6 +27,9 @@ const MAX_PAGES: u64 = 40;
 /// Most aliases, fallbacks or credentials that are read.
 const MAX_ENTRIES: usize = 10_000;
 
+/// Longest id of a provider, in bytes.
+const MAX_PROVIDER: usize = 100;
+
 #[derive(Debug, Clone, Default)]
 pub struct Registered {
     pub deployments: Vec<Deployment>,
@@ -195,14 +198,14 @@ impl LiteLlm {
     async fn routing(&self) -> Option<Routing> {
         // 1.80 and later; the other answer holds the settings of alerts as well.
         let request = self.get("router/settings").expecting(is_status);
-        let settings = match request.json(|answer: Settings| Ok(answer.current_values.0)).await {
-            Err(ClientError::Status { status: 404, .. }) => {
-                let request = self.get("get/config/callbacks").expecting(is_status);
-                request.json(|answer: Settings| Ok(answer.router_settings.0)).await
-            }
-            settings => settings,
-        };
-        settings.ok().flatten().map(RouterSettings::into_routing)
+        let settings = request.json(|answer: Settings| Ok(answer.current_values.0)).await;
+        if !matches!(settings, Err(ClientError::Status { status: 404, .. })) {
+            return settings.ok().flatten().map(RouterSettings::into_routing);
+        }
+        let request = self.get("get/config/callbacks").expecting(is_status);
+        let settings = request.json(|answer: Settings| Ok(answer.router_settings.0)).await;
+        let routing = settings.ok().flatten().map(RouterSettings::into_routing);
+        routing.map(|routing| Routing { alias_by_target_only: true, ..routing })
     }
 
     /// `GET /credentials`: the names of what is stored.
@@ -213,6 +216,15 @@ impl LiteLlm {
         };
         let request = self.get("credentials").expecting(is_status);
         let mut found = request.json(|answer: Credentials| usable(answer.credentials.0, read)).await?;
+        found.truncate(MAX_ENTRIES);
+        Ok(found)
+    }
+
+    /// `GET /public/providers`: the ids of the providers that the release knows.
+    pub async fn providers(&self) -> Result<Vec<String>> {
+        let request = self.get("public/providers").expecting(is_status);
+        let mut found = request.json(|ids: Vec<String>| Ok(ids)).await?;
+        found.retain(|id| !id.is_empty() && id.len() <= MAX_PROVIDER);
         found.truncate(MAX_ENTRIES);
         Ok(found)
     }
@@ -266,7 +278,8 @@ impl RouterSettings {
             })
         });
         let fallbacks = fallbacks.filter(|one| !one.to.is_empty()).take(MAX_ENTRIES).collect();
-        Routing { aliases: aliases.take(MAX_ENTRIES).collect(), fallbacks: Some(fallbacks) }
+        let aliases = aliases.take(MAX_ENTRIES).collect();
+        Routing { aliases, fallbacks: Some(fallbacks), ..Routing::default() }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clients::{ClientError, Meaning};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{Access, KeyHash, VirtualKey};
 use crate::domain::key_changes::{Difference, KeyChanges, Set};
+use crate::domain::release::{self, Feature};
 use crate::services::journal::{Failure, Record, journaled};
 use crate::store::OwnRow;
 
@@ -272,7 +273,7 @@ impl Inner {
             return Ok(());
         }
         match self.proxy.health().await?.version {
-            Some(release) if super::rules::release(&release) < (1, 80) => {
+            Some(release) if release::cannot(&release, Feature::ClearKeyLimits).is_some() => {
                 Err(KeyChangeError::CannotClear { settings, release })
             }
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! What decides beside a key whether it may call a model: teams, access groups, and the release.
+//! What decides beside a key whether it may call a model: teams and access groups.
 
 use std::sync::Arc;
 
@@ -23,19 +23,9 @@ impl Source for RulesSource {
     /// What cannot be read is left out: the answer is then "not known" where it matters.
     async fn fetch(&self) -> Result<Rules, ClientError> {
         let proxy = &self.0;
-        let (teams, groups, health) = tokio::join!(proxy.teams(), proxy.access_groups(), proxy.health());
-        let version = health.ok().and_then(|health| health.version);
-        Ok(Rules {
-            teams: teams.ok(),
-            groups: groups.ok().map(Option::unwrap_or_default),
-            alias_by_target_only: version.is_some_and(|version| release(&version) < (1, 80)),
-        })
+        let (teams, groups) = tokio::join!(proxy.teams(), proxy.access_groups());
+        Ok(Rules { teams: teams.ok(), groups: groups.ok().map(Option::unwrap_or_default) })
     }
-}
-
-pub(super) fn release(version: &str) -> (u32, u32) {
-    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
 impl Keys {

@@ -175,6 +175,11 @@ impl Models {
         self.inner.proxy.credentials().await.unwrap_or_default()
     }
 
+    /// The providers that the proxy's release knows, by their ids; none where it does not list them.
+    pub async fn providers(&self) -> Vec<String> {
+        self.inner.proxy.providers().await.unwrap_or_default()
+    }
+
     pub async fn register(&self, draft: &Draft, actor: &Actor) -> Result<Outcome> {
         self.register_as(&Uuid::new_v4().to_string(), false, draft, actor).await
     }

@@ -138,6 +138,7 @@ impl Catalog {
         Target {
             name,
             alias_of: serving.alias_of,
+            by_target_only: self.routing.alias_by_target_only,
             groups: serving
                 .deployments
                 .iter()

@@ -92,8 +92,9 @@ pub(super) struct Log {
 }
 
 impl Source for Log {
-    type Fetched = Vec<Call>;
-    type Copy = Vec<Call>;
+    /// None where the proxy's release has no log of calls.
+    type Fetched = Option<Vec<Call>>;
+    type Copy = Option<Vec<Call>>;
     type Error = ClientError;
 
     /// The proxy books with a delay of its own.
@@ -101,17 +102,18 @@ impl Source for Log {
     /// Pages can do without it.
     const FIRST: Duration = PATIENCE;
 
-    async fn fetch(&self) -> Result<Vec<Call>, ClientError> {
+    async fn fetch(&self) -> Result<Option<Vec<Call>>, ClientError> {
         let now = self.clock.now();
         // The proxy's clock may be ahead.
         let to = now + SignedDuration::from_mins(5);
         self.proxy.calls(&self.key, now - SINCE, to, CALLS).await
     }
 
-    fn derive(&self, mut calls: Vec<Call>) -> Vec<Call> {
+    fn derive(&self, calls: Option<Vec<Call>>) -> Option<Vec<Call>> {
+        let mut calls = calls?;
         calls.retain(|call| !call.has_failed && call.model.is_some());
         calls.sort_by_key(|call| std::cmp::Reverse(call.at));
-        calls
+        Some(calls)
     }
 }
 
@@ -131,6 +133,7 @@ pub struct Evidence {
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     Nothing,
+    Unavailable,
     Shared,
     PerContext,
     Unselected,
@@ -143,6 +146,7 @@ impl Standing {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Nothing => "The log has no answered call of the last 30 days.",
+            Self::Unavailable => "Not available on this release: the proxy has no log of single calls.",
             Self::Shared => "Several agents use this key, so the log does not tell whose call it was.",
             Self::PerContext => {
                 "The log is per key, not per context: it does not tell in which conversation the call was made."
@@ -151,8 +155,8 @@ impl Standing {
             Self::Older => "That was before the last swap, so it says nothing of it.",
             Self::Agrees => "That is the model that is selected.",
             Self::Differs => {
-                "Another model than the selected one was called after the last swap. A turn that ran meanwhile may \
-                 have done it, or someone else who uses the key."
+                "Another model than the selected one answered after the last swap: to a turn that ran during it, as a \
+                 fallback of the proxy's router, or to someone else who uses the key."
             }
         }
     }
@@ -183,11 +187,12 @@ impl Switcher {
             return Ok(None);
         };
         let log = parts.keys.of(&key).log.refresh().await;
-        let calls = log.value.as_deref().cloned().unwrap_or_default();
+        let is_unavailable = log.value.as_deref().is_some_and(Option::is_none);
+        let calls = log.value.as_deref().cloned().flatten().unwrap_or_default();
         let mut evidence = Evidence {
             last: calls.first().cloned(),
             selected: None,
-            standing: Standing::Nothing,
+            standing: if is_unavailable { Standing::Unavailable } else { Standing::Nothing },
             as_of: log.at,
             problem: log.problem,
             calls,

@@ -7,6 +7,7 @@ mod import;
 mod list;
 mod presets;
 mod register;
+mod several;
 mod show;
 
 use crate::domain::model::{Deployment, Source};

@@ -255,6 +255,12 @@ async fn every_form_of_an_error_gives_its_message() {
         ("application/json", r#"{"detail":{"error":"fourth"}}"#, "fourth"),
         ("text/plain", "Internal Server Error", "“Internal Server Error”"),
         ("application/json", r#"{"error":"sixth"}"#, "sixth"),
+        // 1.80 names all its fallbacks where none is of use.
+        (
+            "application/json",
+            r#"{"error":{"message":"Connection error.No fallback model group found for original model_group=a/b. Fallbacks=[]"}}"#,
+            "Connection error.",
+        ),
         ("application/json", r#"{"error":{"message":"{'error': \"it's\"}"}}"#, "it's"),
         ("application/json", r#"{"error":{"message":"{'error': 'it\\'s'}"}}"#, "it's"),
         ("application/json", r#"{"error":{"message":null}}"#, "“{\"error\":{\"message\":null}}”"),

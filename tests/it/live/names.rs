@@ -9,6 +9,9 @@ use crate::support::client;
 /// The names of `/v1/models` that are asked for, beside the first ones: each call costs a second.
 const NAMES: usize = 40;
 
+/// Names that a fallback answers.
+const FALL_BACK: [&str; 2] = ["openai/dead", "acme/dead"];
+
 #[tokio::test]
 async fn names_are_switchable_exactly_where_the_proxy_answers() {
     let (browser, _guard) = ready().await;
@@ -36,7 +39,8 @@ async fn names_are_switchable_exactly_where_the_proxy_answers() {
         "acme/none",
     ];
     let (mut differ, mut asked) = (Vec::new(), 0);
-    for name in some.chain(made_up).filter(|name| name.contains('/') && !name.contains("acme/dead")) {
+    // One of the two deployments of `acme/half` is dead: what is answered depends on the turn.
+    for name in some.chain(made_up).filter(|name| *name != "acme/half") {
         // A release without modes lists models of all kinds; the proxy knows some of them.
         let group = get(&format!("model_group/info?model_group={name}")).await;
         let mode = group["data"][0]["mode"].as_str().unwrap_or("chat").to_owned();
@@ -47,12 +51,14 @@ async fn names_are_switchable_exactly_where_the_proxy_answers() {
             json!({ "model": name, "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 16 });
         let request = http.post(format!("{}/v1/chat/completions", setting("LIVE_PROXY"))).json(&body);
         let answer = request.bearer_auth(setting("LIVE_AGENT_KEY")).send().await.unwrap();
-        let answers = answer.status().is_success();
+        // 1.80 answers a wildcard by its own name; that is no model to switch to.
+        let answers = answer.status().is_success() && !name.contains('*');
         let form = [("agent", "task-agent"), ("context", "names-demo"), ("model", name), ("probe", "1")];
         let page = browser.post("/switch", &form).await;
         let is_switched = page.outcome() == "verified";
         asked += 1;
-        if is_switched != answers {
+        let is_untold = FALL_BACK.contains(&name) && !page.text().contains("fell back to openai/gpt-5");
+        if is_switched != answers || is_untold {
             differ.push(format!("{name}: the proxy {}, {}", answer.status(), page.text()));
         }
     }

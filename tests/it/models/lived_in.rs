@@ -1,13 +1,13 @@
 //! The registry as it is found in the field: wildcards, aliases, fallbacks, modes.
 
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::BOTH;
 use crate::support::{Setup, TestApp};
 
 /// The rows of a proxy in use, and a name each; on top of those of the test's start.
-async fn lived_in(app: &TestApp) {
+pub(super) async fn lived_in(app: &TestApp) {
     for (id, name, model, info) in [
         ("wild", "openai/*", "openai/*", json!({})),
         ("mini", "openai/gpt-*-mini", "openai/gpt-*-mini", json!({})),
@@ -41,7 +41,7 @@ async fn lived_in(app: &TestApp) {
     app.admin("/config/update", &settings).await;
 }
 
-async fn names(app: &TestApp, query: &str) -> Vec<String> {
+pub(super) async fn names(app: &TestApp, query: &str) -> Vec<String> {
     let (status, body) = app.script().get(&format!("/models?size=200{query}")).await;
     assert_eq!(status, StatusCode::OK, "{body}");
     let rows = body["deployments"].as_array().unwrap();
@@ -153,166 +153,6 @@ async fn forms_offer_names_that_can_be_called() {
         assert!(page.one("#model-help").contains("openai/*"), "{}", page.one("#model-help"));
         let chips = page.attributes("[data-fills=model] a", "href").join(" ");
         assert!(!chips.contains("embedding") && !chips.contains("draw"), "{chips}");
-    }
-}
-
-/// What a proxy without a database answers instead.
-#[tokio::test]
-async fn a_proxy_that_cannot_page_is_read_from_its_expanded_list() {
-    use axum::Router;
-    use axum::routing::get;
-    for status in [404, 500] {
-        let row = |id: &str, name: &str, model: &str| {
-            json!({ "model_name": name, "litellm_params": { "model": model },
-                    "model_info": { "id": id, "db_model": false } })
-        };
-        let rows = json!({ "data": [
-            row("a", "acme/smart", "openai/gpt-5"), row("w", "openai/gpt-4", "openai/gpt-4"),
-            row("w", "openai/o3", "openai/o3"), row("a", "openai/gpt-5", "openai/gpt-5"),
-            row("v", "any/*", "openai/*"), row("v", "any/gpt-4", "openai/gpt-4"),
-        ] });
-        let code = StatusCode::from_u16(status).unwrap();
-        let refuse = move || async move { code };
-        let router = Router::new()
-            .route(
-                "/model/info",
-                get(move || {
-                    let rows = rows.clone();
-                    async move { axum::Json(rows) }
-                }),
-            )
-            .fallback(refuse);
-        let (address, _guard) = crate::support::spawn(router).await;
-        let proxy = Some(format!("http://{address}"));
-        let app = TestApp::with(Setup { proxy, is_furnished: false, ..Setup::default() }).await;
-        assert_eq!(names(&app, "").await, ["any/*", "openai/*", "openai/gpt-5"], "{status}");
-        let offered = app.user().await.get("/switch").await.attributes("datalist#models option", "value");
-        assert_eq!(offered, ["acme/smart", "openai/gpt-5"]);
-    }
-}
-
-/// Releases before 1.80 have no `/router/settings`.
-#[tokio::test]
-async fn aliases_are_found_on_older_releases_too() {
-    use axum::extract::Request;
-    use axum::middleware::{Next, from_fn};
-    use axum::response::IntoResponse;
-    let app = TestApp::start().await;
-    lived_in(&app).await;
-    let older = async |request: Request, next: Next| match request.uri().path() {
-        "/router/settings" => StatusCode::NOT_FOUND.into_response(),
-        _ => next.run(request).await,
-    };
-    let router = patchbay_sandbox::router(app.world.clone()).layer(from_fn(older));
-    let (address, _guard) = crate::support::spawn(router).await;
-    let proxy = Some(format!("http://{address}"));
-    let app = TestApp::with(Setup { proxy, is_furnished: false, ..Setup::default() }).await;
-    let page = app.user().await.get("/switch").await;
-    let offered: Vec<String> = page.attributes("datalist#models option", "value");
-    assert!(offered.contains(&"team/smart".to_owned()), "{offered:?}");
-    assert!(!page.body.contains("smtp-secret"));
-}
-
-/// What may be in a list: each kind of value that the proxy shows as it was given, and what it hides.
-fn any_row(seed: &mut u64) -> Value {
-    let mut pick = |count: u64| {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((*seed >> 33) % count).unwrap()
-    };
-    let names = [
-        "openai/*",
-        "any/*",
-        "a*b",
-        "openai/gpt-5",
-        "gpt-5",
-        "yes",
-        "1.5",
-        "~",
-        "müß/x",
-        "a b",
-        "x/y z",
-        "null",
-        "- a",
-    ];
-    let models = [
-        "openai/*",
-        "openai/gpt-5",
-        "gpt-5-mini",
-        "anthropic/claude-sonnet-4-5",
-        "openai/text-embedding-3-small",
-    ];
-    let values = [
-        json!(5),
-        json!(1.25e-6),
-        json!(true),
-        json!("010"),
-        json!("12:30"),
-        json!(["x", "y"]),
-        json!({ "a": { "b": [1, 2.5] } }),
-        json!("line\nbreak"),
-        json!("yes"),
-        json!("# no comment"),
-        json!("prod"),
-    ];
-    let mut params = json!({ "model": models[pick(5)] });
-    let secrets = [
-        ("api_key", json!("os.environ/KEY")),
-        ("api_key", json!("raw-secret")),
-        ("litellm_credential_name", json!("prod-openai")),
-        ("vertex_credentials", json!("/etc/creds.json")),
-        ("azure_ad_token", json!("oidc/github/x")),
-        ("api_base", json!("https://host/v1")),
-    ];
-    for _ in 0..pick(3) {
-        let (name, value) = &secrets[pick(6)];
-        params[*name] = value.clone();
-    }
-    for name in ["rpm", "timeout", "tags", "weight", "organization", "extra_body"] {
-        if pick(3) == 0 {
-            params[name] = values[pick(11)].clone();
-        }
-    }
-    let mut info = json!({});
-    for name in ["description", "access_groups", "base_model", "mode", "custom"] {
-        if pick(3) == 0 {
-            info[name] = match name {
-                "access_groups" => json!(["frontier"]),
-                "mode" => json!("embedding"),
-                _ => values[pick(11)].clone(),
-            };
-        }
-    }
-    json!({ "model_name": names[pick(13)], "litellm_params": params, "model_info": info })
-}
-
-#[tokio::test]
-async fn an_exported_registry_is_imported_without_a_change() {
-    for generation in BOTH {
-        for run in 0..6_u64 {
-            let config_models = vec![
-                ("config/*".to_owned(), "openai/*".to_owned()),
-                ("config/one".to_owned(), "openai/gpt-5".to_owned()),
-            ];
-            let app =
-                TestApp::with(Setup { generation, config_models, is_furnished: false, ..Setup::default() })
-                    .await;
-            lived_in(&app).await;
-            let mut seed = run + 1;
-            for _ in 0..12 {
-                app.admin("/model/new", &any_row(&mut seed)).await;
-            }
-            for source in ["all", "database"] {
-                let list = app.user().await.get(&format!("/models/export?source={source}")).await.body;
-                let (status, plan) = app.script().post("/models/import", &[("yaml", &list)]).await;
-                assert_eq!(status, StatusCode::CREATED, "{plan}");
-                let items = plan["plan"]["items"].as_array().unwrap();
-                let changed: Vec<_> = items.iter().filter(|item| item["step"] != "same").collect();
-                assert!(changed.is_empty(), "{generation} {run}: {changed:?}\n{list}");
-                let left = plan["plan"]["only_at_proxy"].as_array().unwrap().len();
-                assert_eq!(left, if source == "all" { 0 } else { 2 }, "{generation} {run}: {plan}");
-                assert!(list.contains("openai/*") && !list.contains("raw-secret"), "{list}");
-            }
-        }
     }
 }
 

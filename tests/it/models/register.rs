@@ -192,3 +192,120 @@ async fn odd_names_are_shown_linked_edited_and_deleted() {
         }
     }
 }
+
+/// The form as a browser sends it, which has the box for the test ticked.
+fn sent(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    [&with(&GOOD, more)[..], &[("test", "yes")]].concat()
+}
+
+#[tokio::test]
+async fn model_is_tested_after_registering_and_the_result_is_on_its_page() {
+    for generation in BOTH {
+        let stand = Stand::start(generation).await;
+        let user = stand.user().await;
+        let form = user.get("/models/new").await;
+        assert!(form.has("#test[checked]"));
+        let page = user.post("/models", &sent(&[])).await;
+        assert_eq!(
+            (page.status, page.attributes(".test", "data-ok")),
+            (StatusCode::OK, vec!["true".to_owned()])
+        );
+        assert!(page.one("#flash").contains("It answered its test in"), "{}", page.one("#flash"));
+        let page = user.post("/models", &sent(&[("name", "openai/off"), ("model", "missing-model")])).await;
+        assert_eq!(page.attributes(".test", "data-ok"), ["false"]);
+        assert!(
+            page.one("#flash").contains("failed its test") && page.one("#flash").contains("does not exist")
+        );
+        // Not asked for, and what does not chat.
+        for more in [
+            &[("name", "openai/still")][..],
+            &[("name", "openai/vector"), ("mode", "embedding"), ("test", "yes")],
+        ] {
+            let page = user.post("/models", &with(&GOOD, more)).await;
+            assert!(
+                !page.has(".test") && page.one("#flash").ends_with("is registered, and live."),
+                "{}",
+                page.text()
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn several_models_of_one_provider_are_registered_in_one_submit() {
+    let stand = Stand::start(BOTH[1]).await;
+    let user = stand.user().await;
+    let more = [
+        ("more", " gpt-5-mini \n\nopenai/missing-one\n"),
+        ("rpm", "7"),
+        ("input_price", "1"),
+        ("description", "the first"),
+    ];
+    let page = user.post("/models", &sent(&more)).await;
+    assert_eq!((page.status, page.url.path()), (StatusCode::OK, "/models"), "{}", page.text());
+    let flash = page.one("#flash");
+    for said in [
+        "openai/gpt-5 is registered, and live. It answered",
+        "openai/gpt-5-mini is registered, and live. It answered",
+        "openai/missing-one is registered, but failed its test",
+    ] {
+        assert!(flash.contains(said), "{flash}");
+    }
+    for (name, upstream, is_first) in [
+        ("openai/gpt-5", "gpt-5", true),
+        ("openai/gpt-5-mini", "gpt-5-mini", false),
+        ("openai/missing-one", "missing-one", false),
+    ] {
+        let row = format!("tr[data-name='{name}']");
+        let id = page.attributes(&row, "data-id").remove(0);
+        let live = stand.live(&id).await;
+        let params = &live["litellm_params"];
+        assert_eq!(
+            (&params["model"], &params["custom_llm_provider"], &params["rpm"]),
+            (&json!(upstream), &json!("openai"), &json!(7)),
+            "{live}"
+        );
+        // Prices and the description are one model's.
+        assert_eq!(params["input_cost_per_token"].is_number(), is_first, "{live}");
+        assert_eq!(live["model_info"]["description"] == "the first", is_first, "{live}");
+    }
+    let (status, told) =
+        stand.script().post("/models", &with(&GOOD, &[("name", "a/b"), ("more", "c")])).await;
+    assert_eq!(status, StatusCode::CREATED, "{told}");
+    let names: Vec<_> = told["models"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["a/b", "openai/c"], "{told}");
+}
+
+#[tokio::test]
+async fn further_models_are_checked_before_anything_is_sent() {
+    let stand = Stand::start(BOTH[1]).await;
+    let user = stand.user().await;
+    stand.register(&with(&GOOD, &[("name", "openai/taken")])).await;
+    let many = (0..21).map(|number| format!("m{number}\n")).collect::<String>();
+    for (field, more) in [
+        ("more", &[("more", "a b")][..]),
+        ("more", &[("more", "x\nx")]),
+        ("more", &[("more", "gpt-5")]),
+        ("more", &[("more", "taken")]),
+        ("more", &[("more", many.as_str())]),
+        ("provider", &[("provider", ""), ("more", "x")]),
+    ] {
+        let page = user.post("/models", &with(&GOOD, more)).await;
+        assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY, "{more:?}");
+        assert!(page.has(&format!("#{field}-error")), "{more:?}: {}", page.text());
+        let kept = more.iter().find(|(name, _)| *name == "more").unwrap().1;
+        let kept = kept.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(page.one("#more"), kept, "{more:?}");
+        let (_, list) = stand.admin("/v2/model/info?size=100", &json!(null)).await;
+        assert_eq!(list["data"].as_array().unwrap().len(), 2, "{more:?}");
+    }
+}
+
+#[tokio::test]
+async fn proxys_own_providers_can_be_chosen() {
+    let page = TestApp::start().await.user().await.get("/models/new").await;
+    let offered = page.attributes("#providers option", "value");
+    assert_eq!(offered[0], "openai", "the presets come first");
+    assert!(offered.iter().any(|id| id == "hosted_vllm"), "{offered:?}");
+    assert_eq!(offered.iter().filter(|id| *id == "openai").count(), 1);
+}

@@ -1,11 +1,17 @@
 //! Which model really answered: by the agent's word, and by the proxy's log of the agent's key.
 
+use axum::extract::Request;
+use axum::response::IntoResponse as _;
+use axum::{Json, Router};
+use reqwest::StatusCode;
 use reqwest::redirect::Policy;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tokio_util::sync::DropGuard;
+use tower::ServiceExt as _;
 
 use super::{Ahead, relax, switch};
-use crate::support::{Setup, TestApp, client};
+use crate::support::{Setup, TestApp, client, spawn};
 use crate::web::fakes::{FakeAgent, Manner};
 
 /// A call with the agent's key, as an agent makes it.
@@ -97,4 +103,56 @@ async fn the_answer_that_proves_a_swap_is_evidence_too() {
     let (_, context) = app.script().get("/contexts/task-agent/one").await;
     assert_eq!(context["context"]["served"]["model"], "openai/gpt-5", "{context}");
     assert_eq!(context["is_served_otherwise"], false);
+}
+
+/// The app on a proxy without `/spend/logs/v2`, as releases before 1.80, and perhaps without `/spend/logs/ui` as well.
+async fn on_older_release(app: &mut TestApp, has_other_log: bool) -> DropGuard {
+    let sandbox = patchbay_sandbox::router(app.world.clone());
+    let older = move |mut request: Request| {
+        let sandbox = sandbox.clone();
+        async move {
+            match request.uri().path() {
+                "/spend/logs/ui" if has_other_log => {
+                    let query = request.uri().query().unwrap_or_default();
+                    *request.uri_mut() = format!("/spend/logs/v2?{query}").parse().unwrap();
+                }
+                path if path.starts_with("/spend/logs") => {
+                    return (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))).into_response();
+                }
+                _ => {}
+            }
+            sandbox.oneshot(request).await.unwrap()
+        }
+    };
+    let (address, guard) = spawn(Router::new().fallback(older)).await;
+    app.restart(|config| config.proxy_url = format!("http://{address}").parse().unwrap()).await;
+    guard
+}
+
+#[tokio::test]
+async fn log_of_an_older_release_is_read_where_it_is_or_called_unavailable() {
+    const UNAVAILABLE: &str = "Not available on this release";
+    for has_other_log in [true, false] {
+        let ahead = Ahead::default();
+        let mut app = TestApp::with(Setup { clock: ahead.clock(), ..Setup::default() }).await;
+        relax(&app).await;
+        call(&app, "openai/gpt-5").await;
+        let _guard = on_older_release(&mut app, has_other_log).await;
+        let browser = app.user().await;
+        let page = browser.get(&format!("/keys/{}", app.agent_key_hash)).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+        assert!(!page.has("[role=alert]"), "{}", page.text());
+        if has_other_log {
+            assert!(page.one("#last-calls tbody").contains("openai/gpt-5"), "{}", page.text());
+        } else {
+            assert!(page.one("#no-calls").starts_with(UNAVAILABLE), "{}", page.text());
+        }
+        let standing = if has_other_log { "per-context" } else { "unavailable" };
+        // The scope is known after a swap.
+        assert_eq!(switch(&browser, "one", "openai/gpt-5", &[]).await.outcome(), "verified");
+        let told = log(&app, &ahead, standing).await;
+        assert_eq!(told["last"]["model"].as_str(), has_other_log.then_some("openai/gpt-5"), "{told}");
+        let page = browser.get("/agents/task-agent").await;
+        assert_eq!(page.text().contains(UNAVAILABLE), !has_other_log, "{}", page.text());
+    }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::super::Parts;
 use super::super::assess::Known;
 use super::{Run, StepError, StepReport};
-use crate::clients::ClientError;
+use crate::clients::litellm::Database;
+use crate::clients::{ClientError, Meaning};
 use crate::domain::assessment::{AnswerState, Answers, Assessment};
 use crate::domain::calls::{Certainty, Endpoint, ModelCall};
 use crate::domain::control::Route;
-use crate::domain::key::KeyHash;
+use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::model::{ModelSpec, chats};
 use crate::domain::permission::{Denial, Target, Verdict};
 use crate::domain::routing::is_pattern;
@@ -204,19 +205,18 @@ impl Parts {
             return Ok((false, text.to_owned()));
         };
         let hash = KeyHash::of(secret);
-        let key = if is_one_of_many {
-            let View { value, problem, .. } = self.keys.of(&hash).key.refresh().await;
-            match problem {
-                Some(problem) => return Err(problem.into()),
-                None => value.and_then(|key| (*key).clone()),
+        let key = match self.key_at_proxy(&hash, is_one_of_many).await {
+            Ok(Some(key)) => key,
+            Ok(None) => {
+                let why = "The proxy does not know the agent's key. Issue the agent a new one.";
+                return Err(StepError::request(why));
             }
-        } else {
-            self.proxy.key(&hash).await?
-        };
-        let Some(key) = key else {
-            return Err(StepError::request(
-                "The proxy does not know the agent's key. Issue the agent a new one.",
-            ));
+            // Keys that are not the proxy's own may be good all the same: the probe decides.
+            Err(error) if self.has_no_database(&error).await => {
+                let text = "The agent's key cannot be checked: the proxy has no database.";
+                return Ok((false, text.to_owned()));
+            }
+            Err(error) => return Err(error.into()),
         };
         let label = key.label();
         let rules = if key.grant().needs_rules() {
@@ -235,6 +235,30 @@ impl Parts {
             Verdict::Denied(why) => {
                 Err(StepError::request(format!("The agent's key {label} may not call {model}: {why}.")))
             }
+        }
+    }
+}
+
+impl Parts {
+    async fn key_at_proxy(&self, hash: &KeyHash, from_copy: bool) -> Result<Option<VirtualKey>, ClientError> {
+        if !from_copy {
+            return self.proxy.key(hash).await;
+        }
+        let View { value, problem, .. } = self.keys.of(hash).key.refresh().await;
+        match problem {
+            Some(problem) => Err(problem),
+            None => Ok(value.and_then(|key| (*key).clone())),
+        }
+    }
+
+    /// Whether an error about a key comes from a proxy that stores none. 1.109 does not say so in the error.
+    async fn has_no_database(&self, error: &ClientError) -> bool {
+        match error {
+            ClientError::Status { meaning: Meaning::NoDatabase, .. } => true,
+            ClientError::Status { status: 500, .. } => {
+                self.proxy.health().await.is_ok_and(|health| health.database == Database::None)
+            }
+            _ => false,
         }
     }
 }

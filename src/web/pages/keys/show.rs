@@ -39,6 +39,9 @@ struct KeyData {
     models: Reach,
     spend_by_day: Vec<DailySpend>,
     calls: Vec<Call>,
+    /// Why there are none, if there are none.
+    #[serde(skip)]
+    no_calls: &'static str,
     usage_trouble: Option<Trouble>,
     audit: Vec<Entry>,
     retirement: Option<Retirement>,
@@ -114,6 +117,11 @@ pub(super) async fn page(
             Verdict::NotKnown(why) => models.not_known.push((name, why.to_string())),
         }
     }
+    let no_calls = match &calls {
+        Ok(Some(_)) => "The proxy's log has none of the last 30 days.",
+        Ok(None) => "Not available on this release: the proxy has no log of single calls.",
+        Err(_) => "The proxy's log could not be read.",
+    };
     let usage_trouble = days.as_ref().err().or(calls.as_ref().err()).map(Trouble::of);
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let data = KeyData {
@@ -121,7 +129,8 @@ pub(super) async fn page(
         metadata,
         models,
         spend_by_day: days.unwrap_or_default(),
-        calls: calls.unwrap_or_default(),
+        calls: calls.ok().flatten().unwrap_or_default(),
+        no_calls,
         usage_trouble: usage_trouble.filter(|_| trouble.is_none()),
         audit: state.audit.about(hash.as_str()).await?,
         retirement: state.keys.retirement(hash).await?,

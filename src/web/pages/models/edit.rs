@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::Services;
 use super::form::ModelForm;
-use super::register::{Edited, FormData, FormPage, done};
+use super::register::{Edited, FormData, FormPage, Offered, done};
 use crate::domain::audit::Actor;
 use crate::domain::model::Source;
 use crate::domain::model_detail::Draft;
@@ -27,8 +27,8 @@ pub(super) async fn edit(
     let found = editable(&state, &id).await?;
     let form = ModelForm::of_detail(&found.as_given());
     let edited = Some(edited(&state, &found).await?);
-    let credentials = state.models.credentials().await;
-    Ok(FormPage { ui, form, data: FormData::default(), edited, credentials }.respond(StatusCode::OK))
+    let offered = Offered::by(&state.models).await;
+    Ok(FormPage { ui, form, data: FormData::default(), edited, offered }.respond(StatusCode::OK))
 }
 
 pub(super) async fn update(
@@ -45,8 +45,8 @@ pub(super) async fn update(
     let is_refused = !errors.is_empty() || (!wish.cleared.is_empty() && !form.is_ticked("replace"));
     if is_refused {
         let data = FormData { errors, cannot_clear: wish.cleared, same_name: 0 };
-        let credentials = state.models.credentials().await;
-        let page = FormPage { ui, form: form.redisplayed(), data, edited: Some(edited), credentials };
+        let offered = Offered::by(&state.models).await;
+        let page = FormPage { ui, form: form.redisplayed(), data, edited: Some(edited), offered };
         return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
     }
     let outcome = wish.fulfil(&state, &found, &form, &actor).await?;

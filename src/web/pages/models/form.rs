@@ -9,8 +9,8 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-pub(super) use self::fields::label;
-use self::fields::{field_of, is_address, name_error};
+use self::fields::{field_of, is_address};
+pub(super) use self::fields::{label, name_error};
 use super::presets::PRESETS;
 use crate::domain::model_detail::{
     Detail, Draft, REFERENCE, has_secrets, is_reference, is_secret_name, plain, same,
@@ -77,6 +77,11 @@ impl ModelForm {
         self.0.get(field).map_or("", |text| if field == "extra" { text } else { text.trim() })
     }
 
+    /// A field's lines that are not empty.
+    pub(super) fn lines(&self, field: &str) -> impl Iterator<Item = &str> {
+        self.get(field).lines().map(str::trim).filter(|line| !line.is_empty())
+    }
+
     pub(super) fn is_ticked(&self, field: &str) -> bool {
         !self.get(field).is_empty()
     }
@@ -88,6 +93,7 @@ impl ModelForm {
     pub(super) fn of_preset(id: &str) -> Self {
         let mut form = Self::default();
         form.set("mode", "chat");
+        form.set("test", "yes");
         if let Some(preset) = PRESETS.iter().find(|preset| preset.id == id) {
             form.set("provider", preset.id);
             if !preset.secret.is_empty() {

@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::json;
 use tower_sessions::Session;
 
-use super::Services;
 use super::form::{FIELDS, ModelForm, label};
 use super::presets::{MODES, PRESETS, Preset};
+use super::{Services, several};
 use crate::clients::litellm::Credential;
-use crate::domain::model_detail::Detail;
-use crate::services::registry::{Outcome, Radius};
+use crate::domain::model_detail::{Detail, Draft};
+use crate::services::registry::{Models, Outcome, Radius};
 use crate::web::auth::Acting;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -30,8 +30,20 @@ pub(super) struct FormPage {
     pub(super) form: ModelForm,
     pub(super) data: FormData,
     pub(super) edited: Option<Edited>,
-    /// Those that the proxy stores; empty where it does not list them.
-    pub(super) credentials: Vec<Credential>,
+    pub(super) offered: Offered,
+}
+
+/// What the proxy has to choose from; empty where it does not list them.
+pub(super) struct Offered {
+    credentials: Vec<Credential>,
+    providers: Vec<String>,
+}
+
+impl Offered {
+    pub(super) async fn by(models: &Models) -> Self {
+        let (credentials, providers) = tokio::join!(models.credentials(), models.providers());
+        Self { credentials, providers }
+    }
 }
 
 pub(super) struct Edited {
@@ -65,8 +77,14 @@ impl FormPage {
     fn credentials(&self) -> Vec<&str> {
         let chosen = Some(self.form.get("credential")).filter(|name| !name.is_empty());
         let is_other = |name: &&str| Some(*name) != chosen;
-        let stored = self.credentials.iter().map(|one| one.name.as_str()).filter(is_other);
+        let stored = self.offered.credentials.iter().map(|one| one.name.as_str()).filter(is_other);
         chosen.into_iter().chain(stored).collect()
+    }
+
+    /// The proxy's own list, without those that have a preset.
+    fn other_providers(&self) -> impl Iterator<Item = &String> {
+        let has_preset = |id: &String| PRESETS.iter().any(|preset| preset.id == id);
+        self.offered.providers.iter().filter(move |id| !has_preset(id))
     }
 
     /// Whether the rarer fields are shown at once.
@@ -75,14 +93,19 @@ impl FormPage {
     }
 
     fn wrong(&self) -> Vec<&'static str> {
-        FIELDS.into_iter().filter(|field| self.data.errors.at(field).is_some()).map(label).collect()
+        FIELDS
+            .into_iter()
+            .chain(["more"])
+            .filter(|field| self.data.errors.at(field).is_some())
+            .map(label)
+            .collect()
     }
 }
 
 pub(super) async fn new(State(state): State<Services>, ui: Ui, query: Query) -> Response {
     let form = ModelForm::of_preset(query.get("preset"));
-    let credentials = state.models.credentials().await;
-    FormPage { ui, form, data: FormData::default(), edited: None, credentials }.respond(StatusCode::OK)
+    let offered = Offered::by(&state.models).await;
+    FormPage { ui, form, data: FormData::default(), edited: None, offered }.respond(StatusCode::OK)
 }
 
 pub(super) async fn create(
@@ -92,27 +115,43 @@ pub(super) async fn create(
     form: ModelForm,
 ) -> Result<Response, Problem> {
     let mut errors = FieldErrors::default();
-    let draft = form.read(&mut errors);
-    let same_name = same_name(&state, &draft.name).await;
-    if same_name > 0 && !form.is_ticked("duplicate") {
+    let first = form.read(&mut errors);
+    let drafts = several::drafts(&form, first, &mut errors);
+    let same_name = check_names(&state, &form, &drafts, &mut errors).await;
+    if !errors.is_empty() {
+        let data = FormData { errors, same_name, ..FormData::default() };
+        let offered = Offered::by(&state.models).await;
+        let page = FormPage { ui, form: form.redisplayed(), data, edited: None, offered };
+        return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
+    }
+    let is_tested = form.is_ticked("test");
+    let (registered, failure) = several::register(&state.models, &drafts, is_tested, &actor).await?;
+    let failure = failure.map(|error| (&drafts[registered.len()], error));
+    Ok(several::respond(&ui, &session, &registered, failure).await)
+}
+
+/// How many deployments of the first name there are. Names that are taken are errors, unless the box is ticked.
+async fn check_names(
+    state: &Services,
+    form: &ModelForm,
+    drafts: &[Draft],
+    errors: &mut FieldErrors,
+) -> usize {
+    let all = state.registry.refresh().await.value.unwrap_or_default();
+    let same_name = all.named(&drafts[0].name).len();
+    if form.is_ticked("duplicate") {
+        return same_name;
+    }
+    if same_name > 0 {
         errors.add(
             "name",
             "There is a deployment of this name: the proxy would share its calls among them. Tick the box if you want that.",
         );
     }
-    if !errors.is_empty() {
-        let data = FormData { errors, same_name, ..FormData::default() };
-        let credentials = state.models.credentials().await;
-        let page = FormPage { ui, form: form.redisplayed(), data, edited: None, credentials };
-        return Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY));
+    if let Some(taken) = drafts[1..].iter().find(|draft| !all.named(&draft.name).is_empty()) {
+        errors.add("more", format!("There is a deployment called {} already.", taken.name));
     }
-    let outcome = state.models.register(&draft, &actor).await?;
-    Ok(done(&ui, &session, StatusCode::CREATED, &outcome, "is registered, and live").await)
-}
-
-async fn same_name(state: &Services, name: &str) -> usize {
-    let all = state.registry.refresh().await.value;
-    all.map_or(0, |all| all.iter().filter(|deployment| deployment.name == name).count())
+    same_name
 }
 
 /// To the deployment's page, which says what became of it; for a script the same as JSON.

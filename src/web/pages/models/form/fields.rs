@@ -29,12 +29,13 @@ pub(in super::super) fn label(field: &str) -> &'static str {
         "input_price" => "Price in",
         "output_price" => "Price out",
         "description" => "Description",
+        "more" => "More models",
         _ => "More parameters",
     }
 }
 
 /// Why a name would not do, neither as a model's name nor as the provider's.
-pub(super) fn name_error(field: &str, text: &str) -> Option<&'static str> {
+pub(in super::super) fn name_error(field: &str, text: &str) -> Option<&'static str> {
     let is_odd = |c: char| c.is_whitespace() || is_invisible(c);
     if text.chars().any(is_odd) {
         return Some("Blanks and invisible characters cannot be in here.");

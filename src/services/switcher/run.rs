@@ -2,99 +2,26 @@
 
 mod checks;
 mod prove;
+mod report;
 
 use std::time::Instant;
 
 use tokio::sync::watch;
 
+pub(super) use self::report::{StepError, StepReport};
 use super::assess::Known;
 use super::control::SendError;
 use super::{Parts, Progress};
 use crate::clients::a2a::AgentError;
-use crate::clients::{ClientError, Meaning};
 use crate::domain::assessment::Assessment;
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, ControlMessage, Prompt, Reply};
 use crate::domain::handover::HistoryFault;
 use crate::domain::redact;
-use crate::domain::swap::{Fault, Outcome, PromptChange, Step, StepKind, StepResult, Swap, SwapRequest};
+use crate::domain::swap::{Outcome, PromptChange, Step, StepKind, StepResult, Swap, SwapRequest};
 use crate::domain::words::sentence;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::locks::Held;
-use crate::store::StoreError;
-
-/// Why a swap stops at a step.
-pub(super) struct StepError {
-    fault: Fault,
-    pub(super) detail: String,
-}
-
-impl StepError {
-    pub(super) fn request(detail: impl Into<String>) -> Self {
-        Self { fault: Fault::Request, detail: detail.into() }
-    }
-
-    pub(super) fn upstream(detail: impl Into<String>) -> Self {
-        Self { fault: Fault::Upstream, detail: detail.into() }
-    }
-}
-
-impl From<ClientError> for StepError {
-    fn from(error: ClientError) -> Self {
-        let fault = match error.meaning() {
-            _ if error.is_timeout() => Fault::Timeout,
-            Some(
-                Meaning::KeyBlocked
-                | Meaning::KeyExpired
-                | Meaning::OverBudget
-                | Meaning::ModelDenied
-                | Meaning::NotFound,
-            ) => Fault::Request,
-            _ => Fault::Upstream,
-        };
-        Self { fault, detail: sentence(&error) }
-    }
-}
-
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
-        Self::upstream(sentence(&error))
-    }
-}
-
-impl From<SendError> for StepError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Fenced(_) => Self::upstream(sentence(&error)),
-            SendError::Agent(error) => error.into(),
-        }
-    }
-}
-
-impl From<AgentError> for StepError {
-    fn from(error: AgentError) -> Self {
-        match error {
-            AgentError::Transport(error) => error.into(),
-            other => Self::upstream(sentence(&other)),
-        }
-    }
-}
-
-/// The text of a step for the receipt, and whether it could check everything.
-pub(super) struct StepReport {
-    pub(super) detail: String,
-    result: StepResult,
-}
-
-impl StepReport {
-    fn done(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), result: StepResult::Done }
-    }
-
-    fn warning(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), result: StepResult::Warning }
-    }
-}
 
 /// Why steps fail at an agent that begins a conversation of its own.
 const STRAY: &str = " The agent answered in another context: it does not keep the id that it is given.";

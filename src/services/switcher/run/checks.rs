@@ -100,7 +100,8 @@ impl Run<'_> {
             return Ok(StepReport::warning(detail));
         }
         // A pass-through has no fallback.
-        self.has_answered = probe.route.is_some() || call.endpoint == Endpoint::PassThrough;
+        let is_seen = probe.route.is_some() || call.endpoint == Endpoint::PassThrough;
+        self.has_answered = is_seen && certainty != Certainty::Unsure;
         let served = probe.route.map(|route| route.group).or(probe.model);
         let by = served.as_ref().map(|served| format!(" by {served}")).unwrap_or_default();
         let what = if call.is_plain(model) { String::new() } else { format!(" of {}", call.describe()) };

@@ -82,7 +82,7 @@ async fn unusable_file_of_certificates_is_named_and_does_not_concern_plain_http(
         (&no_pem, "which holds no certificate"),
     ] {
         let ended = models(&tls, Some(file)).await;
-        assert!(ended.code != Some(0) && ended.err.contains(expected), "{file:?}: {}", ended.err);
-        assert!(models(&app.sandbox, Some(file)).await.good().contains("openai/gpt-5"), "{file:?}");
+        assert!(ended.code != Some(0) && ended.err.contains(expected), "{}: {}", file.display(), ended.err);
+        assert!(models(&app.sandbox, Some(file)).await.good().contains("openai/gpt-5"), "{}", file.display());
     }
 }

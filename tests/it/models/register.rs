@@ -281,7 +281,8 @@ async fn further_models_are_checked_before_anything_is_sent() {
     let stand = Stand::start(BOTH[1]).await;
     let user = stand.user().await;
     stand.register(&with(&GOOD, &[("name", "openai/taken")])).await;
-    let many = (0..21).map(|number| format!("m{number}\n")).collect::<String>();
+    let many: Vec<String> = (0..21).map(|number| format!("m{number}")).collect();
+    let many = many.join("\n");
     for (field, more) in [
         ("more", &[("more", "a b")][..]),
         ("more", &[("more", "x\nx")]),

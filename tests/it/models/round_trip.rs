@@ -91,8 +91,8 @@ fn any_credentials() -> impl Strategy<Value = Vec<(&'static str, &'static str)>>
 fn some_of(names: &'static [&'static str]) -> impl Strategy<Value = Map<String, Value>> {
     let fields: Vec<_> = names.iter().map(|_| option::of(any_value())).collect();
     fields.prop_map(move |values| {
-        let named = names.iter().zip(values);
-        named.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
+        let pairs = names.iter().zip(values);
+        pairs.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
     })
 }
 

@@ -89,9 +89,10 @@ pub(super) async fn register(
     }
     let tested = futures_util::stream::iter(outcomes).map(async |outcome| {
         // What cannot be tested, such as an embedding, is registered all the same.
-        let test = match is_tested && outcome.ghost.is_none() {
-            true => models.test(&outcome.id, actor).await.ok(),
-            false => None,
+        let test = if is_tested && outcome.ghost.is_none() {
+            models.test(&outcome.id, actor).await.ok()
+        } else {
+            None
         };
         Registered { outcome, test }
     });
@@ -108,7 +109,7 @@ pub(super) async fn respond(
     let failure =
         failure.map(|(draft, error)| format!("{} is not registered: {}", draft.name, sentence(&error)));
     if ui.wants == Wants::Json {
-        return as_json(registered, failure);
+        return as_json(registered, failure.as_deref());
     }
     let (text, next) = match registered {
         [one] if failure.is_none() => (one.describe(), ui.paths.model(&one.outcome.id)),
@@ -121,7 +122,7 @@ pub(super) async fn respond(
     Redirect::to(&next).into_response()
 }
 
-fn as_json(registered: &[Registered], failure: Option<String>) -> Response {
+fn as_json(registered: &[Registered], failure: Option<&str>) -> Response {
     let one = |Registered { outcome, test }: &Registered| {
         let Outcome { id, name, ghost, not_taken } = outcome;
         json!({

@@ -6,6 +6,7 @@
 //! before any model is called, so sending again is safe.
 
 mod card;
+mod echo;
 mod errors;
 mod list;
 mod send;
@@ -22,7 +23,8 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use self::errors::AgentError;
+pub use self::echo::Echo;
+use self::errors::AgentError;
 use self::errors::{read_answer, status_error};
 use crate::clients::http::{self, Call, Limits};
 use crate::clients::limiter::LargeResponseLimiter;
@@ -46,6 +48,7 @@ pub struct Agent {
     url: Url,
     /// Sent with every request, all of which go to the origin of `url`: redirects are not followed.
     credentials: Option<(HeaderName, HeaderValue)>,
+    echo: Echo,
     known: Arc<Mutex<Known>>,
     limiter: LargeResponseLimiter,
 }
@@ -78,7 +81,7 @@ impl Agent {
             url.set_path(&path);
         }
         let limiter = LargeResponseLimiter::new(Upstream::Agent);
-        Self { http, url, credentials: None, known: Arc::default(), limiter }
+        Self { http, url, credentials: None, echo: Echo::default(), known: Arc::default(), limiter }
     }
 
     /// Sends this header with every request. One that cannot be a header is not sent.
@@ -89,7 +92,8 @@ impl Agent {
             value.set_sensitive(true);
             Some((HeaderName::from_bytes(given.header.as_bytes()).ok()?, value))
         };
-        Self { credentials: credentials.and_then(header), ..self }
+        let echo = credentials.as_ref().map(Echo::of).unwrap_or_default();
+        Self { credentials: credentials.and_then(header), echo, ..self }
     }
 
     fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
@@ -162,7 +166,8 @@ impl Agent {
     async fn card_at(&self, path: &str, limits: Limits) -> Result<AgentCard, ClientError> {
         let mut url = self.url.clone();
         url.set_path(path);
-        let answer = http::send(&self.limiter, self.authorized(self.http.get(url)), limits).await?;
+        let mut answer = http::send(&self.limiter, self.authorized(self.http.get(url)), limits).await?;
+        self.echo.remove(&mut answer.body);
         if !answer.status.is_success() {
             return Err(status_error(answer.status.as_u16(), &answer.body));
         }
@@ -176,7 +181,8 @@ impl Agent {
         let request = self.request(dialect, method, params);
         // The time of the whole exchange, polling included, is bounded by `observe`.
         let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
-        let answer = http::send(&self.limiter, request, limits).await?;
+        let mut answer = http::send(&self.limiter, request, limits).await?;
+        self.echo.remove(&mut answer.body);
         read_answer(&answer)
     }
 

@@ -217,6 +217,50 @@ async fn each_agent_gets_its_own_credentials_and_key() {
     }
 }
 
+/// Repeats what it is sent in its card, in errors and in answers.
+#[tokio::test]
+async fn credentials_that_an_agent_repeats_are_shown_nowhere() {
+    let mut app = TestApp::start().await;
+    let answer = move |request: Request| async move {
+        let echoed: String = request.headers().iter().map(|(_, value)| format!("{value:?} ")).collect();
+        let echoed = echoed.replace('"', "'");
+        let body = axum::body::to_bytes(request.into_body(), 100_000).await.unwrap();
+        let rpc: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        match rpc["params"]["message"]["parts"][0]["text"].as_str() {
+            Some("fail") => (StatusCode::INTERNAL_SERVER_ERROR, echoed).into_response(),
+            Some(_) => axum::Json(json!({
+                "jsonrpc": "2.0", "id": rpc["id"],
+                "result": { "kind": "message", "messageId": "m", "role": "agent", "parts": [{ "kind": "text", "text": echoed }] },
+            }))
+            .into_response(),
+            None => axum::Json(json!({
+                "jsonrpc": "2.0", "id": rpc["id"], "error": { "code": -32603, "message": echoed },
+            }))
+            .into_response(),
+        }
+    };
+    let (address, _guard) = spawn(Router::new().fallback(answer)).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("pair"), "operator:open-sesame").unwrap();
+    let yaml = format!("agents:\n- {{name: echo, url: 'http://{address}/', auth: {{basic: 'file:pair'}}}}\n");
+    let (agents, file) = read(dir.path(), &yaml).unwrap();
+    app.restart(|config| (config.agents, config.agents_file) = (agents, Some(file))).await;
+    let script = app.script();
+    let mut seen = String::new();
+    for message in ["hello", "fail"] {
+        let form = [("message", message)];
+        seen += &script.post("/contexts/echo/c/message", &form).await.1.to_string();
+    }
+    seen += &script.post("/contexts/echo/c/refresh", &[]).await.1.to_string();
+    for path in ["/agents/echo", "/contexts/echo/c", "/audit"] {
+        seen += &script.get(path).await.1.to_string();
+    }
+    assert!(seen.contains("[redacted]"), "{seen}");
+    for secret in ["open-sesame", "b3BlcmF0b3I6b3Blbi1zZXNhbWU"] {
+        assert!(!seen.contains(secret), "{secret}: {seen}");
+    }
+}
+
 #[tokio::test]
 async fn the_file_is_read_again_and_a_bad_edit_keeps_the_former_agents() {
     let mut app = TestApp::start().await;

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::echo::Echo;
 use super::errors::{RpcAnswer, garbled, read_answer, rpc_error};
 use super::send::message;
 use super::task::{self, Content, MAX_TEXT, Progress, TaskReport, TaskState};
@@ -77,11 +78,12 @@ impl Agent {
         let response = http::open(self.limiter.upstream(), request).await?;
         let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
         if !kind.unwrap_or_default().starts_with(b"text/event-stream") {
-            let answer = http::read_body(&self.limiter, response, MAX_ANSWER).await?;
+            let mut answer = http::read_body(&self.limiter, response, MAX_ANSWER).await?;
+            self.echo.remove(&mut answer.body);
             return read_answer(&answer).map(Heard::Result);
         }
         let mut seen = Collector::default();
-        let broken = collect(response, &mut seen, progress).await;
+        let broken = collect(response, &mut seen, progress, &self.echo).await;
         let task_id = seen.report.task_id.clone();
         match (seen.ended(), task_id, broken) {
             (Some(ended), ..) => ended.map(Heard::Progress),
@@ -97,6 +99,7 @@ async fn collect(
     response: Response,
     seen: &mut Collector,
     progress: &watch::Sender<String>,
+    echo: &Echo,
 ) -> Result<(), AgentError> {
     let pending = Arc::new(AtomicUsize::new(0));
     let mut events = sseer::EventStream::new(Box::pin(bounded(response, Arc::clone(&pending))));
@@ -120,8 +123,10 @@ async fn collect(
         if event.data.trim().is_empty() {
             continue;
         }
-        let rpc: RpcAnswer = http::small_tree(event.data.as_bytes())
-            .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(event.data.as_bytes()))))?;
+        let mut data = event.data.as_bytes().to_vec();
+        echo.remove(&mut data);
+        let rpc: RpcAnswer = http::small_tree(&data)
+            .map_err(|error| garbled(&format!("{error}, in {}", http::excerpt(&data))))?;
         if let Some(error) = rpc.error.0 {
             return Err(rpc_error(error));
         }

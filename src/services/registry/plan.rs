@@ -98,8 +98,10 @@ impl Step {
 impl Models {
     /// Compares a `model_list` with what is live. Nothing is sent to the proxy.
     pub async fn plan(&self, text: &str) -> Result<Plan, PlanError> {
-        let plan = self.compare(read_model_list(text)?).await?;
-        Ok(Plan { keys: count_keys(text), warnings: differences(text), ..plan })
+        let text = text.to_owned();
+        let read = move || (read_model_list(&text), count_keys(&text), differences(&text));
+        let (entries, keys, warnings) = aside(read).await;
+        Ok(Plan { keys, warnings, ..self.compare(entries?).await? })
     }
 
     async fn compare(&self, entries: Vec<Entry>) -> Result<Plan, PlanError> {
@@ -111,10 +113,14 @@ impl Models {
         let all_notes = self.notes().await.map_err(ModelError::from)?;
         let ghosts = self.ghosts(&all_notes).await.into_iter().filter_map(Found::of_ghost);
         let known: Vec<Found> = live.into_iter().chain(ghosts).collect();
-        // Long lists take seconds.
-        let planning = tokio::task::spawn_blocking(move || plan(entries, &known));
-        Ok(planning.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+        Ok(aside(move || plan(entries, &known)).await)
     }
+}
+
+/// Long lists take seconds, in which the runtime's own threads would answer nothing else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn plan(entries: Vec<Entry>, live: &[Found]) -> Plan {

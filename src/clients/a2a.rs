@@ -23,8 +23,8 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use self::echo::Echo;
-use self::errors::AgentError;
+use self::echo::Echo;
+pub use self::errors::AgentError;
 use self::errors::{read_answer, status_error};
 use crate::clients::http::{self, Call, Limits};
 use crate::clients::limiter::LargeResponseLimiter;

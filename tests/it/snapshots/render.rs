@@ -14,6 +14,7 @@ const MAX_LINE: usize = 110;
 /// What differs between two runs, and what is written instead.
 static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
+        (r"\bpatchbay\.[0-9a-f]{32}\b", "patchbay.<id>"),
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
         (r"\b(127\.0\.0\.1|localhost):\d{4,5}\b", "$1:<port>"),
         (r"127\.0\.0\.1%3A\d{4,5}\b", "127.0.0.1%3A<port>"),

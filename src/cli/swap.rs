@@ -69,7 +69,7 @@ pub(crate) struct SwapArgs {
     /// Switch though the conversation does not fit the new model's window
     #[arg(long, requires = "dashboard")]
     accept_size: bool,
-    /// Switch though reading the conversation again costs more than PATCHBAY_CONFIRM_COST
+    /// Accept the cost of reading the conversation again, where the dashboard asks for that
     #[arg(long, requires = "dashboard")]
     accept_cost: bool,
     #[command(flatten)]

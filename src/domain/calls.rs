@@ -18,7 +18,7 @@ pub enum CallProfile {
     Chat,
     /// `/v1/responses` by the whole name.
     Responses,
-    /// As the FuzzForge task agent does: OpenAI's newer models on `/v1/responses` by the whole name, its others on
+    /// As the `FuzzForge` task agent does: OpenAI's newer models on `/v1/responses` by the whole name, its others on
     /// `/v1/chat/completions` by the bare name, other providers by the proxy's pass-through.
     Mixed,
     Unknown,

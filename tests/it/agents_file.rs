@@ -222,8 +222,7 @@ async fn each_agent_gets_its_own_credentials_and_key() {
 async fn credentials_that_an_agent_repeats_are_shown_nowhere() {
     let mut app = TestApp::start().await;
     let answer = move |request: Request| async move {
-        let echoed: String = request.headers().iter().map(|(_, value)| format!("{value:?} ")).collect();
-        let echoed = echoed.replace('"', "'");
+        let echoed = format!("{:?}", request.headers().values().collect::<Vec<_>>()).replace('"', "'");
         let body = axum::body::to_bytes(request.into_body(), 100_000).await.unwrap();
         let rpc: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         match rpc["params"]["message"]["parts"][0]["text"].as_str() {

@@ -79,13 +79,11 @@ fn checked(check: &Value, report: &mut Report) -> Result<Exit, Failure> {
     if !line.is_empty() {
         report.line("assessment", "Assessment", line.into());
     }
-    match check["refused"].as_str() {
-        Some(why) => Err(Failure::new(Exit::Refused, format!("would be refused: {why}"))),
-        None => {
-            report.line("detail", "Check", check["detail"].clone());
-            Ok(Exit::Done)
-        }
+    if let Some(why) = check["refused"].as_str() {
+        return Err(Failure::new(Exit::Refused, format!("would be refused: {why}")));
     }
+    report.line("detail", "Check", check["detail"].clone());
+    Ok(Exit::Done)
 }
 
 /// The last successful swap, which `--undo` undoes.

@@ -118,9 +118,12 @@ impl Usage {
 
 #[derive(Deserialize, Default)]
 struct ErrorInformation {
-    error_message: Text,
-    error_code: Text,
-    error_class: Text,
+    #[serde(rename = "error_message")]
+    message: Text,
+    #[serde(rename = "error_code")]
+    code: Text,
+    #[serde(rename = "error_class")]
+    class: Text,
 }
 
 impl LogRow {
@@ -131,9 +134,8 @@ impl LogRow {
         let named = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|t| redact::secrets(&t));
         let metadata = self.metadata.0.unwrap_or_default();
         let error = metadata.error_information.0;
-        let message =
-            error.as_ref().and_then(|error| error.error_message.0.as_deref()).map(redact::error_text);
-        let error = error.and_then(|error| named(error.error_code.0).or_else(|| named(error.error_class.0)));
+        let message = error.as_ref().and_then(|error| error.message.0.as_deref()).map(redact::error_text);
+        let error = error.and_then(|error| named(error.code.0).or_else(|| named(error.class.0)));
         let usage = metadata.usage_object.0;
         Some(Call {
             at,

@@ -149,14 +149,12 @@ impl LoginThrottle {
     pub(super) fn lane(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Lane {
         let keys = self.keys(name, address);
         let mut tables = self.tables();
-        match tables.good.get(keys.pair) {
-            Some(()) => Lane { id: keys.pair, failures: None },
-            None => {
-                let failures = tables.addresses.now(keys.address, now).failures;
-                let failures = failures.saturating_add(tables.names.now(keys.name, now).failures);
-                Lane { id: keys.address, failures: Some(failures) }
-            }
+        if tables.good.get(keys.pair).is_some() {
+            return Lane { id: keys.pair, failures: None };
         }
+        let failures = tables.addresses.now(keys.address, now).failures;
+        let failures = failures.saturating_add(tables.names.now(keys.name, now).failures);
+        Lane { id: keys.address, failures: Some(failures) }
     }
 
     pub(super) fn enqueue(&self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Queued<'_> {

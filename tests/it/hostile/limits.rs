@@ -195,11 +195,11 @@ async fn connections_without_a_whole_request_give_way_where_the_server_is_full()
     let head = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\n";
     let whole = format!("{head}abc");
     for begun in ["", "POST / HTTP/1.1\r\n", head, whole.as_str()] {
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         for _ in 0..20 {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(begun.as_bytes()).await.unwrap();
-            held.push(stream);
+            open.push(stream);
         }
         let request =
             b"POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc";

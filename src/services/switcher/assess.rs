@@ -149,8 +149,10 @@ impl Parts {
 
     /// The newest of what the agent answered here and of what the proxy logged.
     async fn size_of(&self, agent: &KnownAgent, context: &ContextId) -> Result<Option<Size>, StoreError> {
-        let (own, calls) =
-            tokio::join!(self.store.last_tokens(&agent.name, context), self.session(agent, context));
+        let (own, calls) = tokio::join!(
+            self.store.last_tokens(&agent.name, context),
+            self.session(agent, context, LOG_PATIENCE)
+        );
         let own = own?.map(|(tokens, at)| Size {
             input: tokens.input,
             cached: 0,
@@ -170,10 +172,15 @@ impl Parts {
 
     /// The last calls of a conversation in the proxy's log, the newest first, of agents that name their conversations to
     /// the proxy.
-    pub(super) async fn session(&self, agent: &KnownAgent, context: &ContextId) -> Vec<Call> {
+    pub(super) async fn session(
+        &self,
+        agent: &KnownAgent,
+        context: &ContextId,
+        patience: Duration,
+    ) -> Vec<Call> {
         let Some(key) = agent.key.as_ref().map(KeyHash::of) else { return Vec::new() };
         let calls = self.proxy.session_calls(context.as_str());
-        let Ok(Ok(Some(mut calls))) = tokio::time::timeout(LOG_PATIENCE, calls).await else {
+        let Ok(Ok(Some(mut calls))) = tokio::time::timeout(patience, calls).await else {
             return Vec::new();
         };
         // Anyone with a key can name a conversation so.

@@ -10,6 +10,7 @@ use crate::domain::handover::HistoryFault;
 use crate::domain::swap::{Outcome, Step, StepKind, StepResult, Swap};
 use crate::domain::usage::Call;
 use crate::services::agents::KnownAgent;
+use crate::services::snapshot::PATIENCE;
 use crate::store::StoreError;
 
 /// Clocks of proxy and dashboard differ.
@@ -33,7 +34,7 @@ impl Switcher {
         swaps: &mut [Swap],
         context: &ContextId,
     ) -> Result<Session, StoreError> {
-        let calls = self.parts.session(agent, context).await;
+        let calls = self.parts.session(agent, context, PATIENCE).await;
         let last = swaps.iter_mut().find(|swap| swap.outcome != Outcome::Refused);
         if let Some(swap) = last {
             self.parts.prove_by_log(agent, swap, &calls).await?;

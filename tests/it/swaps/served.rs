@@ -84,9 +84,12 @@ async fn on_a_per_context_agent_the_log_is_shown_and_not_held_against_anything()
     let served = page.one("section[aria-labelledby=served]");
     assert!(served.contains("The last answer that was asked for here came from openai/gpt-5"), "{served}");
     assert!(served.contains("and the proxy's log has a call of it in that time"), "{served}");
-    assert!(served.contains("The log is per key, not per context"), "{served}");
+    // The agent names its conversations to the proxy.
+    assert!(page.one("table#calls").contains("openai/gpt-5"), "{}", page.text());
     let page = browser.get("/contexts/task-agent/two").await;
+    assert!(!page.has("table#calls"), "{}", page.text());
     let served = page.one("section[aria-labelledby=served]");
+    assert!(served.contains("The log is per key, not per context"), "{served}");
     assert!(served.contains("No answer was asked for here") && !page.has(".notice.warn"), "{served}");
     let page = browser.get("/contexts").await;
     assert!(page.one("tr[data-context=one] td[data-label='Last answer by']").contains("openai/gpt-5"));

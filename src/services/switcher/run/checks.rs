@@ -78,6 +78,8 @@ impl Run<'_> {
         let probe = match self.parts.proxy.probe(key, &call).await {
             Ok(Some(probe)) => probe,
             Ok(None) => {
+                let why = "the requests of its pass-through are not known here";
+                self.swap.assessment.answers = Some(Answers::new(AnswerState::NotKnown, why));
                 return Ok(StepReport::warning(format!(
                     "Not tried: the agent calls {}, whose requests are not known here.",
                     call.describe()
@@ -134,6 +136,10 @@ impl Parts {
             ));
         }
         match self.check_name(agent, &call.name, is_one_of_many).await {
+            // The proxy finds the provider of names that it knows: `openai/*` answers `gpt-4.1`, seen on 1.109.
+            Err(error) if error.fault == Fault::Request && self.may_be_covered(model, &call.name).await? => {
+                Ok((false, format!("{} A wildcard may serve it all the same.", error.detail)))
+            }
             Err(error) if error.fault == Fault::Request && !call.is_plain(model) => {
                 let detail = format!("The agent calls {}. {}", call.describe(), error.detail);
                 Err(StepError { detail, ..error })
@@ -143,6 +149,14 @@ impl Parts {
             }
             checked => checked,
         }
+    }
+
+    /// Whether nothing serves a bare name, and a wildcard the whole one.
+    async fn may_be_covered(&self, model: &ModelSpec, name: &str) -> Result<bool, StepError> {
+        let catalog = self.catalog().await?;
+        let is_bare = name != model.as_str() && name == model.model();
+        let whole = catalog.serving(model.as_str());
+        Ok(is_bare && !catalog.serving(name).is_served() && matches!(whole.by, By::Wildcard(_)))
     }
 
     async fn check_name(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use patchbay::clients::build_http;
 use patchbay::clients::litellm::{LiteLlm, Timeouts};
+use patchbay::domain::calls::ModelCall;
 use patchbay_fuzz::{Echo, runtime};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
@@ -20,13 +21,13 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     });
     server.say(input);
     runtime().block_on(async {
-        let (hash, model) = ("ab".repeat(32).parse().unwrap(), "openai/gpt-5".parse().unwrap());
+        let (hash, call) = ("ab".repeat(32).parse().unwrap(), ModelCall::chat("openai/gpt-5"));
         let _ = proxy.deployments().await;
         let _ = proxy.details().await;
         let _ = proxy.keys(1).await;
         let _ = proxy.key_record(&hash).await;
         let _ = proxy.health().await;
         let _ = proxy.global_spend().await;
-        let _ = proxy.probe(&"sk-agent-1".into(), &model).await;
+        let _ = proxy.probe(&"sk-agent-1".into(), &call).await;
     });
 });

@@ -247,7 +247,8 @@ impl Agents {
     pub async fn view(&self, agent: &KnownAgent) -> Result<AgentView, StoreError> {
         let (card, health) = tokio::join!(agent.card.refresh(), agent.health.refresh());
         let announced = card.value.as_ref().and_then(|card| card.scope);
-        let (seen, scope_seen) = self.inner.store.scope(&agent.name).await?.unzip();
+        let noted = self.inner.store.noted(&agent.name).await?;
+        let (seen, scope_seen) = noted.scope.unzip();
         let stated = match agent.settings.calls {
             CallProfile::Auto => card.value.as_ref().and_then(|card| card.calls).unwrap_or_default(),
             stated => stated,
@@ -260,14 +261,15 @@ impl Agents {
             scope: seen.or(announced),
             scope_seen,
             calls: KnownCalls { stated, observed: self.inner.store.agent_calls(&agent.name).await? },
-            chatted_at: self.inner.store.chatted_at(&agent.name).await?,
+            chatted_at: noted.chatted_at,
             problem: health.problem,
             has_credentials: agent.settings.auth.is_some(),
             card,
         })
     }
 
-    /// Remembers whether an agent took a control message for chat; written only where it is news.
+    /// Remembers whether an agent took a control message for chat: each time that it did, and that it obeyed one only
+    /// where that is news.
     pub async fn note_chatted(&self, agent: &KnownAgent, chatted: bool) {
         let before = agent.noted_chatted.lock().unwrap_or_else(PoisonError::into_inner).replace(chatted);
         if before == Some(chatted) && !chatted {

@@ -165,3 +165,8 @@ impl Keys {
         self.inner.proxy.calls(hash, from, now + jiff::SignedDuration::from_mins(5), CALLS).await
     }
 }
+
+/// How a key is named in an entry's detail.
+fn labelled(label: &str) -> String {
+    format!("key {label}")
+}

@@ -16,6 +16,15 @@ const SELECT: &str = "select c.*, s.outcome, s.actor, s.started_at, s.finished_a
                       from contexts c left join swaps s on s.id = c.last_swap \
                       left join reverts r on r.agent = c.agent and r.context = c.context";
 
+/// What was found out about an agent.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// With the time when it was seen.
+    pub scope: Option<(Scope, Timestamp)>,
+    /// When it last took a control message for chat, if it has obeyed none since.
+    pub chatted_at: Option<Timestamp>,
+}
+
 impl Store {
     /// The contexts known here, those swapped last first, at most `limit`.
     pub async fn contexts(&self, limit: u32) -> Result<Vec<KnownContext>> {
@@ -155,18 +164,14 @@ impl Store {
         Ok(())
     }
 
-    pub async fn scope(&self, agent: &AgentName) -> Result<Option<(Scope, Timestamp)>> {
-        let query = sqlx::query_as("select scope, seen_at from agents where name = $1 and scope is not null");
-        let found: Option<(Scope, Millis)> = query.bind(agent.as_str()).fetch_optional(self.pool()?).await?;
-        Ok(found.map(|(scope, Millis(at))| (scope, at)))
-    }
-
-    /// When the agent last took a control message for chat, if it has obeyed none since.
-    pub async fn chatted_at(&self, agent: &AgentName) -> Result<Option<Timestamp>> {
-        let query =
-            sqlx::query_as("select chatted_at from agents where name = $1 and chatted_at is not null");
-        let found: Option<(Millis,)> = query.bind(agent.as_str()).fetch_optional(self.pool()?).await?;
-        Ok(found.map(|(Millis(at),)| at))
+    pub async fn noted(&self, agent: &AgentName) -> Result<Noted> {
+        let query = sqlx::query_as("select scope, seen_at, chatted_at from agents where name = $1");
+        let found: Option<(Option<Scope>, Millis, Option<Millis>)> =
+            query.bind(agent.as_str()).fetch_optional(self.pool()?).await?;
+        Ok(found.map_or_else(Noted::default, |(scope, Millis(seen_at), chatted_at)| Noted {
+            scope: scope.map(|scope| (scope, seen_at)),
+            chatted_at: chatted_at.map(Millis::into),
+        }))
     }
 
     /// Notes whether the agent took a control message for chat just now.

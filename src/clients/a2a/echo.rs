@@ -33,6 +33,8 @@ impl Echo {
         Self(all.into_iter().map(SecretString::from).collect())
     }
 
+    /// Looks through a whole answer, of up to 8 MiB: `redact::known`, which finds other forms of a secret as well, takes a
+    /// multiple of its size in memory.
     pub(super) fn remove(&self, text: &mut Vec<u8>) {
         for secret in &*self.0 {
             let secret = secret.expose_secret();

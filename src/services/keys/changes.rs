@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde_json::Map;
 
 use super::once::key_request;
-use super::{Inner, KeyChangeError, Keys, Result};
+use super::{Inner, KeyChangeError, Keys, Result, labelled};
 use crate::clients::litellm::KeyRecord;
 use crate::clients::{ClientError, Meaning};
 use crate::domain::audit::{Action, Actor, NewEntry};
@@ -153,11 +153,6 @@ impl Keys {
     pub async fn delete(&self, hash: &KeyHash, confirm: Option<&str>, actor: &Actor) -> Result<VirtualKey> {
         self.inner.delete(hash, confirm, actor).await
     }
-}
-
-/// How a key is named in an entry's detail.
-pub(super) fn labelled(label: &str) -> String {
-    format!("key {label}")
 }
 
 impl Failure for KeyChangeError {

@@ -5,8 +5,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, json};
 
-use super::changes::labelled;
-use super::{Inner, KeyChangeError, Keys, Result};
+use super::{Inner, KeyChangeError, Keys, Result, labelled};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set};

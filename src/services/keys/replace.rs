@@ -5,9 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::changes::labelled;
 use super::once::key_request;
-use super::{Created, Inner, KeyChangeError, Keys, OldKey, Result};
+use super::{Created, Inner, KeyChangeError, Keys, OldKey, Result, labelled};
 use crate::clients::litellm::KeyRecord;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::key::KeyHash;

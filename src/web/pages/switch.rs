@@ -15,7 +15,9 @@ use crate::domain::agent::{AgentName, Scope};
 use crate::domain::assessment::{Accepted, HeldBack};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::model::{Deployment, ModelSpec};
-use crate::domain::swap::{Fault, MAX_MINUTES, PromptChange, StepKind, Swap, SwapRequest, check_message};
+use crate::domain::swap::{
+    Fault, MAX_MINUTES, Outcome, PromptChange, StepKind, Swap, SwapRequest, check_message,
+};
 use crate::domain::words::sentence;
 use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
@@ -133,11 +135,14 @@ async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Result<Res
         id => state.switcher.find(id).await?,
     };
     let field = |name: &str| query.get(name).to_owned();
+    // What was refused can be sent again, with what has to be accepted.
+    let again = receipt.as_ref().filter(|swap| swap.outcome == Outcome::Refused && !query.has(&["model"]));
+    let again = again.and_then(|swap| swap.model.as_ref()).map(ToString::to_string);
     let context = if query.has(&["new"]) { new_context() } else { field("context") };
     let form = SwitchForm {
         agent: field("agent"),
         context,
-        model: field("model"),
+        model: again.unwrap_or_else(|| field("model")),
         probe: "1".to_owned(),
         ..SwitchForm::default()
     };

@@ -121,7 +121,7 @@ async fn facts(store: &Store) -> Vec<String> {
     let [before, after] =
         [swap.before, swap.after].map(|config: Option<AgentConfig>| config.unwrap().spec_text());
     let known = store.context(&agent, &context).await.unwrap().unwrap();
-    let (scope, _) = store.scope(&agent).await.unwrap().unwrap();
+    let (scope, _) = store.noted(&agent).await.unwrap().scope.unwrap();
     let audited = store.audit_entries(&Filter::default(), None, 9).await.unwrap().remove(0);
     let mut facts = vec![
         format!("{}, from {before} to {after}", swap.outcome.as_str()),

@@ -1,5 +1,6 @@
 //! Clients that send too much, too slowly, too often, or what is no request at all.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -134,17 +135,23 @@ fn billion_laughs() -> String {
     yaml + "model_list: *a11\n"
 }
 
-/// Clients that never finish what they begin, against a server with short limits.
-#[tokio::test]
-async fn whoever_is_slow_is_cut_off() {
+/// A server that answers with the size of what is posted.
+async fn counting_server(limits: Limits) -> (SocketAddr, CancellationToken) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = axum::Router::new()
         .route("/", axum::routing::post(|body: axum::body::Bytes| async move { body.len().to_string() }));
-    let limits =
-        Limits { head: Duration::from_millis(400), body: Duration::from_millis(800), connections: 8 };
     let stop = CancellationToken::new();
     tokio::spawn(serve_within(listener, router, stop.clone(), limits));
+    (address, stop)
+}
+
+/// Clients that never finish what they begin, against a server with short limits.
+#[tokio::test]
+async fn whoever_is_slow_is_cut_off() {
+    let limits =
+        Limits { head: Duration::from_millis(400), body: Duration::from_millis(800), connections: 8 };
+    let (address, stop) = counting_server(limits).await;
     let patience = Duration::from_secs(20);
     for begun in
         ["", "POST / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc"]
@@ -180,18 +187,8 @@ async fn whoever_is_slow_is_cut_off() {
 /// All that there is room for, from one address, again and again, long before any of them is too slow.
 #[tokio::test]
 async fn connections_without_a_whole_request_give_way_where_the_server_is_full() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = axum::Router::new()
-        .route("/", axum::routing::post(|body: axum::body::Bytes| async move { body.len().to_string() }));
     let minute = Duration::from_mins(1);
-    let stop = CancellationToken::new();
-    tokio::spawn(serve_within(
-        listener,
-        router,
-        stop.clone(),
-        Limits { head: minute, body: minute, connections: 8 },
-    ));
+    let (address, stop) = counting_server(Limits { head: minute, body: minute, connections: 8 }).await;
     let head = "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\n";
     let whole = format!("{head}abc");
     for begun in ["", "POST / HTTP/1.1\r\n", head, whole.as_str()] {

@@ -57,6 +57,10 @@ async fn refuses_conversation_that_does_not_fit_until_it_is_accepted() {
     assert!(refused.text().contains("does not fit"), "{}", refused.text());
     assert_eq!(refused.all("input[name=accept_size]").len(), 1, "the form offers to go on");
     assert_eq!(config(&app).await, "gpt-5", "nothing was sent");
+    let id =
+        app.script().get("/contexts/task-agent/c1").await.1["swaps"][0]["id"].as_str().unwrap().to_owned();
+    let receipt = browser.get(&format!("/switch?agent=task-agent&context=c1&swap={id}")).await;
+    assert!(receipt.has("#model[value='openai/gpt-4o-mini']"), "the model is kept");
     // A new conversation has no size, so nothing holds it back.
     assert_eq!(switch(&browser, "c2", "openai/gpt-4o-mini", &[]).await.outcome(), "verified");
     let accepted = switch(&browser, "c1", "openai/gpt-4o-mini", &[("accept_size", "1")]).await;

@@ -153,10 +153,12 @@ impl Parts {
 
     /// Whether nothing serves a bare name, and a wildcard the whole one.
     async fn may_be_covered(&self, model: &ModelSpec, name: &str) -> Result<bool, StepError> {
+        if name == model.as_str() || name != model.model() {
+            return Ok(false);
+        }
         let catalog = self.catalog().await?;
-        let is_bare = name != model.as_str() && name == model.model();
         let whole = catalog.serving(model.as_str());
-        Ok(is_bare && !catalog.serving(name).is_served() && matches!(whole.by, By::Wildcard(_)))
+        Ok(!catalog.serving(name).is_served() && matches!(whole.by, By::Wildcard(_)))
     }
 
     async fn check_name(

@@ -5,6 +5,7 @@ pub mod assessment;
 pub mod audit;
 pub mod calls;
 pub mod context;
+pub mod contradiction;
 pub mod control;
 pub mod env_file;
 pub mod handover;

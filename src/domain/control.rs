@@ -180,12 +180,16 @@ pub struct Answer {
     pub context: Option<String>,
     /// A model wrote it: the agent reports the tokens that were used (`adk_usage_metadata`).
     pub from_model: bool,
+    /// Its metadata shows that the agent itself wrote it. A model that writes in the form of a control reply has none.
+    pub is_attested: bool,
     pub tokens: Option<Tokens>,
     /// The configuration after the answer, as the agent's own state says (`stateDelta`).
     pub state: Option<AgentConfig>,
     pub scope: Option<Scope>,
     /// The model that the agent says it called.
     pub served: Option<String>,
+    /// A model that other metadata names, in a form that is not the control messages' own.
+    pub named: Option<String>,
     pub proxy: Option<Route>,
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::agent::AgentName;
-use crate::domain::assessment::{Accepted, Assessment};
+use crate::domain::assessment::{Accepted, AnswerState, Answers, Assessment};
 use crate::domain::context::ContextId;
 use crate::domain::control::{AgentConfig, Prompt, Route, Tokens, looks_like_control};
 use crate::domain::model::ModelSpec;
@@ -92,6 +92,9 @@ pub fn check_message(text: &str) -> Result<Option<String>, MessageError> {
     }
 }
 
+/// In whose name timed swaps end.
+pub const TIMER: &str = "patchbay (time is up)";
+
 /// Longest timed swap, in minutes: a week.
 pub const MAX_MINUTES: u32 = 7 * 24 * 60;
 
@@ -132,10 +135,12 @@ impl Outcome {
             Self::Unknown => {
                 "Patchbay stopped before the swap ended. Read the context's configuration to see where it is."
             }
-            Self::Refused => "Nothing was sent: a check before the swap said no.",
+            Self::Refused => "Not switched: a pre-flight check failed. Nothing was sent.",
             Self::Failed => "The swap did not happen as asked.",
             Self::RolledBack => "The swap failed, and the former model and prompt are back.",
-            Self::Accepted => "The agent said yes, but its configuration could not be read back.",
+            Self::Accepted => {
+                "The agent confirmed. Its configuration was not read back, or nothing shows that the agent wrote it."
+            }
             Self::Verified => "The agent's configuration was read back and is what was asked for.",
             Self::Proven => "The agent answered a message with the new model.",
         }
@@ -266,6 +271,26 @@ impl Swap {
     /// All steps together, in milliseconds.
     pub fn elapsed_ms(&self) -> f64 {
         self.steps.iter().map(|step| step.elapsed_ms).sum()
+    }
+
+    /// Takes from the proof, where there is one, whether the model answers; without probe and proof it is not known.
+    pub fn note_answers(&mut self) {
+        let proof = self.proof.as_ref();
+        let fallback = proof.and_then(|proof| proof.route.as_ref()?.fallback());
+        let served = proof.and_then(|proof| proof.served.as_deref());
+        let answers = match (fallback, served) {
+            (Some(fallback), _) => Answers::new(AnswerState::Fallback, fallback),
+            (None, Some(served)) if self.outcome == Outcome::Proven => Answers::new(AnswerState::Yes, served),
+            _ if self.model.is_some() && self.assessment.answers.is_none() => {
+                Answers::new(AnswerState::NotKnown, "it was not called")
+            }
+            _ => return,
+        };
+        self.assessment.answers = Some(answers);
+    }
+
+    pub fn has_warnings(&self) -> bool {
+        self.steps.iter().any(|step| step.result == StepResult::Warning)
     }
 
     pub fn failed_step(&self) -> Option<&Step> {

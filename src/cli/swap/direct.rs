@@ -89,11 +89,16 @@ impl Conversation<'_> {
     }
 
     async fn read(&self) -> Result<AgentConfig, Failure> {
+        self.read_attested().await.map(|(config, _)| config)
+    }
+
+    /// True beside the configuration if the agent wrote it, and no model, by its metadata.
+    async fn read_attested(&self) -> Result<(AgentConfig, bool), Failure> {
         let answer = self.send(&ControlMessage::GetConfig.to_text()).await;
         let answer = answer.map_err(|error| self.target.failed(&error))?;
         match ControlMessage::GetConfig.read_reply(&answer) {
-            Reply::Config(config) => Ok(config),
-            _ => Err(Failure::failed("the agent does not tell its configuration")),
+            Reply::Config(config) => Ok((config, answer.is_attested)),
+            _ => Err(Failure::failed("the agent does not report its configuration")),
         }
     }
 
@@ -125,7 +130,7 @@ impl Conversation<'_> {
     }
 
     async fn verify(&mut self, model: Option<&ModelSpec>, prompt: &PromptChange) -> Result<(), Failure> {
-        let config = self.read().await?;
+        let (config, is_attested) = self.read_attested().await?;
         let is_model = model.is_none_or(|model| config.is_on(model));
         let found = config.prompt.as_deref().map(str::trim);
         let is_prompt = match prompt {
@@ -133,8 +138,12 @@ impl Conversation<'_> {
             PromptChange::Clear => found.is_none(),
             PromptChange::Set(prompt) => found == Some(prompt.as_str()),
         };
-        self.report.fact("verified", (is_model && is_prompt).into());
+        self.report.fact("verified", (is_model && is_prompt && is_attested).into());
         self.report.line("on", "Read back", config.spec_text().into());
+        if is_model && is_prompt && !is_attested {
+            let why = "not verified: nothing shows that the agent wrote the configuration, and not a model";
+            return Err(Failure::new(Exit::NotVerified, why));
+        }
         if is_model && is_prompt {
             return Ok(());
         }

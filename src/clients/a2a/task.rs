@@ -257,7 +257,8 @@ pub(super) fn read(result: &Value) -> Result<Progress, AgentError> {
     report.progress()
 }
 
-/// `adk_usage_metadata` or `patchbay.model` is there only if a model answered; `stateDelta` holds the settings after the answer.
+/// `adk_usage_metadata` or `patchbay.model` is there only if a model answered; `stateDelta` holds the settings after the
+/// answer. ADK agents that send no delta (1.16) still name their invocation, and the tokens where a model answered.
 fn answer(content: Content, changed_to: Option<String>, metadata: &Map<String, Value>) -> Answer {
     let usage = metadata.get("adk_usage_metadata").and_then(Value::as_object);
     let delta =
@@ -265,17 +266,34 @@ fn answer(content: Content, changed_to: Option<String>, metadata: &Map<String, V
     let state = delta.and_then(settings);
     let own = metadata.get("patchbay");
     let served = own.and_then(|own| own.get("model")).and_then(Value::as_str);
+    let from_model = usage.is_some() || served.is_some();
+    let is_adk = metadata.contains_key("adk_invocation_id");
     Answer {
         text: content.text,
         whole: content.whole,
         context: changed_to.filter(|context| !context.is_empty()),
-        from_model: usage.is_some() || served.is_some(),
+        from_model,
+        is_attested: !from_model && (state.is_some() || is_adk),
         tokens: usage.and_then(tokens),
         scope: state.as_ref().map(|(_, scope)| *scope),
         state: state.map(|(config, _)| config),
         served: served.map(str::to_owned),
+        named: named(metadata),
         proxy: own.and_then(|own| Route::deserialize(own.get("proxy")?).ok()),
     }
+}
+
+/// The model that frameworks name in fields of their own: at the top, or in one object below it.
+fn named(metadata: &Map<String, Value>) -> Option<String> {
+    const NAMES: [&str; 6] =
+        ["model", "model_name", "modelName", "model_version", "modelVersion", "model_id"];
+    let within = |fields: &Map<String, Value>| {
+        NAMES.iter().find_map(|name| fields.get(*name)?.as_str().map(str::to_owned))
+    };
+    let others = metadata.iter().filter(|(name, _)| *name != "patchbay" && *name != "adk_actions");
+    let named =
+        within(metadata).or_else(|| others.filter_map(|(_, value)| value.as_object()).find_map(within));
+    named.filter(|name| !name.is_empty() && name.len() <= MAX_NAME)
 }
 
 /// ADK 2 writes whole numbers as `7.0`.

@@ -26,6 +26,17 @@ impl Parts {
         message: &ControlMessage,
         held: Option<&Held>,
     ) -> Result<Reply, SendError> {
+        self.attested_control(agent, context, message, held).await.map(|(reply, _)| reply)
+    }
+
+    /// The same; true beside the reply where its metadata shows that the agent wrote it, and not a model.
+    pub(super) async fn attested_control(
+        &self,
+        agent: &KnownAgent,
+        context: &ContextId,
+        message: &ControlMessage,
+        held: Option<&Held>,
+    ) -> Result<(Reply, bool), SendError> {
         if let Some(held) = held {
             held.check().await?;
         }
@@ -43,11 +54,12 @@ impl Parts {
                 _ => {}
             }
         }
-        Ok(match (reply, answer.state) {
+        let reply = match (reply, answer.state) {
             // The state holds the prompt as it is; the text may break it into lines.
             (Reply::Config(_), Some(state)) => Reply::Config(state),
             (reply, _) => reply,
-        })
+        };
+        Ok((reply, answer.is_attested))
     }
 
     pub(super) async fn config(

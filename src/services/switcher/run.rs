@@ -43,6 +43,8 @@ pub(super) struct Run<'a> {
     swap: Swap,
     held: &'a Held,
     is_touched: bool,
+    /// Whether a reply since the first change shows by its metadata that the agent wrote it.
+    is_attested: bool,
     /// Whether the model answered the probe, without a fallback.
     has_answered: bool,
     /// Whether a message was not sent because the lock was lost, or was not known to be held.
@@ -72,6 +74,7 @@ impl<'a> Run<'a> {
             swap: progress.borrow().swap.clone(),
             held,
             is_touched: false,
+            is_attested: false,
             has_answered: false,
             is_fenced: false,
             elsewhere: None,
@@ -94,6 +97,7 @@ impl<'a> Run<'a> {
         }
         if self.swap.outcome.is_success() {
             self.swap.fault = None;
+            self.swap.note_answers();
         }
         self.swap
     }
@@ -155,6 +159,11 @@ impl<'a> Run<'a> {
                     self.swap.assessment.estimate = Some(known.estimate(from.as_ref()));
                 }
                 self.swap.before = Some(config);
+                if self.request.minutes.is_some() {
+                    // If Patchbay ends before the swap does, this is what the context goes back to.
+                    self.check_lock().await?;
+                    self.parts.store.begin_swap(&self.swap).await?;
+                }
                 self.elsewhere = self.parts.look_elsewhere(self.agent, self.view.scope).await;
                 Ok(report)
             }
@@ -167,6 +176,7 @@ impl<'a> Run<'a> {
 
     async fn change(&mut self) -> Result<Outcome, ()> {
         let mut ack = Ack::Confirmed;
+        self.is_attested = false;
         if let Some(model) = self.request.model.clone() {
             ack = self.send_control(StepKind::Model, &ControlMessage::Model(model)).await?;
         }
@@ -209,7 +219,7 @@ impl<'a> Run<'a> {
                 Err(StepError::request(format!("The agent refused: {}", redact::error_text(&reason))))
             }
             Ok(Reply::Chat) => Err(not_switchable()),
-            Ok(_) => Ok(StepReport::warning("The agent's reply is no clear yes; the read-back decides.")),
+            Ok(_) => Ok(StepReport::warning("The agent's reply was ambiguous; the read-back decides.")),
             // It may have arrived all the same.
             Err(SendError::Agent(AgentError::Transport(error))) => {
                 Ok(StepReport::warning(format!("{} The read-back decides.", sentence(&error))))
@@ -231,14 +241,20 @@ impl<'a> Run<'a> {
         let config = match self.control(&ControlMessage::GetConfig).await {
             Ok(Reply::Config(config)) => config,
             Ok(Reply::Chat) => return unreadable(not_switchable()),
-            Ok(_) => return unreadable(StepError::upstream("The agent does not tell its configuration.")),
+            Ok(_) => return unreadable(StepError::upstream("The agent does not report its configuration.")),
             Err(error @ SendError::Fenced(_)) => return Err(error.into()),
             Err(error) => return unreadable(error.into()),
         };
         let is_as_asked = self.request.is_met_by(&config);
         let now = describe(&config);
         self.swap.after = Some(config);
-        if is_as_asked {
+        if is_as_asked && !self.is_attested {
+            let detail = format!(
+                "The context is on {now}, by the text of the reply alone: nothing shows that the agent wrote it, and not a \
+                 model."
+            );
+            Ok((Outcome::Accepted, StepReport::warning(detail)))
+        } else if is_as_asked {
             Ok((Outcome::Verified, StepReport::done(format!("The context is on {now}."))))
         } else {
             Err(StepError::upstream(format!("The context is on {now}, which is not what was asked for.")))
@@ -306,7 +322,7 @@ impl<'a> Run<'a> {
                 Err(StepError::upstream(detail))
             }
             _ => Err(StepError::upstream(
-                "The agent does not tell its configuration; where it is now is not known.",
+                "The agent does not report its configuration, so its current model is not known.",
             )),
         }
     }
@@ -321,7 +337,10 @@ impl<'a> Run<'a> {
 
     async fn control(&mut self, message: &ControlMessage) -> Result<Reply, SendError> {
         self.check_lock().await?;
-        self.parts.control(self.agent, &self.request.context, message, None).await
+        let (agent, context) = (self.agent, &self.request.context);
+        let (reply, is_attested) = self.parts.attested_control(agent, context, message, None).await?;
+        self.is_attested |= is_attested;
+        Ok(reply)
     }
 
     async fn check_lock(&mut self) -> Result<(), SendError> {

@@ -162,6 +162,8 @@ faults! {
         => Row(502, "rolled-back", "takes control messages for chat", BEFORE);
     chat_without_tokens: |stage| { stage.agent.set_once("[HOTSWAP:MODEL", Manner::BareChat); }
         => Row(502, "rolled-back", "not what was asked for", BEFORE);
+    chat_in_the_form_of_control_replies: |stage| { stage.agent.set_for("[HOTSWAP", Manner::Mimic); }
+        => Row(200, "accepted", "by the text of the reply alone", ASKED);
     chat_instead_of_the_configuration: |stage| { stage.agent.set_for("[HOTSWAP:GET_CONFIG", Manner::Chat); }
         => Row(502, "failed", "takes control messages for chat", BEFORE);
     yes_and_nothing_done: |stage| { stage.agent.set_once("[HOTSWAP:MODEL", Manner::Deaf); }
@@ -234,6 +236,14 @@ faults! {
         stage.with("message", "Which model?");
         stage.agent.set_once("Which", Manner::BareChat);
     } => Row(200, "verified", "the agent does not say which model gave it", ASKED);
+    the_answer_names_another_model: |stage| {
+        stage.with("message", "Which model?");
+        stage.agent.set_once("Which", Manner::NamesAnother);
+    } => Row(200, "verified", "But the answer's metadata names gpt-5-mini-2025-08-07.", ASKED);
+    the_answer_calls_itself_another_model: |stage| {
+        stage.with("message", "Which model?");
+        stage.agent.set_once("Which", Manner::CallsItselfAnother);
+    } => Row(200, "verified", "But the answer calls itself gpt-5-mini", ASKED);
     nothing_can_be_put_back: |stage| {
         stage.with("message", "Which model?");
         let agent = stage.agent.clone();

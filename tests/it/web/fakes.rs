@@ -32,6 +32,12 @@ pub(crate) enum Manner {
     Chat,
     /// The same from an agent that does not tell of tokens.
     BareChat,
+    /// A model that writes what an agent would, without metadata.
+    Mimic,
+    /// An answer whose metadata names another model.
+    NamesAnother,
+    /// An answer that calls itself by another name.
+    CallsItselfAnother,
     /// It says ✅, and tells another configuration when asked.
     Liar,
     /// Its task ends as failed.
@@ -423,10 +429,11 @@ async fn message(State(agent): State<Arc<AgentInner>>, Json(request): Json<Value
         let _ = held.await;
     }
     let task = |state: &str, said: &str, usage: bool| {
+        // As ADK 1.16, whose control replies have no state.
         let metadata = if usage {
             json!({ "adk_usage_metadata": { "promptTokenCount": 9, "candidatesTokenCount": 5 } })
         } else {
-            json!({})
+            json!({ "adk_invocation_id": "e-1" })
         };
         let parts = json!([{ "kind": "text", "text": said }]);
         json!({ "jsonrpc": "2.0", "id": request["id"], "result": {
@@ -435,10 +442,21 @@ async fn message(State(agent): State<Arc<AgentInner>>, Json(request): Json<Value
             "artifacts": if state == "completed" { json!([{ "parts": parts }]) } else { json!([]) },
         } })
     };
+    let bare = |mut answer: Value| {
+        answer["result"]["metadata"] = Value::Null;
+        answer
+    };
     let answer = match agent.manner_for(&text) {
         Manner::Good => task("completed", &agent.obey(&context, &text), !text.starts_with("[HOTSWAP")),
         Manner::Chat => task("completed", "✅ Model switched to: whatever you like!", true),
-        Manner::BareChat => task("completed", "I am not sure what you mean by that.", false),
+        Manner::BareChat => bare(task("completed", "I am not sure what you mean by that.", false)),
+        Manner::Mimic => bare(task("completed", &agent.obey(&context, &text), false)),
+        Manner::NamesAnother => {
+            let mut answer = task("completed", "Hello.", true);
+            answer["result"]["metadata"]["model_info"] = json!({ "model_version": "gpt-5-mini-2025-08-07" });
+            answer
+        }
+        Manner::CallsItselfAnother => task("completed", "I am gpt-5-mini.", true),
         Manner::Liar if text == "[HOTSWAP:GET_CONFIG]" => {
             let other = Settings { model: "openai/other".to_owned(), prompt: None };
             task("completed", &AgentInner::config(&other), false)

@@ -2,9 +2,13 @@
 
 use std::time::Instant;
 
+use super::super::Parts;
 use super::{Run, StepError, StepReport};
 use crate::domain::calls::Certainty;
+use crate::domain::contradiction::{differs, named_otherwise};
 use crate::domain::control::Route;
+use crate::domain::model::ModelSpec;
+use crate::domain::redact;
 use crate::domain::swap::Proof;
 use crate::services::conversation::fill;
 
@@ -19,12 +23,33 @@ impl Run<'_> {
         self.check_lock().await?;
         let answer = self.agent.client.send(&self.request.context, message, time).await?;
         let from_model = answer.from_model;
+        let named = answer.named.clone();
         let mut proof = Proof::unanswered(message);
         proof.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         fill(&mut proof, answer);
         let (served, route) = (proof.served.clone(), proof.route.clone());
+        let text = proof.answer.clone();
         self.swap.proof = Some(proof);
         let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
+        let otherwise = match &wanted {
+            Some(wanted) => self.parts.otherwise(wanted, named.as_deref(), &text).await,
+            None => None,
+        };
+        let judged = self.judge(wanted, served, route, from_model).await?;
+        Ok(match otherwise {
+            Some(otherwise) => (judged.0, StepReport::warning(format!("{} {otherwise}", judged.1.detail))),
+            None => judged,
+        })
+    }
+
+    /// What gave the answer, by the agent's word and by the proxy's.
+    async fn judge(
+        &self,
+        wanted: Option<ModelSpec>,
+        served: Option<String>,
+        route: Option<Route>,
+        from_model: bool,
+    ) -> Result<(bool, StepReport), StepError> {
         let (Some(served), Some(wanted)) = (served, wanted) else {
             let report = StepReport::warning("An answer came; the agent does not say which model gave it.");
             return Ok((false, report));
@@ -61,5 +86,21 @@ impl Run<'_> {
                 )),
             ),
         })
+    }
+}
+
+impl Parts {
+    /// What an answer says of itself against the model that was asked for: other metadata, or its text.
+    async fn otherwise(&self, wanted: &ModelSpec, named: Option<&str>, text: &str) -> Option<String> {
+        let catalog = self.registry.refresh().await.value.unwrap_or_default();
+        let serving = catalog.serving(wanted.as_str());
+        let mut models = vec![wanted.as_str()];
+        models.extend(serving.alias_of);
+        models.extend(serving.deployments.iter().map(|one| one.upstream_model.as_str()));
+        if let Some(named) = named.filter(|named| differs(named, &models)) {
+            return Some(format!("But the answer's metadata names {}.", redact::error_text(named)));
+        }
+        let named = named_otherwise(text, &models)?;
+        Some(format!("But the answer calls itself {named}; models are often wrong about that."))
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::key_changes::Set;
 use crate::domain::lease::Lease;
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::{PromptChange, Swap};
+use crate::domain::words::counted;
 
 /// Most contexts of a bulk swap.
 pub const MAX_CONTEXTS: usize = 10_000;
@@ -59,6 +60,12 @@ pub struct BulkSwap {
     pub prompt: PromptChange,
     /// The job whose swaps this one undoes.
     pub undoes: Option<String>,
+    /// Each context goes back by itself after this time.
+    #[serde(default)]
+    pub minutes: Option<u32>,
+    /// Asked in each context, to prove its swap.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// An item of a key change is a key's hash; its task is the key's label.
@@ -234,11 +241,15 @@ impl BulkSwap {
             PromptChange::Set(_) => Some("a new prompt"),
             PromptChange::Clear => Some("the agent's own prompt"),
         };
-        match (&self.undoes, &self.model, prompt) {
+        let to = match (&self.undoes, &self.model, prompt) {
             (Some(_), ..) => "back to what they were on".to_owned(),
             (None, Some(model), None) => format!("to {model}"),
             (None, Some(model), Some(prompt)) => format!("to {model} with {prompt}"),
             (None, None, prompt) => format!("to {}", prompt.unwrap_or("nothing")),
+        };
+        match self.minutes {
+            Some(minutes) => format!("{to} for {}", counted(minutes as usize, "minute")),
+            None => to,
         }
     }
 }

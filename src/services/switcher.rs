@@ -1,6 +1,7 @@
 //! Swaps: pre-flight check, probe, control messages, read-back, proof, rollback, receipt.
 
 mod assess;
+mod choices;
 mod compare;
 mod context_lock;
 mod control;
@@ -27,7 +28,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
-pub use self::assess::Check;
+pub use self::assess::{Check, Fits};
+pub use self::choices::Choice;
 use self::compare::Comparisons;
 pub use self::compare::{Column, CompareError, CompareRequest, Comparison, MODELS, why_not};
 pub use self::errors::{ReadError, SwapError};

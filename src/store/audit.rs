@@ -124,6 +124,9 @@ impl Conditions {
         all.and("at >= ?", filter.from.map(Millis))?;
         all.and("at < ?", filter.to.map(Millis))?;
         all.and("(action not in ('login', 'logout', 'access') or actor = ?)", text(&filter.logins_of))?;
+        if filter.without_logins {
+            all.sql += " and action not in ('login', 'logout', 'access')";
+        }
         Ok(all)
     }
 

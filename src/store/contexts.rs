@@ -137,33 +137,6 @@ impl Store {
         Ok(was_known)
     }
 
-    /// Timed swaps whose time is up: agent, context and the swap to undo.
-    pub async fn due_reverts(&self) -> Result<Vec<(AgentName, ContextId, String)>> {
-        let statement =
-            "select agent, context, swap from reverts where due_at <= $1 order by due_at limit 100";
-        Ok(sqlx::query_as(statement).bind(self.now()).fetch_all(self.pool()?).await?)
-    }
-
-    /// Puts a timed swap's end off to `due_at`, or takes it back.
-    pub async fn move_revert(
-        &self,
-        agent: &AgentName,
-        context: &ContextId,
-        due_at: Option<Timestamp>,
-    ) -> Result<()> {
-        let statement = match due_at {
-            Some(_) => "update reverts set due_at = $3 where agent = $1 and context = $2",
-            None => "delete from reverts where agent = $1 and context = $2 and $3 is null",
-        };
-        sqlx::query(statement)
-            .bind(agent.as_str())
-            .bind(context.as_str())
-            .bind(due_at.map(Millis))
-            .execute(self.pool()?)
-            .await?;
-        Ok(())
-    }
-
     pub async fn noted(&self, agent: &AgentName) -> Result<Noted> {
         let query = sqlx::query_as("select scope, seen_at, chatted_at from agents where name = $1");
         let found: Option<(Option<Scope>, Millis, Option<Millis>)> =

@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
 
 use super::columns::{Json, Millis};
+use super::timers::GIVES_UP_AFTER;
 use super::{Fenced, Result, Store, audit, contexts, jobs, placeholders, replicas};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
@@ -225,11 +226,14 @@ async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<()> {
     }
     for Ended { swap, revert_at, .. } in done {
         let Some(at) = revert_at else { continue };
-        sqlx::query("insert into reverts (agent, context, swap, due_at) values ($1, $2, $3, $4)")
+        let statement =
+            "insert into reverts (agent, context, swap, due_at, gives_up_at) values ($1, $2, $3, $4, $5)";
+        sqlx::query(statement)
             .bind(swap.agent.as_str())
             .bind(swap.context.as_str())
             .bind(&swap.id)
             .bind(Millis(*at))
+            .bind(Millis(*at + GIVES_UP_AFTER))
             .execute(&mut *tx)
             .await?;
     }

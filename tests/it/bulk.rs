@@ -1,6 +1,8 @@
 //! One swap of many contexts.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod timed;
+
 use std::time::Duration;
 
 use reqwest::StatusCode;

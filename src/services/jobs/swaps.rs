@@ -18,13 +18,15 @@ use crate::domain::swap::{Outcome, PromptChange, SwapRequest};
 use crate::domain::words::{counted, sentence};
 use crate::services::agents::AgentView;
 use crate::services::switcher::{OneOfMany, SwapError};
-use crate::store::StoreError;
+use crate::store::{StoreError, TimedEnds};
 
 /// A bulk swap as it is asked for.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub swap: BulkSwap,
     pub limits: Limits,
+    /// Contexts that are on a model for a time are left alone.
+    pub keeps_timers: bool,
 }
 
 /// What a bulk swap would do, counted before anything is sent.
@@ -32,6 +34,8 @@ pub struct Plan {
 pub struct Chosen {
     pub contexts: Vec<ContextId>,
     pub pinned: Vec<ContextId>,
+    /// Those of `contexts` that go back by themselves at a set time.
+    pub timed: Vec<ContextId>,
     /// How many of `contexts` were never switched or read here.
     pub unknown: usize,
     pub repeated: usize,
@@ -42,6 +46,7 @@ impl Jobs {
     /// Sorts what was chosen: ids, one a line or with commas or blanks between.
     pub async fn sort(&self, agent: &AgentName, ids: &str) -> Result<Chosen, StoreError> {
         let known = self.inner.store.pins(agent).await?;
+        let timed = self.inner.store.timed_contexts(agent).await?;
         let (mut chosen, mut seen) = (Chosen::default(), HashSet::new());
         for text in ids.split(|c: char| c.is_whitespace() || c == ',').filter(|text| !text.is_empty()) {
             let Ok(context) = text.parse::<ContextId>() else {
@@ -56,6 +61,7 @@ impl Jobs {
                 Some(true) => chosen.pinned.push(context),
                 known => {
                     chosen.unknown += usize::from(known.is_none());
+                    chosen.timed.extend(timed.get(&context).cloned());
                     chosen.contexts.push(context);
                 }
             }
@@ -63,15 +69,27 @@ impl Jobs {
         Ok(chosen)
     }
 
-    /// Begins a bulk swap. Pinned contexts are among its items, and left alone.
-    pub async fn begin_swaps(&self, plan: Plan, chosen: Chosen, actor: &Actor) -> Result<String, StoreError> {
+    /// Begins a bulk swap. Contexts that are left alone are among its items.
+    pub async fn begin_swaps(
+        &self,
+        plan: Plan,
+        mut chosen: Chosen,
+        actor: &Actor,
+    ) -> Result<String, StoreError> {
+        let timed = if plan.keeps_timers { std::mem::take(&mut chosen.timed) } else { Vec::new() };
+        chosen.contexts.retain(|context| !timed.contains(context));
+        let skipped = |contexts: Vec<ContextId>, why: &'static str| {
+            contexts.into_iter().map(move |context| Item {
+                state: ItemState::Skipped,
+                why: Some(why.to_owned()),
+                ..Item::waiting(context, None)
+            })
+        };
         let swapped = chosen.contexts.into_iter().map(|context| Item::waiting(context, None));
-        let pinned = chosen.pinned.into_iter().map(|context| Item {
-            state: ItemState::Skipped,
-            why: Some("pinned".to_owned()),
-            ..Item::waiting(context, None)
-        });
-        self.add_swaps(plan, &swapped.chain(pinned).collect::<Vec<_>>(), actor).await
+        let items = swapped
+            .chain(skipped(chosen.pinned, "pinned"))
+            .chain(skipped(timed, "on a model for a time, which was to be kept"));
+        self.add_swaps(plan, &items.collect::<Vec<_>>(), actor).await
     }
 
     /// Begins a job that undoes the swaps of another. None where there are none to undo.
@@ -94,18 +112,28 @@ impl Jobs {
             model: None,
             prompt: PromptChange::Keep,
             undoes: Some(job.id.clone()),
+            minutes: None,
+            message: None,
         };
         let limits = Limits { upto: u32::MAX, ..job.limits };
-        self.add_swaps(Plan { swap, limits }, &items, actor).await.map(Some)
+        self.add_swaps(Plan { swap, limits, keeps_timers: false }, &items, actor).await.map(Some)
     }
 
     async fn add_swaps(&self, plan: Plan, items: &[Item], actor: &Actor) -> Result<String, StoreError> {
-        let Plan { swap, limits } = plan;
+        let Plan { swap, limits, .. } = plan;
         let detail = format!("{}: {}", counted(items.len(), "context"), swap.describe());
         let kind = JobKind::Swap(swap);
         let job = self.inner.add(kind, JobState::Running, limits, None, items, actor).await?;
         self.inner.note(&job, actor, "begun", Some(detail)).await?;
         Ok(job.id)
+    }
+
+    /// What became of the contexts of a job that switched them for a time; none where it did not.
+    pub async fn timed_ends(&self, id: &str, swap: &BulkSwap) -> Result<Option<TimedEnds>, StoreError> {
+        match swap.minutes {
+            Some(_) => self.inner.store.timed_ends(id, &swap.agent).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A page of items, as people see them: an item that has no receipt has no reference.
@@ -160,8 +188,8 @@ impl Inner {
                 prompt: swap.prompt.clone(),
                 seen: None,
                 probe: false,
-                message: None,
-                minutes: None,
+                message: swap.message.clone(),
+                minutes: swap.minutes,
                 accepted: Accepted { size: false, cost: true },
             }));
         };
@@ -201,6 +229,9 @@ impl Inner {
                     "read back after the replica that ran the swap was gone; nothing was sent again".into(),
                 );
                 self.store.audit(&entry).await?;
+                if let (Some(minutes), Some(id)) = (swap.minutes, &item.reference) {
+                    self.store.add_revert(&swap.agent, &request.context, id, minutes).await?;
+                }
                 let why = "Read back: it was done when its replica ended.".to_owned();
                 Ok(ItemEnd::new(ItemState::Done, Some(why)))
             }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use super::run::StepError;
 use super::{Parts, SwapError, Switcher};
+use crate::domain::agent::AgentName;
 use crate::domain::assessment::{Assessment, Estimate, Fit, HeldBack, ModelFacts, Size, SizeSource};
 use crate::domain::calls::{Endpoint, KnownCalls, ModelCall};
 use crate::domain::context::ContextId;
 use crate::domain::control::AgentConfig;
 use crate::domain::key::KeyHash;
+use crate::domain::model::ModelSpec;
 use crate::domain::swap::SwapRequest;
 use crate::domain::usage::Call;
 use crate::domain::words::{money, tokens};
@@ -19,6 +22,11 @@ use crate::store::StoreError;
 
 /// Longest wait for the proxy's log, which a swap can do without.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Most conversations whose size is looked up, at a time, and the longest wait for all of them.
+const LOOKED_AT: usize = 200;
+const SIZES_AT_ONCE: usize = 8;
+const SIZES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of a swap that was not begun.
 #[derive(Debug, Serialize)]
@@ -58,6 +66,65 @@ impl Switcher {
         };
         let line = assessment.line();
         Ok(Check { refused, detail, line, assessment })
+    }
+}
+
+/// How many conversations fit a model, and what they cost to read.
+#[derive(Debug, Default, Serialize)]
+pub struct Fits {
+    pub fits: usize,
+    pub tight: usize,
+    /// Refused when they are switched, with the tokens of their next turn.
+    pub too_long: Vec<(ContextId, u64)>,
+    /// Conversations whose size is not known here, or that were not looked at.
+    pub not_known: usize,
+    /// US dollars to read those of known size once.
+    pub reread: Option<f64>,
+    /// Whether that is more than has to be confirmed.
+    pub is_costly: bool,
+}
+
+impl Switcher {
+    /// Looks how the conversations fit a model; of very many, at the first only.
+    pub async fn fits(
+        &self,
+        agent: &AgentName,
+        contexts: &[ContextId],
+        model: &ModelSpec,
+    ) -> Result<Fits, SwapError> {
+        let parts = &self.parts;
+        let known = parts.agents.get(agent).ok_or_else(|| SwapError::UnknownAgent(agent.clone()))?;
+        let view = parts.agents.view(&known).await?;
+        let (call, _) = view.calls.of(model);
+        let facts = parts.facts_of(&call).await;
+        let looked_at: Vec<ContextId> = contexts.iter().take(LOOKED_AT).cloned().collect();
+        let (parts, known) = (parts.as_ref(), known.as_ref());
+        let sizes = stream::iter(looked_at)
+            .map(|context| async move {
+                let size = parts.size_of(known, &context).await?;
+                Ok::<_, StoreError>((context, size))
+            })
+            .buffered(SIZES_AT_ONCE)
+            .take_until(tokio::time::sleep(SIZES_PATIENCE));
+        let sizes: Vec<_> = sizes.try_collect().await?;
+        let mut fits = Fits { not_known: contexts.len(), ..Fits::default() };
+        for (context, size) in sizes {
+            let Some(size) = size else { continue };
+            let estimate = Estimate::new(size, None, &facts);
+            match estimate.fit {
+                Fit::Fits => fits.fits += 1,
+                Fit::Tight => fits.tight += 1,
+                Fit::TooLong => fits.too_long.push((context, estimate.size.next())),
+                Fit::NotKnown => continue,
+            }
+            fits.not_known -= 1;
+            if estimate.fit != Fit::TooLong {
+                fits.reread =
+                    estimate.reread.map(|cost| cost + fits.reread.unwrap_or_default()).or(fits.reread);
+            }
+        }
+        fits.is_costly = fits.reread.is_some_and(|cost| cost > parts.confirm_cost);
+        Ok(fits)
     }
 }
 

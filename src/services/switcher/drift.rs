@@ -14,8 +14,9 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;
 use crate::domain::lease::Lease;
-use crate::domain::swap::{Swap, SwapRequest};
+use crate::domain::swap::{Swap, SwapRequest, TIMER};
 use crate::services::agents::KnownAgent;
+use crate::store::DueRevert;
 
 /// How often the background looks whether something is to be done.
 const TICK: Duration = Duration::from_secs(5);
@@ -78,20 +79,35 @@ impl Switcher {
             Ok(due) => due,
             Err(error) => return tracing::warn!(%error, "timed swaps could not be looked up"),
         };
-        for (agent, context, id) in due {
-            let put_off = self.parts.clock.now() + RETRY_AFTER;
-            let next = match self.end_timed_swap(&id, lease).await {
-                // A swap that succeeded took its own revert away.
-                Ok(true) => continue,
-                Ok(false) => None,
-                Err(error) => {
-                    tracing::warn!(%error, %agent, %context, "a timed swap could not be ended; trying again");
-                    Some(put_off)
+        stream::iter(due)
+            .for_each_concurrent(MAX_CONCURRENT, |due| async move { self.end_or_put_off(&due, lease).await })
+            .await;
+    }
+
+    async fn end_or_put_off(&self, due: &DueRevert, lease: Option<&Lease>) {
+        let DueRevert { agent, context, swap, gives_up_at } = due;
+        let now = self.parts.clock.now();
+        let next = match self.end_timed_swap(swap, lease).await {
+            // A swap that succeeded took its own revert away.
+            Ok(true) => return,
+            Ok(false) => None,
+            Err(error) if now >= *gives_up_at => {
+                let object = format!("{agent}/{context}");
+                let mut entry = NewEntry::new(&Actor::local(TIMER), Action::Swap, object, "failed");
+                entry.detail =
+                    Some(format!("the time is up, and it was tried for an hour to go back: {error}"));
+                if let Err(error) = self.parts.store.audit(&entry).await {
+                    tracing::warn!(%error, "a timed swap that could not be ended was not written down");
                 }
-            };
-            if let Err(error) = self.parts.store.move_revert(&agent, &context, next).await {
-                tracing::warn!(%error, %agent, %context, "a timed swap could not be put off");
+                None
             }
+            Err(error) => {
+                tracing::warn!(%error, %agent, %context, "a timed swap could not be ended; trying again");
+                Some(now + RETRY_AFTER)
+            }
+        };
+        if let Err(error) = self.parts.store.move_revert(agent, context, next).await {
+            tracing::warn!(%error, %agent, %context, "a timed swap could not be put off");
         }
     }
 
@@ -103,7 +119,7 @@ impl Switcher {
             SwapRequest::going_to(&swap.agent, &swap.context, swap.after.as_ref(), before)
         });
         let Some(request) = request else { return Ok(false) };
-        let actor = Actor::local("patchbay (time is up)");
+        let actor = Actor::local(TIMER);
         match self.swap_within(lease, request, &actor).await {
             Ok(swap) if swap.outcome.is_success() => Ok(true),
             Ok(swap) => Err(format!("the swap back ended as {}", swap.outcome.as_str())),

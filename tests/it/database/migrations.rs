@@ -138,7 +138,7 @@ async fn facts(store: &Store) -> Vec<String> {
             .iter()
             .map(|ask| format!("answered {}", ask.proof.answer)),
     );
-    facts.extend(store.due_reverts().await.unwrap().iter().map(|(_, _, swap)| format!("reverts {swap}")));
+    facts.extend(store.due_reverts().await.unwrap().iter().map(|due| format!("reverts {}", due.swap)));
     facts.extend(
         store
             .deployment_note("d1")

@@ -40,14 +40,14 @@ Exit codes:
   1  failed: something could not be reached, or the agent's task failed
   2  the command line is wrong
   3  --verify: what was read back is not what was asked for
-  4  refused: the agent, or the dashboard's checks, said no";
+  4  refused by the agent or by a pre-flight check";
 
 pub(crate) const SETUP_EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do
   1  failed: something could not be reached, or was not done
   2  the command line is wrong
-  4  refused: something cannot be done as it is wished";
+  4  refused by validation";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {

@@ -261,7 +261,7 @@ fn base_path(text: &str) -> Result<String, SettingError> {
     if path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment)) {
         Ok(path.to_owned())
     } else {
-        let why = format!("{path:?} is no path such as /tools/patchbay");
+        let why = format!("{path:?} is not a path such as /tools/patchbay");
         Err(SettingError::invalid("PATCHBAY_BASE_PATH", why))
     }
 }

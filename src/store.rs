@@ -14,6 +14,7 @@ mod models;
 mod replicas;
 mod sessions;
 mod swaps;
+mod timers;
 mod writes;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use keys::{KeyRequest, Retirement};
 pub use replicas::{Fenced, LockError, Said};
 pub use sessions::Sessions;
 pub use swaps::Ended;
+pub use timers::{DueRevert, TimedEnds};
 pub use writes::{Intent, OwnRow};
 
 use self::database::Database;

@@ -80,6 +80,71 @@ document.addEventListener('click', (event) => {
   field.focus()
 })
 
+// --- The box in a table's head ticks its rows.
+
+document.addEventListener('change', (event) => {
+  const table = event.target.closest('table')
+  if (!table || event.target.type !== 'checkbox') return
+  const head = table.querySelector('.tick-all')
+  const boxes = [...all('tbody input[type="checkbox"]', table)]
+  if (event.target === head) for (const box of boxes) box.checked = head.checked
+  const ticked = boxes.filter((box) => box.checked).length
+  if (head) { head.checked = ticked === boxes.length; head.indeterminate = ticked > 0 && ticked < boxes.length }
+})
+
+// With Shift, all between the last box and this one.
+let lastBox
+document.addEventListener('click', (event) => {
+  const box = event.target
+  if (!box.matches('tbody input[type="checkbox"]')) return
+  const boxes = [...all('input[type="checkbox"]', box.closest('tbody'))]
+  const [from, to] = [boxes.indexOf(lastBox), boxes.indexOf(box)].sort((a, b) => a - b)
+  if (event.shiftKey && from >= 0) for (const other of boxes.slice(from, to)) other.checked = box.checked
+  lastBox = box
+})
+
+// --- The value of a key leaves the browser in no address: its hash leads to the key's page.
+
+const keyIn = (field) => field.matches('input[type="search"]') && field.value.match(/^["'\s]*(sk-[\w-]{9,})["'\s]*$/)?.[1]
+const goToKey = async (field) => {
+  const value = keyIn(field)
+  field.value = ''
+  const { keys } = document.body.dataset
+  if (crypto.subtle) {
+    const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(value)))
+    location.assign(`${keys}/${[...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`)
+    return
+  }
+  // Without a secure connection the browser hashes nothing.
+  const form = document.createElement('form')
+  form.method = 'post'
+  form.action = `${keys}/find`
+  const input = document.createElement('input')
+  input.name = 'value'
+  input.value = value
+  form.append(input)
+  document.body.append(form)
+  form.submit()
+}
+document.addEventListener('input', (event) => {
+  if (!keyIn(event.target)) return
+  event.stopImmediatePropagation()
+  if (event.inputType === 'insertFromPaste' || event.inputType === 'insertFromDrop') goToKey(event.target)
+}, true)
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter' || !keyIn(event.target)) return
+  event.preventDefault()
+  event.stopImmediatePropagation()
+  goToKey(event.target)
+}, true)
+document.addEventListener('submit', (event) => {
+  const field = [...all('input[type="search"]', event.target)].find(keyIn)
+  if (!field) return
+  event.preventDefault()
+  event.stopImmediatePropagation()
+  goToKey(field)
+}, true)
+
 // --- A message is sent as chats send theirs: Enter is a line break in a text of several lines.
 
 document.addEventListener('keydown', (event) => {
@@ -118,7 +183,7 @@ document.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-copies], [data-copy]')
   if (!button) return
   const field = document.getElementById(button.dataset.copies)
-  const text = field ? field.value : button.dataset.copy
+  const text = field ? field.value : button.dataset.copy.replace(/^\/(?!\/)/, `${location.origin}/`)
   try {
     await navigator.clipboard.writeText(text)
     toast('Copied')
@@ -308,6 +373,7 @@ const settle = () => {
   reveal()
   follow()
   if (navigator.clipboard) for (const button of all('.copy[hidden]')) button.hidden = false
+  for (const box of all('.tick-all[hidden]')) box.hidden = false
   document.dispatchEvent(new Event('settled'))
 }
 document.addEventListener('htmx:afterSettle', () => { settle(); toError() })

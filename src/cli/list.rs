@@ -81,7 +81,7 @@ impl ContextsArgs {
             let query = [("q", text), ("page", &page), ("size", "100")];
             let answer = dashboard.get(&["contexts"], &query).await?;
             let got = answer["contexts"].as_array().cloned();
-            let got = got.ok_or_else(|| Failure::failed("the dashboard told no contexts"))?;
+            let got = got.ok_or_else(|| Failure::failed("the dashboard listed no contexts"))?;
             let total = answer["total"].as_u64().unwrap_or(0);
             let ended = got.is_empty();
             contexts.extend(got);

@@ -275,7 +275,7 @@ Examples:
   patchbay export > models.yaml
   patchbay export --keys --all
 
-Secrets are not in it: the proxy does not tell them. References (os.environ/NAME) are, where they are known.
+Secrets are not in it: the proxy never returns them. References (os.environ/NAME) are, where they are known.
 
 {SETUP_EXIT_CODES}"))]
 pub(crate) struct ExportArgs {
@@ -381,5 +381,8 @@ fn confirm(stock: &Stock, address: &str) -> Result<(), Failure> {
     if typed.trim() == address {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, "nothing was deleted: the address was not typed (--yes does not ask)"))
+    Err(Failure::new(
+        Exit::Refused,
+        "nothing was deleted: the address was not confirmed (--yes skips the question)",
+    ))
 }

@@ -122,7 +122,7 @@ fn from_stdin() -> Result<SecretString, Failure> {
 
 fn from_terminal() -> Result<SecretString, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask at: use --password-stdin"));
+        return Err(Failure::usage("not a terminal; use --password-stdin"));
     }
     let (first, second) = (rpassword::prompt_password("Password: ")?, rpassword::prompt_password("Again: ")?);
     if first != second {

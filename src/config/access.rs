@@ -144,7 +144,7 @@ fn days(setting: &str, text: &str) -> Result<Option<SignedDuration>, SettingErro
 
 fn networks(text: &str) -> Result<Vec<IpNet>, SettingError> {
     let wrong = |part: &str| {
-        let why = format!("{part:?} is no address or network, such as 10.0.0.0/8");
+        let why = format!("{part:?} is not an address or network such as 10.0.0.0/8");
         SettingError::invalid("PATCHBAY_TRUSTED_PROXIES", why)
     };
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());

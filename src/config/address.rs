@@ -13,7 +13,7 @@ pub(super) fn web(setting: &str, text: &str) -> Result<Url, SettingError> {
         let hint = if text.contains(['@', '#', '?']) { format!("; {ENCODE}") } else { String::new() };
         SettingError::invalid(setting, format!("{why}{hint}"))
     };
-    let url: Url = text.parse().map_err(|error| wrong(&format!("is no address: {error}")))?;
+    let url: Url = text.parse().map_err(|error| wrong(&format!("is not an address: {error}")))?;
     let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
     if is_web && url.query().is_none() && url.fragment().is_none() && !url.path().contains('@') {
         Ok(url)

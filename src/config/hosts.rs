@@ -34,7 +34,8 @@ impl Hosts {
             return Ok(Self::Any);
         }
         let wrong = |name: &str| {
-            let why = format!("{name:?} is no host name, such as patchbay.example or patchbay.example:8443");
+            let why =
+                format!("{name:?} is not a host name such as patchbay.example or patchbay.example:8443");
             SettingError::invalid(setting, why)
         };
         all.into_iter()

@@ -60,7 +60,7 @@ impl SetupArgs {
         let time = |name, text| match filled(text) {
             None => Ok(Set::Keep),
             Some(text) if span(text.trim()).is_some() => Ok(Set::To(text.trim().to_owned())),
-            Some(text) => Err(SettingError::invalid(name, format!("{text:?} is no time such as 30d"))),
+            Some(text) => Err(SettingError::invalid(name, format!("{text:?} is not a duration such as 30d"))),
         };
         if self.key_alias.trim().is_empty() {
             return Err(SettingError::invalid("PATCHBAY_KEY_ALIAS", "a key wants a name"));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use strum::{IntoStaticStr, VariantArray};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -20,7 +20,7 @@ impl Actor {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum Action {
     Login,
@@ -89,6 +89,42 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// What a person says who did it, to stand before the object.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Login => "logged in",
+            Self::Logout => "logged out",
+            Self::Access => "was refused",
+            Self::Swap => "switched",
+            Self::Bulk => "switched many contexts of",
+            Self::Ask => "asked",
+            Self::Compare => "compared models on",
+            Self::Drift => "found drift in",
+            Self::AgentScope => "checked the scope of",
+            Self::ContextDescribe => "described",
+            Self::ContextForget => "forgot",
+            Self::KeyRelax => "allowed all models for",
+            Self::KeyRestrict => "limited the models of",
+            Self::KeyAllow => "allowed a model for",
+            Self::KeyCreate => "created key",
+            Self::KeyUpdate => "edited key",
+            Self::KeyBlock => "blocked key",
+            Self::KeyUnblock => "unblocked key",
+            Self::KeyDelete => "deleted key",
+            Self::KeyReplace => "replaced key",
+            Self::KeyKeep => "kept key",
+            Self::KeyBulk => "changed many keys",
+            Self::ModelRegister => "added model",
+            Self::ModelEdit => "edited model",
+            Self::ModelDelete => "deleted model",
+            Self::ModelBlock => "blocked model",
+            Self::ModelUnblock => "unblocked model",
+            Self::ModelTest => "tested model",
+            Self::ProxyReset => "reset the proxy",
+            Self::AuditEnd => "deleted old entries",
+        }
+    }
 }
 
 pub const OUTCOMES: [&str; 9] =
@@ -106,6 +142,7 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
     pub logins_of: Option<String>,
+    pub without_logins: bool,
 }
 
 /// An entry to be written. Holds no secrets: a key is named by its hash and alias.

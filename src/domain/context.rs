@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 
 use crate::domain::agent::AgentName;
 use crate::domain::control::AgentConfig;
@@ -125,6 +126,16 @@ pub struct Served {
     pub at: Timestamp,
 }
 
+/// What contexts are filtered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum ContextState {
+    Drifted,
+    /// Goes back by itself at a set time.
+    Timed,
+    Pinned,
+}
+
 impl KnownContext {
     pub fn unread(agent: AgentName, context: ContextId) -> Self {
         Self {
@@ -147,6 +158,14 @@ impl KnownContext {
     }
 
     /// What a context is found by.
+    pub fn is_in(&self, state: ContextState) -> bool {
+        match state {
+            ContextState::Drifted => self.has_drifted(),
+            ContextState::Timed => self.reverts_at.is_some(),
+            ContextState::Pinned => self.is_pinned,
+        }
+    }
+
     pub fn words(&self) -> impl Iterator<Item = String> {
         let model = self.config.as_ref().map(AgentConfig::spec_text);
         let named = [self.context.to_string(), self.agent.to_string()];

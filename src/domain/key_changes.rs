@@ -107,7 +107,7 @@ impl KeyChanges {
         settle(&mut all, "Tokens per minute", tpm, &mut self.tpm_limit, count, "unlimited");
         let parallel = key.max_parallel_requests.as_ref();
         settle(&mut all, "Requests at once", parallel, &mut self.max_parallel_requests, count, "unlimited");
-        settle(&mut all, "Owner", key.user_id.as_ref(), &mut self.user_id, Clone::clone, "nobody");
+        settle(&mut all, "Owner", key.user_id.as_ref(), &mut self.user_id, Clone::clone, "no owner");
         let state = |blocked| if blocked { "blocked" } else { "not blocked" }.to_owned();
         self.blocked = self.blocked.filter(|blocked| *blocked != key.blocked);
         if let Some(blocked) = self.blocked {

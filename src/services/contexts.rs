@@ -4,11 +4,34 @@ use std::collections::HashMap;
 
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::context::{ContextChange, ContextId, Described, KnownContext};
+use crate::domain::context::{ContextChange, ContextId, ContextState, Described, KnownContext};
+use crate::domain::control::AgentConfig;
 use crate::store::{Result, Store};
 
 /// Most contexts that are searched.
 const SEARCHED: u32 = 10_000;
+
+/// What is looked for; empty fields take all.
+#[derive(Debug, Default)]
+pub struct ContextFilter<'a> {
+    /// In the id, label, agent or model.
+    pub text: &'a str,
+    pub agent: &'a str,
+    /// The model that a context is on.
+    pub model: &'a str,
+    pub state: Option<ContextState>,
+}
+
+impl ContextFilter<'_> {
+    pub fn fits(&self, known: &KnownContext) -> bool {
+        let model = || known.config.as_ref().map(AgentConfig::spec_text).unwrap_or_default();
+        let text = self.text.to_lowercase();
+        (self.agent.is_empty() || known.agent.as_str() == self.agent)
+            && (self.model.is_empty() || model() == self.model)
+            && self.state.is_none_or(|state| known.is_in(state))
+            && known.words().any(|word| word.to_lowercase().contains(&text))
+    }
+}
 
 #[derive(Clone)]
 pub struct Contexts {
@@ -25,11 +48,10 @@ impl Contexts {
         self.store.contexts(limit).await
     }
 
-    /// Those with `text` in their id, label, agent or model.
-    pub async fn search(&self, text: &str) -> Result<Vec<KnownContext>> {
-        let text = text.to_lowercase();
+    /// Those that fit, those switched last first.
+    pub async fn find(&self, filter: &ContextFilter<'_>) -> Result<Vec<KnownContext>> {
         let mut contexts = self.store.contexts(SEARCHED).await?;
-        contexts.retain(|known| known.words().any(|word| word.to_lowercase().contains(&text)));
+        contexts.retain(|known| filter.fits(known));
         Ok(contexts)
     }
 

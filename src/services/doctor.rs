@@ -203,7 +203,7 @@ impl Doctor {
         let missing: Vec<_> = names.iter().filter(|(name, _)| !is_set(name)).collect();
         for (name, models) in &missing {
             let models = models.iter().cloned().collect::<Vec<_>>().join(", ");
-            let advice = format!("Add {name} to {path}, and start the proxy anew with it.");
+            let advice = format!("Add {name} to {path}, and restart the proxy with it.");
             checks.push(Check::bad(what, format!("{name} is not in the env file: {models} fail"), advice));
         }
         if missing.is_empty() {

@@ -149,6 +149,12 @@ impl Keys {
         self.inner.is_agents(hash)
     }
 
+    /// Whether a key is an agent's own, or was used in the last seven days. Releases that do not tell of use count as
+    /// not used.
+    pub fn is_in_use(&self, key: &VirtualKey) -> bool {
+        self.inner.is_in_use(key)
+    }
+
     /// What a key spent in the last [`DAYS`] days, one entry for each, the oldest first.
     pub async fn daily_spend(&self, hash: &KeyHash) -> Result<Vec<DailySpend>, ClientError> {
         let today = self.inner.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();

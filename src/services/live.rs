@@ -199,7 +199,7 @@ impl State {
 async fn say(mut unsaid: mpsc::Receiver<Message>, store: Store) {
     while let Some(message) = unsaid.recv().await {
         if let Err(error) = store.say(&json(&message)).await {
-            tracing::debug!(%error, "other replicas were not told");
+            tracing::debug!(%error, "other replicas were not notified");
         }
     }
 }

@@ -22,11 +22,12 @@ use crate::domain::context::ContextIdError;
 use crate::domain::role::Role;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
-use crate::web::auth::whole_seconds;
+use crate::web::auth::{CurrentUser, whole_seconds};
 use crate::web::paths::{Paths, route};
 use crate::web::recipes::Recipe;
-use crate::web::theme::Theme;
-use crate::web::ui::{RequestIdText, Wants};
+use crate::web::state::AppState;
+use crate::web::theme::{Rows, Theme};
+use crate::web::ui::{RequestIdText, Ui, Wants};
 
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
@@ -187,6 +188,7 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
+/// For those who are not logged in, or where that is not known.
 #[derive(Template)]
 #[template(path = "error.html", blocks = ["content"])]
 struct ErrorPage<'a> {
@@ -196,10 +198,21 @@ struct ErrorPage<'a> {
     request_id: &'a str,
 }
 
+/// With the navigation, for those who are.
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    ui: Ui,
+    problem: &'a Problem,
+    request_id: &'a str,
+}
+
 /// What a request says of how an error is to be shown.
 pub(super) struct Asked {
-    wants: Wants,
-    theme: Theme,
+    pub(super) wants: Wants,
+    pub(super) theme: Theme,
+    pub(super) rows: Rows,
+    pub(super) section: String,
     request_id: RequestIdText,
 }
 
@@ -208,21 +221,36 @@ impl Asked {
         Self {
             wants: Wants::of(request.headers()),
             theme: Theme::of(request.headers()),
+            rows: Rows::of(request.headers()),
+            section: Ui::section_of(request.uri()),
             request_id: RequestIdText::of(request.extensions()),
         }
     }
 }
 
-pub(super) fn render(response: Response, asked: &Asked, paths: &Paths) -> Response {
-    let Asked { wants, theme, request_id } = asked;
+pub(super) fn render(response: Response, asked: Asked, state: &AppState) -> Response {
     let status = response.status();
     let problem = match response.extensions().get::<Problem>() {
         Some(problem) => problem.clone(),
         None if is_bare_error(&response) => bare(status),
         None => return response,
     };
-    let page = ErrorPage { theme: *theme, paths, problem: &problem, request_id: &request_id.0 };
-    let body = answer(*wants, &page);
+    let (theme, wants, request_id) = (asked.theme, asked.wants, asked.request_id.0.clone());
+    let user = response.extensions().get::<CurrentUser>().cloned();
+    let body = match user {
+        Some(user) if wants == Wants::Page => {
+            let page = ProblemPage {
+                ui: Ui::of_error(state, asked, user),
+                problem: &problem,
+                request_id: &request_id,
+            };
+            Html(page.render().unwrap_or_else(|_| problem.title.clone())).into_response()
+        }
+        _ => {
+            let paths = &state.part::<Paths>();
+            answer(wants, &ErrorPage { theme, paths, problem: &problem, request_id: &request_id })
+        }
+    };
     let (mut parts, _) = response.into_parts();
     for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
         parts.headers.remove(name);

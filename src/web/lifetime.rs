@@ -13,7 +13,7 @@ use serde_json::Value;
 use tower_sessions::Session;
 use tower_sessions::session::Error;
 
-use crate::web::auth::AuthSession;
+use crate::web::auth::{AuthSession, CurrentUser};
 use crate::web::errors::Problem;
 
 /// A session that is not used ends after this time.
@@ -61,8 +61,15 @@ pub(super) async fn end(
         tracing::error!(%error, "the session could not be read");
         return Problem::of_session().into_response();
     }
+    let user =
+        auth.user.as_ref().map(|account| CurrentUser { name: account.name.clone(), role: account.role });
     request.extensions_mut().insert(auth);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if let Some(user) = user.filter(|_| !response.status().is_success()) {
+        // An error's page is made further out, and has the navigation for those who are logged in.
+        response.extensions_mut().insert(user);
+    }
+    response
 }
 
 async fn look(auth: &mut AuthSession, now: Timestamp) -> Result<(), Error> {

@@ -80,9 +80,8 @@ impl Paths {
         self.to(with_query(route::Switch, [("agent", agent), ("new", "1")]))
     }
 
-    pub fn receipt(&self, agent: &AgentName, context: &ContextId, swap: &str) -> String {
-        let query = [("agent", agent.as_str()), ("context", context.as_str()), ("swap", swap)];
-        format!("{}#receipt", self.to(with_query(route::Switch, query)))
+    pub fn receipt(&self, swap: &str) -> String {
+        self.to(route::Swap(swap.to_owned()))
     }
 
     pub fn compare_for(&self, agent: &AgentName, context: &ContextId) -> String {
@@ -97,9 +96,14 @@ impl Paths {
         self.to(with_query(route::Contexts, [("q", text)]))
     }
 
-    /// A switch of all contexts that a search finds.
-    pub fn bulk_of_search(&self, text: &str) -> String {
-        self.to(with_query(route::BulkNew, [("filter", "1"), ("q", text)]))
+    /// A switch of all contexts of an agent.
+    pub fn bulk_of(&self, agent: &AgentName) -> String {
+        self.to(with_query(route::BulkNew, [("filter", "1"), ("agent", agent.as_str())]))
+    }
+
+    /// A switch of all contexts that are on a model.
+    pub fn bulk_on(&self, model: &str) -> String {
+        self.to(with_query(route::BulkNew, [("on", model)]))
     }
 
     pub fn audit_with(&self, name: &str, value: &str) -> String {

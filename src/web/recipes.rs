@@ -75,7 +75,7 @@ impl Recipe {
             Self::Proxy => ("proxy", "Bring the proxy back"),
             Self::MasterKey => ("master-key", "Set the right master key"),
             Self::ProxyDatabase => ("proxy-database", "Bring the proxy's database back"),
-            Self::NotLive => ("not-live", "Bring a saved model to life"),
+            Self::NotLive => ("not-live", "Model saved but not routable"),
             Self::Agent => ("agent", "Reach an agent that is down or has no card"),
             Self::AgentKey => ("agent-key", "Give the agent a key that works"),
             Self::Role => ("role", "Get another role"),

@@ -63,7 +63,7 @@ pub fn router(state: AppState) -> Router {
         .route(route::Metrics::PATH, get(metering::metrics))
         .nest_service(route::Static::PATH, assets_service());
     let ended = from_fn_with_state(state.clone(), lifetime::end);
-    let app = for_users.merge(open).layer(ended).layer(auth).merge(for_all);
+    let app = for_users.merge(open).fallback(missing).layer(ended).layer(auth).merge(for_all);
     around(below(paths.base(), app, state.clone()), state)
 }
 
@@ -103,7 +103,7 @@ pub fn table() -> Vec<Route> {
 }
 
 fn around(app: Router<AppState>, state: AppState) -> Router {
-    app.fallback(|| async { StatusCode::NOT_FOUND })
+    app.fallback(missing)
         .layer(CsrfLayer::new())
         .layer(from_fn_with_state(state.clone(), origin::check))
         .layer(from_fn_with_state(state.clone(), to_the_end))
@@ -115,6 +115,10 @@ fn around(app: Router<AppState>, state: AppState) -> Router {
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(DefaultOnFailure::new()))
         .layer(from_fn(identify))
         .with_state(state)
+}
+
+async fn missing() -> StatusCode {
+    StatusCode::NOT_FOUND
 }
 
 /// The sender's id of a request.
@@ -139,15 +143,10 @@ async fn identify(mut request: Request, next: Next) -> Response {
 }
 
 /// Makes pages of bare errors, and adds headers and tag to every answer.
-async fn finish(
-    State(paths): State<Paths>,
-    State(access): State<Arc<Access>>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn finish(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (asked, known) = (errors::Asked::of(&request), etag::Known::of(&request));
-    let mut response = errors::render(next.run(request).await, &asked, &paths);
-    headers::add(&access, response.headers_mut());
+    let mut response = errors::render(next.run(request).await, asked, &state);
+    headers::add(&state.part::<Arc<Access>>(), response.headers_mut());
     etag::add(response, known).await
 }
 

@@ -3,17 +3,23 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use axum::extract::{FromRequestParts, RawQuery};
+use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
+use axum::response::Redirect;
 use serde::Serialize;
+use tower_sessions::Session;
 use url::form_urlencoded;
 
 use crate::web::paths::with_query;
+use crate::web::ui::Flash;
 
 pub(super) const SIZES: [usize; 3] = [50, 100, 200];
 
 /// Longest value of a parameter, in bytes: names of models have been seen with 4 KB.
 const MAX_VALUE: usize = 8 * 1024;
+
+/// Shortest value of a key, in bytes; masked ones have dots.
+const MIN_KEY: usize = 12;
 
 pub(super) const FRESH: (&str, &str) = ("fresh", "yes");
 
@@ -25,12 +31,30 @@ pub(super) struct Query {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Redirect;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let RawQuery(query) = RawQuery::from_request_parts(parts, state).await?;
-        Ok(Self::parse(query.as_deref().unwrap_or_default()))
+    /// An address with a key's value in it leads to the same page without that.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Redirect> {
+        let mut query = Self::parse(parts.uri.query().unwrap_or_default());
+        let all = query.values.len();
+        query.values.retain(|_, value| !has_key(value));
+        if query.values.len() == all {
+            return Ok(query);
+        }
+        if let Some(session) = parts.extensions.get::<Session>() {
+            Flash::set(session, "The address had a key's value in it, which was taken out. Find a key by its value on the Keys page.")
+                .await;
+        }
+        let path =
+            parts.extensions.get::<OriginalUri>().map_or(parts.uri.path(), |original| original.0.path());
+        Err(Redirect::to(&query.link(path, &[])))
     }
+}
+
+/// Whether a text has the value of a virtual key in it, as LiteLLM makes them.
+fn has_key(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    text.split(|c: char| !is_part(c)).any(|word| word.len() >= MIN_KEY && word.starts_with("sk-"))
 }
 
 impl Query {

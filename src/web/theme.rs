@@ -1,4 +1,5 @@
-//! Light or dark: as the system says, unless someone chose. A cookie remembers it, so that no script is needed.
+//! Light or dark, as the system says unless one was chosen, and the height of table rows. Cookies remember both, so that
+//! no script is needed.
 
 use axum::Form;
 use axum::extract::State;
@@ -15,6 +16,32 @@ use crate::web::routes::{Access, Routes};
 use crate::web::ui::Wants;
 
 const COOKIE: &str = "patchbay_theme";
+const ROWS_COOKIE: &str = "patchbay_rows";
+
+/// How high the rows of tables are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Rows {
+    #[default]
+    Normal,
+    Compact,
+}
+
+impl Rows {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        match CookieJar::from_headers(headers).get(ROWS_COOKIE).map(Cookie::value) {
+            Some("compact") => Self::Compact,
+            _ => Self::Normal,
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Compact => "compact",
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,7 +82,8 @@ pub(super) fn routes() -> Routes {
 
 #[derive(Deserialize)]
 struct ThemeForm {
-    theme: Theme,
+    theme: Option<Theme>,
+    rows: Option<Rows>,
 }
 
 async fn choose(
@@ -64,16 +92,21 @@ async fn choose(
     headers: HeaderMap,
     Form(form): Form<ThemeForm>,
 ) -> Response {
-    let cookie = Cookie::build((COOKIE, form.theme.as_str()))
-        .path(paths.cookie_path().to_owned())
-        .max_age(Duration::days(365))
-        .same_site(SameSite::Lax)
-        .http_only(true);
+    let cookie = |name, value| {
+        Cookie::build((name, value))
+            .path(paths.cookie_path().to_owned())
+            .max_age(Duration::days(365))
+            .same_site(SameSite::Lax)
+            .http_only(true)
+    };
+    let theme = form.theme.map(|theme| cookie(COOKIE, theme.as_str()));
+    let rows = form.rows.map(|rows| cookie(ROWS_COOKIE, rows.as_str()));
     let answer = match wants {
         Wants::Page => Redirect::to(&back(&headers, &paths)).into_response(),
         Wants::Fragment | Wants::Json => StatusCode::NO_CONTENT.into_response(),
     };
-    (CookieJar::new().add(cookie), answer).into_response()
+    let jar = theme.into_iter().chain(rows).fold(CookieJar::new(), CookieJar::add);
+    (jar, answer).into_response()
 }
 
 fn back(headers: &HeaderMap, paths: &Paths) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, Method, header};
+use axum::http::{Extensions, HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
 use patchbay_clock::Clock;
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,10 @@ use crate::domain::role::Role;
 use crate::services::live::Live;
 use crate::store::Store;
 use crate::web::auth::CurrentUser;
+use crate::web::errors::Asked;
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
-use crate::web::theme::Theme;
+use crate::web::theme::{Rows, Theme};
 
 const FLASH: &str = "flash";
 
@@ -88,6 +89,7 @@ pub(super) struct Ui {
     pub(super) wants: Wants,
     pub(super) seen: i64,
     pub(super) theme: Theme,
+    pub(super) rows: Rows,
     section: String,
 }
 
@@ -98,7 +100,7 @@ impl FromRequestParts<AppState> for Ui {
         let wants = Wants::of(&parts.headers);
         // Before anything is read: what happens meanwhile is rather told once too often.
         let seen = state.part::<Live>().seen();
-        let section = parts.uri.path().split('/').nth(1).unwrap_or_default().to_owned();
+        let section = Self::section_of(&parts.uri);
         let user = parts.extensions.get::<CurrentUser>().cloned();
         let flash = match parts.extensions.get::<Session>() {
             Some(session) if wants == Wants::Page && parts.method == Method::GET => take_flash(session).await,
@@ -114,6 +116,7 @@ impl FromRequestParts<AppState> for Ui {
             wants,
             seen,
             theme: Theme::of(&parts.headers),
+            rows: Rows::of(&parts.headers),
             section,
         })
     }
@@ -135,6 +138,28 @@ pub(super) struct NavEntry {
 }
 
 impl Ui {
+    /// The first part of an address below the base path.
+    pub(super) fn section_of(uri: &Uri) -> String {
+        uri.path().split('/').nth(1).unwrap_or_default().to_owned()
+    }
+
+    /// For the page of an error, whose handler has had the request.
+    pub(super) fn of_error(state: &AppState, asked: Asked, user: CurrentUser) -> Self {
+        Self {
+            paths: state.part(),
+            user: Some(user),
+            flash: None,
+            now: state.part::<Clock>().now(),
+            has_default_password: state.part::<Arc<Login>>().is_default,
+            has_no_database: state.part::<Store>().is_down(),
+            wants: asked.wants,
+            seen: state.part::<Live>().seen(),
+            theme: asked.theme,
+            rows: asked.rows,
+            section: asked.section,
+        }
+    }
+
     pub(super) fn has_role(&self, role: Role) -> bool {
         self.user.as_ref().is_some_and(|user| user.role >= role)
     }
@@ -210,6 +235,7 @@ impl Ui {
             wants: Wants::Page,
             seen: 0,
             theme: Theme::System,
+            rows: Rows::Normal,
             section: "models".to_owned(),
         }
     }

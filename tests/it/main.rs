@@ -9,6 +9,7 @@ mod database;
 mod hostile;
 mod jobs;
 mod keys;
+mod language;
 mod layers;
 mod live;
 mod main_job;

@@ -20,4 +20,5 @@ mod sessions;
 mod stated;
 mod switch;
 mod switch_form;
+mod tasks;
 mod users;

@@ -125,8 +125,10 @@ fn receipt(swap: &Value, plan: &Plan, report: &mut Report) -> Result<Exit, Failu
             Err(Failure::new(Exit::NotVerified, "not verified: the configuration could not be read back"))
         }
         "accepted" | "verified" | "proven" => Ok(Exit::Done),
-        "refused" => Err(Failure::new(Exit::Refused, "a check before the swap said no: nothing was sent")),
-        "" => Err(Failure::failed("the dashboard's answer is no receipt")),
+        "refused" => {
+            Err(Failure::new(Exit::Refused, "not switched: a pre-flight check failed, nothing was sent"))
+        }
+        "" => Err(Failure::failed("the dashboard did not answer with a receipt")),
         other => Err(Failure::failed(format!("the swap ended as {other}"))),
     }
 }

@@ -52,7 +52,7 @@ pub fn read_keys(text: &str) -> Result<Vec<Result<KeySpec, KeySpecError>>, YamlE
         Some(Value::Array(keys)) => {
             return Err(YamlError(format!("These are {} keys; at most {MAX_KEYS} are taken.", keys.len())));
         }
-        Some(_) => return Err(YamlError("“keys:” is no list.".to_owned())),
+        Some(_) => return Err(YamlError("“keys:” is not a list.".to_owned())),
     };
     Ok(keys.into_iter().map(key_spec).collect())
 }
@@ -83,7 +83,7 @@ fn settings(mut entry: Map<String, Value>) -> Result<(Option<String>, KeyChanges
     let target = match entry.remove("env").unwrap_or_default() {
         Value::Null => None,
         Value::String(name) => Some(name),
-        _ => return Err(invalid("an env that is no name")),
+        _ => return Err(invalid("an env that is not a name")),
     };
     if entry.contains_key("key") {
         return Err(invalid("a secret: name a variable of the env file, as env, and leave the secret there"));
@@ -92,9 +92,9 @@ fn settings(mut entry: Map<String, Value>) -> Result<(Option<String>, KeyChanges
         Value::Null => None,
         Value::Array(models) => {
             let names: Option<Vec<String>> = models.iter().map(text).collect();
-            Some(Access::from_models(names.ok_or(invalid("models that are no names"))?))
+            Some(Access::from_models(names.ok_or(invalid("models that are not names"))?))
         }
-        _ => return Err(invalid("models that are no list")),
+        _ => return Err(invalid("models that are not a list")),
     };
     let settings = KeyChanges {
         alias: Set::Keep,
@@ -114,7 +114,7 @@ fn settings(mut entry: Map<String, Value>) -> Result<(Option<String>, KeyChanges
         metadata: match entry.remove("metadata").unwrap_or_default() {
             Value::Null => None,
             Value::Object(metadata) => Some(metadata),
-            _ => return Err(invalid("metadata that is no mapping")),
+            _ => return Err(invalid("metadata that is not a mapping")),
         },
     };
     match entry.into_iter().next() {

@@ -272,7 +272,7 @@ impl Bootstrap {
             let twins = self.keys.others(&spec.alias, &hash).await?;
             if !twins.is_empty() && spec.hash.is_none() && key.alias.as_deref() == Some(&*spec.alias) {
                 return Ok(Todo::Refuse(format!(
-                    "{} other keys have its name: delete those that nobody uses",
+                    "{} other keys have its name: delete the unused ones",
                     twins.len()
                 )));
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde_json::Map;
 
@@ -48,6 +49,9 @@ impl std::str::FromStr for OldKey {
         [Self::Delete, Self::Block].into_iter().find(|old| old.as_str() == text).ok_or(())
     }
 }
+
+/// A key that was used within this time is in use.
+const IN_USE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Milliseconds, 6 s in all. LiteLLM 1.68 shows a change after about 4 s.
 const READ_BACK_PAUSES: [u64; 5] = [250, 500, 1_000, 2_000, 2_250];
@@ -130,6 +134,18 @@ impl Keys {
         self.set_access(hash, with_model, Action::KeyAllow, actor).await
     }
 
+    /// Takes a model from a key's list. Without any the key may call none, since the proxy takes an empty list for all.
+    pub async fn disallow(&self, hash: &KeyHash, model: &str, actor: &Actor) -> Result<VirtualKey> {
+        let without_model = |access| match access {
+            Access::List(mut models) => {
+                models.retain(|known| known != model);
+                if models.is_empty() { Access::None } else { Access::List(models) }
+            }
+            other => other,
+        };
+        self.set_access(hash, without_model, Action::KeyRestrict, actor).await
+    }
+
     async fn set_access(
         &self,
         hash: &KeyHash,
@@ -149,7 +165,7 @@ impl Keys {
         inner.journaled(action, actor, hash, set).await
     }
 
-    /// Deletes a key. The agent's own wants its name typed.
+    /// Deletes a key. One that [is in use](Self::is_in_use) wants its name typed.
     pub async fn delete(&self, hash: &KeyHash, confirm: Option<&str>, actor: &Actor) -> Result<VirtualKey> {
         self.inner.delete(hash, confirm, actor).await
     }
@@ -388,9 +404,15 @@ impl Inner {
 
     /// An agent's own key wants its name typed.
     pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<()> {
-        if self.is_agents(&key.hash) && typed.map(str::trim) != Some(key.label()) {
+        if self.is_in_use(key) && typed.map(str::trim) != Some(key.label()) {
             return Err(KeyChangeError::NotConfirmed);
         }
         Ok(())
+    }
+
+    /// Whether it is an agent's own, or was used in the last seven days.
+    pub(super) fn is_in_use(&self, key: &VirtualKey) -> bool {
+        let since = self.clock.now() - IN_USE;
+        self.is_agents(&key.hash) || key.last_active.is_some_and(|at| at >= since)
     }
 }

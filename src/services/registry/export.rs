@@ -8,7 +8,7 @@ use crate::domain::model::Source;
 use crate::domain::model_detail::{Draft, REFERENCE, is_added};
 
 const HEAD: &str = "# Deployments of a LiteLLM proxy, for the model_list of another or the same one.\n\
-                    # Secrets are not in here: the proxy does not tell them. References (os.environ/NAME) are given\n\
+                    # Secrets are not in here: the proxy never returns them. References (os.environ/NAME) are given\n\
                     # where they are known; add the others as api_key before you use this as a configuration.\n";
 
 const LEFT_OUT: &str = "# Left out, since each is or may hold a secret (in an address all but scheme, host and path). An import keeps\n\

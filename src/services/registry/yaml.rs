@@ -102,14 +102,14 @@ pub(super) fn count_keys(text: &str) -> usize {
 }
 
 fn entry(entry: Value) -> Entry {
-    let Value::Object(mut entry) = entry else { return Err("is no mapping".to_owned()) };
+    let Value::Object(mut entry) = entry else { return Err("is not a mapping".to_owned()) };
     let Some(Value::String(name)) = entry.remove("model_name") else {
         return Err("has no text as its model_name".to_owned());
     };
     let part = |part: Option<Value>, what: &str| match part {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(map)) => Ok(map),
-        Some(_) => Err(format!("has a {what} that is no mapping")),
+        Some(_) => Err(format!("has a {what} that is not a mapping")),
     };
     let mut params = part(entry.remove("litellm_params"), "litellm_params")?;
     let mut info = part(entry.remove("model_info"), "model_info")?;

@@ -147,9 +147,9 @@ impl Standing {
         match self {
             Self::Nothing => "The log has no answered call of the last 30 days.",
             Self::Unavailable => "Not available on this release: the proxy has no log of single calls.",
-            Self::Shared => "Several agents use this key, so the log does not tell whose call it was.",
+            Self::Shared => "Several agents use this key, so the log cannot show which agent made a call.",
             Self::PerContext => {
-                "The log is per key, not per context: it does not tell in which conversation the call was made."
+                "The log is per key, not per context: it cannot show which conversation made the call."
             }
             Self::Unselected => "No swap from here says what it should have been.",
             Self::Older => "That was before the last swap, so it says nothing of it.",

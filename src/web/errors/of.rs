@@ -155,7 +155,7 @@ impl From<ModelError> for Problem {
             ModelError::ReadOnly => Self::refused(
                 "This deployment is read-only",
                 detail,
-                "Ask whoever owns the proxy's configuration file, or register a deployment of the same name.",
+                "Edit the proxy's configuration file, or register a deployment of the same name.",
             )
             .see(Recipe::Register),
             ModelError::Changed => Self::conflict(

@@ -84,6 +84,11 @@ impl AgentRow {
         }
     }
 
+    /// The agent that a form begins with: the first that is up.
+    pub(crate) fn preferred(agents: &[Self]) -> Option<&Self> {
+        agents.iter().find(|agent| agent.trouble.is_none()).or(agents.first())
+    }
+
     pub(crate) fn scope_text(&self) -> &'static str {
         match self.scope {
             _ if self.chatted_at.is_some() => {
@@ -184,12 +189,12 @@ async fn scope(
     if ui.wants == Wants::Json {
         return Ok(Json(found).into_response());
     }
-    let told = match found.scope {
+    let scope = match found.scope {
         Some(Scope::Context) => "Swaps are per context.",
         Some(Scope::Agent) => "Swaps are agent-wide.",
-        None => "It could not be told.",
+        None => "The scope could not be determined.",
     };
-    Flash::set(&session, format!("{told} {}", found.detail)).await;
+    Flash::set(&session, format!("{scope} {}", found.detail)).await;
     Ok(Redirect::to(&ui.paths.agent(name)).into_response())
 }
 

@@ -6,6 +6,8 @@
 mod csv;
 mod difference;
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,14 +19,16 @@ use serde::Serialize;
 
 use self::difference::Difference;
 use crate::domain::audit::{Action, Entry, Filter};
+use crate::domain::key::KeyHash;
 use crate::services::audit::Audit;
+use crate::services::keys::Keys;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::table::Query;
-use crate::web::ui::Ui;
+use crate::web::ui::{Ui, Wants};
 
 const FILTERS: [&str; 6] = ["who", "what", "object", "outcome", "from", "to"];
 
@@ -46,6 +50,8 @@ struct AuditPage {
     query: Query,
     data: AuditData,
     older: Option<String>,
+    /// Of the keys among the objects, by their hashes.
+    aliases: HashMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +89,41 @@ impl AuditPage {
         self.query.link(&self.ui.paths.to(route::Audit), &[("before", "")])
     }
 
+    /// The same entries with the logins among them, or without.
+    fn logins(&self) -> String {
+        let shown = if self.query.has(&["logins"]) { "" } else { "1" };
+        self.query.link(&self.ui.paths.to(route::Audit), &[("logins", shown), ("before", "")])
+    }
+
+    /// What was done, as people say it; an action of another release by its word.
+    fn verb<'a>(&self, entry: &'a Entry) -> &'a str {
+        match entry.action.parse::<Action>() {
+            Ok(action) => action.verb(),
+            Err(_) => &entry.action,
+        }
+    }
+
+    /// The name of what it was done to: a key's alias where the key is known.
+    fn object(&self, entry: &Entry) -> String {
+        self.aliases.get(&entry.object).cloned().unwrap_or_else(|| self.ui.short(&entry.object).to_string())
+    }
+
+    /// Where what it was done to is shown.
+    fn place_of(&self, entry: &Entry) -> Option<String> {
+        let paths = &self.ui.paths;
+        let (kind, object) = (entry.action.split('.').next().unwrap_or_default(), &entry.object);
+        match kind {
+            "key" => Some(paths.key(&object.parse().ok()?)),
+            "model" => Some(paths.model(object)),
+            "swap" | "ask" | "drift" | "context" => {
+                let (agent, context) = object.split_once('/')?;
+                Some(paths.context(&agent.parse().ok()?, &context.parse().ok()?))
+            }
+            "agent" => Some(paths.agent(&object.parse().ok()?)),
+            _ => None,
+        }
+    }
+
     fn csv(&self) -> String {
         self.query.link(&self.ui.paths.to(route::AuditCsv), &[("before", ""), ("size", "")])
     }
@@ -91,7 +132,12 @@ impl AuditPage {
 page!(AuditPage, AuditData, as_results);
 
 /// Newest first; `before` goes on where a page ended, however many entries have come since.
-async fn list(State(audit): State<Audit>, ui: Ui, query: Query) -> Result<Response, Problem> {
+async fn list(
+    State(audit): State<Audit>,
+    State(keys): State<Keys>,
+    ui: Ui,
+    query: Query,
+) -> Result<Response, Problem> {
     let (filter, errors) = filter(&query, &ui);
     let before = query.get("before").parse().ok();
     let entries = audit.entries(&filter, before, query.size()).await?;
@@ -103,6 +149,12 @@ async fn list(State(audit): State<Audit>, ui: Ui, query: Query) -> Result<Respon
     let counted = u64::from(COUNTED);
     let last = entries.last().filter(|_| entries.len() == query.size()).map(|entry| entry.id.to_string());
     let older = last.map(|id| query.link(&ui.paths.to(route::Audit), &[("before", &id)]));
+    let hashes = entries.iter().filter_map(|entry| entry.object.parse::<KeyHash>().ok());
+    let aliases = hashes.filter_map(|hash| {
+        let (key, _) = keys.copy_of(&hash)?;
+        Some((hash.as_str().to_owned(), key.label().to_owned()))
+    });
+    let aliases = aliases.collect();
     let data = AuditData {
         entries,
         total: total.min(counted),
@@ -110,7 +162,7 @@ async fn list(State(audit): State<Audit>, ui: Ui, query: Query) -> Result<Respon
         newer: Some(newer).filter(|newer| *newer <= counted),
         errors,
     };
-    let page = AuditPage { ui, query, data, older };
+    let page = AuditPage { ui, query, data, older, aliases };
     Ok(page.respond(StatusCode::OK))
 }
 
@@ -122,7 +174,7 @@ fn filter(query: &Query, ui: &Ui) -> (Filter, FieldErrors) {
         let text = text(name)?;
         let time = time_of(&text, is_end);
         if time.is_none() {
-            errors.add(name, "Write it as 2026-11-22 or 2026-11-22T10:30, in UTC.");
+            errors.add(name, "Use YYYY-MM-DD or YYYY-MM-DDThh:mm, in UTC.");
         }
         time
     };
@@ -135,6 +187,8 @@ fn filter(query: &Query, ui: &Ui) -> (Filter, FieldErrors) {
         from,
         to,
         logins_of: ui.own_name().filter(|_| !ui.may_admin()),
+        // A script gets all of what it may see, and so does who asks for one kind.
+        without_logins: ui.wants != Wants::Json && !query.has(&["logins", "what"]),
     };
     (filter, errors)
 }

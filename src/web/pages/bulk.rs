@@ -17,15 +17,17 @@ use crate::domain::agent::{AgentName, Scope};
 use crate::domain::job::{BulkSwap, Job, JobKind, Kind, Limits, MAX_CONCURRENT, MAX_CONTEXTS, MAX_PACE_MS};
 use crate::domain::model::ModelSpec;
 use crate::domain::swap::PromptChange;
+use crate::domain::words::money;
 use crate::services::agents::Agents;
-use crate::services::contexts::Contexts;
+use crate::services::contexts::{ContextFilter, Contexts};
 use crate::services::jobs::{Chosen, Jobs, Plan};
 use crate::services::registry::Registry;
+use crate::services::switcher::{Fits, Switcher};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::pages::agents::AgentRow;
-use crate::web::pages::switch::prompt_change;
+use crate::web::pages::switch::{message, minutes, prompt_change};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{OPERATOR, Routes};
@@ -52,6 +54,7 @@ services! {
         contexts: Contexts,
         jobs: Jobs,
         registry: Registry,
+        switcher: Switcher,
     }
 }
 
@@ -71,6 +74,11 @@ struct BulkForm {
     pace: String,
     stop_after: String,
     count: String,
+    minutes: String,
+    message: String,
+    /// `keep`: contexts that are on a model for a time are left alone.
+    timers: String,
+    accept_cost: String,
 }
 
 impl Default for BulkForm {
@@ -88,6 +96,10 @@ impl Default for BulkForm {
             pace: "0".to_owned(),
             stop_after: "5".to_owned(),
             count: text(),
+            minutes: text(),
+            message: text(),
+            timers: text(),
+            accept_cost: text(),
         }
     }
 }
@@ -112,6 +124,10 @@ struct BulkData {
     repeated: usize,
     malformed: Vec<String>,
     elsewhere: usize,
+    /// Those to be switched that go back by themselves at a set time.
+    timed: usize,
+    /// None until a model is named.
+    fits: Option<Fits>,
     errors: FieldErrors,
 }
 
@@ -146,8 +162,15 @@ async fn new(State(state): State<Services>, ui: Ui, query: Query) -> Result<Resp
         model: query.get("model").to_owned(),
         ..BulkForm::default()
     };
-    if query.has(&["filter"]) {
-        let found = state.contexts.search(query.get("q")).await?;
+    let on = query.get("on");
+    if query.has(&["filter"]) || !on.is_empty() {
+        let filter = ContextFilter {
+            text: query.get("q"),
+            agent: &form.agent,
+            model: on,
+            state: query.get("state").parse().ok(),
+        };
+        let found = state.contexts.find(&filter).await?;
         form.context = found.iter().map(|known| format!("{}/{}", known.agent, known.context)).collect();
     }
     Ok(page(&state, ui, form, FieldErrors::default()).await?.respond(StatusCode::OK))
@@ -194,7 +217,7 @@ async fn page(
     let (agents, registry) = tokio::join!(state.agents.views(), state.registry.refresh());
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     if form.agent.is_empty()
-        && let Some(first) = agents.first()
+        && let Some(first) = AgentRow::preferred(&agents)
     {
         form.agent = first.name.to_string();
     }
@@ -204,6 +227,10 @@ async fn page(
         let chosen = state.jobs.sort(&agent, &form.ids).await?;
         data.count = chosen.contexts.len();
         data.pinned = chosen.pinned.len();
+        data.timed = chosen.timed.len();
+        if let (Ok(model), true) = (form.model.trim().parse(), state.agents.get(&agent).is_some()) {
+            data.fits = Some(state.switcher.fits(&agent, &chosen.contexts, &model).await?);
+        }
         (data.unknown, data.repeated, data.malformed) = (chosen.unknown, chosen.repeated, chosen.malformed);
     }
     form.count = data.count.to_string();
@@ -242,20 +269,23 @@ impl BulkForm {
             return Ok(None);
         };
         if state.agents.view(&known).await?.scope == Some(Scope::Agent) {
-            errors.add("agent", "It has one model for all its contexts: one swap changes them all.");
+            errors.add("agent", "All contexts of this agent share one model: one swap changes them all.");
         }
         let chosen = state.jobs.sort(&name, &self.ids).await?;
         let count = chosen.contexts.len();
         if count == 0 {
-            errors.add("ids", "There is no context to switch.");
+            errors.add("ids", "Add at least one context.");
         } else if count > MAX_CONTEXTS {
             errors.add("ids", format!("At most {MAX_CONTEXTS} contexts at a time; these are {count}."));
         }
         if let Some(first) = chosen.malformed.first() {
-            errors.add("ids", format!("{first} is no context id."));
+            errors.add("ids", format!("{first} is not a context id."));
         }
         if !self.count.is_empty() && self.count != count.to_string() {
-            errors.add("ids", format!("It is {count} contexts now, not {}. Look again.", self.count));
+            errors.add(
+                "ids",
+                format!("There are now {count} contexts, not {}. Check and submit again.", self.count),
+            );
         }
         let prompt = prompt_change(&self.prompt, &self.clear_prompt, errors);
         let model = match self.model.trim() {
@@ -266,6 +296,16 @@ impl BulkForm {
             "" => None,
             text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error.to_string())).ok(),
         };
+        if let (Some(model), true) = (&model, self.accept_cost.is_empty()) {
+            let fits = state.switcher.fits(&name, &chosen.contexts, model).await?;
+            if let (Some(cost), true) = (fits.reread, fits.is_costly) {
+                let cost = money(cost);
+                errors
+                    .add("accept_cost", format!("The new model reads these conversations once for {cost}."));
+            }
+        }
+        let minutes = minutes(&self.minutes, errors);
+        let message = message(&self.message, errors);
         let upto = match number(errors, "canary", &self.canary, 0, u32::MAX) {
             0 => u32::MAX,
             canary => canary,
@@ -273,7 +313,8 @@ impl BulkForm {
         let concurrency = number(errors, "at_once", &self.at_once, 1, MAX_CONCURRENT);
         let stop_after = number(errors, "stop_after", &self.stop_after, 0, u32::MAX);
         let limits = Limits { upto, concurrency, pace_ms: self.pace_ms(errors), stop_after };
-        let plan = Plan { swap: BulkSwap { agent: name, model, prompt, undoes: None }, limits };
+        let swap = BulkSwap { agent: name, model, prompt, undoes: None, minutes, message };
+        let plan = Plan { swap, limits, keeps_timers: self.timers == "keep" };
         Ok(Some((plan, chosen)))
     }
 

@@ -220,7 +220,9 @@ async fn page(
     let (agents, registry) = tokio::join!(state.agents.views(), state.registry.refresh());
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     // One that can be compared on is offered first.
-    let first = agents.iter().find(|agent| why_not(agent.scope).is_none()).or(agents.first());
+    let is_fit = |agent: &&AgentRow| why_not(agent.scope).is_none();
+    let is_up = |agent: &&AgentRow| is_fit(agent) && agent.trouble.is_none();
+    let first = agents.iter().find(is_up).or_else(|| agents.iter().find(is_fit)).or(agents.first());
     if let (true, Some(first)) = (form.agent.is_empty(), first) {
         form.agent = first.name.to_string();
     }

@@ -2,6 +2,7 @@
 
 mod actions;
 mod ask;
+mod list;
 
 use askama::Template;
 use axum::extract::State;
@@ -24,7 +25,6 @@ use crate::web::paths::route;
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::state::services;
-use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
 
 /// Most swaps of a context that its page shows.
@@ -32,7 +32,7 @@ const SWAPS: u32 = 50;
 
 pub(in crate::web) fn routes() -> Routes {
     Routes::new()
-        .get(VIEWER, route::Contexts::PATH, list)
+        .get(VIEWER, route::Contexts::PATH, list::list)
         .get(VIEWER, route::Context::PATH, show)
         .merge(actions::routes())
         .merge(ask::routes())
@@ -46,29 +46,6 @@ services! {
         switcher: Switcher,
         switch: switch::Services,
     }
-}
-
-#[derive(Template)]
-#[template(path = "contexts/list.html", blocks = ["results"])]
-struct ContextsPage {
-    ui: Ui,
-    query: Query,
-    data: ContextsData,
-}
-
-#[derive(Serialize)]
-struct ContextsData {
-    contexts: Vec<KnownContext>,
-    #[serde(flatten)]
-    pager: Pager,
-}
-
-page!(ContextsPage, ContextsData, as_results);
-
-async fn list(State(contexts): State<Contexts>, ui: Ui, query: Query) -> Result<Response, Problem> {
-    let contexts = contexts.search(query.get("q")).await?;
-    let (pager, contexts) = Pager::cut(&query, &ui.paths.to(route::Contexts), contexts);
-    Ok(ContextsPage { ui, query, data: ContextsData { contexts, pager } }.respond(StatusCode::OK))
 }
 
 #[derive(Template)]

@@ -4,6 +4,7 @@ mod actions;
 mod bulk;
 mod csv;
 mod filter;
+mod find;
 mod form;
 mod input;
 mod list;
@@ -32,6 +33,8 @@ pub(in crate::web) fn routes() -> Routes {
         .post(ADMIN, route::Keys::PATH, form::create)
         .get(VIEWER, route::KeysCsv::PATH, csv::download)
         .get(ADMIN, route::KeysNew::PATH, form::new)
+        .get(VIEWER, route::KeysFind::PATH, find::show)
+        .post(VIEWER, route::KeysFind::PATH, find::find)
         .get(VIEWER, route::KeysMatrix::PATH, matrix::show)
         .post(ADMIN, route::KeysBulk::PATH, bulk::prepare)
         .post(ADMIN, route::KeysBulkRun::PATH, bulk::run)
@@ -44,6 +47,7 @@ pub(in crate::web) fn routes() -> Routes {
         .post(ADMIN, route::KeyRelax::PATH, actions::relax)
         .post(ADMIN, route::KeyRestrict::PATH, actions::restrict)
         .post(ADMIN, route::KeyAllow::PATH, actions::allow)
+        .post(ADMIN, route::KeyDisallow::PATH, actions::disallow)
         .post(ADMIN, route::KeyBlock::PATH, actions::block)
         .post(ADMIN, route::KeyUnblock::PATH, actions::unblock)
         .post(ADMIN, route::KeyDelete::PATH, actions::delete)
@@ -69,11 +73,18 @@ pub(crate) struct KeyRow {
     key: VirtualKey,
     state: KeyState,
     is_agents: bool,
+    /// Its deletion takes its name.
+    is_in_use: bool,
 }
 
 impl KeyRow {
     fn of(key: VirtualKey, ui: &Ui, state: &Services) -> Self {
-        Self { state: key.state(ui.now), is_agents: state.keys.is_agents(&key.hash), key }
+        Self {
+            state: key.state(ui.now),
+            is_agents: state.keys.is_agents(&key.hash),
+            is_in_use: state.keys.is_in_use(&key),
+            key,
+        }
     }
 
     fn tone(&self) -> &'static str {

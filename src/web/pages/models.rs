@@ -59,8 +59,7 @@ impl Deployment {
 
     /// Why it cannot be changed, if it cannot.
     fn read_only_reason(&self) -> Option<&'static str> {
-        (self.source == Source::Config).then_some(
-            "It is defined in the proxy's configuration file, so only whoever owns that file can change it.",
-        )
+        (self.source == Source::Config)
+            .then_some("It is defined in the proxy's configuration file and can only be changed there.")
     }
 }

@@ -212,7 +212,7 @@ fn drifted(contexts: &[KnownContext], ui: &Ui) -> Vec<Attention> {
     let drifted = contexts.iter().filter(|known| known.has_drifted()).take(DRIFTED);
     drifted
         .map(|known| Attention {
-            title: format!("{} is not on what was selected here", known.context),
+            title: format!("Drift in {}", known.context),
             detail: "Someone else changed it.".to_owned(),
             href: Some(ui.paths.context(&known.agent, &known.context)),
             recipe: Some(Recipe::Drift),

@@ -25,10 +25,13 @@ use crate::web::ui::Ui;
 /// Most that is shown of each kind.
 const OF_EACH: usize = 8;
 
+/// Most contexts, and most models for each, that a switch is offered for.
+const PAIRS: usize = 3;
+
 /// Most contexts that are looked through.
 const CONTEXTS: u32 = 5_000;
 
-const PAGES: [(&str, &str, Role, &str); 18] = [
+const PAGES: [(&str, &str, Role, &str); 19] = [
     ("Overview", route::Home::PATH, Role::Viewer, "home start health status attention"),
     ("Switch a model", route::Switch::PATH, Role::Viewer, "swap hot-swap change prompt"),
     ("Compare models", route::Compare::PATH, Role::Viewer, "side by side winner test"),
@@ -40,7 +43,8 @@ const PAGES: [(&str, &str, Role, &str); 18] = [
     ("Export models", route::ModelsExport::PATH, Role::Viewer, "yaml model_list download"),
     ("Virtual keys", route::Keys::PATH, Role::Viewer, "tokens api"),
     ("New key", route::KeysNew::PATH, Role::Admin, "make create generate issue"),
-    ("Models by key", route::KeysMatrix::PATH, Role::Viewer, "matrix access allow permissions"),
+    ("Find a key by its value", route::KeysFind::PATH, Role::Viewer, "leaked secret sk hash lookup"),
+    ("Access matrix", route::KeysMatrix::PATH, Role::Viewer, "models by key allow revoke permissions"),
     ("Usage", route::Usage::PATH, Role::Viewer, "spend cost charts money tokens"),
     ("Agents", route::Agents::PATH, Role::Viewer, "a2a servers cards"),
     ("Audit", route::Audit::PATH, Role::Viewer, "log history who changed"),
@@ -95,10 +99,15 @@ page!(SearchPage, SearchData, as_results);
 
 async fn search(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let text = query.get("q").trim().to_owned();
-    let mut found =
-        vec![pages(&ui.paths, &text, |role| ui.has_role(role)), contexts(&state, &ui, &text).await?];
+    let known = state.contexts.list(CONTEXTS).await?;
+    let mut found = Vec::new();
     if !text.is_empty() {
+        found.push(switches(&state, &ui, &text, &known).await);
         found.push(models(&state, &ui, &text).await);
+    }
+    found.push(pages(&ui.paths, &text, |role| ui.has_role(role)));
+    found.push(contexts(&known, &ui, &text));
+    if !text.is_empty() {
         found.push(keys(&state, &ui, &text).await);
         found.push(agents(&state, &ui, &text).await?);
     }
@@ -132,8 +141,33 @@ fn pages(paths: &Paths, text: &str, has: impl Fn(Role) -> bool) -> Group {
     Group { kind: "Pages", icon: "page", items: items.collect(), more: None }
 }
 
-async fn contexts(state: &Services, ui: &Ui, text: &str) -> Result<Group, Problem> {
-    let known = state.contexts.list(CONTEXTS).await?;
+/// A context and a model lead to the form with both: `switch-demo gpt-5`.
+async fn switches(state: &Services, ui: &Ui, text: &str, known: &[KnownContext]) -> Group {
+    let words: Vec<&str> =
+        text.split_whitespace().filter(|word| !matches!(*word, "switch" | "swap" | "to")).collect();
+    let registry = state.registry.get().await;
+    let (items, catalog) = (Vec::new(), registry.value.unwrap_or_default());
+    let group = |items| Group { kind: "Switch", icon: "cable", items, more: None };
+    let [context, model] = words.as_slice() else { return group(items) };
+    if !ui.may_operate() {
+        return group(items);
+    }
+    let named = |known: &&KnownContext| {
+        fits(context, &[known.context.as_str(), known.label.as_deref().unwrap_or_default()])
+    };
+    let mut models: Vec<&String> = catalog.callable.iter().filter(|name| fits(model, &[name])).collect();
+    models.sort_by_key(|name| name.len());
+    let pairs = known.iter().filter(named).take(PAIRS).flat_map(|known| {
+        models.iter().take(PAIRS).map(move |model| Item {
+            label: format!("{} to {model}", known.context),
+            detail: format!("on {}", known.agent),
+            href: ui.paths.switch_to(Some(&known.agent), Some(&known.context), Some(model)),
+        })
+    });
+    group(pairs.take(OF_EACH).collect())
+}
+
+fn contexts(known: &[KnownContext], ui: &Ui, text: &str) -> Group {
     let model = |known: &KnownContext| known.config.as_ref().map(AgentConfig::spec_text).unwrap_or_default();
     let fitting = known.iter().filter(|known| {
         let label = known.label.as_deref().unwrap_or_default();
@@ -144,7 +178,7 @@ async fn contexts(state: &Services, ui: &Ui, text: &str) -> Result<Group, Proble
         detail: format!("{} on {}", model(known), known.agent),
         href: ui.paths.context(&known.agent, &known.context),
     });
-    Ok(group("Contexts", "messages", items, with_query(ui.paths.to(route::Contexts), [("q", text)])))
+    group("Contexts", "messages", items, with_query(ui.paths.to(route::Contexts), [("q", text)]))
 }
 
 async fn models(state: &Services, ui: &Ui, text: &str) -> Group {

@@ -18,12 +18,12 @@ use crate::domain::model::{Deployment, ModelSpec};
 use crate::domain::swap::{
     Fault, MAX_MINUTES, Outcome, PromptChange, StepKind, Swap, SwapRequest, check_message,
 };
-use crate::domain::words::sentence;
+use crate::domain::words::{money, sentence, tokens};
 use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
 use crate::services::registry::Registry;
 use crate::services::switcher::Switcher;
-use crate::services::switcher::{Check, NONE_SEEN, SwapError};
+use crate::services::switcher::{Check, Choice, NONE_SEEN, SwapError};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -42,6 +42,7 @@ pub(in crate::web) fn routes() -> Routes {
     Routes::new()
         .get(VIEWER, route::Switch::PATH, show)
         .post(OPERATOR, route::Switch::PATH, switch)
+        .get(VIEWER, route::Swap::PATH, receipt)
         .merge(live::routes())
 }
 
@@ -69,7 +70,9 @@ struct SwitchForm {
     /// Not empty: try the model first.
     probe: String,
     message: String,
+    /// Empty: it stays. `custom`: as `custom_minutes` says.
     minutes: String,
+    custom_minutes: String,
     /// Not empty: go on though the conversation does not fit.
     accept_size: String,
     /// Not empty: go on though reading the conversation again is expensive.
@@ -86,13 +89,15 @@ struct SwitchPage {
     form: SwitchForm,
     agents: Vec<AgentRow>,
     recent: Vec<KnownContext>,
-    models: Vec<String>,
+    models: Vec<Choice>,
     wildcards: Vec<String>,
     quick: quick::Quick,
     unnamed: usize,
     trouble: Option<Trouble>,
     models_as_of: AsOf,
     running: Option<Running>,
+    /// The swap of the receipt took another one back.
+    is_undo: bool,
 }
 
 /// A swap that has not ended.
@@ -124,6 +129,29 @@ impl SwitchPage {
         receipt.or(self.data.check.as_ref().map(|check| &check.assessment))?.held_back
     }
 
+    /// After a swap that succeeded the form is closed.
+    fn is_open(&self) -> bool {
+        let is_done = |swap: &Swap| swap.outcome.is_success() || self.running.is_some();
+        !self.data.receipt.as_ref().is_some_and(is_done) || !self.data.errors.is_empty()
+    }
+
+    fn stays(&self) -> bool {
+        matches!(self.form.minutes.trim(), "" | "0")
+    }
+
+    /// Minutes that are none of the form's own choices.
+    fn has_custom_minutes(&self) -> bool {
+        !self.stays() && !matches!(self.form.minutes.trim(), "30" | "120")
+    }
+
+    fn custom_minutes(&self) -> &str {
+        match self.form.minutes.trim() {
+            "custom" => &self.form.custom_minutes,
+            minutes if self.has_custom_minutes() => minutes,
+            _ => "",
+        }
+    }
+
     fn is_agent_wide(&self) -> bool {
         self.agent().is_some_and(|agent| agent.scope == Some(Scope::Agent))
     }
@@ -147,6 +175,24 @@ async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Result<Res
         ..SwitchForm::default()
     };
     let data = SwitchData { receipt, ..SwitchData::default() };
+    Ok(page(&state, ui, form, data).await?.respond(StatusCode::OK))
+}
+
+async fn receipt(
+    State(state): State<Services>,
+    ui: Ui,
+    route::Swap(id): route::Swap,
+) -> Result<Response, Problem> {
+    let swap = state.switcher.find(&id).await?.ok_or_else(|| Problem::not_found("The swap"))?;
+    let again = swap.model.as_ref().filter(|_| swap.outcome == Outcome::Refused).map(ToString::to_string);
+    let form = SwitchForm {
+        agent: swap.agent.to_string(),
+        context: swap.context.to_string(),
+        model: again.unwrap_or_default(),
+        probe: "1".to_owned(),
+        ..SwitchForm::default()
+    };
+    let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
     Ok(page(&state, ui, form, data).await?.respond(StatusCode::OK))
 }
 
@@ -210,7 +256,7 @@ async fn checked(
 
 /// The page with the receipt of a swap that goes on: its steps come in as they are done.
 async fn begun(state: &Services, ui: Ui, form: SwitchForm, swap: Swap) -> Result<Response, Problem> {
-    let address = ui.paths.receipt(&swap.agent, &swap.context, &swap.id);
+    let address = ui.paths.receipt(&swap.id);
     let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
     let mut response = page(state, ui, form, data).await?.respond(StatusCode::OK);
     if let Ok(address) = HeaderValue::from_str(&address) {
@@ -238,7 +284,7 @@ async fn answer(state: &Services, ui: Ui, form: SwitchForm, swap: Swap) -> Resul
         return Ok((status, Json(swap)).into_response());
     }
     if swap.outcome.is_success() {
-        return Ok(Redirect::to(&ui.paths.receipt(&swap.agent, &swap.context, &swap.id)).into_response());
+        return Ok(Redirect::to(&ui.paths.receipt(&swap.id)).into_response());
     }
     let data = SwitchData { receipt: Some(swap), ..SwitchData::default() };
     Ok(page(state, ui, form, data).await?.respond(status))
@@ -270,8 +316,9 @@ impl SwitchForm {
         if self.model.trim().is_empty() && prompt == PromptChange::Keep && errors.is_empty() {
             errors.add("model", "Name a model to switch to, or a prompt.");
         }
-        let message = self.message(&mut errors);
-        let minutes = self.minutes(&mut errors);
+        let message = message(&self.message, &mut errors);
+        let given = if self.minutes.trim() == "custom" { &self.custom_minutes } else { &self.minutes };
+        let minutes = minutes(given, &mut errors);
         match (agent, context, errors.is_empty()) {
             (Some(agent), Some(context), true) => {
                 let is_about = self.seen_for.is_empty() || self.seen_for == format!("{agent}/{context}");
@@ -284,22 +331,24 @@ impl SwitchForm {
             _ => Err(errors),
         }
     }
+}
 
-    fn message(&self, errors: &mut FieldErrors) -> Option<String> {
-        check_message(&self.message).map_err(|error| errors.add("message", error.to_string())).ok().flatten()
-    }
+/// The question of a form; none for blanks.
+pub(super) fn message(text: &str, errors: &mut FieldErrors) -> Option<String> {
+    check_message(text).map_err(|error| errors.add("message", error.to_string())).ok().flatten()
+}
 
-    fn minutes(&self, errors: &mut FieldErrors) -> Option<u32> {
-        match self.minutes.trim() {
-            "" | "0" => None,
-            text => match text.parse() {
-                Ok(minutes) if (1..=MAX_MINUTES).contains(&minutes) => Some(minutes),
-                _ => {
-                    errors.add("minutes", "Between 1 minute and 10,080 minutes, which is a week.");
-                    None
-                }
-            },
-        }
+/// After how many minutes a switch is undone; none where it stays.
+pub(super) fn minutes(text: &str, errors: &mut FieldErrors) -> Option<u32> {
+    match text.trim() {
+        "" | "0" => None,
+        text => match text.parse() {
+            Ok(minutes) if (1..=MAX_MINUTES).contains(&minutes) => Some(minutes),
+            _ => {
+                errors.add("minutes", "Between 1 minute and 10,080 minutes, which is a week.");
+                None
+            }
+        },
     }
 }
 
@@ -313,7 +362,7 @@ async fn page(
     let (agents, registry) = tokio::join!(state.agents.views(), state.registry.refresh());
     let agents: Vec<AgentRow> = agents?.into_iter().map(AgentRow::of).collect();
     if form.agent.is_empty()
-        && let Some(first) = agents.first()
+        && let Some(first) = AgentRow::preferred(&agents)
     {
         form.agent = first.name.to_string();
     }
@@ -341,10 +390,16 @@ async fn page(
     let is_unnamed = |deployment: &&Deployment| !deployment.blocked && deployment.spec().is_none();
     let user = ui.user.as_ref().map_or("", |user| user.name.as_str());
     let quick = quick::find(state, user, &agents, &form.context, &catalog).await?;
+    let is_undo = match &data.receipt {
+        Some(swap) => state.switcher.takes_back(swap).await?,
+        None => false,
+    };
+    let choices = state.switcher.choices(form.agent.parse().ok().as_ref(), &catalog).await;
     Ok(SwitchPage {
+        is_undo,
         quick,
         unnamed: catalog.iter().filter(is_unnamed).count(),
-        models: catalog.callable.clone(),
+        models: choices,
         wildcards: catalog.patterns.clone(),
         recent: state.contexts.list(RECENT).await?,
         trouble: registry.problem.as_ref().map(Trouble::of),
@@ -373,6 +428,18 @@ pub(crate) fn prompt_change(prompt: &str, clear: &str, errors: &mut FieldErrors)
             PromptChange::Keep
         }
     }
+}
+
+/// What stands beside a model in the list of the form.
+fn describe(choice: &Choice) -> String {
+    let price = |cost: Option<f64>, what: &str| Some(format!("{} {what}", money(cost? * 1e6)));
+    let access = match choice.may_call {
+        Some(false) => Some("the agent's key may not call it".to_owned()),
+        Some(true) | None => None,
+    };
+    let window = choice.facts.window.map(|window| format!("{} window", tokens(window)));
+    let facts = [price(choice.facts.input, "in"), price(choice.facts.output, "out"), window, access];
+    facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// What the form shows as the last swap: of the context, or of any where one changes them all.

@@ -66,6 +66,8 @@ routes! {
     Key(KeyHash) = "/keys/{hash}";
     KeysCsv = "/keys.csv";
     KeysNew = "/keys/new";
+    /// Finds a key by its value.
+    KeysFind = "/keys/find";
     KeysMatrix = "/keys/matrix";
     KeysBulk = "/keys/bulk";
     KeysBulkRun = "/keys/bulk/run";
@@ -74,10 +76,10 @@ routes! {
     KeysJobRetry(String) = "/keys/bulk/{id}/retry";
     KeysJobCancel(String) = "/keys/bulk/{id}/cancel";
     KeyEdit(KeyHash) = "/keys/{hash}/edit";
-    /// A new key's secret, once.
     /// Lets a key call certain models alone.
     KeyRestrict(KeyHash) = "/keys/{hash}/restrict";
     KeyAllow(KeyHash) = "/keys/{hash}/allow";
+    KeyDisallow(KeyHash) = "/keys/{hash}/disallow";
     KeyBlock(KeyHash) = "/keys/{hash}/block";
     KeyUnblock(KeyHash) = "/keys/{hash}/unblock";
     KeyDelete(KeyHash) = "/keys/{hash}/delete";
@@ -109,6 +111,8 @@ routes! {
     BulkRetry(String) = "/bulk/{id}/retry";
     BulkCancel(String) = "/bulk/{id}/cancel";
     BulkUndo(String) = "/bulk/{id}/undo";
+    /// One receipt.
+    Swap(String) = "/swaps/{id}";
     SwapEvents(String) = "/switch/{id}/events";
     Usage = "/usage";
     Search = "/search";

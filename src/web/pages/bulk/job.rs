@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Services;
 use crate::domain::context::ContextId;
 use crate::domain::job::{BulkSwap, Counts, Item, ItemState, Job, JobKind, JobState, Kind, Limits};
+use crate::store::TimedEnds;
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::paths::route;
@@ -56,6 +57,8 @@ struct JobData {
     by: String,
     what: String,
     counts: Counts,
+    /// None where the contexts stay as they are.
+    ends: Option<TimedEnds>,
     items: Vec<ItemData>,
 }
 
@@ -118,7 +121,7 @@ async fn show(
     query: Query,
 ) -> Result<Response, Problem> {
     let (job, swap) = find(&state, &id).await?;
-    let counts = state.jobs.counts(&id).await?;
+    let (counts, ends) = (state.jobs.counts(&id).await?, state.jobs.timed_ends(&id, &swap).await?);
     let only: Option<ItemState> = query.get("show").parse().ok();
     let after: u32 = query.get("after").parse().unwrap_or(0);
     let items = state.jobs.swap_items(&id, only, after, ITEMS).await?;
@@ -145,7 +148,7 @@ async fn show(
     });
     let Job { state, why, limits, started_at, ended_at, created_by: by, .. } = job;
     let (what, items) = (swap.describe(), items.collect());
-    let data = JobData { id, swap, state, why, limits, started_at, ended_at, by, what, counts, items };
+    let data = JobData { id, swap, state, why, limits, started_at, ended_at, by, what, counts, ends, items };
     Ok(JobPage { ui, data, here, tabs, next }.respond(StatusCode::OK))
 }
 

@@ -82,18 +82,48 @@ pub(super) async fn allow(
     route::KeyAllow(hash): route::KeyAllow,
     Form(form): Form<AllowForm>,
 ) -> Result<Response, Problem> {
-    let model = form.model.trim();
-    if model.is_empty() {
-        return Err(Problem::not_found("The model"));
-    }
+    let model = form.model()?;
     let key = state.keys.allow(&hash, model, &actor).await?;
     let text = format!("{} may now call {model} as well.", key.label());
-    let Some(back) = form.back.filter(|_| ui.wants != Wants::Json) else {
-        return Ok(done(&state, &ui, &session, key, text).await);
+    Ok(back(&state, &ui, &session, key, text, &form).await)
+}
+
+pub(super) async fn disallow(
+    State(state): State<Services>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    route::KeyDisallow(hash): route::KeyDisallow,
+    Form(form): Form<AllowForm>,
+) -> Result<Response, Problem> {
+    let model = form.model()?;
+    let key = state.keys.disallow(&hash, model, &actor).await?;
+    let text = format!("{model} was taken from the list of {}.", key.label());
+    Ok(back(&state, &ui, &session, key, text, &form).await)
+}
+
+impl AllowForm {
+    fn model(&self) -> Result<&str, Problem> {
+        Some(self.model.trim())
+            .filter(|model| !model.is_empty())
+            .ok_or_else(|| Problem::not_found("The model"))
+    }
+}
+
+/// To the matrix, where the form was sent from there.
+async fn back(
+    state: &Services,
+    ui: &Ui,
+    session: &Session,
+    key: VirtualKey,
+    text: String,
+    form: &AllowForm,
+) -> Response {
+    let Some(back) = form.back.as_deref().filter(|_| ui.wants != Wants::Json) else {
+        return done(state, ui, session, key, text).await;
     };
-    Flash::set(&session, text).await;
+    Flash::set(session, text).await;
     // Only the query is taken from the form: it leads nowhere else.
-    Ok(Redirect::to(&Query::parse(&back).link(&ui.paths.to(route::KeysMatrix), &[])).into_response())
+    Redirect::to(&Query::parse(back).link(&ui.paths.to(route::KeysMatrix), &[])).into_response()
 }
 
 pub(super) async fn block(
@@ -118,7 +148,7 @@ pub(super) async fn unblock(
     Ok(done(&state, &ui, &session, key, text).await)
 }
 
-/// A deletion. The agent's own key wants its alias.
+/// A deletion. A key that is in use wants its name, any other a yes from people.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct DeleteForm {
@@ -132,17 +162,20 @@ pub(super) async fn delete(
     route::KeyDelete(hash): route::KeyDelete,
     Form(form): Form<DeleteForm>,
 ) -> Result<Response, Problem> {
-    let key = match state.keys.delete(&hash, form.confirm.as_deref(), &actor).await {
-        Ok(key) => key,
+    let is_confirmed =
+        ui.wants == Wants::Json || form.confirm.as_deref().is_some_and(|text| !text.trim().is_empty());
+    let deleted = if is_confirmed {
+        state.keys.delete(&hash, form.confirm.as_deref(), &actor).await
+    } else {
+        Err(KeyChangeError::NotConfirmed)
+    };
+    let key = match deleted {
         Err(KeyChangeError::NotConfirmed) => {
             let mut errors = FieldErrors::default();
-            errors.add(
-                "confirm",
-                "Type the key's name as it stands above. The agent stops working without it.",
-            );
+            errors.add("confirm", "Nothing was deleted. Confirm it first.");
             return show::page(&state, ui, &hash, errors).await;
         }
-        Err(error) => return Err(error.into()),
+        deleted => deleted?,
     };
     if ui.wants == Wants::Json {
         return Ok(Json(json!({ "deleted": key.hash, "alias": key.alias })).into_response());

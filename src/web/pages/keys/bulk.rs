@@ -208,7 +208,7 @@ impl BulkForm {
             "unblock" => KeyChange::Unblock,
             "delete" => KeyChange::Delete,
             _ => {
-                errors.add("action", "Choose what is to be done.");
+                errors.add("action", "Choose an action.");
                 return None;
             }
         })
@@ -227,10 +227,13 @@ impl BulkForm {
         let is = |text: &str| text.trim().replace(',', "") == now.to_string();
         let need_not_say = wants == Wants::Json && self.count.is_empty();
         if !need_not_say && !is(&self.count) {
-            errors.add("keys", format!("It is {now} keys now, not {}. Look again.", self.count));
+            errors.add(
+                "keys",
+                format!("There are now {now} keys, not {}. Check and submit again.", self.count),
+            );
         }
         if self.action == "delete" && !is(&self.confirm) {
-            errors.add("confirm", format!("Type {now} to delete so many keys."));
+            errors.add("confirm", format!("Type {now} to delete that many keys."));
         }
     }
 }

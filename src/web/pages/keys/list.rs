@@ -79,16 +79,13 @@ impl KeysPage {
     }
 }
 
-const COLUMNS: [(&str, &str, &str, bool); 10] = [
+const COLUMNS: [(&str, &str, &str, bool); 7] = [
     ("alias", "Key", "", false),
     ("", "State", "", false),
     ("", "May call", "", false),
-    ("spend", "Spend", "number", true),
-    ("budget", "Budget", "", true),
-    ("", "Limits", "", false),
+    ("spend", "Spend", "", true),
     ("expires", "Expires", "", false),
     ("", "Owner", "", false),
-    ("created", "Created", "", true),
     ("used", "Last used", "", true),
 ];
 

@@ -18,7 +18,7 @@ use crate::web::respond::{Page, page};
 use crate::web::table::{Pager, Query};
 use crate::web::ui::Ui;
 
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 30;
 
 #[derive(Template)]
 #[template(path = "keys/matrix.html", blocks = ["content"])]

@@ -178,7 +178,11 @@ impl ReplacePage {
     }
 
     fn lives(&self) -> &'static str {
-        if self.data.key.key.expires.is_some() { "until the old one would have ended" } else { "for ever" }
+        if self.data.key.key.expires.is_some() {
+            "until the old one would have ended"
+        } else {
+            "without expiry"
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn update(
     }
     let outcome = wish.fulfil(&state, &found, &form, &actor).await?;
     let what = if wish.is_replacement {
-        "is registered anew and live; the former one is deleted"
+        "is registered again and live; the former deployment is deleted"
     } else {
         "is changed"
     };
@@ -90,7 +90,7 @@ impl Wish {
         let mut draft = form.read(&mut wrong);
         let is_named = !form.get("secret").is_empty() || !form.get("credential").is_empty();
         if !is_named && !form.is_ticked("no_secret") {
-            wrong.add("secret", "The proxy does not tell the former secret: give its reference again, or tick “needs no secret”.");
+            wrong.add("secret", "The proxy never returns the stored secret: give its reference again, or tick “needs no secret”.");
         }
         let base = found.detail.param("api_base");
         if redact::addresses(&base) != base && form.get("api_base") == redact::addresses(&base) {

@@ -46,7 +46,7 @@ fn done(action: &str) -> Option<&'static str> {
         "agent.scope" => "checked the scope of",
         "context.describe" => "described",
         "context.forget" => "forgot",
-        "key.relax" => "relaxed the key",
+        "key.relax" => "allowed all models for the key",
         "key.restrict" => "restricted the key",
         "key.allow" => "allowed a model to the key",
         "key.create" => "made the key",

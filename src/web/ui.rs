@@ -20,6 +20,7 @@ use crate::web::auth::CurrentUser;
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
 use crate::web::theme::Theme;
+use crate::web::zone;
 
 const FLASH: &str = "flash";
 
@@ -88,6 +89,8 @@ pub(super) struct Ui {
     pub(super) wants: Wants,
     pub(super) seen: i64,
     pub(super) theme: Theme,
+    /// The viewer's zone, in minutes east of UTC: by a cookie of the script, 0 without it.
+    pub(super) offset: i32,
     section: String,
 }
 
@@ -114,6 +117,7 @@ impl FromRequestParts<AppState> for Ui {
             wants,
             seen,
             theme: Theme::of(&parts.headers),
+            offset: zone::offset(&parts.headers),
             section,
         })
     }
@@ -163,6 +167,7 @@ impl Ui {
             ("Models", route::Models::PATH, "boxes"),
             ("Keys", route::Keys::PATH, "key"),
             ("Usage", route::Usage::PATH, "chart"),
+            ("Calls", route::Calls::PATH, "list"),
             ("Agents", route::Agents::PATH, "bot"),
             ("Audit", route::Audit::PATH, "scroll"),
         ];
@@ -192,6 +197,7 @@ fn part_of(section: &str) -> &str {
 fn letter_of(label: &str) -> char {
     match label {
         "Audit" => 'l',
+        "Calls" => 'i',
         _ => label.chars().next().unwrap_or_default().to_ascii_lowercase(),
     }
 }
@@ -210,6 +216,7 @@ impl Ui {
             wants: Wants::Page,
             seen: 0,
             theme: Theme::System,
+            offset: 0,
             section: "models".to_owned(),
         }
     }

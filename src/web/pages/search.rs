@@ -28,7 +28,7 @@ const OF_EACH: usize = 8;
 /// Most contexts that are looked through.
 const CONTEXTS: u32 = 5_000;
 
-const PAGES: [(&str, &str, Role, &str); 18] = [
+const PAGES: [(&str, &str, Role, &str); 19] = [
     ("Overview", route::Home::PATH, Role::Viewer, "home start health status attention"),
     ("Switch a model", route::Switch::PATH, Role::Viewer, "swap hot-swap change prompt"),
     ("Compare models", route::Compare::PATH, Role::Viewer, "side by side winner test"),
@@ -42,6 +42,7 @@ const PAGES: [(&str, &str, Role, &str); 18] = [
     ("New key", route::KeysNew::PATH, Role::Admin, "make create generate issue"),
     ("Models by key", route::KeysMatrix::PATH, Role::Viewer, "matrix access allow permissions"),
     ("Usage", route::Usage::PATH, Role::Viewer, "spend cost charts money tokens"),
+    ("Calls", route::Calls::PATH, Role::Viewer, "requests failed errors log spend"),
     ("Agents", route::Agents::PATH, Role::Viewer, "a2a servers cards"),
     ("Audit", route::Audit::PATH, Role::Viewer, "log history who changed"),
     ("Danger zone", route::Danger::PATH, Role::Admin, "reset proxy delete everything wipe bootstrap"),

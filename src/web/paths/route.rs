@@ -111,6 +111,8 @@ routes! {
     BulkUndo(String) = "/bulk/{id}/undo";
     SwapEvents(String) = "/switch/{id}/events";
     Usage = "/usage";
+    Calls = "/calls";
+    Call(String) = "/calls/{request_id}";
     Search = "/search";
     Help = "/help";
     Theme = "/theme";

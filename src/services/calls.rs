@@ -165,10 +165,7 @@ impl Calls {
         limits: Limits,
     ) -> Result<Option<Found>, ClientError> {
         let read = match &filter.context {
-            Some(context) => self.log.proxy.session_calls(context).await?.map(|calls| {
-                let total = calls.len() as u64;
-                LogPage { calls, total }
-            }),
+            Some(context) => self.log.proxy.session_log(context).await?,
             None => self.log.newest(&filter.query(limits, Order::Newest), limits).await?,
         };
         let Some(LogPage { mut calls, total: of }) = read else { return Ok(None) };

@@ -26,6 +26,9 @@ use super::world::{State as Held, World};
 /// The log's word for a call of `/v1/responses`.
 const RESPONSES: &str = "aresponses";
 
+/// Longest text that the log keeps, in bytes.
+const MAX_STORED: usize = 2_048;
+
 struct Request {
     model: Option<String>,
     messages: Vec<Value>,
@@ -71,21 +74,29 @@ async fn answer(world: &World, caller: &Caller, request: &Request) -> Answer {
     let asked = request.model.clone().unwrap_or_else(|| "None".to_owned());
     admit(world.generation(), &mut world.lock(), caller, request.model.as_deref(), world.now())?;
     let fallbacks = world.lock().router.fallbacks(&asked);
-    let mut refusal = None;
+    // A failure that a fallback makes up for is not logged (`spend_logs`).
+    let mut refusal: Option<(Refusal, Option<Entry>)> = None;
     for (attempted, group) in std::iter::once(asked).chain(fallbacks).enumerate() {
         let call = match prepare(world, caller, request, &group) {
             Ok(call) => call,
-            Err(refused) => return Err(refusal.unwrap_or(refused)),
+            Err(refused) => {
+                refusal = refusal.or(Some((refused, None)));
+                break;
+            }
         };
         if !call.reply.wait.is_zero() {
             tokio::time::sleep(call.reply.wait).await;
         }
         match settle(world, caller, request, call, attempted) {
             Ok(answer) => return Ok(answer),
-            Err(refused) => refusal = refusal.or(Some(refused)),
+            Err((refused, entry)) => refusal = refusal.or(Some((refused, Some(entry)))),
         }
     }
-    Err(refusal.unwrap_or_else(Refusal::crash))
+    let Some((refusal, entry)) = refusal else { return Err(Refusal::crash()) };
+    if let Some(entry) = entry {
+        world.lock().ledger.book(entry);
+    }
+    Err(refusal)
 }
 
 impl Request {
@@ -101,6 +112,22 @@ impl Request {
         };
         let session = body.map.get("litellm_session_id").and_then(Value::as_str).map(str::to_owned);
         Self { model, messages, stream, include_usage, session, call_type: "acompletion", size: body.size }
+    }
+}
+
+impl Request {
+    /// As the proxy stores it: long texts in part.
+    fn stored(&self) -> Value {
+        let mut messages = self.messages.clone();
+        for message in &mut messages {
+            if let Some(Value::String(text)) = message.get_mut("content")
+                && text.len() > MAX_STORED
+            {
+                text.truncate(text.floor_char_boundary(MAX_STORED));
+                text.push_str("... (litellm_truncated)");
+            }
+        }
+        json!({ "model": self.model, "messages": messages, "litellm_session_id": self.session })
     }
 }
 
@@ -183,6 +210,9 @@ fn entry(
         start: now,
         end: now,
         error: None,
+        asked: request.model.clone().unwrap_or_else(|| group.to_owned()),
+        fallbacks: 0,
+        bodies: Some((request.stored(), json!({}))),
     }
 }
 
@@ -261,7 +291,14 @@ fn invalid_model(generation: Generation, model: &str) -> Refusal {
     }
 }
 
-fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempted: usize) -> Answer {
+/// The answer, or why there is none, with the entry for the log.
+fn settle(
+    world: &World,
+    caller: &Caller,
+    request: &Request,
+    call: Call,
+    attempted: usize,
+) -> Result<Response, (Refusal, Entry)> {
     let generation = world.generation();
     let now = world.now();
     let mut entry = Entry { end: now, ..call.entry };
@@ -269,8 +306,7 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempt
     let mut state = world.lock();
     if let Some(refusal) = refusal {
         entry.error = Some((refusal.status(), refusal.message()));
-        state.ledger.book(entry);
-        return Err(refusal);
+        return Err((refusal, entry));
     }
     let (text, mock) = match call.reply.outcome {
         Outcome::Mock(text) => (text, true),
@@ -297,6 +333,16 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempt
     }
     let headers = headers(generation, &entry, spent, attempted);
     entry.request_id.clone_from(&completion.id);
+    entry.fallbacks = attempted;
+    if let Some((_, answer)) = &mut entry.bodies {
+        let text = &completion.text[..completion.text.floor_char_boundary(MAX_STORED)];
+        *answer = json!({
+            "id": completion.id,
+            "model": completion.model,
+            "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": text } }],
+            "usage": completion.usage.json(),
+        });
+    }
     state.ledger.book(entry);
     drop(state);
     let mut response = match request.call_type {

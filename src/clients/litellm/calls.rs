@@ -26,7 +26,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// What is read beyond it, so that a secret at its end is whole when secrets are looked for.
 const MARGIN: usize = 8 * 1024;
 
-/// Rows of a session that are read: five pages.
+/// Pages of a session that are read beside the first.
 const SESSION_PAGES: u32 = 5;
 const SESSION_PAGE: &str = "100";
 
@@ -81,18 +81,21 @@ struct Log {
 }
 
 /// `GET /spend/logs/session/ui`: 1.74 answers the rows alone, later releases a page of them.
+struct SessionRows(Log);
+
 struct Session {
-    rows: Rows<LogRow>,
+    calls: Vec<Call>,
     pages: u64,
+    total: u64,
 }
 
-impl<'de> Take<'de> for Session {
+impl<'de> Take<'de> for SessionRows {
     fn list<A: SeqAccess<'de>>(seq: A) -> Result<Option<Self>, A::Error> {
-        Ok(Some(Self { rows: Rows::deserialize(SeqAccessDeserializer::new(seq))?, pages: 1 }))
+        let data = Rows::deserialize(SeqAccessDeserializer::new(seq))?;
+        Ok(Some(Self(Log { data, total: Lenient(None), total_pages: Lenient(None) })))
     }
     fn object<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
-        let log = Log::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Some(Self { rows: log.data, pages: log.total_pages.0.unwrap_or(1) }))
+        Log::deserialize(MapAccessDeserializer::new(map)).map(|log| Some(Self(log)))
     }
 }
 
@@ -128,29 +131,38 @@ impl LiteLlm {
         Ok(self.log(&query, 1, limit).await?.map(|page| page.calls))
     }
 
-    /// The last calls of a conversation whose agent names it, at most 500, the newest first. None where the release has
-    /// no such list.
-    pub async fn session_calls(&self, session: &str) -> Result<Option<Vec<Call>>> {
-        let Some((mut calls, pages)) = self.session_page(session, 1).await? else { return Ok(None) };
-        // The oldest come first.
+    /// The last calls of a conversation whose agent names it, the newest first: six pages of 100 at most, but all of them
+    /// on 1.74, which has no pages. None where the release has no such list.
+    pub async fn session_log(&self, session: &str) -> Result<Option<LogPage>> {
+        let Some(Session { calls, pages, total }) = self.session_page(session, 1).await? else {
+            return Ok(None);
+        };
+        let mut calls = calls;
         let last = u32::try_from(pages).unwrap_or(u32::MAX);
-        for page in last.saturating_sub(SESSION_PAGES - 1).max(2)..=last {
-            if let Some((more, _)) = self.session_page(session, page).await? {
-                calls.extend(more);
-            }
+        // 1.109 begins with the newest, 1.80 with the oldest.
+        let is_newest_first = calls.first().map(|call| call.at) > calls.last().map(|call| call.at);
+        let pages = if is_newest_first {
+            2..=last.min(SESSION_PAGES)
+        } else {
+            last.saturating_sub(SESSION_PAGES - 1).max(2)..=last
+        };
+        for page in pages {
+            calls.extend(self.session_page(session, page).await?.map(|more| more.calls).unwrap_or_default());
         }
         calls.sort_by_key(|call| Reverse(call.at));
-        calls.truncate(SESSION_PAGES as usize * 100);
-        Ok(Some(calls))
+        Ok(Some(LogPage { total: total.max(calls.len() as u64), calls }))
     }
 
-    async fn session_page(&self, session: &str, page: u32) -> Result<Option<(Vec<Call>, u64)>> {
+    async fn session_page(&self, session: &str, page: u32) -> Result<Option<Session>> {
         let page = page.to_string();
         let query = [("session_id", session), ("page", &page), ("page_size", SESSION_PAGE)];
         let request = self.get("spend/logs/session/ui").query(&query).expecting(is_missing);
-        let read = |answer: Lenient<Session>| {
-            let session = answer.0.ok_or_else(|| not_understood("neither a list of calls nor a page of them"))?;
-            Ok((usable(session.rows.0, LogRow::into_call)?, session.pages))
+        let read = |answer: Lenient<SessionRows>| {
+            let SessionRows(log) =
+                answer.0.ok_or_else(|| not_understood("neither a list of calls nor a page of them"))?;
+            let calls = usable(log.data.0, LogRow::into_call)?;
+            let (pages, total) = (log.total_pages.0.unwrap_or(1), log.total.0.unwrap_or(0));
+            Ok(Session { calls, pages, total })
         };
         match request.json(read).await {
             Err(error) if is_missing(&error) => Ok(None),

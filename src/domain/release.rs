@@ -77,6 +77,9 @@ mod tests {
         let missing = |version| missing(version).len();
         assert_eq!(["1.74.3", "1.80.17", "1.109.1", "main"].map(missing), [4, 2, 0, 0]);
         let sorts = |version| surely_can(version, Feature::SortCalls);
-        assert_eq!([Some("1.80.17"), Some("1.109.1"), Some("main"), None].map(sorts), [false, true, false, false]);
+        assert_eq!(
+            [Some("1.80.17"), Some("1.109.1"), Some("main"), None].map(sorts),
+            [false, true, false, false]
+        );
     }
 }

@@ -137,8 +137,11 @@ mod tests {
 
     #[test]
     fn the_highest_bar_is_as_high_as_the_chart_and_parts_stand_on_each_other() {
-        let slots =
-            vec![slot(1, &[("good", 3.0), ("bad", 1.0)]), slot(2, &[("good", 0.0)]), slot(3, &[("good", 1.0)])];
+        let slots = vec![
+            slot(1, &[("good", 3.0), ("bad", 1.0)]),
+            slot(2, &[("good", 0.0)]),
+            slot(3, &[("good", 1.0)]),
+        ];
         let chart = BarChart::new("Swaps", slots, |value| format!("{value:.0}"));
         assert_eq!(chart.most, "4");
         let bars: Vec<_> = chart.bars.iter().map(|bar| (&*bar.tone, &*bar.y, &*bar.height)).collect();

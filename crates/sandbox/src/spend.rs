@@ -1,5 +1,6 @@
 //! The ledger of calls and the routes that read it.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use axum::Json;
@@ -139,6 +140,7 @@ pub(super) async fn logs(State(world): State<World>, caller: Caller, query: Quer
 
 /// The columns by which 1.109 sorts, of those it knows; 1.80 ignores the wish (`spend_logs_sorted`).
 fn sort(generation: Generation, query: &Query, found: &mut [&Entry]) -> Result<(), Refusal> {
+    found.sort_by_key(|entry| Reverse(entry.start));
     if generation == Generation::V1_80 {
         return Ok(());
     }
@@ -226,7 +228,10 @@ impl Entry {
             && is("request_id", &self.request_id)
             && is("model", &self.model)
             && is("status_filter", self.status())
-            && query.get("min_spend").and_then(|least| least.parse().ok()).is_none_or(|least: f64| self.cost >= least)
+            && query
+                .get("min_spend")
+                .and_then(|least| least.parse().ok())
+                .is_none_or(|least: f64| self.cost >= least)
             && (generation == Generation::V1_80
                 || is("model_id", &self.model_id) && is("model_group", &self.group))
     }

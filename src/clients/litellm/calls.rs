@@ -173,7 +173,11 @@ impl LiteLlm {
     /// One call, with what it was asked and answered if `with_bodies`; none if the log has none of that id.
     pub async fn call(&self, id: &str, to: Timestamp, with_bodies: bool) -> Result<Option<(Call, Bodies)>> {
         let mut pairs = LogQuery::between(Timestamp::UNIX_EPOCH, to).pairs();
-        pairs.extend([("request_id", id.to_owned()), ("page", "1".to_owned()), ("page_size", "1".to_owned())]);
+        pairs.extend([
+            ("request_id", id.to_owned()),
+            ("page", "1".to_owned()),
+            ("page_size", "1".to_owned()),
+        ]);
         let read = |mut answer: Value| {
             let rows = answer.get_mut("data").ok_or_else(|| not_understood("an answer without its list"))?;
             let row = rows.get_mut(0).map(Value::take);
@@ -215,7 +219,10 @@ impl LiteLlm {
 
     fn bodies(&self, row: &Value) -> Bodies {
         let body = |name: &str| row.get(name).filter(|value| !is_empty(value)).map(|value| self.body(value));
-        Bodies { request: body("proxy_server_request").or_else(|| body("messages")), answer: body("response") }
+        Bodies {
+            request: body("proxy_server_request").or_else(|| body("messages")),
+            answer: body("response"),
+        }
     }
 
     fn body(&self, value: &Value) -> Body {

@@ -12,8 +12,8 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{KEY_PAGE, KeyPage, LiteLlm, is_not_found, none_if, not_understood, usable, usage, wire};
-use crate::clients::lenient::memory_of;
 use crate::clients::Result;
+use crate::clients::lenient::memory_of;
 use crate::domain::key::{KeyHash, VirtualKey};
 use crate::domain::usage::{DailySpend, DayParts};
 

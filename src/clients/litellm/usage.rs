@@ -199,9 +199,9 @@ impl LogRow {
     /// sent.
     pub(super) fn into_call(self) -> Option<Call> {
         let at = self.start.0.as_deref().and_then(time)?;
-        let after = |text: Text| text.0.as_deref().and_then(time).map(|end| end.duration_since(at).as_millis());
-        let named =
-            |text: Text| text.0.filter(|text| !text.is_empty()).map(|text| redact::secrets(&text));
+        let after =
+            |text: Text| text.0.as_deref().and_then(time).map(|end| end.duration_since(at).as_millis());
+        let named = |text: Text| text.0.filter(|text| !text.is_empty()).map(|text| redact::secrets(&text));
         let metadata = self.metadata.0.unwrap_or_default();
         let error = metadata.error_information.0;
         let message = error.as_ref().and_then(|error| error.message.0.as_deref()).map(redact::error_text);
@@ -222,7 +222,8 @@ impl LogRow {
             id: self.request_id.0.unwrap_or_default(),
             at,
             took_ms,
-            first_token_ms: after(self.first_token).filter(|first| took_ms.is_some_and(|took| first + 5 < took)),
+            first_token_ms: after(self.first_token)
+                .filter(|first| took_ms.is_some_and(|took| first + 5 < took)),
             asked: asked.or_else(|| model.clone()),
             model,
             served,

@@ -182,10 +182,8 @@ impl Report {
                 by_series.entry(series).or_insert_with(|| vec![Sums::default(); count])[bar].add(&sums);
             }
         }
-        let mut columns: Vec<(Total, Vec<Sums>)> = by_series
-            .into_iter()
-            .map(|(series, bars)| (Total { series, sums: sum(&bars) }, bars))
-            .collect();
+        let mut columns: Vec<(Total, Vec<Sums>)> =
+            by_series.into_iter().map(|(series, bars)| (Total { series, sums: sum(&bars) }, bars)).collect();
         let measured = |column: &(Total, Vec<Sums>)| view.measure.of(&column.0.sums);
         columns.sort_by(|a, b| measured(b).total_cmp(&measured(a)).then(b.0.sums.calls.cmp(&a.0.sums.calls)));
         let bar = |at: usize| {
@@ -241,7 +239,8 @@ mod tests {
         ];
         let view = View { range: Range::Hour, ..View::default() };
         let report = Report::of_calls(&calls, view, "2026-11-27T22:40:00Z".parse().unwrap());
-        let names: Vec<_> = report.series.iter().map(|total| (&*total.series.label, total.sums.calls)).collect();
+        let names: Vec<_> =
+            report.series.iter().map(|total| (&*total.series.label, total.sums.calls)).collect();
         assert_eq!(names, [("b", 2), ("a", 1)]);
         assert_eq!((report.bars.len(), report.total.calls, report.total.failed), (12, 3, 1));
         let last = report.bars.iter().rev().find(|bar| bar.total.calls > 0).unwrap();
@@ -252,10 +251,13 @@ mod tests {
     fn daily_sums_stay_days_of_utc() {
         let series = |label: &str| Series { label: label.to_owned(), key: None };
         let sums = Sums { spend: 2.0, calls: 5, failed: 1, tokens: 9 };
-        let days = [DayParts { date: date(2026, 11, 27), models: vec![(series("a"), sums)], keys: Vec::new() }];
+        let days =
+            [DayParts { date: date(2026, 11, 27), models: vec![(series("a"), sums)], keys: Vec::new() }];
         let view = View { range: Range::Week, offset: 600, ..View::default() };
         let report = Report::of_days(&days, view, "2026-11-27T22:40:00Z".parse().unwrap());
-        assert_eq!(report.bars.last().map(|bar| (bar.from.to_string(), bar.total.calls)),
-            Some(("2026-11-27T00:00:00Z".to_owned(), 5)));
+        assert_eq!(
+            report.bars.last().map(|bar| (bar.from.to_string(), bar.total.calls)),
+            Some(("2026-11-27T00:00:00Z".to_owned(), 5))
+        );
     }
 }

@@ -87,7 +87,8 @@ impl Measured {
     /// The dearest calls of the range, of those that were read.
     pub fn dearest(&self, view: View, now: Timestamp, count: usize) -> Vec<Call> {
         let (from, _) = view.range.bounds(now, view.offset);
-        let mut calls: Vec<&Call> = self.calls.iter().filter(|call| call.at >= from && call.spend > 0.0).collect();
+        let mut calls: Vec<&Call> =
+            self.calls.iter().filter(|call| call.at >= from && call.spend > 0.0).collect();
         calls.sort_by(|a, b| b.spend.total_cmp(&a.spend).then(b.at.cmp(&a.at)));
         calls.into_iter().take(count).cloned().collect()
     }

@@ -1,6 +1,5 @@
 //! Swaps that were made.
 
-
 use super::Switcher;
 use crate::domain::agent::AgentName;
 use crate::domain::context::ContextId;

@@ -16,7 +16,7 @@ use super::deployment::hash;
 use super::errors::{Answer, Refusal};
 use super::generation::Generation;
 use super::key_table::Exceeded;
-use super::spend::{Entry, Usage};
+use super::spend::{self, Entry, Usage};
 use super::stream;
 use super::teams;
 use super::text;
@@ -25,9 +25,6 @@ use super::world::{State as Held, World};
 
 /// The log's word for a call of `/v1/responses`.
 const RESPONSES: &str = "aresponses";
-
-/// Longest text that the log keeps, in bytes.
-const MAX_STORED: usize = 2_048;
 
 struct Request {
     model: Option<String>,
@@ -115,22 +112,6 @@ impl Request {
     }
 }
 
-impl Request {
-    /// As the proxy stores it: long texts in part.
-    fn stored(&self) -> Value {
-        let mut messages = self.messages.clone();
-        for message in &mut messages {
-            if let Some(Value::String(text)) = message.get_mut("content")
-                && text.len() > MAX_STORED
-            {
-                text.truncate(text.floor_char_boundary(MAX_STORED));
-                text.push_str("... (litellm_truncated)");
-            }
-        }
-        json!({ "model": self.model, "messages": messages, "litellm_session_id": self.session })
-    }
-}
-
 fn prepare(world: &World, caller: &Caller, request: &Request, group: &str) -> Result<Call, Refusal> {
     let generation = world.generation();
     let now = world.now();
@@ -212,7 +193,10 @@ fn entry(
         error: None,
         asked: request.model.clone().unwrap_or_else(|| group.to_owned()),
         fallbacks: 0,
-        bodies: Some((request.stored(), json!({}))),
+        bodies: Some((
+            spend::stored(request.model.as_deref(), &request.messages, request.session.as_deref()),
+            json!({}),
+        )),
     }
 }
 
@@ -335,13 +319,7 @@ fn settle(
     entry.request_id.clone_from(&completion.id);
     entry.fallbacks = attempted;
     if let Some((_, answer)) = &mut entry.bodies {
-        let text = &completion.text[..completion.text.floor_char_boundary(MAX_STORED)];
-        *answer = json!({
-            "id": completion.id,
-            "model": completion.model,
-            "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": text } }],
-            "usage": completion.usage.json(),
-        });
+        *answer = spend::stored_answer(&completion);
     }
     state.ledger.book(entry);
     drop(state);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::auth::Caller;
 use super::body::{self, Query};
+use super::chat::Completion;
 use super::errors::{Answer, Refusal, Touch};
 use super::generation::Generation;
 use super::text::{self, Zone};
@@ -205,6 +206,34 @@ fn time(generation: Generation, text: &str) -> Result<Timestamp, Refusal> {
         let message =
             format!("/spend/logs Errortime data '{text}' does not match format '%Y-%m-%d %H:%M:%S'");
         Refusal::proxy(500, "internal_error", generation.no_param(), message)
+    })
+}
+
+/// Longest text that the log keeps, in bytes.
+const MAX_STORED: usize = 2_048;
+
+/// A request as the proxy stores it: long texts in part.
+pub(super) fn stored(model: Option<&str>, messages: &[Value], session: Option<&str>) -> Value {
+    let mut messages = messages.to_vec();
+    for message in &mut messages {
+        if let Some(Value::String(text)) = message.get_mut("content")
+            && text.len() > MAX_STORED
+        {
+            text.truncate(text.floor_char_boundary(MAX_STORED));
+            text.push_str("... (litellm_truncated)");
+        }
+    }
+    json!({ "model": model, "messages": messages, "litellm_session_id": session })
+}
+
+pub(super) fn stored_answer(completion: &Completion) -> Value {
+    let text = &completion.text[..completion.text.floor_char_boundary(MAX_STORED)];
+    let message = json!({ "role": "assistant", "content": text });
+    json!({
+        "id": completion.id,
+        "model": completion.model,
+        "choices": [{ "index": 0, "finish_reason": "stop", "message": message }],
+        "usage": completion.usage.json(),
     })
 }
 

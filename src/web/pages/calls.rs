@@ -135,8 +135,20 @@ impl CallsPage {
 async fn list(State(state): State<Services>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let range = range(&query);
     let order = if query.get("sort") == "cost" { Order::Cost } else { Order::Newest };
+    let data = load(&state, &ui, &query, range, order).await;
+    let status = match &data.trouble {
+        _ if !data.errors.is_empty() => StatusCode::UNPROCESSABLE_ENTITY,
+        trouble => Trouble::status(trouble.as_ref(), false),
+    };
+    let columns = columns(&query, &ui.paths.to(route::Calls), order);
+    let agents = state.agents.key_hashes().into_iter().map(|(agent, _)| agent).collect();
+    let release = state.proxy.health().await.value.and_then(|health| health.version.clone());
+    Ok(CallsPage { ui, query, columns, range, agents, release, data }.respond(status))
+}
+
+async fn load(state: &Services, ui: &Ui, query: &Query, range: Option<Range>, order: Order) -> CallsData {
     let size = query.get("size").parse().ok().filter(|size| SIZES.contains(size)).unwrap_or(SIZES[0]);
-    let (filter, errors) = filter(&state, &query, ui.now, range);
+    let (filter, errors) = filter(state, query, ui.now, range);
     let page = query.get("page").parse().unwrap_or(1).clamp(1, 100_000);
     let found = if errors.is_empty() {
         state.calls.find(&filter, order, page, size).await
@@ -144,26 +156,19 @@ async fn list(State(state): State<Services>, ui: Ui, query: Query) -> Result<Res
         Ok(Some(Found::default()))
     };
     let trouble = found.as_ref().err().map(Trouble::of);
-    let status = Trouble::status(trouble.as_ref(), false);
     let has_log = !matches!(found, Ok(None));
     let Found { calls, total, searched } = found.ok().flatten().unwrap_or_default();
-    let path = ui.paths.to(route::Calls);
     let total = usize::try_from(total).unwrap_or(usize::MAX);
-    let data = CallsData {
+    CallsData {
         calls: calls.into_iter().map(|call| CallRow::of(call, &state.agents)).collect(),
-        pager: Pager::of_size(&query, &path, total, size).0,
+        pager: Pager::of_size(query, &ui.paths.to(route::Calls), total, size).0,
         searched,
         has_log,
         from: filter.from,
         to: filter.to,
         errors,
         trouble,
-    };
-    let status = if data.errors.is_empty() { status } else { StatusCode::UNPROCESSABLE_ENTITY };
-    let columns = columns(&query, &path, order);
-    let agents = state.agents.key_hashes().into_iter().map(|(agent, _)| agent).collect();
-    let release = state.proxy.health().await.value.and_then(|health| health.version.clone());
-    Ok(CallsPage { ui, query, columns, range, agents, release, data }.respond(status))
+    }
 }
 
 /// None where times are given; a conversation is looked for in all of the log's month.
@@ -195,21 +200,7 @@ fn columns(query: &Query, path: &str, order: Order) -> Vec<Column> {
 fn filter(state: &Services, query: &Query, now: Timestamp, range: Option<Range>) -> (Filter, FieldErrors) {
     let mut errors = FieldErrors::default();
     let text = |name| Some(query.get(name).trim().to_owned()).filter(|text| !text.is_empty());
-    let (first, _) = range.unwrap_or(Range::Month).bounds(now, 0);
-    let mut time = |name, is_end, default| match text(name) {
-        None => default,
-        Some(text) => time_of(&text, is_end).unwrap_or_else(|| {
-            errors.add(name, "Write the time as 2026-11-22 or 2026-11-22T10:30, in UTC.");
-            default
-        }),
-    };
-    let from = match range {
-        Some(Range::Hour) => now - SignedDuration::from_hours(1),
-        Some(Range::Day) => now - SignedDuration::from_hours(24),
-        _ => time("from", false, first),
-    };
-    // An end is the end of a minute or day: its last second still counts.
-    let to = time("to", true, now + LEEWAY) - SignedDuration::from_secs(1);
+    let (from, to) = times(query, now, range, &mut errors);
     let key = match text("key").map(|key| key.parse::<KeyHash>()) {
         Some(Err(_)) => {
             errors.add("key", "Filter by a key's hash: the key's page has a link to its calls.");
@@ -228,11 +219,6 @@ fn filter(state: &Services, query: &Query, now: Timestamp, range: Option<Range>)
     if !matches!(min_cost, None | Some(Ok(0.0..=1e9))) {
         errors.add("min_cost", "Write the cost in US dollars, for example 0.05.");
     }
-    let failed = match query.get("status") {
-        "failed" => Some(true),
-        "ok" => Some(false),
-        _ => None,
-    };
     let filter = Filter {
         from,
         to,
@@ -240,8 +226,38 @@ fn filter(state: &Services, query: &Query, now: Timestamp, range: Option<Range>)
         asked: text("asked"),
         served: text("served"),
         context: text("context"),
-        failed,
+        failed: [("failed", true), ("ok", false)]
+            .into_iter()
+            .find_map(|(name, failed)| (query.get("status") == name).then_some(failed)),
         min_cost: min_cost.and_then(Result::ok),
     };
     (filter, errors)
+}
+
+/// From when to when: a range up to now, or the times that are given, else the last month.
+fn times(
+    query: &Query,
+    now: Timestamp,
+    range: Option<Range>,
+    errors: &mut FieldErrors,
+) -> (Timestamp, Timestamp) {
+    let back = |range: Range| match range {
+        Range::Hour => now - SignedDuration::from_hours(1),
+        Range::Day => now - SignedDuration::from_hours(24),
+        Range::Week => now - SignedDuration::from_hours(7 * 24),
+        Range::Month => now - SignedDuration::from_hours(30 * 24),
+    };
+    if let Some(range) = range {
+        return (back(range), now + LEEWAY);
+    }
+    let mut time = |name, is_end, default| match query.get(name).trim() {
+        "" => default,
+        text => time_of(text, is_end).unwrap_or_else(|| {
+            errors.add(name, "Write the time as 2026-11-22 or 2026-11-22T10:30, in UTC.");
+            default
+        }),
+    };
+    let from = time("from", false, back(Range::Month));
+    // An end is the end of a minute or day: its last second still counts.
+    (from, time("to", true, now + LEEWAY) - SignedDuration::from_secs(1))
 }

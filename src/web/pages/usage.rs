@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::domain::usage::report::{Bar, By, Measure, Range, Report, Total, View};
 use crate::domain::usage::{Call, Sums};
 use crate::services::agents::Agents;
-use crate::services::calls::Calls;
+use crate::services::calls::{Calls, Measured};
 use crate::services::contexts::Contexts;
 use crate::web::charts::{self, BarChart, Part, Slot};
 use crate::web::errors::Problem;
@@ -211,10 +211,15 @@ async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Result<Res
         by: query.get("by").parse().unwrap_or_default(),
         offset: ui.offset,
     };
+    let data = load(&state, &ui, view).await?;
+    Ok(UsagePage { ui, query, view, data }.respond(StatusCode::OK))
+}
+
+async fn load(state: &Services, ui: &Ui, view: View) -> Result<UsageData, Problem> {
     let copy = state.calls.usage(view.range).await;
     let measured = copy.value.as_deref();
-    let is_by_utc_day = measured.is_some_and(|measured| measured.is_by_utc_day());
-    let data = UsageData {
+    let is_by_utc_day = measured.is_some_and(Measured::is_by_utc_day);
+    Ok(UsageData {
         range: view.range,
         measure: view.measure,
         by: view.by,
@@ -222,15 +227,14 @@ async fn show(State(state): State<Services>, ui: Ui, query: Query) -> Result<Res
         report: measured.map(|measured| measured.report(view, ui.now)),
         dearest: measured.map(|measured| measured.dearest(view, ui.now, DEAREST)).unwrap_or_default(),
         is_by_utc_day,
-        logged: measured.map_or(0, |measured| measured.logged()),
-        cut: measured.and_then(|measured| measured.cut()),
-        has_log: measured.is_none_or(|measured| measured.has_log()),
+        logged: measured.map_or(0, Measured::logged),
+        cut: measured.and_then(Measured::cut),
+        has_log: measured.is_none_or(Measured::has_log),
         as_of: AsOf { at: copy.at, is_renewing: copy.is_renewing },
         trouble: copy.problem.as_ref().map(Trouble::of),
-        contexts: contexts(&state).await?,
+        contexts: contexts(state).await?,
         agents: agents(&state.agents),
-    };
-    Ok(UsagePage { ui, query, view, data }.respond(StatusCode::OK))
+    })
 }
 
 fn agents(agents: &Agents) -> Vec<(String, String)> {

@@ -5,14 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::auth::{self, Caller};
 use super::body::Body;
 use super::calls::ChatCall;
-use super::deployment::hash;
 use super::errors::{Answer, Refusal};
 use super::generation::Generation;
 use super::key_table::Exceeded;
@@ -176,7 +174,7 @@ fn entry(
     let key = caller.key(state);
     Entry {
         request_id: Uuid::new_v4().to_string(),
-        token: caller.token.clone().unwrap_or_else(|| hash(world.master_key().expose_secret())),
+        token: caller.token.clone().unwrap_or_else(|| world.master_token()),
         alias: key.and_then(|key| key.alias.clone()),
         user: key.and_then(|key| key.user_id.clone()),
         group: group.to_owned(),

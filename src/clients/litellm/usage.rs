@@ -218,8 +218,8 @@ impl LogRow {
         let series = keys.filter(|key| !key.is_empty()).map(|key| key_series(&key, None)).next();
         let (key, label) = series.map_or((None, None), |series| (series.key, Some(series.label)));
         let alias = named(metadata.user_api_key_alias).or_else(|| label.filter(|_| key.is_none()));
+        let id = self.request_id.0.unwrap_or_default();
         Some(Call {
-            id: self.request_id.0.unwrap_or_default(),
             at,
             took_ms,
             first_token_ms: after(self.first_token)
@@ -228,7 +228,9 @@ impl LogRow {
             model,
             served,
             endpoint: self.call_type.0.as_deref().and_then(Endpoint::of_call_type),
-            session: named(self.session_id),
+            // What the proxy itself makes up of a call without one.
+            session: named(self.session_id).filter(|session| *session != id),
+            id,
             key,
             key_alias: alias.filter(|alias| !alias.is_empty()),
             deployment: named(self.model_id),

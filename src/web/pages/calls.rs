@@ -10,13 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::domain::agent::AgentName;
-use crate::domain::context::ContextId;
 use crate::domain::key::KeyHash;
 use crate::domain::release;
 use crate::domain::usage::Call;
 use crate::domain::usage::report::Range;
 use crate::services::agents::Agents;
 use crate::services::calls::{Calls, Filter, Found, LEEWAY, Order, Searched};
+use crate::services::contexts::Contexts;
 use crate::services::proxy::Proxy;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -42,6 +42,7 @@ services! {
     struct Services {
         calls: Calls,
         agents: Agents,
+        contexts: Contexts,
         proxy: Proxy,
     }
 }
@@ -91,14 +92,14 @@ impl CallRow {
         let agent = of_key.next().map(|(agent, _)| agent).filter(|_| of_key.next().is_none());
         Self { call, agent }
     }
-
-    /// The agent and context whose page tells more of the conversation.
-    fn context(&self) -> Option<(AgentName, ContextId)> {
-        Some((self.agent.clone()?, self.call.session.as_ref()?.parse().ok()?))
-    }
 }
 
 impl CallsPage {
+    /// The calls of the same conversation.
+    fn of_context(&self, session: &str) -> String {
+        self.ui.paths.calls_of("context", session)
+    }
+
     fn is_filtered(&self) -> bool {
         self.query.has(&FILTERS)
     }

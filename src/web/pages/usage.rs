@@ -170,7 +170,8 @@ impl UsagePage {
         };
         let write = |most: f64| match self.view.measure {
             Measure::Cost => self.ui.money(&most),
-            _ => format!("{most:.0}"),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of counts")]
+            _ => self.ui.tokens(&(most as u64)),
         };
         BarChart::new(self.view.measure.as_str(), report.bars.iter().enumerate().map(slot).collect(), write)
     }

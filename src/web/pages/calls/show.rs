@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::{CallRow, Services};
+use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::usage::{Bodies, Body};
 use crate::web::errors::Problem;
 use crate::web::paths::route;
@@ -24,6 +25,9 @@ struct CallPage {
 struct CallData {
     #[serde(flatten)]
     row: CallRow,
+    /// The context that it was made in, if it is known here.
+    #[serde(skip)]
+    context: Option<KnownContext>,
     /// The error in the provider's words, without secrets.
     message: Option<String>,
     /// None for those who are no admins.
@@ -50,10 +54,22 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let found = state.calls.call(&id, ui.may_admin()).await.map_err(|error| Problem::of_client(&error))?;
     let (call, bodies) = found.ok_or_else(|| Problem::not_found("The call"))?;
+    let row = CallRow::of(call, &state.agents);
     let data = CallData {
-        message: call.message.clone(),
-        row: CallRow::of(call, &state.agents),
+        context: context(&state, &ui, &row).await?,
+        message: row.call.message.clone(),
+        row,
         bodies: ui.may_admin().then_some(bodies),
     };
     Ok(CallPage { ui, data }.respond(StatusCode::OK))
+}
+
+async fn context(state: &Services, ui: &Ui, row: &CallRow) -> Result<Option<KnownContext>, Problem> {
+    let session = row.call.session.as_ref().and_then(|session| session.parse::<ContextId>().ok());
+    match (&row.agent, session) {
+        (Some(agent), Some(context)) if !ui.has_no_database => {
+            Ok(state.contexts.get(agent, &context).await?)
+        }
+        _ => Ok(None),
+    }
 }

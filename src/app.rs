@@ -23,6 +23,7 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::services::agents::Agents;
 use crate::services::audit::Audit;
 use crate::services::bootstrap::Bootstrap;
+use crate::services::calls::Calls;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
 use crate::services::jobs::{self, Jobs};
@@ -151,6 +152,7 @@ impl App {
         let Tools { proxy: client, registry, health: proxy, models, keys, bootstrap, .. } =
             Tools::new(&http, access, store.clone(), &clock);
         keys.keep_beside(&config.database_url);
+        let calls = Calls::new(client.clone(), proxy.clone(), clock.clone());
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
@@ -187,6 +189,7 @@ impl App {
             login: config.login.into(),
             access: Arc::clone(&access),
             proxy,
+            calls,
             keys: keys.clone(),
             models,
             is_demo: web::IsDemo(is_demo),

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod audit;
 pub mod bootstrap;
+pub mod calls;
 pub mod contexts;
 pub mod conversation;
 pub mod doctor;

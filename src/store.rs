@@ -4,7 +4,6 @@
 mod agent_calls;
 mod asks;
 mod audit;
-mod charts;
 mod columns;
 mod contexts;
 mod database;
@@ -21,7 +20,6 @@ use std::path::PathBuf;
 
 use sqlx::AnyPool;
 
-pub use charts::SwapDay;
 pub use keys::{KeyRequest, Retirement};
 pub use replicas::{Fenced, LockError, Said};
 pub use sessions::Sessions;

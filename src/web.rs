@@ -27,6 +27,7 @@ mod stream;
 mod table;
 mod theme;
 mod ui;
+mod zone;
 
 pub use assets::version as assets_version;
 pub use router::{router, table};

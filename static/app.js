@@ -215,6 +215,13 @@ const reveal = () => {
   }
 }
 
+// --- The reader's zone, for the days of charts, which the server draws.
+
+{
+  const path = new URL('..', document.currentScript.src).pathname
+  document.cookie = `patchbay_utc_offset=${-new Date().getTimezoneOffset()}; path=${path}; max-age=31536000; samesite=lax`
+}
+
 // --- Times in the reader's own zone, with UTC beside them; those that say how long ago keep up.
 
 const since = (milliseconds) => {

@@ -1,5 +1,6 @@
 //! The LiteLLM proxy's admin API, as releases 1.80 and 1.109 really answer it.
 
+mod calls;
 mod errors;
 mod keys;
 mod models;
@@ -8,6 +9,7 @@ mod teams;
 mod usage;
 mod wire;
 
+pub use calls::{LogPage, LogQuery};
 pub use models::{Tried, is_segment};
 pub use registry::{Credential, GroupInfo, Registered};
 

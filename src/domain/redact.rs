@@ -11,6 +11,8 @@ mod tests;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use serde_json::Value;
+
 use self::escapes::View;
 use self::finders::{FINDERS, Finder, Found};
 pub use self::names::is_secret_name;
@@ -48,6 +50,23 @@ pub fn is_private_address(text: &str) -> bool {
     let is_scheme =
         |(scheme, _): (&str, &str)| !scheme.is_empty() && scheme.bytes().all(|c| c.is_ascii_alphanumeric());
     text.trim().split_once("://").is_some_and(is_scheme) && addresses(text) != text
+}
+
+/// A JSON value with secrets replaced, by their form and by the name of their field.
+pub fn json(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let clean = |(name, value): (&String, &Value)| match value {
+                Value::String(text) if is_secret_name(name) && !text.is_empty() => {
+                    (name.clone(), Value::String(REDACTED.to_owned()))
+                }
+                value => (name.clone(), json(value)),
+            };
+            Value::Object(fields.iter().map(clean).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(json).collect()),
+        other => other.clone(),
+    }
 }
 
 fn redact(text: &str, finders: &[Finder]) -> String {

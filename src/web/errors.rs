@@ -28,6 +28,7 @@ use crate::web::recipes::Recipe;
 use crate::web::state::AppState;
 use crate::web::theme::{Rows, Theme};
 use crate::web::ui::{RequestIdText, Ui, Wants};
+use crate::web::zone;
 
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
@@ -212,6 +213,7 @@ pub(super) struct Asked {
     pub(super) wants: Wants,
     pub(super) theme: Theme,
     pub(super) rows: Rows,
+    pub(super) offset: i32,
     pub(super) section: String,
     request_id: RequestIdText,
 }
@@ -222,6 +224,7 @@ impl Asked {
             wants: Wants::of(request.headers()),
             theme: Theme::of(request.headers()),
             rows: Rows::of(request.headers()),
+            offset: zone::offset(request.headers()),
             section: Ui::section_of(request.uri()),
             request_id: RequestIdText::of(request.extensions()),
         }

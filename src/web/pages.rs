@@ -3,6 +3,7 @@
 pub(super) mod agents;
 pub(super) mod audit;
 pub(super) mod bulk;
+pub(super) mod calls;
 pub(super) mod compare;
 pub(super) mod contexts;
 pub(super) mod danger;

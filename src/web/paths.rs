@@ -92,6 +92,11 @@ impl Paths {
         self.to(with_query(route::Keys, [("model", model)]))
     }
 
+    /// The log of calls, of 30 days, filtered by one column.
+    pub fn calls_of(&self, column: &str, value: impl fmt::Display) -> String {
+        self.to(with_query(route::Calls, [(column, &*value.to_string()), ("range", "30d")]))
+    }
+
     pub fn contexts_with(&self, text: &str) -> String {
         self.to(with_query(route::Contexts, [("q", text)]))
     }

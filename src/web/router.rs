@@ -89,6 +89,7 @@ fn routes() -> Routes {
         .merge(pages::agents::routes())
         .merge(pages::audit::routes())
         .merge(pages::usage::routes())
+        .merge(pages::calls::routes())
         .merge(pages::search::routes())
         .merge(pages::help::routes())
         .merge(pages::styleguide::routes())

@@ -9,6 +9,7 @@ use crate::config::{Access, Login};
 use crate::domain::setup::Setup;
 use crate::services::agents::Agents;
 use crate::services::audit::Audit;
+use crate::services::calls::Calls;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
 use crate::services::jobs::Jobs;
@@ -66,6 +67,7 @@ parts! {
     clock: Clock,
     store: Store,
     proxy: Proxy,
+    calls: Calls,
     registry: Registry,
     models: Models,
     keys: Keys,

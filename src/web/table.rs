@@ -177,7 +177,11 @@ impl Pager {
 
     /// The page that the query asks for of `total` rows, and which of them are on it.
     pub(super) fn of(query: &Query, path: &str, total: usize) -> (Self, Range<usize>) {
-        let size = query.size();
+        Self::of_size(query, path, total, query.size())
+    }
+
+    /// The same with pages of `size` rows.
+    pub(super) fn of_size(query: &Query, path: &str, total: usize, size: usize) -> (Self, Range<usize>) {
         let pages = total.div_ceil(size).max(1);
         let page = query.get("page").parse().unwrap_or(1).clamp(1, pages);
         let start = (page - 1) * size;

@@ -21,6 +21,7 @@ use crate::web::errors::Asked;
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
 use crate::web::theme::{Rows, Theme};
+use crate::web::zone;
 
 const FLASH: &str = "flash";
 
@@ -90,6 +91,8 @@ pub(super) struct Ui {
     pub(super) seen: i64,
     pub(super) theme: Theme,
     pub(super) rows: Rows,
+    /// The viewer's zone, in minutes east of UTC: by a cookie of the script, 0 without it.
+    pub(super) offset: i32,
     section: String,
 }
 
@@ -117,6 +120,7 @@ impl FromRequestParts<AppState> for Ui {
             seen,
             theme: Theme::of(&parts.headers),
             rows: Rows::of(&parts.headers),
+            offset: zone::offset(&parts.headers),
             section,
         })
     }
@@ -156,6 +160,7 @@ impl Ui {
             seen: state.part::<Live>().seen(),
             theme: asked.theme,
             rows: asked.rows,
+            offset: asked.offset,
             section: asked.section,
         }
     }
@@ -188,6 +193,7 @@ impl Ui {
             ("Models", route::Models::PATH, "boxes"),
             ("Keys", route::Keys::PATH, "key"),
             ("Usage", route::Usage::PATH, "chart"),
+            ("Calls", route::Calls::PATH, "list"),
             ("Agents", route::Agents::PATH, "bot"),
             ("Audit", route::Audit::PATH, "scroll"),
         ];
@@ -217,6 +223,7 @@ fn part_of(section: &str) -> &str {
 fn letter_of(label: &str) -> char {
     match label {
         "Audit" => 'l',
+        "Calls" => 'i',
         _ => label.chars().next().unwrap_or_default().to_ascii_lowercase(),
     }
 }
@@ -236,6 +243,7 @@ impl Ui {
             seen: 0,
             theme: Theme::System,
             rows: Rows::Normal,
+            offset: 0,
             section: "models".to_owned(),
         }
     }

@@ -208,7 +208,7 @@ module.exports = {
   async 'with forced colours, without motion and at 200 % every page is in sight' ({ browser, base }) {
     await swap(base, 'browser-zoom', 'openai/gpt-5')
     const { page, end } = await open(browser, base, { forcedColors: 'active', reducedMotion: 'reduce', viewport: { width: 720, height: 450 } })
-    for (const address of ['/', '/switch', '/compare', '/contexts', '/contexts/task-agent/browser-zoom', '/bulk/new', '/models', '/models/new', '/keys', '/keys/new', '/usage', '/agents', '/agents/task-agent', '/audit', '/help', '/danger']) {
+    for (const address of ['/', '/switch', '/compare', '/contexts', '/contexts/task-agent/browser-zoom', '/bulk/new', '/models', '/models/new', '/keys', '/keys/new', '/usage', '/calls', '/agents', '/agents/task-agent', '/audit', '/help', '/danger']) {
       await page.goto(address)
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth + 1), address)
       assert.equal(await page.evaluate(() => document.getAnimations().length), 0, address)

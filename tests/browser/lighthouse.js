@@ -29,7 +29,7 @@ async function main () {
     const inside = async (address, pattern) => pattern.exec(await (await fetch(demo.base + address, { headers: { Cookie } })).text())[0]
     const addresses = [
       '/', '/switch', '/compare', '/contexts', '/contexts/task-agent/lighthouse', '/models', await inside('/models', /\/models\/[0-9a-f-]{36}/), '/models/new',
-      '/keys', await inside('/keys', /\/keys\/[0-9a-f]{64}/), '/keys/new', '/usage', '/agents/task-agent', '/audit', '/help', '/login'
+      '/keys', await inside('/keys', /\/keys\/[0-9a-f]{64}/), '/keys/new', '/usage', '/calls', '/agents/task-agent', '/audit', '/help', '/login'
     ].filter((address) => address.includes(process.argv[2] || ''))
     for (const form of ['mobile', 'desktop']) {
       for (const address of addresses) {

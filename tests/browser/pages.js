@@ -32,7 +32,7 @@ module.exports = {
       '/', '/compare', '/bulk/new', '/danger', '/models', '/models/new', '/models/import', model, `${model}/edit`, `${model}/delete`,
       '/keys', '/keys/new', '/keys/matrix', key, `${key}/edit`, `${key}/replace`,
       '/switch', `/switch?agent=task-agent&context=browser-pages&swap=${done.id}`,
-      '/contexts', '/contexts/task-agent/browser-pages', '/agents', '/agents/task-agent', '/audit', '/usage', '/search', '/search?q=gpt', '/search?q=zzzz', '/help', '/styleguide', '/no-such-page'
+      '/contexts', '/contexts/task-agent/browser-pages', '/agents', '/agents/task-agent', '/audit', '/usage', '/calls', '/search', '/search?q=gpt', '/search?q=zzzz', '/help', '/styleguide', '/no-such-page'
     ]
     const findings = []
     for (const address of addresses) await look(page, address, findings)

@@ -9,6 +9,7 @@ mod agent_stream;
 mod bounds;
 mod control_replies;
 pub(crate) mod logged;
+mod proxy_calls;
 mod proxy_errors;
 mod proxy_keys;
 mod proxy_models;

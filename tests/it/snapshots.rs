@@ -75,6 +75,10 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/audit.csv", "", ""),
     ("/audit/{id}", "", ""),
     ("/usage", "", ""),
+    ("/usage", "by-key", "?range=30d&measure=tokens&by=key"),
+    ("/calls", "", ""),
+    ("/calls", "filtered", "?range=30d&served=openai/gpt-5-mini&sort=cost"),
+    ("/calls/{request_id}", "", ""),
     ("/search", "", ""),
     ("/search", "found", "?q=gpt-5"),
     ("/help", "", ""),
@@ -266,6 +270,7 @@ impl Data {
             _ if route.starts_with("/keys") => &self.key_job,
             _ if route.starts_with("/bulk") => &self.bulk,
             _ if route.starts_with("/compare") => &self.comparison,
+            _ if route.starts_with("/calls") => &self.call,
             _ => "1",
         };
         // Of a context's page the query is the context.
@@ -276,6 +281,7 @@ impl Data {
         };
         let path = route
             .replace("{id}", id)
+            .replace("{request_id}", id)
             .replace("{job}", &self.import)
             .replace("{hash}", &self.key)
             .replace("{agent}", "task-agent")

@@ -8,14 +8,14 @@ mod assess;
 mod compare;
 mod contexts;
 mod drift;
-mod fallback;
+pub(crate) mod fallback;
 mod faults;
 mod fenced;
 mod killed;
 mod live;
 mod proxies;
 mod scope;
-mod served;
+pub(crate) mod served;
 mod wide;
 
 use std::sync::Arc;

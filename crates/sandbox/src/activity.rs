@@ -1,4 +1,4 @@
-//! What was spent by day (`daily_activity`). Of each day the sums alone: no break-down.
+//! What was spent by day (`daily_activity`), and by model and key within a day.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,10 @@ struct Day {
     completion: i64,
     good: i64,
     failed: i64,
+    models: BTreeMap<String, Day>,
+    keys: BTreeMap<String, Day>,
+    /// Of a key.
+    alias: Option<String>,
 }
 
 impl Day {
@@ -30,6 +34,25 @@ impl Day {
         self.prompt += entry.usage.prompt;
         self.completion += entry.usage.completion;
         if entry.error.is_some() { self.failed += 1 } else { self.good += 1 }
+    }
+
+    /// Adds it to the day, its model and its key.
+    fn add_parts(&mut self, entry: &Entry) {
+        self.add(entry);
+        self.models.entry(entry.model.clone()).or_default().add(entry);
+        let key = self.keys.entry(entry.token.clone()).or_default();
+        key.add(entry);
+        key.alias.clone_from(&entry.alias);
+    }
+
+    fn breakdown(&self) -> Value {
+        let part = |(name, day): (&String, &Day)| {
+            let metadata = json!({ "key_alias": day.alias, "team_id": null });
+            (name.clone(), json!({ "metrics": day.json(""), "metadata": metadata }))
+        };
+        let models: Value = self.models.iter().map(part).collect();
+        let keys: Value = self.keys.iter().map(part).collect();
+        json!({ "mcp_servers": {}, "models": models, "api_keys": keys })
     }
 
     fn json(&self, prefix: &str) -> Value {
@@ -62,14 +85,14 @@ pub(super) async fn daily(State(world): State<World>, caller: Caller, query: Que
     for entry in state.ledger.entries() {
         let day = entry.start.to_zoned(TimeZone::UTC).date();
         if day >= from && day <= to && query.get("api_key").is_none_or(|key| *key == entry.token) {
-            days.entry(day).or_default().add(entry);
+            days.entry(day).or_default().add_parts(entry);
             total.add(entry);
         }
     }
     let results: Vec<Value> = days
         .iter()
         .rev()
-        .map(|(day, sums)| json!({ "date": day.to_string(), "metrics": sums.json(""), "breakdown": {} }))
+        .map(|(day, sums)| json!({ "date": day.to_string(), "metrics": sums.json(""), "breakdown": sums.breakdown() }))
         .collect();
     let mut metadata = total.json("total_");
     metadata["page"] = json!(1);

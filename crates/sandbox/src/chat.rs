@@ -5,18 +5,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::auth::{self, Caller};
 use super::body::Body;
 use super::calls::ChatCall;
-use super::deployment::hash;
 use super::errors::{Answer, Refusal};
 use super::generation::Generation;
 use super::key_table::Exceeded;
-use super::spend::{Entry, Usage};
+use super::spend::{self, Entry, Usage};
 use super::stream;
 use super::teams;
 use super::text;
@@ -71,21 +69,29 @@ async fn answer(world: &World, caller: &Caller, request: &Request) -> Answer {
     let asked = request.model.clone().unwrap_or_else(|| "None".to_owned());
     admit(world.generation(), &mut world.lock(), caller, request.model.as_deref(), world.now())?;
     let fallbacks = world.lock().router.fallbacks(&asked);
-    let mut refusal = None;
+    // A failure that a fallback makes up for is not logged (`spend_logs`).
+    let mut refusal: Option<(Refusal, Option<Entry>)> = None;
     for (attempted, group) in std::iter::once(asked).chain(fallbacks).enumerate() {
         let call = match prepare(world, caller, request, &group) {
             Ok(call) => call,
-            Err(refused) => return Err(refusal.unwrap_or(refused)),
+            Err(refused) => {
+                refusal = refusal.or(Some((refused, None)));
+                break;
+            }
         };
         if !call.reply.wait.is_zero() {
             tokio::time::sleep(call.reply.wait).await;
         }
         match settle(world, caller, request, call, attempted) {
             Ok(answer) => return Ok(answer),
-            Err(refused) => refusal = refusal.or(Some(refused)),
+            Err((refused, entry)) => refusal = refusal.or(Some((refused, Some(entry)))),
         }
     }
-    Err(refusal.unwrap_or_else(Refusal::crash))
+    let Some((refusal, entry)) = refusal else { return Err(Refusal::crash()) };
+    if let Some(entry) = entry {
+        world.lock().ledger.book(entry);
+    }
+    Err(refusal)
 }
 
 impl Request {
@@ -168,7 +174,7 @@ fn entry(
     let key = caller.key(state);
     Entry {
         request_id: Uuid::new_v4().to_string(),
-        token: caller.token.clone().unwrap_or_else(|| hash(world.master_key().expose_secret())),
+        token: caller.token.clone().unwrap_or_else(|| world.master_token()),
         alias: key.and_then(|key| key.alias.clone()),
         user: key.and_then(|key| key.user_id.clone()),
         group: group.to_owned(),
@@ -183,6 +189,12 @@ fn entry(
         start: now,
         end: now,
         error: None,
+        asked: request.model.clone().unwrap_or_else(|| group.to_owned()),
+        fallbacks: 0,
+        bodies: Some((
+            spend::stored(request.model.as_deref(), &request.messages, request.session.as_deref()),
+            json!({}),
+        )),
     }
 }
 
@@ -261,7 +273,14 @@ fn invalid_model(generation: Generation, model: &str) -> Refusal {
     }
 }
 
-fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempted: usize) -> Answer {
+/// The answer, or why there is none, with the entry for the log.
+fn settle(
+    world: &World,
+    caller: &Caller,
+    request: &Request,
+    call: Call,
+    attempted: usize,
+) -> Result<Response, (Refusal, Entry)> {
     let generation = world.generation();
     let now = world.now();
     let mut entry = Entry { end: now, ..call.entry };
@@ -269,8 +288,7 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempt
     let mut state = world.lock();
     if let Some(refusal) = refusal {
         entry.error = Some((refusal.status(), refusal.message()));
-        state.ledger.book(entry);
-        return Err(refusal);
+        return Err((refusal, entry));
     }
     let (text, mock) = match call.reply.outcome {
         Outcome::Mock(text) => (text, true),
@@ -297,6 +315,10 @@ fn settle(world: &World, caller: &Caller, request: &Request, call: Call, attempt
     }
     let headers = headers(generation, &entry, spent, attempted);
     entry.request_id.clone_from(&completion.id);
+    entry.fallbacks = attempted;
+    if let Some((_, answer)) = &mut entry.bodies {
+        *answer = spend::stored_answer(&completion);
+    }
     state.ledger.book(entry);
     drop(state);
     let mut response = match request.call_type {

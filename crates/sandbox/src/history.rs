@@ -54,6 +54,9 @@ impl World {
             start: call.at,
             end: call.at + SignedDuration::from_millis(900),
             error: None,
+            asked: call.model.to_owned(),
+            fallbacks: 0,
+            bodies: None,
         };
         if let Some(key) = state.keys.get_mut(&token) {
             key.spend += cost;

@@ -5,7 +5,7 @@
 //! It shares no type with the client that calls it, so that a mistake in one cannot hide in the other.
 //!
 //! Deliberate differences: spend is booked at once (the real proxy flushes every 10 to 15 s), an upstream
-//! failure is not retried, and the environment is never read.
+//! failure is not retried, requests and answers are stored (a setting of the real proxy), and the environment is never read.
 //!
 //! The upstream answers "I am" and its model's name. Words in the last user message steer it:
 //! `SLEEP=<s>`, `FAIL=<status>`, `BIG=<n>`, `WORDS=<n>`, `TOKENS=<n>`; a stored `api_key` of `bad-key` is refused.
@@ -85,6 +85,8 @@ pub fn router(world: World) -> Router {
         .route("/global/spend/keys", get(history::by_key))
         .route("/global/spend/models", get(history::by_model))
         .route("/spend/logs/v2", get(spend::logs))
+        .route("/spend/logs/ui", get(spend::logs))
+        .route("/spend/logs/ui/{request_id}", get(spend::bodies))
         .route("/spend/logs/session/ui", get(spend::session))
         .route("/user/daily/activity", get(activity::daily))
         .route("/v1/responses", post(chat::respond))

@@ -1,9 +1,10 @@
 //! The ledger of calls and the routes that read it.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::auth::Caller;
 use super::body::{self, Query};
+use super::chat::Completion;
 use super::errors::{Answer, Refusal, Touch};
 use super::generation::Generation;
 use super::text::{self, Zone};
@@ -58,6 +60,11 @@ pub(super) struct Entry {
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     pub(super) error: Option<(u16, String)>,
+    /// What was asked for, before this many fallbacks.
+    pub(super) asked: String,
+    pub(super) fallbacks: usize,
+    /// The request and the answer, as with `store_prompts_in_spend_logs`.
+    pub(super) bodies: Option<(Value, Value)>,
 }
 
 #[derive(Default)]
@@ -68,6 +75,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     const MOST: usize = 100_000;
+    /// Entries that keep their bodies.
+    const MOST_BODIES: usize = 1_000;
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
@@ -79,6 +88,9 @@ impl Ledger {
         }
         self.total += entry.cost;
         self.entries.push_back(entry);
+        if let Some(old) = self.entries.len().checked_sub(Self::MOST_BODIES + 1) {
+            self.entries[old].bodies = None;
+        }
     }
 }
 
@@ -101,15 +113,17 @@ pub(super) async fn logs(State(world): State<World>, caller: Caller, query: Quer
     };
     let (start, end) = (time(generation, start)?, time(generation, end)?);
     let page = body::page(generation, &query, "page", 1, usize::MAX)?;
-    let size = body::page(generation, &query, "page_size", 50, 100)?;
+    let most = if generation == Generation::V1_109 { 1000 } else { 100 };
+    let size = body::page(generation, &query, "page_size", 50, most)?;
     let state = world.with_database(Touch::Spend("/spend/logs"))?;
-    let found: Vec<&Entry> = state
+    let mut found: Vec<&Entry> = state
         .ledger
         .entries
         .iter()
         .rev()
-        .filter(|entry| entry.start >= start && entry.start <= end && entry.matches(&query))
+        .filter(|entry| entry.start >= start && entry.start <= end && entry.matches(generation, &query))
         .collect();
+    sort(generation, &query, &mut found)?;
     let (shown, pages) = body::slice(&found, page, size);
     let data: Vec<Value> = shown.iter().map(|entry| entry.json(generation)).collect();
     let mut answer = json!({
@@ -125,7 +139,43 @@ pub(super) async fn logs(State(world): State<World>, caller: Caller, query: Quer
     Ok(Json(answer).into_response())
 }
 
-/// `GET /spend/logs/session/ui`: the calls of one session, the newest first.
+/// The columns by which 1.109 sorts, of those it knows; 1.80 ignores the wish (`spend_logs_sorted`).
+fn sort(generation: Generation, query: &Query, found: &mut [&Entry]) -> Result<(), Refusal> {
+    found.sort_by_key(|entry| Reverse(entry.start));
+    if generation == Generation::V1_80 {
+        return Ok(());
+    }
+    match query.get("sort_by").map_or("startTime", String::as_str) {
+        "startTime" => {}
+        "spend" => found.sort_by(|a, b| b.cost.total_cmp(&a.cost)),
+        other => {
+            let message = format!(
+                "Invalid sort_by: {other}. Must be one of: endTime, model, request_duration_ms, spend, startTime, \
+                 total_tokens, ttft_ms"
+            );
+            return Err(Refusal::proxy(400, "bad_request", json!("sort_by"), message));
+        }
+    }
+    if query.get("sort_order").is_some_and(|order| order.eq_ignore_ascii_case("asc")) {
+        found.reverse();
+    }
+    Ok(())
+}
+
+/// `GET /spend/logs/ui/{request_id}`: request and answer, which 1.109 leaves out of the list; 1.80 knows them there alone.
+pub(super) async fn bodies(State(world): State<World>, caller: Caller, Path(id): Path<String>) -> Answer {
+    caller.administrate(&world)?;
+    let state = world.with_database(Touch::Spend("/spend/logs"))?;
+    let entry = state.ledger.entries.iter().rev().find(|entry| entry.request_id == id);
+    let entry = entry.filter(|_| world.generation() == Generation::V1_109);
+    let answer = entry.map_or(Value::Null, |entry| {
+        let (request, response) = entry.stored();
+        json!({ "messages": {}, "response": response, "proxy_server_request": request })
+    });
+    Ok(Json(answer).into_response())
+}
+
+/// `GET /spend/logs/session/ui`: the calls of one session, on 1.109 the newest first.
 pub(super) async fn session(State(world): State<World>, caller: Caller, query: Query) -> Answer {
     caller.administrate(&world)?;
     let generation = world.generation();
@@ -134,7 +184,11 @@ pub(super) async fn session(State(world): State<World>, caller: Caller, query: Q
     let size = body::page(generation, &query, "page_size", 50, 100)?;
     let state = world.with_database(Touch::Spend("/spend/logs"))?;
     let is_of = |entry: &&Entry| entry.session.as_deref() == Some(wanted);
-    let found: Vec<&Entry> = state.ledger.entries.iter().rev().filter(is_of).collect();
+    let mut found: Vec<&Entry> = state.ledger.entries.iter().rev().filter(is_of).collect();
+    // `spend_logs_session`: the older release begins with the oldest.
+    if generation == Generation::V1_80 {
+        found.reverse();
+    }
     let (shown, pages) = body::slice(&found, page, size);
     let data: Vec<Value> = shown.iter().map(|entry| entry.json(generation)).collect();
     let answer = json!({
@@ -155,12 +209,45 @@ fn time(generation: Generation, text: &str) -> Result<Timestamp, Refusal> {
     })
 }
 
+/// Longest text that the log keeps, in bytes.
+const MAX_STORED: usize = 2_048;
+
+/// A request as the proxy stores it: long texts in part.
+pub(super) fn stored(model: Option<&str>, messages: &[Value], session: Option<&str>) -> Value {
+    let mut messages = messages.to_vec();
+    for message in &mut messages {
+        if let Some(Value::String(text)) = message.get_mut("content")
+            && text.len() > MAX_STORED
+        {
+            text.truncate(text.floor_char_boundary(MAX_STORED));
+            text.push_str("... (litellm_truncated)");
+        }
+    }
+    json!({ "model": model, "messages": messages, "litellm_session_id": session })
+}
+
+pub(super) fn stored_answer(completion: &Completion) -> Value {
+    let text = &completion.text[..completion.text.floor_char_boundary(MAX_STORED)];
+    let message = json!({ "role": "assistant", "content": text });
+    json!({
+        "id": completion.id,
+        "model": completion.model,
+        "choices": [{ "index": 0, "finish_reason": "stop", "message": message }],
+        "usage": completion.usage.json(),
+    })
+}
+
 impl Entry {
     fn status(&self) -> &'static str {
         if self.error.is_some() { "failure" } else { "success" }
     }
 
-    fn matches(&self, query: &Query) -> bool {
+    /// The request and the answer; empty objects where they are not stored.
+    fn stored(&self) -> (Value, Value) {
+        self.bodies.clone().unwrap_or_else(|| (json!({}), json!({})))
+    }
+
+    fn matches(&self, generation: Generation, query: &Query) -> bool {
         let is = |name: &str, value: &str| {
             query.get(name).is_none_or(|wanted| wanted.is_empty() || wanted == value)
         };
@@ -169,8 +256,13 @@ impl Entry {
             && is("user_id", self.user.as_deref().unwrap_or_default())
             && is("request_id", &self.request_id)
             && is("model", &self.model)
-            && is("model_id", &self.model_id)
             && is("status_filter", self.status())
+            && query
+                .get("min_spend")
+                .and_then(|least| least.parse().ok())
+                .is_none_or(|least: f64| self.cost >= least)
+            && (generation == Generation::V1_80
+                || is("model_id", &self.model_id) && is("model_group", &self.group))
     }
 
     fn json(&self, generation: Generation) -> Value {
@@ -180,7 +272,7 @@ impl Entry {
         };
         let mut row = json!({
             "request_id": self.request_id,
-            "call_type": self.call_type,
+            "call_type": if self.error.is_some() && generation == Generation::V1_80 { "" } else { self.call_type },
             "api_key": self.token,
             "spend": self.cost,
             "total_tokens": self.usage.total(),
@@ -209,9 +301,8 @@ impl Entry {
             "agent_id": null,
         });
         if generation == Generation::V1_80 {
-            for name in ["messages", "response", "proxy_server_request"] {
-                row[name] = json!({});
-            }
+            let (request, response) = self.stored();
+            (row["messages"], row["response"], row["proxy_server_request"]) = (json!({}), response, request);
         } else {
             row["litellm_call_id"] = json!(self.request_id);
             row["request_duration_ms"] = json!(self.end.duration_since(self.start).as_millis());
@@ -246,6 +337,11 @@ impl Entry {
                 metadata["error_information"] = Value::Null;
             }
             None => {}
+        }
+        if generation == Generation::V1_109 {
+            metadata["original_model_group"] = json!(self.asked);
+            metadata["attempted_fallbacks"] = json!(self.fallbacks);
+            metadata["attempted_retries"] = json!(0);
         }
         metadata
     }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::calls::{Calls, ChatCall};
-use super::deployment::Deployments;
+use super::deployment::{Deployments, hash};
 use super::errors::{self, Refusal, Touch};
 use super::generation::Generation;
 use super::key_table::Keys;
@@ -108,6 +108,14 @@ impl World {
 
     pub(super) fn master_key(&self) -> &SecretString {
         &self.0.master_key
+    }
+
+    /// The master key in the log: 1.109 writes a word for it (`spend_logs`).
+    pub(super) fn master_token(&self) -> String {
+        match self.generation() {
+            Generation::V1_80 => hash(self.0.master_key.expose_secret()),
+            Generation::V1_109 => "litellm_proxy_master_key".to_owned(),
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {

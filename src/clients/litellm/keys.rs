@@ -5,7 +5,6 @@
 //! services read back. `metadata: null` is never sent: both releases store it, and can then neither list any
 //! keys nor delete that one (measured on 1.80.17 and 1.109.1).
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use secrecy::SecretString;
 use serde::Deserialize as _;
@@ -13,10 +12,10 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{KEY_PAGE, KeyPage, LiteLlm, is_not_found, none_if, not_understood, usable, usage, wire};
+use crate::clients::Result;
 use crate::clients::lenient::memory_of;
-use crate::clients::{ClientError, Result};
 use crate::domain::key::{KeyHash, VirtualKey};
-use crate::domain::usage::{Call, DailySpend};
+use crate::domain::usage::{DailySpend, DayParts};
 
 /// Fields of a key that are no settings, beside those of [`is_kept_by_proxy`]: what a replacement does not take over.
 /// Two keys may not share an alias; being blocked is a state.
@@ -137,10 +136,30 @@ impl LiteLlm {
         self.post("key/delete", &json!({ "keys": [hash] }), actor).json(|IgnoredAny| Ok(())).await
     }
 
-    /// `GET /user/daily/activity` of one key, or of all: what was spent, by day, the oldest first.
+    /// What was spent with one key, or with all, by day of UTC, the oldest first.
     pub async fn daily_spend(&self, hash: Option<&KeyHash>, from: Date, to: Date) -> Result<Vec<DailySpend>> {
-        let (from, to) = (from.to_string(), to.to_string());
         let mut days = Vec::new();
+        self.activity(hash, from, to, |answer| usage::add_days(&mut days, answer)).await?;
+        days.sort_by_key(|day| day.date);
+        Ok(days)
+    }
+
+    /// The same of all keys, by model and by key. A day may be there in parts.
+    pub async fn daily_parts(&self, from: Date, to: Date) -> Result<Vec<DayParts>> {
+        let mut days = Vec::new();
+        self.activity(None, from, to, |answer| days.extend(usage::day_parts(answer))).await?;
+        Ok(days)
+    }
+
+    /// `GET /user/daily/activity`, page by page.
+    async fn activity(
+        &self,
+        hash: Option<&KeyHash>,
+        from: Date,
+        to: Date,
+        mut take: impl FnMut(usage::Activity),
+    ) -> Result<()> {
+        let (from, to) = (from.to_string(), to.to_string());
         // A page has a thousand rows of the proxy's: a day has one for each model. Five are plenty.
         for page in 1..=5 {
             let page = page.to_string();
@@ -150,47 +169,13 @@ impl LiteLlm {
             let request = self.get("user/daily/activity").query(&query);
             let answer = request.json(Ok::<usage::Activity, _>).await?;
             let has_more = answer.has_more();
-            usage::add_days(&mut days, answer);
+            take(answer);
             if !has_more {
                 break;
             }
         }
-        days.sort_by_key(|day| day.date);
-        Ok(days)
+        Ok(())
     }
-
-    /// `GET /spend/logs/v2` of one key: its last calls, the newest first; none where the release has no such log.
-    pub async fn calls(
-        &self,
-        hash: &KeyHash,
-        from: Timestamp,
-        to: Timestamp,
-        limit: u32,
-    ) -> Result<Option<Vec<Call>>> {
-        let stamp = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        let (from, to, limit) = (stamp(from), stamp(to), limit.to_string());
-        let query = [
-            ("api_key", hash.as_str()),
-            ("start_date", &from),
-            ("end_date", &to),
-            ("page", "1"),
-            ("page_size", &limit),
-        ];
-        let read = |answer: usage::Logs| usable(answer.data.0, usage::LogRow::into_call).map(Some);
-        // Releases before 1.80 have the same rows at the second address.
-        for route in ["spend/logs/v2", "spend/logs/ui"] {
-            match self.get(route).query(&query).expecting(is_missing).json(read).await {
-                Err(error) if is_missing(&error) => {}
-                calls => return calls,
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Whether a release does not have the address.
-pub(super) fn is_missing(error: &ClientError) -> bool {
-    matches!(error, ClientError::Status { status: 404, .. })
 }
 
 fn read_record(info: &Value, hash: &KeyHash) -> Result<Option<KeyRecord>> {

@@ -214,6 +214,6 @@ pub fn is_segment(id: &str) -> bool {
 }
 
 /// An id as one segment of a path, whatever it holds.
-fn segment(id: &str) -> String {
+pub(super) fn segment(id: &str) -> String {
     percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

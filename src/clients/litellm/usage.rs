@@ -1,16 +1,18 @@
-//! The answers about spend and calls. Shapes from `wire/litellm/*/daily_activity` and `spend_logs_v2`.
+//! The answers about spend and calls. Shapes from `wire/litellm/*/daily_activity` and `spend_logs_*`.
+
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use super::LiteLlm;
-use super::keys::is_missing;
 use super::wire::time;
-use crate::clients::Result;
 use crate::clients::lenient::{Lenient, Object, Rows, Text};
 use crate::domain::calls::Endpoint;
 use crate::domain::redact;
-use crate::domain::usage::{Call, DailySpend, Share};
+use crate::domain::usage::{Call, DailySpend, DayParts, Series, Sums};
+
+/// What 1.109 logs in the place of the master key's hash.
+const MASTER: &str = "litellm_proxy_master_key";
 
 /// Longest error text that is read, in characters.
 const MAX_MESSAGE: usize = 2_000;
@@ -31,6 +33,25 @@ struct ActivityMetadata {
 struct DayRow {
     date: Text,
     metrics: Object<Metrics>,
+    breakdown: Object<Breakdown>,
+}
+
+/// By the names of the log's columns `model` and `api_key`.
+#[derive(Deserialize, Default)]
+struct Breakdown {
+    models: Object<BTreeMap<String, Object<PartRow>>>,
+    api_keys: Object<BTreeMap<String, Object<PartRow>>>,
+}
+
+#[derive(Deserialize, Default)]
+struct PartRow {
+    metrics: Object<Metrics>,
+    metadata: Object<PartMetadata>,
+}
+
+#[derive(Deserialize, Default)]
+struct PartMetadata {
+    key_alias: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -39,6 +60,17 @@ struct Metrics {
     total_tokens: Lenient<u64>,
     api_requests: Lenient<u64>,
     failed_requests: Lenient<u64>,
+}
+
+impl Metrics {
+    fn sums(&self) -> Sums {
+        Sums {
+            spend: self.spend.0.unwrap_or(0.0),
+            calls: self.api_requests.0.unwrap_or(0),
+            failed: self.failed_requests.0.unwrap_or(0),
+            tokens: self.total_tokens.0.unwrap_or(0),
+        }
+    }
 }
 
 impl Activity {
@@ -51,14 +83,8 @@ impl Activity {
 pub(super) fn add_days(days: &mut Vec<DailySpend>, answer: Activity) {
     for row in answer.results.0.into_iter().flatten().flatten() {
         let Some(date) = row.date.0.and_then(|date| date.parse::<Date>().ok()) else { continue };
-        let metrics = row.metrics.0.unwrap_or_default();
-        let day = DailySpend {
-            date,
-            spend: metrics.spend.0.unwrap_or(0.0),
-            tokens: metrics.total_tokens.0.unwrap_or(0),
-            requests: metrics.api_requests.0.unwrap_or(0),
-            failed: metrics.failed_requests.0.unwrap_or(0),
-        };
+        let Sums { spend, calls, failed, tokens } = row.metrics.0.unwrap_or_default().sums();
+        let day = DailySpend { date, spend, tokens, requests: calls, failed };
         match days.iter_mut().find(|known| known.date == date) {
             Some(known) => known.add(&day),
             None => days.push(day),
@@ -66,18 +92,47 @@ pub(super) fn add_days(days: &mut Vec<DailySpend>, answer: Activity) {
     }
 }
 
-/// `GET /spend/logs/v2`
-#[derive(Deserialize)]
-pub(super) struct Logs {
-    pub(super) data: Rows<LogRow>,
+/// An answer's days by model and by key. One that goes on from the page before is there twice.
+pub(super) fn day_parts(answer: Activity) -> Vec<DayParts> {
+    let read = |row: DayRow| {
+        let date = row.date.0?.parse::<Date>().ok()?;
+        let parts = row.breakdown.0.unwrap_or_default();
+        let models = split(parts.models, |name, _| Series { label: redact::secrets(&name), key: None });
+        let keys = split(parts.api_keys, |hash, alias| key_series(&hash, alias));
+        Some(DayParts { date, models, keys })
+    };
+    answer.results.0.into_iter().flatten().flatten().filter_map(read).collect()
+}
+
+fn split(
+    parts: Object<BTreeMap<String, Object<PartRow>>>,
+    name: impl Fn(String, Option<String>) -> Series,
+) -> Vec<(Series, Sums)> {
+    let part = |(label, row): (String, Object<PartRow>)| {
+        let row = row.0?;
+        let alias = row.metadata.0.and_then(|metadata| metadata.key_alias.0);
+        Some((name(label, alias), row.metrics.0?.sums()))
+    };
+    parts.0.into_iter().flatten().filter_map(part).collect()
+}
+
+fn key_series(hash: &str, alias: Option<String>) -> Series {
+    let alias = alias.filter(|alias| !alias.is_empty()).map(|alias| redact::secrets(&alias));
+    let label = alias.or_else(|| (hash == MASTER).then(|| "master key".to_owned()));
+    let key = hash.parse().ok();
+    let label = label.or_else(|| key.as_ref().map(ToString::to_string)).unwrap_or_default();
+    Series { label, key }
 }
 
 #[derive(Deserialize)]
 pub(super) struct LogRow {
+    request_id: Text,
     #[serde(rename = "startTime")]
     start: Text,
     #[serde(rename = "endTime")]
     end: Text,
+    #[serde(rename = "completionStartTime")]
+    first_token: Text,
     model: Text,
     model_group: Text,
     call_type: Text,
@@ -89,12 +144,25 @@ pub(super) struct LogRow {
     spend: Lenient<f64>,
     status: Text,
     metadata: Object<LogMetadata>,
+    /// What was sent, where the proxy stores it and lists it.
+    proxy_server_request: Object<Asked>,
+}
+
+#[derive(Deserialize, Default)]
+struct Asked {
+    model: Text,
 }
 
 #[derive(Deserialize, Default)]
 struct LogMetadata {
     usage_object: Object<Usage>,
     error_information: Object<ErrorInformation>,
+    user_api_key: Text,
+    user_api_key_alias: Text,
+    /// 1.109: what was asked for, before fallbacks.
+    original_model_group: Text,
+    attempted_fallbacks: Lenient<u64>,
+    attempted_retries: Lenient<u64>,
 }
 
 /// As the provider reported it.
@@ -131,81 +199,50 @@ impl LogRow {
     /// sent.
     pub(super) fn into_call(self) -> Option<Call> {
         let at = self.start.0.as_deref().and_then(time)?;
-        let named = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|t| redact::secrets(&t));
+        let after =
+            |text: Text| text.0.as_deref().and_then(time).map(|end| end.duration_since(at).as_millis());
+        let named = |text: Text| text.0.filter(|text| !text.is_empty()).map(|text| redact::secrets(&text));
         let metadata = self.metadata.0.unwrap_or_default();
         let error = metadata.error_information.0;
         let message = error.as_ref().and_then(|error| error.message.0.as_deref()).map(redact::error_text);
-        let error = error.and_then(|error| named(error.code.0).or_else(|| named(error.class.0)));
+        let error = error.and_then(|error| named(error.code).or_else(|| named(error.class)));
+        let has_failed = self.status.0.as_deref() == Some("failure") || error.is_some();
         let usage = metadata.usage_object.0;
+        let took_ms = after(self.end).filter(|took| *took > 0 || !has_failed);
+        let served = named(self.model);
+        let model = named(self.model_group).or_else(|| served.clone());
+        let asked = named(metadata.original_model_group);
+        let asked = asked.or_else(|| named(self.proxy_server_request.0.unwrap_or_default().model));
+        // 1.74 leaves the column of a failed call empty.
+        let keys = [self.api_key.0, metadata.user_api_key.0].into_iter().flatten();
+        let series = keys.filter(|key| !key.is_empty()).map(|key| key_series(&key, None)).next();
+        let (key, label) = series.map_or((None, None), |series| (series.key, Some(series.label)));
+        let alias = named(metadata.user_api_key_alias).or_else(|| label.filter(|_| key.is_none()));
+        let id = self.request_id.0.unwrap_or_default();
         Some(Call {
             at,
-            took_ms: self.end.0.as_deref().and_then(time).map(|end| end.duration_since(at).as_millis()),
-            model: named(self.model_group.0).or_else(|| named(self.model.0)),
+            took_ms,
+            first_token_ms: after(self.first_token)
+                .filter(|first| took_ms.is_some_and(|took| first + 5 < took)),
+            asked: asked.or_else(|| model.clone()),
+            model,
+            served,
             endpoint: self.call_type.0.as_deref().and_then(Endpoint::of_call_type),
-            session: named(self.session_id.0),
-            key: self.api_key.0.and_then(|key| key.parse().ok()),
-            deployment: named(self.model_id.0),
+            // What the proxy itself makes up of a call without one.
+            session: named(self.session_id).filter(|session| *session != id),
+            id,
+            key,
+            key_alias: alias.filter(|alias| !alias.is_empty()),
+            deployment: named(self.model_id),
             cached_tokens: usage.map_or(0, Usage::cached),
             prompt_tokens: self.prompt_tokens.0.unwrap_or(0),
             completion_tokens: self.completion_tokens.0.unwrap_or(0),
             spend: self.spend.0.unwrap_or(0.0),
-            has_failed: self.status.0.as_deref() == Some("failure") || error.is_some(),
+            fallbacks: metadata.attempted_fallbacks.0,
+            retries: metadata.attempted_retries.0,
+            has_failed,
             error,
             message: message.map(|text| text.chars().take(MAX_MESSAGE).collect()),
         })
-    }
-}
-
-/// A row of `GET /global/spend/keys` or `/global/spend/models`.
-#[derive(Deserialize)]
-struct ShareRow {
-    api_key: Text,
-    key_alias: Text,
-    key_name: Text,
-    model: Text,
-    total_spend: Lenient<f64>,
-}
-
-impl ShareRow {
-    /// None for a row that names nothing.
-    fn into_share(self) -> Option<Share> {
-        let named = [self.key_alias.0, self.key_name.0, self.model.0, self.api_key.0.clone()];
-        let label = named.into_iter().flatten().find(|text| !text.is_empty())?;
-        Some(Share {
-            key: self.api_key.0.and_then(|key| key.parse().ok()),
-            label: redact::secrets(&label),
-            spend: self.total_spend.0.unwrap_or(0.0),
-        })
-    }
-}
-
-impl LiteLlm {
-    /// `GET /spend/logs/session/ui?session_id=`: the last calls of a conversation whose agent names it, the newest first.
-    /// None where the release has no such list.
-    pub async fn session_calls(&self, session: &str) -> Result<Option<Vec<Call>>> {
-        let query = [("session_id", session), ("page", "1"), ("page_size", "50")];
-        let request = self.get("spend/logs/session/ui").query(&query).expecting(is_missing);
-        match request.json(|answer: Logs| super::usable(answer.data.0, LogRow::into_call)).await {
-            Err(error) if is_missing(&error) => Ok(None),
-            calls => calls.map(|mut calls| {
-                calls.sort_by_key(|call| std::cmp::Reverse(call.at));
-                Some(calls)
-            }),
-        }
-    }
-
-    /// `GET /global/spend/keys`: what each key spent in 30 days, the most expensive first.
-    pub async fn spend_by_key(&self, limit: u32) -> Result<Vec<Share>> {
-        self.shares("global/spend/keys", limit).await
-    }
-
-    /// `GET /global/spend/models`: the same of each model.
-    pub async fn spend_by_model(&self, limit: u32) -> Result<Vec<Share>> {
-        self.shares("global/spend/models", limit).await
-    }
-
-    async fn shares(&self, route: &'static str, limit: u32) -> Result<Vec<Share>> {
-        let request = self.get(route).query(&[("limit", &limit.to_string())]);
-        request.json(|rows| super::usable(Some(rows), ShareRow::into_share)).await
     }
 }

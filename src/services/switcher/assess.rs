@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::run::StepError;
 use super::{Parts, SwapError, Switcher};
+use crate::clients::litellm::LogPage;
 use crate::domain::agent::AgentName;
 use crate::domain::assessment::{Assessment, Estimate, Fit, HeldBack, ModelFacts, Size, SizeSource};
 use crate::domain::calls::{Endpoint, KnownCalls, ModelCall};
@@ -246,8 +247,8 @@ impl Parts {
         patience: Duration,
     ) -> Vec<Call> {
         let Some(key) = agent.key.as_ref().map(KeyHash::of) else { return Vec::new() };
-        let calls = self.proxy.session_calls(context.as_str());
-        let Ok(Ok(Some(mut calls))) = tokio::time::timeout(patience, calls).await else {
+        let calls = self.proxy.session_log(context.as_str());
+        let Ok(Ok(Some(LogPage { mut calls, .. }))) = tokio::time::timeout(patience, calls).await else {
             return Vec::new();
         };
         // Anyone with a key can name a conversation so.

@@ -1,12 +1,10 @@
 //! Swaps that were made.
 
-use jiff::Timestamp;
-
 use super::Switcher;
 use crate::domain::agent::AgentName;
 use crate::domain::context::ContextId;
 use crate::domain::swap::Swap;
-use crate::store::{Result, SwapDay};
+use crate::store::Result;
 
 /// How many swaps of a context are looked at for the one before.
 const LOOKED_AT: u32 = 50;
@@ -38,10 +36,5 @@ impl Switcher {
     /// The newest swap that touched `context`, or with none given any context of the agent.
     pub async fn last(&self, agent: &AgentName, context: Option<&ContextId>) -> Result<Option<Swap>> {
         self.parts.store.last_swap(agent, context).await
-    }
-
-    /// How the swaps since then ended, for each day that has some, the oldest first.
-    pub async fn by_day(&self, since: Timestamp) -> Result<Vec<SwapDay>> {
-        self.parts.store.swaps_by_day(since).await
     }
 }

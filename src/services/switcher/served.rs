@@ -256,22 +256,7 @@ mod tests {
     fn call(seconds: i64, model: &str) -> Call {
         let model = Some(model.to_owned());
         let at = at(seconds);
-        Call {
-            at,
-            took_ms: None,
-            model,
-            endpoint: None,
-            session: None,
-            key: None,
-            deployment: None,
-            cached_tokens: 0,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-            spend: 0.0,
-            has_failed: false,
-            error: None,
-            message: None,
-        }
+        Call { at, model, prompt_tokens: 1, completion_tokens: 1, ..Call::default() }
     }
 
     fn swap(from: i64, to: i64) -> Swap {

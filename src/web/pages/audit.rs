@@ -194,7 +194,7 @@ fn filter(query: &Query, ui: &Ui) -> (Filter, FieldErrors) {
 }
 
 /// A day or a minute of UTC; as an end, the whole of it counts.
-fn time_of(text: &str, is_end: bool) -> Option<Timestamp> {
+pub(super) fn time_of(text: &str, is_end: bool) -> Option<Timestamp> {
     let (at, length) = match text.parse::<Date>() {
         Ok(date) if text.len() == 10 => (date.at(0, 0, 0, 0), Span::new().days(1)),
         _ => (text.trim_end_matches('Z').replace(' ', "T").parse::<DateTime>().ok()?, Span::new().minutes(1)),

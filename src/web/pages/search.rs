@@ -31,7 +31,7 @@ const PAIRS: usize = 3;
 /// Most contexts that are looked through.
 const CONTEXTS: u32 = 5_000;
 
-const PAGES: [(&str, &str, Role, &str); 19] = [
+const PAGES: [(&str, &str, Role, &str); 20] = [
     ("Overview", route::Home::PATH, Role::Viewer, "home start health status attention"),
     ("Switch a model", route::Switch::PATH, Role::Viewer, "swap hot-swap change prompt"),
     ("Compare models", route::Compare::PATH, Role::Viewer, "side by side winner test"),
@@ -46,6 +46,7 @@ const PAGES: [(&str, &str, Role, &str); 19] = [
     ("Find a key by its value", route::KeysFind::PATH, Role::Viewer, "leaked secret sk hash lookup"),
     ("Access matrix", route::KeysMatrix::PATH, Role::Viewer, "models by key allow revoke permissions"),
     ("Usage", route::Usage::PATH, Role::Viewer, "spend cost charts money tokens"),
+    ("Calls", route::Calls::PATH, Role::Viewer, "requests failed errors log spend"),
     ("Agents", route::Agents::PATH, Role::Viewer, "a2a servers cards"),
     ("Audit", route::Audit::PATH, Role::Viewer, "log history who changed"),
     ("Danger zone", route::Danger::PATH, Role::Admin, "reset proxy delete everything wipe bootstrap"),

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::web::charts::{Day, DayChart};
+use crate::web::charts::{BarChart, Part, Slot};
 use crate::web::errors::Problem;
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
@@ -33,18 +33,23 @@ struct Nothing {}
 page!(StyleguidePage, Nothing, as_content);
 
 impl StyleguidePage {
-    fn chart(&self) -> DayChart {
+    fn chart(&self) -> BarChart {
         let day = |ago: i16| {
             let at = self.ui.now - SignedDuration::from_hours(24 * i64::from(ago));
             let (good, bad) = (f64::from((ago * 7) % 11), f64::from(ago % 3));
             let date = at.to_zoned(TimeZone::UTC).date();
-            Day {
-                date,
-                parts: vec![("good", good), ("bad", bad)],
+            let part = |tone: &str, value| Part {
+                tone: tone.to_owned(),
+                value,
                 title: format!("{date}: {good} and {bad}"),
+                href: String::new(),
+            };
+            Slot {
+                label: date.strftime("%-d %b").to_string(),
+                parts: vec![part("good", good), part("bad", bad)],
             }
         };
-        DayChart::new("An example", (0..30).rev().map(day).collect(), |most| format!("{most:.0}"))
+        BarChart::new("An example", (0..30).rev().map(day).collect(), |most| format!("{most:.0}"))
     }
 }
 

@@ -115,6 +115,8 @@ routes! {
     Swap(String) = "/swaps/{id}";
     SwapEvents(String) = "/switch/{id}/events";
     Usage = "/usage";
+    Calls = "/calls";
+    Call(String) = "/calls/{request_id}";
     Search = "/search";
     Help = "/help";
     Theme = "/theme";

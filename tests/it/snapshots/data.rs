@@ -45,6 +45,7 @@ pub(super) struct Data {
     pub(super) key_job: String,
     pub(super) import: String,
     pub(super) comparison: String,
+    pub(super) call: String,
     _users: TempDir,
 }
 
@@ -76,6 +77,7 @@ pub(super) async fn light() -> Data {
         key_job: nothing(),
         import: nothing(),
         comparison: nothing(),
+        call: nothing(),
         _users: users,
     }
 }
@@ -309,6 +311,8 @@ pub(super) async fn rich() -> Data {
     let wrong = [("username", "operator"), ("password", "not it")];
     app.anonymous().post("/login", &wrong).await;
     still.forward(300);
+    let (_, calls) = work.script.get("/calls?range=30d&served=openai/gpt-5-mini&sort=cost").await;
+    let call = calls["calls"][0]["id"].as_str().unwrap().to_owned();
     Data {
         model: "model-00".to_owned(),
         key,
@@ -318,6 +322,7 @@ pub(super) async fn rich() -> Data {
         key_job,
         import,
         comparison,
+        call,
         app,
         _users: users,
     }

@@ -16,7 +16,7 @@ const FELL_BACK: &str = "openai/dead did not answer: the proxy fell back to open
 
 /// `openai/dead` cannot be reached and falls back to `openai/gpt-5`; `openai/gone` has no fallback; an alias does not
 /// inherit the fallback of its target; of the two deployments of `openai/half` one is dead.
-async fn furnish(app: &TestApp) {
+pub(crate) async fn furnish(app: &TestApp) {
     let dead =
         json!({ "model": "openai/x", "api_key": "os.environ/KEY", "api_base": "http://127.0.0.1:1/v1" });
     let well = json!({ "model": "openai/gpt-5-nano", "api_key": "os.environ/KEY" });

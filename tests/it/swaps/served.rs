@@ -109,7 +109,7 @@ async fn the_answer_that_proves_a_swap_is_evidence_too() {
 }
 
 /// The app on a proxy without `/spend/logs/v2`, as releases before 1.80, and perhaps without `/spend/logs/ui` as well.
-async fn on_older_release(app: &mut TestApp, has_other_log: bool) -> DropGuard {
+pub(crate) async fn on_older_release(app: &mut TestApp, has_other_log: bool) -> DropGuard {
     let sandbox = patchbay_sandbox::router(app.world.clone());
     let older = move |mut request: Request| {
         let sandbox = sandbox.clone();

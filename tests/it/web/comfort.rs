@@ -61,27 +61,12 @@ async fn search_finds_pages_models_keys_contexts_and_agents() {
 }
 
 #[tokio::test]
-async fn usage_adds_up_what_was_spent_and_switched() {
+async fn usage_counts_contexts_by_model() {
     let app = TestApp::start().await;
-    let form = [
-        ("agent", "task-agent"),
-        ("context", "c1"),
-        ("model", "openai/gpt-5-mini"),
-        ("message", "Who? TOKENS=100000"),
-    ];
+    let form = [("agent", "task-agent"), ("context", "c1"), ("model", "openai/gpt-5-mini")];
     assert_eq!(app.script().post("/switch", &form).await.0, StatusCode::OK);
-    let browser = app.user().await;
-    let page = browser.get("/usage").await;
-    assert!(page.one("#spend-by-day").contains('$'), "{}", page.text());
-    assert!(page.one("#spend-by-key").contains("task-agent"), "{}", page.text());
-    assert!(page.one("#spend-by-model").contains("gpt-5-mini"), "{}", page.text());
-    assert!(page.one("#swaps-by-day").ends_with("1 0"), "{}", page.text());
-    assert_eq!(page.one("#contexts-by-model tbody"), "openai/gpt-5-mini 1");
-    // A picture for each, that says what it shows.
-    assert_eq!(page.attributes(".chart svg[role=img]", "aria-label").len(), 2);
-    let (status, data) = app.script().get("/usage").await;
-    assert_eq!((status, data["usage"]["days"].as_array().unwrap().len()), (StatusCode::OK, 30), "{data}");
-    assert_eq!(data["swaps"][0]["succeeded"], 1);
+    assert_eq!(app.user().await.get("/usage").await.one("#contexts-by-model tbody"), "openai/gpt-5-mini 1");
+    let (_, data) = app.script().get("/usage").await;
     assert_eq!(data["contexts"], json!([{ "model": "openai/gpt-5-mini", "contexts": 1 }]));
 }
 

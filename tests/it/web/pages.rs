@@ -33,6 +33,7 @@ async fn pages(app: &TestApp) -> Vec<(String, String)> {
         ("/agents/task-agent".to_owned(), "task-agent".to_owned()),
         ("/audit".to_owned(), "Audit".to_owned()),
         ("/usage".to_owned(), "Usage".to_owned()),
+        ("/calls".to_owned(), "Calls".to_owned()),
     ]
     .into()
 }

@@ -200,6 +200,7 @@ async fn pages_offer_what_the_role_may_do() {
         "/audit".to_owned(),
         "/compare".to_owned(),
         "/usage".to_owned(),
+        "/calls".to_owned(),
     ];
     for &role in Role::ALL {
         let browser = app.user_named(role.as_str()).await;

@@ -40,7 +40,14 @@ async fn key_is_found_by_its_value_which_stays_in_no_address() {
         assert!(value.trim().is_empty() || !page.text().contains(value), "it is shown again");
         assert_eq!(page.attributes("#value", "value"), Vec::<String>::new());
     }
-    for path in ["/keys?state=active&q=", "/search?q=", "/audit?object=", "/contexts?q=", "/models?q=", "/keys/matrix?q="] {
+    for path in [
+        "/keys?state=active&q=",
+        "/search?q=",
+        "/audit?object=",
+        "/contexts?q=",
+        "/models?q=",
+        "/keys/matrix?q=",
+    ] {
         let page = browser.get(&format!("{path}{secret}")).await;
         let address = page.url.to_string();
         assert_eq!((page.status, address.contains("sk-")), (StatusCode::OK, false), "{address}");
@@ -112,7 +119,9 @@ async fn contexts_are_filtered_by_state_agent_and_model_and_sorted() {
     switch(&app, "c-pinned", GPT, &[]).await;
     app.script().post("/contexts/task-agent/c-pinned/pin", &[]).await;
     let browser = app.user().await;
-    let rows = async |query: &str| browser.get(&format!("/contexts{query}")).await.attributes("tr[data-context]", "data-context");
+    let rows = async |query: &str| {
+        browser.get(&format!("/contexts{query}")).await.attributes("tr[data-context]", "data-context")
+    };
     assert_eq!(rows("").await, ["c-pinned", "a-plain", "b-timed"], "those switched last first");
     assert_eq!(rows("?sort=context").await, ["a-plain", "b-timed", "c-pinned"]);
     assert_eq!(rows("?sort=model&dir=desc").await, ["b-timed", "c-pinned", "a-plain"]);
@@ -132,11 +141,13 @@ async fn contexts_are_filtered_by_state_agent_and_model_and_sorted() {
 
 #[tokio::test]
 async fn switcher_begins_with_an_agent_that_is_up() {
-    let (first, second) = (FakeAgent::per_context(Manner::Good).await, FakeAgent::per_context(Manner::Good).await);
+    let (first, second) =
+        (FakeAgent::per_context(Manner::Good).await, FakeAgent::per_context(Manner::Good).await);
     let address = |name: &str, agent: &FakeAgent| (name.parse().unwrap(), agent.url.parse().unwrap());
     let mut app = TestApp::start().await;
     let agents = [address("a-down", &first), address("b-up", &second)];
-    app.restart(|config| config.agents = agents.map(|(name, url)| AgentSettings::new(name, url)).into()).await;
+    app.restart(|config| config.agents = agents.map(|(name, url)| AgentSettings::new(name, url)).into())
+        .await;
     first.stop();
     let browser = app.user().await;
     for path in ["/switch", "/bulk/new", "/compare"] {
@@ -151,7 +162,13 @@ async fn receipt_has_an_address_and_that_of_an_undo_offers_to_redo() {
     relax(&app).await;
     let browser = app.user().await;
     switch(&app, "c1", MINI, &[]).await;
-    let form = [("agent", "task-agent"), ("context", "c1"), ("model", GPT), ("minutes", "custom"), ("custom_minutes", "45")];
+    let form = [
+        ("agent", "task-agent"),
+        ("context", "c1"),
+        ("model", GPT),
+        ("minutes", "custom"),
+        ("custom_minutes", "45"),
+    ];
     let page = browser.post("/switch", &form).await;
     let id = page.attributes("#receipt", "data-swap").remove(0);
     assert_eq!(page.url.path(), format!("/swaps/{id}"));

@@ -15,10 +15,9 @@ use crate::domain::key::KeyHash;
 use crate::domain::permission::Verdict;
 use crate::domain::usage::{Call, DailySpend};
 use crate::store::Retirement;
-use crate::web::charts::DayChart;
+use crate::web::charts::{BarChart, Part, Slot};
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::pages::usage::spend_chart;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
@@ -66,8 +65,20 @@ impl KeyPage {
         self.ui.money(&self.data.spend_by_day.iter().map(|day| day.spend).sum::<f64>())
     }
 
-    fn chart(&self) -> DayChart {
-        spend_chart(&self.ui, &self.data.spend_by_day)
+    fn chart(&self) -> BarChart {
+        let (ui, days) = (&self.ui, &self.data.spend_by_day);
+        // A day with calls shows, be they ever so cheap, where any day has cost something.
+        let least = if days.iter().any(|day| day.spend > 0.0) { f64::MIN_POSITIVE } else { 0.0 };
+        let slot = |day: &DailySpend| Slot {
+            label: day.date.strftime("%-d %b").to_string(),
+            parts: vec![Part {
+                tone: String::new(),
+                value: if day.requests > 0 { day.spend.max(least) } else { day.spend },
+                title: format!("{}: {}, {} calls", day.date, ui.money(&day.spend), ui.count(&day.requests)),
+                href: String::new(),
+            }],
+        };
+        BarChart::new("Spend by day", days.iter().map(slot).collect(), |most| ui.money(&most))
     }
 
     /// Days with calls, the newest first.

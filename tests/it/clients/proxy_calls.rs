@@ -84,7 +84,7 @@ async fn the_request_is_in_the_row_or_at_an_address_of_its_own_and_its_secrets_a
         assert_eq!(call.id, id);
         let request = bodies.request.unwrap().text;
         assert!(
-            request.contains("TOKENS=5000 my key [redacted]") && request.contains("ctx-one"),
+            request.contains("TOKENS=5000 my key sk-[redacted]") && request.contains("ctx-one"),
             "{request}"
         );
         assert!(!request.contains("headers"), "{release}: bookkeeping of the proxy: {request}");
@@ -99,8 +99,8 @@ async fn daily_sums_are_split_by_model_and_key() {
     {
         let target = "/user/daily/activity?start_date=2026-11-26&end_date=2026-11-28&page_size=1000&page=1";
         let replay = play([of(release, "daily_activity").played().target(target)]).await;
-        let days = proxy(&replay).daily_parts("2026-11-26".parse().unwrap(), "2026-11-28".parse().unwrap());
-        let days = days.await.unwrap();
+        let (from, to) = ("2026-11-26".parse().unwrap(), "2026-11-28".parse().unwrap());
+        let days = proxy(&replay).daily_parts(from, to).await.unwrap();
         let found = days[0].models.iter().find(|(series, _)| series.label == model);
         assert_eq!(found.map(|(_, sums)| (sums.calls, sums.tokens)), Some((1, 5_038)), "{release}");
         let key = days[0].keys.iter().find(|(series, _)| series.label == "kind-all").unwrap();

@@ -32,7 +32,7 @@ struct Inner {
 
 impl AppState {
     pub fn new(parts: Parts) -> Self {
-        let users = Users::new(Arc::clone(&parts.login), parts.access.users.clone(), parts.clock.clone());
+        let users = Users::new(Arc::clone(&parts.login), &parts.access, parts.clock.clone());
         Self(Arc::new(Inner { parts, users }))
     }
 

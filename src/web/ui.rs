@@ -16,7 +16,7 @@ use crate::config::Login;
 use crate::domain::role::Role;
 use crate::services::live::Live;
 use crate::store::Store;
-use crate::web::auth::CurrentUser;
+use crate::web::auth::{CurrentUser, LoginKind, Users};
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
 use crate::web::theme::Theme;
@@ -88,6 +88,8 @@ pub(super) struct Ui {
     pub(super) wants: Wants,
     pub(super) seen: i64,
     pub(super) theme: Theme,
+    /// Where "Log out" leads for those who came by single sign-on, if it leads anywhere.
+    sso_logout: Option<String>,
     section: String,
 }
 
@@ -114,6 +116,7 @@ impl FromRequestParts<AppState> for Ui {
             wants,
             seen,
             theme: Theme::of(&parts.headers),
+            sso_logout: state.part::<Users>().sso_logout().map(str::to_owned),
             section,
         })
     }
@@ -123,6 +126,16 @@ async fn take_flash(session: &Session) -> Option<Flash> {
     let flash = session.get(FLASH).await.ok().flatten()?;
     let _ = session.remove::<Flash>(FLASH).await;
     flash
+}
+
+/// How one logs out.
+pub(super) enum LogOut<'a> {
+    /// By ending the session.
+    Here,
+    /// At an address of the reverse proxy, which has the session.
+    At(&'a str),
+    /// Somewhere that is not known here.
+    Elsewhere,
 }
 
 pub(super) struct NavEntry {
@@ -153,6 +166,14 @@ impl Ui {
 
     pub(super) fn role_with_article(&self) -> &'static str {
         self.user.as_ref().map_or("not logged in", |user| user.role.with_article())
+    }
+
+    pub(super) fn log_out(&self) -> LogOut<'_> {
+        match (&self.user, &self.sso_logout) {
+            (Some(CurrentUser { by: LoginKind::Header, .. }), Some(url)) => LogOut::At(url),
+            (Some(CurrentUser { by: LoginKind::Header, .. }), None) => LogOut::Elsewhere,
+            _ => LogOut::Here,
+        }
     }
 
     pub(super) fn nav(&self) -> Vec<NavEntry> {
@@ -202,7 +223,7 @@ impl Ui {
     pub(super) fn at(now: Timestamp) -> Self {
         Self {
             paths: Paths::new("", ""),
-            user: Some(CurrentUser { name: "ada".to_owned(), role: Role::Admin }),
+            user: Some(CurrentUser { name: "ada".to_owned(), role: Role::Admin, by: LoginKind::Password }),
             flash: None,
             now,
             has_default_password: false,
@@ -210,6 +231,7 @@ impl Ui {
             wants: Wants::Page,
             seen: 0,
             theme: Theme::System,
+            sso_logout: None,
             section: "models".to_owned(),
         }
     }

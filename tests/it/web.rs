@@ -17,6 +17,7 @@ mod recipes;
 mod renewal;
 pub(crate) mod roles;
 mod sessions;
+mod sso;
 mod stated;
 mod switch;
 mod switch_form;

@@ -16,10 +16,11 @@ use tokio::sync::{Mutex, OnceCell};
 use super::login_queue::{LoginQueue, Turn};
 use super::login_throttle::{Attempt, Lane, LoginThrottle};
 use super::refusal_log::RefusalLog;
+use super::sso::HeaderLogin;
 use super::verified::Verified;
 use super::{Credentials, Denied};
 use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
-use crate::config::{DEFAULT_PASSWORD, Login, UsersFile};
+use crate::config::{Access, DEFAULT_PASSWORD, Login};
 use crate::domain::role::Role;
 use patchbay_clock::Clock;
 
@@ -34,6 +35,8 @@ pub(in crate::web) struct Users(Arc<Inner>);
 
 struct Inner {
     login: Arc<Login>,
+    is_off: bool,
+    header_login: Option<HeaderLogin>,
     /// The shared login's hash: made once, and not before someone logs in, for it takes tens of milliseconds.
     shared: OnceCell<Account>,
     file: Option<PathBuf>,
@@ -81,18 +84,20 @@ impl Account {
 }
 
 impl Users {
-    pub(in crate::web) fn new(login: Arc<Login>, file: Option<UsersFile>, clock: Clock) -> Self {
-        let (file, users) = file.map_or((None, Vec::new()), |file| (file.path, file.users));
+    pub(in crate::web) fn new(login: Arc<Login>, access: &Access, clock: Clock) -> Self {
+        let (file, users) = access.users.clone().map_or((None, Vec::new()), |file| (file.path, file.users));
         let accounts = users.into_iter().map(Account::of).collect();
         Self(Arc::new(Inner {
             login,
+            is_off: access.is_password_login_off,
+            header_login: access.sso.clone().map(HeaderLogin::new),
             shared: OnceCell::new(),
             file,
             known: RwLock::new(Known { accounts, problem: None }),
             // Looked at for the first time soon: it may have changed since it was read.
             looked: Mutex::new((Timestamp::UNIX_EPOCH, None)),
             queue: LoginQueue::default(),
-            refusals: RefusalLog::default(),
+            refusals: RefusalLog::new("logins are not looked at: too many have failed"),
             throttle: LoginThrottle::default(),
             verified: Verified::new(),
             clock,
@@ -103,7 +108,25 @@ impl Users {
         self.0.known.read().unwrap_or_else(PoisonError::into_inner).problem.clone()
     }
 
+    /// Whether no one may log in with a password.
+    pub(in crate::web) fn are_passwords_off(&self) -> bool {
+        self.0.is_off
+    }
+
+    pub(super) fn header_login(&self) -> Option<&HeaderLogin> {
+        self.0.header_login.as_ref()
+    }
+
+    /// Where "Log out" leads for those who came by single sign-on.
+    pub(in crate::web) fn sso_logout(&self) -> Option<&str> {
+        self.header_login()?.sso.logout_url.as_deref()
+    }
+
+    /// Someone who may log in with a password.
     pub(in crate::web) async fn account(&self, name: &str) -> Option<Account> {
+        if self.0.is_off {
+            return None;
+        }
         self.look().await;
         if name == self.0.login.username {
             return Some(self.shared().await);
@@ -116,6 +139,9 @@ impl Users {
         credentials: &Credentials,
         address: Option<IpAddr>,
     ) -> Result<Account, Denied> {
+        if self.0.is_off {
+            return Err(Denied::Off);
+        }
         let Credentials { username: name, password } = credentials;
         let (attempt, turn) = self.turn(name, address).await?;
         let account = self.verify(name, password, turn).await.ok_or(Denied::Wrong)?;

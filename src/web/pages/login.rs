@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
@@ -36,6 +37,8 @@ struct LoginPage {
     username: String,
     next: String,
     error: Option<String>,
+    /// Passwords are switched off.
+    is_off: bool,
 }
 
 impl LoginPage {
@@ -53,11 +56,19 @@ struct Next {
     next: String,
 }
 
-async fn show(auth: AuthSession, ui: Ui, Query(query): Query<Next>) -> Response {
-    if auth.user.is_some() {
-        return Redirect::to(&ui.paths.to(route::Home)).into_response();
+async fn show(
+    auth: AuthSession,
+    ui: Ui,
+    Query(query): Query<Next>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let by_header = auth.backend.by_header(&parts.extensions, &parts.headers).await?;
+    if auth.user.is_some() || by_header.is_some() {
+        return Ok(Redirect::to(&ui.paths.to(route::Home)).into_response());
     }
-    LoginPage { ui, username: String::new(), next: query.next, error: None }.respond(StatusCode::OK)
+    let is_off = auth.backend.are_passwords_off();
+    let page = LoginPage { ui, username: String::new(), next: query.next, error: None, is_off };
+    Ok(page.respond(StatusCode::OK))
 }
 
 #[derive(Deserialize)]
@@ -104,6 +115,7 @@ async fn login(
 fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
     let (status, error) = match denied {
         Denied::Wrong => (StatusCode::UNAUTHORIZED, auth::WRONG.to_owned()),
+        Denied::Off => (StatusCode::FORBIDDEN, auth::OFF.to_owned()),
         Denied::TooMany(left) => {
             let seconds = whole_seconds(left);
             let unit = if seconds == 1 { "second" } else { "seconds" };
@@ -112,10 +124,13 @@ fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
     };
     let response = match ui.wants {
         Wants::Json => (status, Json(json!({ "error": { "title": error } }))).into_response(),
-        _ => LoginPage { ui, username, next, error: Some(error) }.respond(status),
+        _ => {
+            let is_off = denied == Denied::Off;
+            LoginPage { ui, username, next, error: Some(error), is_off }.respond(status)
+        }
     };
     match denied {
-        Denied::Wrong => response,
+        Denied::Wrong | Denied::Off => response,
         Denied::TooMany(left) => too_many(left, response),
     }
 }

@@ -28,6 +28,7 @@ use crate::services::conversation::Asks;
 use crate::services::jobs::{self, Jobs};
 use crate::services::keys::Keys;
 use crate::services::live::Live;
+use crate::services::people::People;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{self, Deployments, Models, Registry};
 use crate::services::switcher::{self, Switcher};
@@ -191,6 +192,7 @@ impl App {
             models,
             is_demo: web::IsDemo(is_demo),
             audit: Audit::new(store.clone(), clock.clone()),
+            people: People::new(store.clone(), clock.clone()),
             clock,
             contexts: Contexts::new(store.clone()),
             store: store.clone(),
@@ -273,6 +275,9 @@ async fn clean(store: Store, clock: Clock, access: Arc<Access>) {
             && let Err(error) = store.sessions().delete_expired().await
         {
             tracing::warn!(%error, "expired sessions were not deleted");
+        }
+        if let Err(error) = store.delete_expired_tokens().await {
+            tracing::warn!(%error, "expired access tokens were not deleted");
         }
         if let Some(retention) = access.conversation_retention
             && let Err(error) = store.end_conversations_before(clock.now() - retention).await

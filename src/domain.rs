@@ -15,6 +15,7 @@ pub mod lease;
 pub mod model;
 pub mod model_detail;
 pub mod model_note;
+pub mod people;
 pub mod permission;
 pub mod redact;
 pub mod release;

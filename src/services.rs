@@ -11,6 +11,7 @@ mod journal;
 pub mod keys;
 pub mod live;
 mod locks;
+pub mod people;
 pub mod proxy;
 pub mod registry;
 pub mod snapshot;

@@ -11,6 +11,7 @@ mod database;
 mod jobs;
 mod keys;
 mod models;
+mod people;
 mod replicas;
 mod sessions;
 mod swaps;
@@ -22,6 +23,7 @@ use sqlx::AnyPool;
 
 pub use charts::SwapDay;
 pub use keys::{KeyRequest, Retirement};
+pub use people::StoredSession;
 pub use replicas::{Fenced, LockError, Said};
 pub use sessions::Sessions;
 pub use swaps::Ended;

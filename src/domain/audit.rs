@@ -74,6 +74,13 @@ pub enum Action {
     ModelTest,
     #[strum(serialize = "proxy.reset")]
     ProxyReset,
+    /// An admin ended someone's session.
+    #[strum(serialize = "session.end")]
+    SessionEnd,
+    #[strum(serialize = "token.create")]
+    TokenCreate,
+    #[strum(serialize = "token.revoke")]
+    TokenRevoke,
     #[strum(serialize = "audit.end")]
     AuditEnd,
 }
@@ -83,7 +90,9 @@ impl Action {
 
     /// Whether a word is that of an action that says who came and went: for admins, and for whom it is about.
     pub fn is_of_logins(word: &str) -> bool {
-        [Self::Login, Self::Logout, Self::Access].iter().any(|action| action.as_str() == word)
+        [Self::Login, Self::Logout, Self::Access, Self::SessionEnd]
+            .iter()
+            .any(|action| action.as_str() == word)
     }
 
     pub fn as_str(self) -> &'static str {

@@ -1,9 +1,10 @@
-//! Who is there: a login session or a reverse proxy's word for people, HTTP Basic for scripts.
+//! Who is there: a login session or a reverse proxy's word for people, access tokens and HTTP Basic for scripts.
 
 mod login_queue;
 mod login_throttle;
 mod refusal_log;
 mod sso;
+mod tokens;
 mod users;
 mod verified;
 
@@ -26,6 +27,7 @@ pub(super) use self::users::{Account, Users};
 use crate::domain::audit::Actor;
 use crate::domain::role::Role;
 use crate::services::audit::Audit;
+use crate::services::people::People;
 use crate::store::{Store, StoreError};
 use crate::web::errors::Problem;
 use crate::web::origin::Origin;
@@ -82,6 +84,7 @@ impl AuthnBackend for Users {
 services! {
     pub(super) struct Services {
         pub(super) audit: Audit,
+        pub(super) people: People,
         store: Store,
         paths: Paths,
         users: Users,
@@ -103,6 +106,31 @@ pub(super) enum LoginKind {
     Password,
     /// The headers of a trusted reverse proxy.
     Header,
+    /// An access token.
+    Token { id: String, owner: String },
+}
+
+impl CurrentUser {
+    /// Whose sessions and tokens are this user's own.
+    pub(super) fn owner(&self) -> &str {
+        match &self.by {
+            LoginKind::Token { owner, .. } => owner,
+            _ => &self.name,
+        }
+    }
+
+    /// Keeps a token that has leaked from making others, which would outlive it.
+    pub(super) fn check_is_person(&self) -> Result<(), Problem> {
+        match self.by {
+            LoginKind::Token { .. } => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "Not with an access token",
+                "Tokens and sessions are managed by people. Nothing was done.",
+                "Log in with your password or by single sign-on.",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Lets only users through. Others are led to the login, or told 401 where nobody looks at a page.
@@ -131,23 +159,37 @@ pub(super) async fn require_user(
     Ok(response)
 }
 
-/// The word of the reverse proxy counts before a session: the browser may keep one of somebody else.
+/// A token counts first, since it was sent for this request, then the word of the reverse proxy: the browser may keep a
+/// session of somebody else.
 async fn identify(
     state: &Services,
     session: Option<Account>,
     parts: &Parts,
 ) -> Result<Result<CurrentUser, Response>, Problem> {
     let (extensions, headers) = (&parts.extensions, &parts.headers);
+    if let Some(token) = tokens::sent(headers) {
+        let user = state.by_token(&token).await?;
+        return Ok(user.ok_or_else(|| {
+            state.users.log_bad_token(Origin::of(extensions));
+            unauthorized("The access token is not valid: it was revoked, has expired, or its owner is gone.")
+        }));
+    }
     if let Some(user) = state.users.by_header(extensions, headers).await? {
         if !sso::says_origin(&parts.method, headers) {
             return Ok(Err(StatusCode::FORBIDDEN.into_response()));
         }
+        let seen = user.seen();
+        let actor = Actor { name: seen.name.clone(), ..actor(extensions) };
+        note(state.people.seen_by_proxy(&actor, &seen).await);
         return user.current().map(Ok);
     }
     let account = match (session, basic(headers)) {
         (Some(account), _) => account,
         (None, Some(credentials)) => match state.users.by_basic(&credentials, Origin::of(extensions)).await {
-            Ok(account) => account,
+            Ok(account) => {
+                note(state.people.script_seen(&state.users.seen(&account)).await);
+                account
+            }
             Err(denied) => {
                 note_denied(state, actor(extensions), &credentials, denied).await?;
                 return Ok(Err(denied_to_script(denied)));
@@ -156,6 +198,13 @@ async fn identify(
         (None, None) => return Ok(Err(to_login(state, parts))),
     };
     Ok(Ok(CurrentUser { name: account.name, role: account.role, by: LoginKind::Password }))
+}
+
+/// Pages are there without the database as well.
+fn note(written: Result<(), StoreError>) {
+    if let Err(error) = written {
+        tracing::debug!(%error, "it was not written down who is there");
+    }
 }
 
 /// Writes a failed login down, with the name if it is someone's: another may be a password in the wrong field.
@@ -223,7 +272,8 @@ pub(super) fn whole_seconds(time: Duration) -> u64 {
 }
 
 fn unauthorized(detail: &str) -> Response {
-    let advice = "Use the name and password of UI_USERNAME and UI_PASSWORD, or of a named user.";
+    let advice =
+        "Use an access token, or the name and password of UI_USERNAME and UI_PASSWORD or of a named user.";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "Not logged in", detail, advice);
     let mut response = problem.into_response();
     let challenge = HeaderValue::from_static("Basic realm=\"Patchbay\", charset=\"UTF-8\"");

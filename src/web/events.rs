@@ -17,6 +17,7 @@ use tower_sessions::session::Id;
 use tower_sessions::{Session, SessionStore as _};
 
 use crate::services::live::{Listener, Listening, Live};
+use crate::services::people::People;
 use crate::store::Store;
 use crate::web::auth::{Account, CurrentUser, LoginKind, Users};
 use crate::web::errors::Problem;
@@ -28,9 +29,9 @@ use crate::web::state::services;
 /// How often a stream looks whether its session is still there, and says that it is.
 const LOOK: Duration = Duration::from_secs(4);
 
-/// How long a stream lasts that a reverse proxy has authenticated: its next request shows whether that still holds. Browsers
-/// come back by themselves.
-const HEADER_LOGIN: SignedDuration = SignedDuration::from_mins(5);
+/// How long a stream lasts that has no session: its next request shows whether the login still holds. Browsers come back by
+/// themselves.
+const WITHOUT_SESSION: SignedDuration = SignedDuration::from_mins(5);
 
 /// A comment: nothing on the way closes the connection as an idle one, and one that broke is found.
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
@@ -43,6 +44,7 @@ services! {
     struct Services {
         clock: Clock,
         live: Live,
+        people: People,
         store: Store,
         users: Users,
     }
@@ -79,7 +81,7 @@ async fn events(
     })?;
     let account = match user.by {
         LoginKind::Password => state.users.account(&user.name).await,
-        LoginKind::Header => None,
+        LoginKind::Header | LoginKind::Token { .. } => None,
     };
     let watched = Watched { session, user, account, begun: state.clock.now(), state };
     let headers = [
@@ -121,9 +123,14 @@ struct Watched {
 
 impl Watched {
     async fn is_there(&self) -> bool {
-        match self.user.by {
+        let is_fresh = || self.state.clock.now().duration_since(self.begun).abs() < WITHOUT_SESSION;
+        match &self.user.by {
             LoginKind::Password => self.has_session().await,
-            LoginKind::Header => self.state.clock.now().duration_since(self.begun).abs() < HEADER_LOGIN,
+            LoginKind::Header => is_fresh(),
+            // A database that fails says nothing of the token.
+            LoginKind::Token { id, .. } => {
+                is_fresh() && !matches!(self.state.people.token(id).await, Ok(None))
+            }
         }
     }
 

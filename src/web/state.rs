@@ -14,6 +14,7 @@ use crate::services::conversation::Asks;
 use crate::services::jobs::Jobs;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
+use crate::services::people::People;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{Models, Registry};
 use crate::services::switcher::Switcher;
@@ -71,6 +72,7 @@ parts! {
     keys: Keys,
     agents: Agents,
     audit: Audit,
+    people: People,
     contexts: Contexts,
     switcher: Switcher,
     asks: Asks,

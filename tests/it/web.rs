@@ -21,4 +21,5 @@ mod sso;
 mod stated;
 mod switch;
 mod switch_form;
+mod tokens;
 mod users;

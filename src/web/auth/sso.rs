@@ -8,6 +8,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
 use super::refusal_log::RefusalLog;
 use super::{CurrentUser, LoginKind, Users};
 use crate::config::sso::Sso;
+use crate::domain::people::{Seen, Source};
 use crate::domain::role::Role;
 use crate::web::errors::Problem;
 use crate::web::origin::Peer;
@@ -88,11 +89,17 @@ fn unusable(why: &str) -> Problem {
 #[derive(Debug, Clone)]
 pub(in crate::web) struct HeaderUser {
     pub(super) name: String,
+    email: Option<String>,
     /// None where no group has one.
     role: Option<Role>,
 }
 
 impl HeaderUser {
+    pub(super) fn seen(&self) -> Seen {
+        let Self { name, email, role } = self.clone();
+        Seen { name, source: Source::Header, email, role }
+    }
+
     pub(super) fn current(self) -> Result<CurrentUser, Problem> {
         let Some(role) = self.role else {
             return Err(Problem::new(
@@ -120,7 +127,7 @@ impl Users {
             return Err(unusable("a user with a password has the same name"));
         }
         let role = login.sso.role(&named.groups);
-        Ok(Some(HeaderUser { name: named.name, role }))
+        Ok(Some(HeaderUser { name: named.name, email: named.email, role }))
     }
 }
 

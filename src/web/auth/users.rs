@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize as _;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -18,14 +20,18 @@ use super::login_throttle::{Attempt, Lane, LoginThrottle};
 use super::refusal_log::RefusalLog;
 use super::sso::HeaderLogin;
 use super::verified::Verified;
-use super::{Credentials, Denied};
+use super::{Credentials, CurrentUser, Denied, LoginKind};
 use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
 use crate::config::{Access, DEFAULT_PASSWORD, Login};
+use crate::domain::people::{Seen, Source};
 use crate::domain::role::Role;
 use patchbay_clock::Clock;
 
 /// How often the file is looked at.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
+
+/// Under which axum-login keeps who has logged in.
+const SESSION_LOGIN: &str = "axum-login.data";
 
 /// How long to wait where too many others are waiting for a check.
 const SHED: Duration = Duration::from_secs(1);
@@ -44,6 +50,7 @@ struct Inner {
     looked: Mutex<(Timestamp, Option<Stamp>)>,
     queue: LoginQueue,
     refusals: RefusalLog,
+    bad_tokens: RefusalLog,
     throttle: LoginThrottle,
     verified: Verified,
     clock: Clock,
@@ -98,6 +105,7 @@ impl Users {
             looked: Mutex::new((Timestamp::UNIX_EPOCH, None)),
             queue: LoginQueue::default(),
             refusals: RefusalLog::new("logins are not looked at: too many have failed"),
+            bad_tokens: RefusalLog::new("access tokens are refused: they are not valid"),
             throttle: LoginThrottle::default(),
             verified: Verified::new(),
             clock,
@@ -120,6 +128,40 @@ impl Users {
     /// Where "Log out" leads for those who came by single sign-on.
     pub(in crate::web) fn sso_logout(&self) -> Option<&str> {
         self.header_login()?.sso.logout_url.as_deref()
+    }
+
+    /// Everyone who may log in with a password.
+    pub(in crate::web) async fn accounts(&self) -> Vec<Account> {
+        let Some(shared) = self.account(&self.0.login.username).await else { return Vec::new() };
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(shared).chain(known.accounts.values().cloned()).collect()
+    }
+
+    /// Where someone with a password has it from.
+    pub(in crate::web) fn source(&self, name: &str) -> Source {
+        if name == self.0.login.username { Source::Shared } else { Source::File }
+    }
+
+    /// The same of the user of a request.
+    pub(in crate::web) fn source_of(&self, user: &CurrentUser) -> Source {
+        match user.by {
+            LoginKind::Header => Source::Header,
+            _ => self.source(user.owner()),
+        }
+    }
+
+    /// What a login with a password says of someone.
+    pub(in crate::web) fn seen(&self, account: &Account) -> Seen {
+        let source = self.source(&account.name);
+        Seen { name: account.name.clone(), source, email: None, role: Some(account.role) }
+    }
+
+    /// Whose session this is, if it still opens anything.
+    pub(in crate::web) async fn user_of_session(&self, data: &HashMap<String, Value>) -> Option<String> {
+        let login = data.get(SESSION_LOGIN)?;
+        let tag = Vec::<u8>::deserialize(login.get("auth_hash")?).ok()?;
+        let account = self.account(login.get("user_id")?.as_str()?).await?;
+        (account.tag[..] == tag).then_some(account.name)
     }
 
     /// Someone who may log in with a password.
@@ -171,6 +213,11 @@ impl Users {
     /// Writes a log line about logins that are not looked at, unless there is one of this second.
     pub(super) fn log_refusal(&self, address: Option<IpAddr>) {
         self.0.refusals.note(address);
+    }
+
+    /// The same about access tokens that are not valid.
+    pub(super) fn log_bad_token(&self, address: Option<IpAddr>) {
+        self.0.bad_tokens.note(address);
     }
 
     async fn verified(&self, credentials: &Credentials) -> Option<Account> {

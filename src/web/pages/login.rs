@@ -1,5 +1,7 @@
 //! Login and logout.
 
+use std::net::IpAddr;
+
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::request::Parts;
@@ -102,11 +104,11 @@ async fn login(
         }
     };
     actor.name.clone_from(&account.name);
-    if let Err(error) = begin_session(&mut auth, &account, ui.now).await {
+    if let Err(error) = begin_session(&mut auth, &account, address, ui.now).await {
         tracing::error!(%error, "the session was not kept");
         return Err(Problem::of_session());
     }
-    state.audit.logged_in(&actor).await?;
+    state.people.logged_in(&actor, &auth.backend.seen(&account)).await?;
     let target = local_next(&next, ui.paths.base()).map_or_else(|| ui.paths.to(route::Home), str::to_owned);
     Ok(Redirect::to(&target).into_response())
 }
@@ -139,13 +141,14 @@ fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
 async fn begin_session(
     auth: &mut AuthSession,
     account: &Account,
+    address: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<(), axum_login::Error<Users>> {
     if auth.user.is_some() {
         auth.session.cycle_id().await?;
     }
     auth.login(account).await?;
-    Ok(lifetime::begin(&auth.session, now).await?)
+    Ok(lifetime::begin(&auth.session, address, now).await?)
 }
 
 async fn logout(

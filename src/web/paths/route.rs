@@ -125,6 +125,12 @@ routes! {
     Danger = "/danger";
     /// Empties the proxy, and bootstraps it again.
     DangerReset = "/danger/reset";
+    Settings = "/settings";
+    Users = "/users";
+    SessionEnd = "/users/sessions/end";
+    /// Access tokens of one's own scripts.
+    Tokens = "/tokens";
+    TokenRevoke(String) = "/tokens/{id}/revoke";
     AuditCsv = "/audit.csv";
     AuditEntry(i64) = "/audit/{id}";
     Healthz = "/healthz";

@@ -8,6 +8,7 @@ mod hosts;
 mod setup;
 pub mod sso;
 pub mod users;
+mod webhook;
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ pub use self::access::{Access, AccessArgs, CONFIRM_COST, UsersFile};
 pub use self::address::shown;
 use self::agents::{AgentsArgs, AgentsFile};
 pub use self::hosts::Hosts;
+pub use self::webhook::WebhookArgs;
 use crate::domain::agent::AgentSettings;
 use crate::domain::setup::Setup;
 

@@ -1,6 +1,7 @@
 //! Types and rules without input and output: no axum, reqwest or sqlx.
 
 pub mod agent;
+pub mod alert;
 pub mod assessment;
 pub mod audit;
 pub mod calls;

@@ -1,11 +1,13 @@
 //! What the product does, without HTTP status and HTML: pages, the command line and jobs share it.
 
 pub mod agents;
+pub mod alerts;
 pub mod audit;
 pub mod bootstrap;
 pub mod contexts;
 pub mod conversation;
 pub mod doctor;
+pub mod health;
 pub mod jobs;
 mod journal;
 pub mod keys;

@@ -2,6 +2,7 @@
 //! replicas, with one SQL text: columns are text, whole numbers (times, yes and no) and a rare fraction.
 
 mod agent_calls;
+mod alerts;
 mod asks;
 mod audit;
 mod charts;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 use sqlx::AnyPool;
 
+pub use alerts::Outgoing;
 pub use charts::SwapDay;
 pub use keys::{KeyRequest, Retirement};
 pub use people::StoredSession;

@@ -9,7 +9,8 @@ use jiff::SignedDuration;
 
 use super::sso::{Sso, SsoArgs};
 use super::users::{self, NamedUser};
-use super::{Hosts, SettingError};
+use super::{Hosts, SettingError, WebhookArgs};
+use crate::domain::alert::Webhook;
 
 /// US dollars for reading a conversation once above which a switch has to be confirmed.
 pub const CONFIRM_COST: f64 = 0.5;
@@ -42,6 +43,8 @@ pub struct AccessArgs {
     /// Whether people may log in with a password beside single sign-on
     #[arg(long, env = "PATCHBAY_PASSWORD_LOGIN", value_name = "YES|NO", default_value = "yes")]
     pub password_login: String,
+    #[command(flatten)]
+    pub webhook: WebhookArgs,
     /// How long audit entries are kept, such as 400d [default: for ever]
     #[arg(long, env = "PATCHBAY_AUDIT_RETENTION", value_name = "DAYS", default_value = "")]
     pub audit_retention: String,
@@ -62,6 +65,7 @@ pub struct Access {
     pub sso: Option<Sso>,
     /// Neither the shared login nor named users may log in.
     pub is_password_login_off: bool,
+    pub webhook: Option<Webhook>,
     /// Forever if none.
     pub audit_retention: Option<SignedDuration>,
     /// Of questions and answers. Forever if none.
@@ -94,6 +98,7 @@ impl AccessArgs {
         let audit_retention = retention("PATCHBAY_AUDIT_RETENTION", &self.audit_retention);
         let conversation_retention =
             retention("PATCHBAY_CONVERSATION_RETENTION", &self.conversation_retention);
+        let webhook = self.webhook.validate().map_err(&mut note).unwrap_or_default();
         let confirm_cost = cost(&self.confirm_cost).map_err(&mut note).unwrap_or_default();
         let sso = self.sso.validate(!self.trusted_proxies.trim().is_empty()).unwrap_or_else(|problems| {
             wrong.extend(problems);
@@ -107,6 +112,7 @@ impl AccessArgs {
                 is_behind_tls,
                 sso,
                 is_password_login_off,
+                webhook,
                 audit_retention,
                 conversation_retention,
                 confirm_cost,
@@ -221,6 +227,7 @@ mod tests {
             confirm_cost: "-1".to_owned(),
             sso: SsoArgs { user_header: "a b".to_owned(), ..SsoArgs::default() },
             password_login: "perhaps".to_owned(),
+            webhook: WebhookArgs { webhook_url: Some("ftp://h".into()), ..WebhookArgs::default() },
         };
         let wrong: Vec<_> = args.validate("ada", bind).unwrap_err().iter().map(ToString::to_string).collect();
         for name in [
@@ -233,6 +240,7 @@ mod tests {
             "CONFIRM_COST",
             "SSO_USER_HEADER",
             "PASSWORD_LOGIN",
+            "WEBHOOK_URL",
         ] {
             assert!(wrong.iter().any(|why| why.contains(&format!("PATCHBAY_{name}: "))), "{wrong:?}");
         }

@@ -81,6 +81,12 @@ pub enum Action {
     TokenCreate,
     #[strum(serialize = "token.revoke")]
     TokenRevoke,
+    /// Something stopped answering, or answers again.
+    Health,
+    #[strum(serialize = "alerts.choose")]
+    AlertsChoose,
+    #[strum(serialize = "alerts.test")]
+    AlertsTest,
     #[strum(serialize = "audit.end")]
     AuditEnd,
 }

@@ -377,6 +377,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (12, "key requests", both!("0012_key_requests")),
         (13, "agent calls", both!("0013_agent_calls")),
         (14, "people", both!("0014_people")),
+        (15, "alerts", both!("0015_alerts")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Access, Login};
 use crate::domain::setup::Setup;
 use crate::services::agents::Agents;
+use crate::services::alerts::Alerts;
 use crate::services::audit::Audit;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
@@ -73,6 +74,7 @@ parts! {
     agents: Agents,
     audit: Audit,
     people: People,
+    alerts: Alerts,
     contexts: Contexts,
     switcher: Switcher,
     asks: Asks,

@@ -1,6 +1,7 @@
 //! The dashboard as a newcomer meets it: through HTTP, with what goes wrong.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod alerts;
 mod audit;
 mod comfort;
 mod etag;

@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 
 use super::{Parts, ReadError, Switcher};
 use crate::domain::agent::Scope;
+use crate::domain::alert::TIMER;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;
@@ -103,7 +104,7 @@ impl Switcher {
             SwapRequest::going_to(&swap.agent, &swap.context, swap.after.as_ref(), before)
         });
         let Some(request) = request else { return Ok(false) };
-        let actor = Actor::local("patchbay (time is up)");
+        let actor = Actor::local(TIMER);
         match self.swap_within(lease, request, &actor).await {
             Ok(swap) if swap.outcome.is_success() => Ok(true),
             Ok(swap) => Err(format!("the swap back ended as {}", swap.outcome.as_str())),

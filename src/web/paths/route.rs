@@ -126,6 +126,8 @@ routes! {
     /// Empties the proxy, and bootstraps it again.
     DangerReset = "/danger/reset";
     Settings = "/settings";
+    AlertsChoose = "/settings/alerts";
+    AlertsTest = "/settings/alerts/test";
     Users = "/users";
     SessionEnd = "/users/sessions/end";
     /// Access tokens of one's own scripts.

@@ -18,17 +18,21 @@ use url::Url;
 
 use crate::clients;
 use crate::clients::litellm::{self, LiteLlm};
+use crate::clients::webhook::WebhookClient;
 use crate::config::{Access, CONFIRM_COST, Config};
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::services::agents::Agents;
+use crate::services::alerts::Alerts;
 use crate::services::audit::Audit;
 use crate::services::bootstrap::Bootstrap;
 use crate::services::calls::Calls;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
+use crate::services::health::Health;
 use crate::services::jobs::{self, Jobs};
 use crate::services::keys::Keys;
 use crate::services::live::Live;
+use crate::services::people::People;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{self, Deployments, Models, Registry};
 use crate::services::switcher::{self, Switcher};
@@ -56,6 +60,8 @@ pub struct App {
     switcher: Switcher,
     asks: Asks,
     jobs: Jobs,
+    alerts: Alerts,
+    health: Health,
     keys: Keys,
     live: Live,
     writes: TaskTracker,
@@ -153,6 +159,9 @@ impl App {
             Tools::new(&http, access, store.clone(), &clock);
         keys.keep_beside(&config.database_url);
         let calls = Calls::new(client.clone(), proxy.clone(), clock.clone());
+        let webhook = config.access.webhook.clone().map(|webhook| WebhookClient::new(http.clone(), webhook));
+        let alerts = Alerts::new(store.clone(), clock.clone(), webhook);
+        let health = Health::new(agents.clone(), client.clone(), store.clone());
         let switcher = Switcher::new(
             agents.clone(),
             registry.clone(),
@@ -194,6 +203,8 @@ impl App {
             models,
             is_demo: web::IsDemo(is_demo),
             audit: Audit::new(store.clone(), clock.clone()),
+            people: People::new(store.clone(), clock.clone()),
+            alerts: alerts.clone(),
             clock,
             contexts: Contexts::new(store.clone()),
             store: store.clone(),
@@ -211,6 +222,8 @@ impl App {
             switcher,
             asks,
             jobs,
+            alerts,
+            health,
             keys,
             live,
             writes,
@@ -221,6 +234,14 @@ impl App {
 
     pub fn switcher(&self) -> &Switcher {
         &self.switcher
+    }
+
+    pub fn alerts(&self) -> &Alerts {
+        &self.alerts
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     pub fn live(&self) -> &Live {
@@ -242,6 +263,14 @@ impl App {
             let (jobs, stop) = (self.jobs, stop.clone());
             async move { jobs.work(stop).await }
         });
+        let alerting = tokio::spawn({
+            let (alerts, stop) = (self.alerts, stop.clone());
+            async move { alerts.work(stop).await }
+        });
+        let looking = tokio::spawn({
+            let (health, stop) = (self.health, stop.clone());
+            async move { health.watch(stop).await }
+        });
         let retiring = tokio::spawn(self.keys.retire_when_due());
         let closing = tokio::spawn({
             let (live, stop) = (self.live, stop.clone());
@@ -260,7 +289,7 @@ impl App {
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("a swap had not ended; it is marked as unknown at the next start");
         }
-        for task in [cleaning, watching, retiring, closing] {
+        for task in [cleaning, watching, alerting, looking, retiring, closing] {
             task.abort();
         }
         self.store.close().await;
@@ -276,6 +305,9 @@ async fn clean(store: Store, clock: Clock, access: Arc<Access>) {
             && let Err(error) = store.sessions().delete_expired().await
         {
             tracing::warn!(%error, "expired sessions were not deleted");
+        }
+        if let Err(error) = store.delete_expired_tokens().await {
+            tracing::warn!(%error, "expired access tokens were not deleted");
         }
         if let Some(retention) = access.conversation_retention
             && let Err(error) = store.end_conversations_before(clock.now() - retention).await

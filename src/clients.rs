@@ -8,6 +8,7 @@ mod http;
 mod lenient;
 mod limiter;
 pub mod litellm;
+pub mod webhook;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,10 +6,12 @@ pub mod agents;
 pub mod dotenv;
 mod hosts;
 mod setup;
+pub mod sso;
 pub mod users;
+mod webhook;
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -20,6 +22,7 @@ pub use self::access::{Access, AccessArgs, CONFIRM_COST, UsersFile};
 pub use self::address::shown;
 use self::agents::{AgentsArgs, AgentsFile};
 pub use self::hosts::Hosts;
+pub use self::webhook::WebhookArgs;
 use crate::domain::agent::AgentSettings;
 use crate::domain::setup::Setup;
 
@@ -161,7 +164,7 @@ impl ServeArgs {
     pub fn validate(self) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
         let mut note = |problem| wrong.push(problem);
-        let login = login(&self.login, self.bind).map_err(&mut note).ok();
+        let login = self.login().map_err(&mut note).ok();
         let base_path = base_path(&self.base_path).map_err(&mut note).ok();
         let proxy_url = self.proxy.address().map_err(&mut note).ok();
         let master_key = self.proxy.master_key().map_err(&mut note).ok();
@@ -190,6 +193,17 @@ impl ServeArgs {
             })
         };
         config().ok_or(ConfigError(wrong))
+    }
+}
+
+impl ServeArgs {
+    /// Where passwords are off, the default one opens nothing.
+    fn login(&self) -> Result<Login, SettingError> {
+        if self.access.is_password_login_off().unwrap_or_default() {
+            let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            return Ok(Login { is_default: false, ..login(&self.login, loopback)? });
+        }
+        login(&self.login, self.bind)
     }
 }
 
@@ -295,6 +309,23 @@ mod tests {
         let config = validate(&["--master-key=sk-1", "--bind=0.0.0.0:1", "--password=x"]).unwrap();
         assert!(!config.login.is_default);
         assert_eq!(config.access.hosts, Hosts::Any);
+    }
+
+    #[test]
+    fn default_password_is_no_matter_where_passwords_are_off() {
+        let sso =
+            ["--master-key=sk-1", "--bind=0.0.0.0:1", "--sso-user-header=X-User", "--sso-roles=*=viewer"];
+        let with = |more: &[&str]| validate(&[&sso, more].concat());
+        assert!(with(&["--trusted-proxies=10.0.0.1", "--password-login=no"]).is_ok_and(|config| {
+            config.access.is_password_login_off && !config.login.is_default && config.access.sso.is_some()
+        }));
+        for (more, named) in [
+            (&["--trusted-proxies=10.0.0.1"][..], "UI_PASSWORD"),
+            (&["--password=long enough"], "PATCHBAY_TRUSTED_PROXIES"),
+        ] {
+            let error = with(more).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 
     /// The compose file used to pass it.

@@ -1,6 +1,7 @@
 //! Types and rules without input and output: no axum, reqwest or sqlx.
 
 pub mod agent;
+pub mod alert;
 pub mod assessment;
 pub mod audit;
 pub mod calls;
@@ -16,6 +17,7 @@ pub mod lease;
 pub mod model;
 pub mod model_detail;
 pub mod model_note;
+pub mod people;
 pub mod permission;
 pub mod redact;
 pub mod release;

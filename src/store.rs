@@ -2,6 +2,7 @@
 //! replicas, with one SQL text: columns are text, whole numbers (times, yes and no) and a rare fraction.
 
 mod agent_calls;
+mod alerts;
 mod asks;
 mod audit;
 mod columns;
@@ -10,6 +11,7 @@ mod database;
 mod jobs;
 mod keys;
 mod models;
+mod people;
 mod replicas;
 mod sessions;
 mod swaps;
@@ -20,7 +22,9 @@ use std::path::PathBuf;
 
 use sqlx::AnyPool;
 
+pub use alerts::Outgoing;
 pub use keys::{KeyRequest, Retirement};
+pub use people::StoredSession;
 pub use replicas::{Fenced, LockError, Said};
 pub use sessions::Sessions;
 pub use swaps::Ended;

@@ -1,8 +1,10 @@
 //! `patchbay doctor`.
 
+use axum::http::HeaderName;
+use ipnet::IpNet;
 use patchbay::app::{ProxyAccess, Tools};
 use patchbay::clients::litellm::Timeouts;
-use patchbay::config::{self, Config, ServeArgs};
+use patchbay::config::{self, Access, Config, ServeArgs};
 use patchbay::domain::redact;
 use patchbay::services::agents::Agents;
 use patchbay::services::bootstrap::EnvFile;
@@ -46,10 +48,13 @@ impl DoctorArgs {
         let found = Settings::read().map_err(Failure::failed)?;
         let settings = settings(&found, cli);
         let mut checks: Vec<Check> = found.warnings.into_iter().map(noted).collect();
-        checks.extend(match self.serve.validate() {
-            Ok(config) => examine(config).await.unwrap_or_else(|failure| vec![invalid(failure.text)]),
-            Err(error) => error.0.into_iter().map(|error| invalid(error.to_string())).collect(),
-        });
+        match self.serve.validate() {
+            Ok(config) => {
+                checks.extend(single_sign_on(&config.access));
+                checks.extend(examine(config).await.unwrap_or_else(|failure| vec![invalid(failure.text)]));
+            }
+            Err(error) => checks.extend(error.0.into_iter().map(|error| invalid(error.to_string()))),
+        }
         let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
         if self.json {
             say!("{:#}", json!({ "settings": settings, "checks": checks }));
@@ -69,6 +74,24 @@ fn invalid(why: String) -> Check {
 /// A setting that is probably not meant as it stands.
 fn noted(why: String) -> Check {
     Check { what: "settings".to_owned(), verdict: Verdict::Note, found: why, advice: None }
+}
+
+/// What single sign-on believes, and whether too many could claim to be its reverse proxy.
+fn single_sign_on(access: &Access) -> Vec<Check> {
+    let Some(sso) = &access.sso else { return Vec::new() };
+    let what = "single sign-on".to_owned();
+    let headers: Vec<&str> = sso.headers().map(HeaderName::as_str).collect();
+    let passwords = if access.is_password_login_off { "off" } else { "on" };
+    let found = format!("by {}; passwords are {passwords}", headers.join(", "));
+    let mut checks = vec![Check { what: what.clone(), verdict: Verdict::Good, found, advice: None }];
+    let is_wide = |network: &&IpNet| network.max_prefix_len() - network.prefix_len() > 8;
+    checks.extend(access.trusted_proxies.iter().filter(is_wide).map(|network| Check {
+        what: what.clone(),
+        verdict: Verdict::Note,
+        found: format!("everything in {network} can log in as anyone: it is in PATCHBAY_TRUSTED_PROXIES"),
+        advice: Some("List the address of the reverse proxy alone.".to_owned()),
+    }));
+    checks
 }
 
 async fn examine(config: Config) -> Result<Vec<Check>, Failure> {

@@ -7,8 +7,10 @@ use clap::Args;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
+use super::sso::{Sso, SsoArgs};
 use super::users::{self, NamedUser};
-use super::{Hosts, SettingError};
+use super::{Hosts, SettingError, WebhookArgs};
+use crate::domain::alert::Webhook;
 
 /// US dollars for reading a conversation once above which a switch has to be confirmed.
 pub const CONFIRM_COST: f64 = 0.5;
@@ -22,7 +24,8 @@ pub struct AccessArgs {
     /// File of named users, as `patchbay user` writes it: name:hash:role, a line each
     #[arg(long, env = "PATCHBAY_USERS_FILE", value_name = "FILE")]
     pub users_file: Option<PathBuf>,
-    /// Reverse proxies whose X-Forwarded-For is believed: addresses or networks, comma-separated
+    /// Reverse proxies whose X-Forwarded-For and single sign-on headers are believed: addresses or networks,
+    /// comma-separated
     #[arg(long, env = "PATCHBAY_TRUSTED_PROXIES", value_name = "NETWORK,…", default_value = "")]
     pub trusted_proxies: String,
     /// People reach the dashboard by https alone: secure cookies, and browsers keep to https
@@ -35,6 +38,13 @@ pub struct AccessArgs {
         default_missing_value = "yes"
     )]
     pub behind_tls: String,
+    #[command(flatten)]
+    pub sso: SsoArgs,
+    /// Whether people may log in with a password beside single sign-on
+    #[arg(long, env = "PATCHBAY_PASSWORD_LOGIN", value_name = "YES|NO", default_value = "yes")]
+    pub password_login: String,
+    #[command(flatten)]
+    pub webhook: WebhookArgs,
     /// How long audit entries are kept, such as 400d [default: for ever]
     #[arg(long, env = "PATCHBAY_AUDIT_RETENTION", value_name = "DAYS", default_value = "")]
     pub audit_retention: String,
@@ -52,6 +62,10 @@ pub struct Access {
     pub users: Option<UsersFile>,
     pub trusted_proxies: Vec<IpNet>,
     pub is_behind_tls: bool,
+    pub sso: Option<Sso>,
+    /// Neither the shared login nor named users may log in.
+    pub is_password_login_off: bool,
+    pub webhook: Option<Webhook>,
     /// Forever if none.
     pub audit_retention: Option<SignedDuration>,
     /// Of questions and answers. Forever if none.
@@ -77,18 +91,28 @@ impl AccessArgs {
             Hosts::read("PATCHBAY_HOSTS", self.hosts.as_deref(), bind).map_err(&mut note).unwrap_or_default();
         let users = self.users(username).map_err(&mut note).unwrap_or_default();
         let trusted_proxies = networks(&self.trusted_proxies).map_err(&mut note).unwrap_or_default();
-        let is_behind_tls = yes_or_no(&self.behind_tls).map_err(&mut note).unwrap_or_default();
+        let is_behind_tls =
+            yes_or_no("PATCHBAY_BEHIND_TLS", &self.behind_tls).map_err(&mut note).unwrap_or_default();
+        let is_password_login_off = self.is_password_login_off().map_err(&mut note).unwrap_or_default();
         let mut retention = |name, text| days(name, text).map_err(&mut note).unwrap_or_default();
         let audit_retention = retention("PATCHBAY_AUDIT_RETENTION", &self.audit_retention);
         let conversation_retention =
             retention("PATCHBAY_CONVERSATION_RETENTION", &self.conversation_retention);
+        let webhook = self.webhook.validate().map_err(&mut note).unwrap_or_default();
         let confirm_cost = cost(&self.confirm_cost).map_err(&mut note).unwrap_or_default();
+        let sso = self.sso.validate(!self.trusted_proxies.trim().is_empty()).unwrap_or_else(|problems| {
+            wrong.extend(problems);
+            None
+        });
         if wrong.is_empty() {
             Ok(Access {
                 hosts,
                 users,
                 trusted_proxies,
                 is_behind_tls,
+                sso,
+                is_password_login_off,
+                webhook,
                 audit_retention,
                 conversation_retention,
                 confirm_cost,
@@ -96,6 +120,17 @@ impl AccessArgs {
         } else {
             Err(wrong)
         }
+    }
+
+    /// Without single sign-on passwords are the only way in.
+    pub fn is_password_login_off(&self) -> Result<bool, SettingError> {
+        let setting = "PATCHBAY_PASSWORD_LOGIN";
+        let is_off = !self.password_login.trim().is_empty() && !yes_or_no(setting, &self.password_login)?;
+        if is_off && self.sso.user_header.trim().is_empty() {
+            let why = "without PATCHBAY_SSO_USER_HEADER no one could log in";
+            return Err(SettingError::invalid(setting, why));
+        }
+        Ok(is_off)
     }
 
     fn users(&self, username: &str) -> Result<Option<UsersFile>, SettingError> {
@@ -109,11 +144,11 @@ impl AccessArgs {
     }
 }
 
-fn yes_or_no(text: &str) -> Result<bool, SettingError> {
+fn yes_or_no(setting: &str, text: &str) -> Result<bool, SettingError> {
     match text.trim().to_lowercase().as_str() {
         "" | "no" | "false" | "off" | "0" => Ok(false),
         "yes" | "true" | "on" | "1" => Ok(true),
-        _ => Err(SettingError::invalid("PATCHBAY_BEHIND_TLS", "yes or no is wanted")),
+        _ => Err(SettingError::invalid(setting, "yes or no is wanted")),
     }
 }
 
@@ -190,6 +225,9 @@ mod tests {
             audit_retention: "for ever".to_owned(),
             conversation_retention: "0d".to_owned(),
             confirm_cost: "-1".to_owned(),
+            sso: SsoArgs { user_header: "a b".to_owned(), ..SsoArgs::default() },
+            password_login: "perhaps".to_owned(),
+            webhook: WebhookArgs { webhook_url: Some("ftp://h".into()), ..WebhookArgs::default() },
         };
         let wrong: Vec<_> = args.validate("ada", bind).unwrap_err().iter().map(ToString::to_string).collect();
         for name in [
@@ -200,12 +238,19 @@ mod tests {
             "AUDIT_RETENTION",
             "CONVERSATION_RETENTION",
             "CONFIRM_COST",
+            "SSO_USER_HEADER",
+            "PASSWORD_LOGIN",
+            "WEBHOOK_URL",
         ] {
             assert!(wrong.iter().any(|why| why.contains(&format!("PATCHBAY_{name}: "))), "{wrong:?}");
         }
         let access = AccessArgs { audit_retention: "400d".to_owned(), ..AccessArgs::default() };
         let access = access.validate("ada", bind).unwrap();
         assert_eq!(access.audit_retention, Some(SignedDuration::from_hours(9600)));
+        let args = AccessArgs { password_login: "no".to_owned(), ..AccessArgs::default() };
+        let wrong = args.validate("ada", bind).unwrap_err();
+        assert!(wrong[0].to_string().contains("no one could log in"), "{wrong:?}");
+        assert!(!access.is_password_login_off && access.sso.is_none());
         assert!(!access.is_behind_tls && access.users.is_none() && access.trusted_proxies.is_empty());
     }
 }

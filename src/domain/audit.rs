@@ -74,6 +74,19 @@ pub enum Action {
     ModelTest,
     #[strum(serialize = "proxy.reset")]
     ProxyReset,
+    /// An admin ended someone's session.
+    #[strum(serialize = "session.end")]
+    SessionEnd,
+    #[strum(serialize = "token.create")]
+    TokenCreate,
+    #[strum(serialize = "token.revoke")]
+    TokenRevoke,
+    /// Something stopped answering, or answers again.
+    Health,
+    #[strum(serialize = "alerts.choose")]
+    AlertsChoose,
+    #[strum(serialize = "alerts.test")]
+    AlertsTest,
     #[strum(serialize = "audit.end")]
     AuditEnd,
 }
@@ -83,7 +96,9 @@ impl Action {
 
     /// Whether a word is that of an action that says who came and went: for admins, and for whom it is about.
     pub fn is_of_logins(word: &str) -> bool {
-        [Self::Login, Self::Logout, Self::Access].iter().any(|action| action.as_str() == word)
+        [Self::Login, Self::Logout, Self::Access, Self::SessionEnd]
+            .iter()
+            .any(|action| action.as_str() == word)
     }
 
     pub fn as_str(self) -> &'static str {
@@ -122,6 +137,12 @@ impl Action {
             Self::ModelUnblock => "unblocked model",
             Self::ModelTest => "tested model",
             Self::ProxyReset => "reset the proxy",
+            Self::SessionEnd => "ended a session of",
+            Self::TokenCreate => "created token",
+            Self::TokenRevoke => "revoked token",
+            Self::Health => "saw a change of",
+            Self::AlertsChoose => "chose the alerts of",
+            Self::AlertsTest => "sent a test alert to",
             Self::AuditEnd => "deleted old entries",
         }
     }

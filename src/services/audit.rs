@@ -1,4 +1,4 @@
-//! The audit as people read it, and entries about who came and went, which no other service writes.
+//! The audit as people read it, and entries about who went and who was refused.
 
 mod refusals;
 
@@ -52,10 +52,6 @@ impl Audit {
             let next = entries.last().filter(|_| entries.len() == PAGE).map(|entry| entry.id);
             Ok(Some((entries, (store, filter, next))))
         })
-    }
-
-    pub async fn logged_in(&self, actor: &Actor) -> Result<()> {
-        self.store.audit(&NewEntry::new(actor, Action::Login, &actor.name, "ok")).await
     }
 
     pub async fn logged_out(&self, actor: &Actor) -> Result<()> {

@@ -123,9 +123,12 @@ impl Conditions {
         all.and("outcome = ?", text(&filter.outcome))?;
         all.and("at >= ?", filter.from.map(Millis))?;
         all.and("at < ?", filter.to.map(Millis))?;
-        all.and("(action not in ('login', 'logout', 'access') or actor = ?)", text(&filter.logins_of))?;
+        all.and(
+            "(action not in ('login', 'logout', 'access', 'session.end') or actor = ?)",
+            text(&filter.logins_of),
+        )?;
         if filter.without_logins {
-            all.sql += " and action not in ('login', 'logout', 'access')";
+            all.sql += " and action not in ('login', 'logout', 'access', 'session.end')";
         }
         Ok(all)
     }

@@ -17,6 +17,8 @@ use crate::domain::context::ContextId;
 use crate::domain::job::{ItemState, JobState};
 use crate::domain::key::KeyHash;
 use crate::domain::model::ModelSpec;
+use crate::domain::people::Source;
+use crate::domain::role::Role;
 use crate::domain::swap::Outcome;
 
 /// Domain types that are read from text columns by their `FromStr`.
@@ -46,7 +48,9 @@ text_columns! {
     KeyHash: "a key hash",
     ModelSpec: "a model",
     Outcome: "an outcome",
+    Role: "a role",
     Scope: "a scope",
+    Source: "a source",
 }
 
 /// JSON in a text column.

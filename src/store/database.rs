@@ -376,6 +376,9 @@ fn migrations(is_postgres: bool) -> Migrator {
         (11, "repeated refusals", both!("0011_repeated_refusals")),
         (12, "key requests", both!("0012_key_requests")),
         (13, "agent calls", both!("0013_agent_calls")),
+        (14, "people", both!("0014_people")),
+        (15, "alerts", both!("0015_alerts")),
+        (16, "timed jobs", both!("0016_timed_jobs")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

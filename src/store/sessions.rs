@@ -96,6 +96,15 @@ impl Sessions {
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
+    /// What a session is stored under.
+    pub fn hash(id: &Id) -> String {
+        id_hash(id)
+    }
+
+    pub(super) fn forget(&self, hash: &str) {
+        self.cache().forget(hash);
+    }
+
     async fn insert(&self, record: &Record, on_conflict: &'static str) -> Result<u64> {
         let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
         let done = sqlx::query(on_conflict)

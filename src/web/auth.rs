@@ -1,8 +1,10 @@
-//! Who is there: a login session for people, HTTP Basic for scripts.
+//! Who is there: a login session or a reverse proxy's word for people, access tokens and HTTP Basic for scripts.
 
 mod login_queue;
 mod login_throttle;
 mod refusal_log;
+mod sso;
+mod tokens;
 mod users;
 mod verified;
 
@@ -25,6 +27,7 @@ pub(super) use self::users::{Account, Users};
 use crate::domain::audit::Actor;
 use crate::domain::role::Role;
 use crate::services::audit::Audit;
+use crate::services::people::People;
 use crate::store::{Store, StoreError};
 use crate::web::errors::Problem;
 use crate::web::origin::Origin;
@@ -46,6 +49,8 @@ pub(super) enum Denied {
     Wrong,
     /// Too many were wrong: none is looked at before that time has passed.
     TooMany(Duration),
+    /// Passwords are switched off.
+    Off,
 }
 
 impl AuthUser for Account {
@@ -79,6 +84,7 @@ impl AuthnBackend for Users {
 services! {
     pub(super) struct Services {
         pub(super) audit: Audit,
+        pub(super) people: People,
         store: Store,
         paths: Paths,
         users: Users,
@@ -90,41 +96,115 @@ services! {
 pub(super) struct CurrentUser {
     pub(super) name: String,
     pub(super) role: Role,
+    pub(super) by: LoginKind,
+}
+
+/// How a request shows whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum LoginKind {
+    /// A session that began with a password, or HTTP Basic.
+    Password,
+    /// The headers of a trusted reverse proxy.
+    Header,
+    /// An access token.
+    Token { id: String, owner: String },
+}
+
+impl CurrentUser {
+    /// Whose sessions and tokens are this user's own.
+    pub(super) fn owner(&self) -> &str {
+        match &self.by {
+            LoginKind::Token { owner, .. } => owner,
+            _ => &self.name,
+        }
+    }
+
+    /// Keeps a token that has leaked from making others, which would outlive it.
+    pub(super) fn check_is_person(&self) -> Result<(), Problem> {
+        match self.by {
+            LoginKind::Token { .. } => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "Not with an access token",
+                "Tokens and sessions are managed by people. Nothing was done.",
+                "Log in with your password or by single sign-on.",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Lets only users through. Others are led to the login, or told 401 where nobody looks at a page.
 pub(super) async fn require_user(
     State(state): State<Services>,
     auth: AuthSession,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let address = Origin::of(request.extensions());
-    let account = match (auth.user, basic(request.headers())) {
-        (Some(account), _) => account,
-        (None, Some(credentials)) => match state.users.by_basic(&credentials, address).await {
-            Ok(account) => account,
-            Err(denied) => {
-                let actor = actor(request.extensions());
-                note_denied(&state, actor, &credentials, denied).await?;
-                return Ok(denied_to_script(denied));
-            }
-        },
-        (None, None) => return Ok(to_login(&state, &request)),
+    let (mut parts, body) = request.into_parts();
+    let user = match identify(&state, auth.user, &parts).await? {
+        Ok(user) => user,
+        Err(response) => return Ok(response),
     };
     // Without the database nothing is changed anywhere, since it could not be written down.
-    if !request.method().is_safe() && state.store.is_down() {
+    if !parts.method.is_safe() && state.store.is_down() {
         return Err(Problem::without_database());
     }
-    request.extensions_mut().insert(CurrentUser { name: account.name, role: account.role });
-    let (actor, object) =
-        (actor(request.extensions()), format!("{} {}", request.method(), request.uri().path()));
-    let response = next.run(request).await;
+    parts.extensions.insert(user);
+    let (actor, object) = (actor(&parts.extensions), format!("{} {}", parts.method, parts.uri.path()));
+    let response = next.run(Request::from_parts(parts, body)).await;
     if response.status() == StatusCode::FORBIDDEN {
         let why = response.extensions().get::<Problem>().map(|problem| problem.detail.clone());
         state.audit.access_refused(&actor, &object, why).await?;
     }
     Ok(response)
+}
+
+/// A token counts first, since it was sent for this request, then the word of the reverse proxy: the browser may keep a
+/// session of somebody else.
+async fn identify(
+    state: &Services,
+    session: Option<Account>,
+    parts: &Parts,
+) -> Result<Result<CurrentUser, Response>, Problem> {
+    let (extensions, headers) = (&parts.extensions, &parts.headers);
+    if let Some(token) = tokens::sent(headers) {
+        let user = state.by_token(&token).await?;
+        return Ok(user.ok_or_else(|| {
+            state.users.log_bad_token(Origin::of(extensions));
+            unauthorized("The access token is not valid: it was revoked, has expired, or its owner is gone.")
+        }));
+    }
+    if let Some(user) = state.users.by_header(extensions, headers).await? {
+        if !sso::says_origin(&parts.method, headers) {
+            return Ok(Err(StatusCode::FORBIDDEN.into_response()));
+        }
+        let seen = user.seen();
+        let actor = Actor { name: seen.name.clone(), ..actor(extensions) };
+        note(state.people.seen_by_proxy(&actor, &seen).await);
+        return user.current().map(Ok);
+    }
+    let account = match (session, basic(headers)) {
+        (Some(account), _) => account,
+        (None, Some(credentials)) => match state.users.by_basic(&credentials, Origin::of(extensions)).await {
+            Ok(account) => {
+                note(state.people.script_seen(&state.users.seen(&account)).await);
+                account
+            }
+            Err(denied) => {
+                note_denied(state, actor(extensions), &credentials, denied).await?;
+                return Ok(Err(denied_to_script(denied)));
+            }
+        },
+        (None, None) => return Ok(Err(to_login(state, parts))),
+    };
+    Ok(Ok(CurrentUser { name: account.name, role: account.role, by: LoginKind::Password }))
+}
+
+/// Pages are there without the database as well.
+fn note(written: Result<(), StoreError>) {
+    if let Err(error) = written {
+        tracing::debug!(%error, "it was not written down who is there");
+    }
 }
 
 /// Writes a failed login down, with the name if it is someone's: another may be a password in the wrong field.
@@ -136,6 +216,9 @@ pub(super) async fn note_denied(
     denied: Denied,
 ) -> Result<(), StoreError> {
     "-".clone_into(&mut actor.name);
+    if denied == Denied::Off {
+        return Ok(());
+    }
     if denied != Denied::Wrong {
         state.users.log_refusal(actor.address.as_deref().and_then(|address| address.parse().ok()));
         return Ok(());
@@ -145,13 +228,13 @@ pub(super) async fn note_denied(
     state.audit.login_refused(&actor, &name).await
 }
 
-fn to_login(state: &Services, request: &Request) -> Response {
-    let original = request.extensions().get::<OriginalUri>().map(|uri| uri.0.clone());
+fn to_login(state: &Services, parts: &Parts) -> Response {
+    let original = parts.extensions.get::<OriginalUri>().map(|uri| uri.0.clone());
     let next = original.as_ref().and_then(|uri| uri.path_and_query()).map(PathAndQuery::as_str);
     // Nobody comes back to the address of a form that was sent.
-    let next = next.filter(|_| request.method() == Method::GET && !request.uri().path().eq("/"));
+    let next = next.filter(|_| parts.method == Method::GET && parts.uri.path() != "/");
     let login = state.paths.login(next);
-    match Wants::of(request.headers()) {
+    match Wants::of(&parts.headers) {
         Wants::Page => Redirect::to(&login).into_response(),
         Wants::Fragment => {
             let mut response = unauthorized("The session has ended.");
@@ -169,11 +252,13 @@ fn to_login(state: &Services, request: &Request) -> Response {
 fn denied_to_script(denied: Denied) -> Response {
     match denied {
         Denied::Wrong => unauthorized(WRONG),
+        Denied::Off => unauthorized(OFF),
         Denied::TooMany(left) => too_many(left, Problem::too_many(left).into_response()),
     }
 }
 
 pub(super) const WRONG: &str = "The name or the password is wrong.";
+pub(super) const OFF: &str = "Passwords are switched off here.";
 
 /// Says in a header how long to wait.
 pub(super) fn too_many(left: Duration, mut response: Response) -> Response {
@@ -187,7 +272,8 @@ pub(super) fn whole_seconds(time: Duration) -> u64 {
 }
 
 fn unauthorized(detail: &str) -> Response {
-    let advice = "Use the name and password of UI_USERNAME and UI_PASSWORD, or of a named user.";
+    let advice =
+        "Use an access token, or the name and password of UI_USERNAME and UI_PASSWORD or of a named user.";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "Not logged in", detail, advice);
     let mut response = problem.into_response();
     let challenge = HeaderValue::from_static("Basic realm=\"Patchbay\", charset=\"UTF-8\"");

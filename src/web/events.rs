@@ -10,14 +10,16 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
+use jiff::{SignedDuration, Timestamp};
 use patchbay_clock::Clock;
 use serde::Deserialize;
 use tower_sessions::session::Id;
 use tower_sessions::{Session, SessionStore as _};
 
 use crate::services::live::{Listener, Listening, Live};
+use crate::services::people::People;
 use crate::store::Store;
-use crate::web::auth::{Account, CurrentUser, Users};
+use crate::web::auth::{Account, CurrentUser, LoginKind, Users};
 use crate::web::errors::Problem;
 use crate::web::lifetime;
 use crate::web::paths::route;
@@ -26,6 +28,10 @@ use crate::web::state::services;
 
 /// How often a stream looks whether its session is still there, and says that it is.
 const LOOK: Duration = Duration::from_secs(4);
+
+/// How long a stream lasts that has no session: its next request shows whether the login still holds. Browsers come back by
+/// themselves.
+const WITHOUT_SESSION: SignedDuration = SignedDuration::from_mins(5);
 
 /// A comment: nothing on the way closes the connection as an idle one, and one that broke is found.
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
@@ -38,6 +44,7 @@ services! {
     struct Services {
         clock: Clock,
         live: Live,
+        people: People,
         store: Store,
         users: Users,
     }
@@ -72,8 +79,11 @@ async fn events(
         let advice = "Close some of the dashboard's windows.";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many listeners", full.to_string(), advice)
     })?;
-    let account = state.users.account(&user.name).await;
-    let watched = Watched { session, account, state };
+    let account = match user.by {
+        LoginKind::Password => state.users.account(&user.name).await,
+        LoginKind::Header | LoginKind::Token { .. } => None,
+    };
+    let watched = Watched { session, user, account, begun: state.clock.now(), state };
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         // nginx would gather the events otherwise.
@@ -104,12 +114,27 @@ fn pieces(listening: Listening, watched: Watched) -> impl stream::Stream<Item = 
 /// Whoever listens.
 struct Watched {
     session: Option<Id>,
+    user: CurrentUser,
+    /// Of a login with a password.
     account: Option<Account>,
+    begun: Timestamp,
     state: Services,
 }
 
 impl Watched {
     async fn is_there(&self) -> bool {
+        let is_fresh = || self.state.clock.now().duration_since(self.begun).abs() < WITHOUT_SESSION;
+        match &self.user.by {
+            LoginKind::Password => self.has_session().await,
+            LoginKind::Header => is_fresh(),
+            // A database that fails says nothing of the token.
+            LoginKind::Token { id, .. } => {
+                is_fresh() && !matches!(self.state.people.token(id).await, Ok(None))
+            }
+        }
+    }
+
+    async fn has_session(&self) -> bool {
         let Some(account) = &self.account else { return false };
         let now = self.state.users.account(&account.name).await;
         if now.is_none_or(|now| now.tag != account.tag) {

@@ -1,6 +1,7 @@
 //! How long a session is one: as long as it is used, and not for ever.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use tower_sessions::Session;
 use tower_sessions::session::Error;
 
-use crate::web::auth::{AuthSession, CurrentUser};
+use crate::web::auth::{AuthSession, CurrentUser, LoginKind};
 use crate::web::errors::Problem;
 
 /// A session that is not used ends after this time.
@@ -27,14 +28,35 @@ const NOTED: SignedDuration = SignedDuration::from_mins(1);
 
 const KEY: &str = "lifetime";
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Lifetime {
     since: Timestamp,
     used: Timestamp,
+    /// Where the login came from.
+    #[serde(default)]
+    address: Option<IpAddr>,
+}
+
+/// What admins see of a session. Of an earlier release it has none of it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct SessionFacts {
+    pub(super) since: Option<Timestamp>,
+    /// Noted once a minute at most.
+    pub(super) used_at: Option<Timestamp>,
+    pub(super) address: Option<IpAddr>,
+}
+
+pub(super) fn facts(data: &HashMap<String, Value>) -> SessionFacts {
+    match data.get(KEY).map(Lifetime::deserialize) {
+        Some(Ok(Lifetime { since, used, address })) => {
+            SessionFacts { since: Some(since), used_at: Some(used), address }
+        }
+        _ => SessionFacts::default(),
+    }
 }
 
 impl Lifetime {
-    fn is_over(self, now: Timestamp) -> bool {
+    fn is_over(&self, now: Timestamp) -> bool {
         now.duration_since(self.used) >= IDLE || now.duration_since(self.since) >= ABSOLUTE
     }
 }
@@ -44,8 +66,8 @@ pub(super) fn is_live(data: &HashMap<String, Value>, now: Timestamp) -> bool {
     lifetime.is_none_or(|lifetime| !lifetime.is_over(now))
 }
 
-pub(super) async fn begin(session: &Session, now: Timestamp) -> Result<(), Error> {
-    session.insert(KEY, Lifetime { since: now, used: now }).await
+pub(super) async fn begin(session: &Session, address: Option<IpAddr>, now: Timestamp) -> Result<(), Error> {
+    session.insert(KEY, Lifetime { since: now, used: now, address }).await
 }
 
 pub(super) async fn end(
@@ -61,8 +83,11 @@ pub(super) async fn end(
         tracing::error!(%error, "the session could not be read");
         return Problem::of_session().into_response();
     }
-    let user =
-        auth.user.as_ref().map(|account| CurrentUser { name: account.name.clone(), role: account.role });
+    let user = auth.user.as_ref().map(|account| CurrentUser {
+        name: account.name.clone(),
+        role: account.role,
+        by: LoginKind::Password,
+    });
     request.extensions_mut().insert(auth);
     let mut response = next.run(request).await;
     if let Some(user) = user.filter(|_| !response.status().is_success()) {
@@ -83,7 +108,7 @@ async fn look(auth: &mut AuthSession, now: Timestamp) -> Result<(), Error> {
             auth.session.insert(KEY, Lifetime { used: now, ..lifetime }).await?;
         }
         // Of an earlier release, which did not write it down.
-        None if auth.user.is_some() => begin(&auth.session, now).await?,
+        None if auth.user.is_some() => begin(&auth.session, None, now).await?,
         Some(_) | None => {}
     }
     Ok(())

@@ -23,6 +23,13 @@ impl Origin {
     }
 }
 
+/// Who connected: a reverse proxy, where there is one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    pub(super) is_trusted: bool,
+}
+
 /// Notes the address, and refuses names that are not the dashboard's.
 pub(super) async fn check(
     State(access): State<Arc<Access>>,
@@ -36,16 +43,23 @@ pub(super) async fn check(
         host::check(&login, &access.hosts, request.headers())?;
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    if let Some(address) = peer {
+        let is_trusted = is_trusted(address, &access.trusted_proxies);
+        request.extensions_mut().insert(Peer { address, is_trusted });
+    }
     let address = peer.map(|peer| address(peer, request.headers(), &access.trusted_proxies));
     request.extensions_mut().insert(Origin(address));
     Ok(next.run(request).await)
 }
 
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
+}
+
 /// Behind trusted proxies it is the last address that none of them has, in the order in which they added them:
 /// what stands before it anyone can have made up.
 fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
-    if !is_trusted(peer) {
+    if !is_trusted(peer, trusted) {
         return peer;
     }
     let lines = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -54,7 +68,7 @@ fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     for text in named.iter().rev() {
         let Some(address) = parse(text.trim()) else { break };
         nearest = address;
-        if !is_trusted(address) {
+        if !is_trusted(address, trusted) {
             break;
         }
     }

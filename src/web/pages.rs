@@ -13,9 +13,12 @@ pub(super) mod login;
 pub(super) mod models;
 pub(super) mod overview;
 pub(super) mod search;
+pub(super) mod settings;
 pub(super) mod styleguide;
 pub(super) mod switch;
+pub(super) mod tokens;
 pub(super) mod usage;
+pub(super) mod users;
 
 use jiff::Timestamp;
 use serde::Serialize;

@@ -95,6 +95,9 @@ fn routes() -> Routes {
         .merge(pages::styleguide::routes())
         .merge(theme::routes())
         .merge(pages::danger::routes())
+        .merge(pages::settings::routes())
+        .merge(pages::users::routes())
+        .merge(pages::tokens::routes())
         .merge(pages::login::routes())
         .merge(events::routes())
 }

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Access, Login};
 use crate::domain::setup::Setup;
 use crate::services::agents::Agents;
+use crate::services::alerts::Alerts;
 use crate::services::audit::Audit;
 use crate::services::calls::Calls;
 use crate::services::contexts::Contexts;
@@ -15,6 +16,7 @@ use crate::services::conversation::Asks;
 use crate::services::jobs::Jobs;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
+use crate::services::people::People;
 use crate::services::proxy::Proxy;
 use crate::services::registry::{Models, Registry};
 use crate::services::switcher::Switcher;
@@ -33,7 +35,7 @@ struct Inner {
 
 impl AppState {
     pub fn new(parts: Parts) -> Self {
-        let users = Users::new(Arc::clone(&parts.login), parts.access.users.clone(), parts.clock.clone());
+        let users = Users::new(Arc::clone(&parts.login), &parts.access, parts.clock.clone());
         Self(Arc::new(Inner { parts, users }))
     }
 
@@ -73,6 +75,8 @@ parts! {
     keys: Keys,
     agents: Agents,
     audit: Audit,
+    people: People,
+    alerts: Alerts,
     contexts: Contexts,
     switcher: Switcher,
     asks: Asks,

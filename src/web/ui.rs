@@ -16,7 +16,7 @@ use crate::config::Login;
 use crate::domain::role::Role;
 use crate::services::live::Live;
 use crate::store::Store;
-use crate::web::auth::CurrentUser;
+use crate::web::auth::{CurrentUser, LoginKind, Users};
 use crate::web::errors::Asked;
 use crate::web::paths::{Paths, route};
 use crate::web::state::AppState;
@@ -93,6 +93,8 @@ pub(super) struct Ui {
     pub(super) rows: Rows,
     /// The viewer's zone, in minutes east of UTC: by a cookie of the script, 0 without it.
     pub(super) offset: i32,
+    /// Where "Log out" leads for those who came by single sign-on, if it leads anywhere.
+    sso_logout: Option<String>,
     section: String,
 }
 
@@ -121,6 +123,7 @@ impl FromRequestParts<AppState> for Ui {
             theme: Theme::of(&parts.headers),
             rows: Rows::of(&parts.headers),
             offset: zone::offset(&parts.headers),
+            sso_logout: state.part::<Users>().sso_logout().map(str::to_owned),
             section,
         })
     }
@@ -130,6 +133,16 @@ async fn take_flash(session: &Session) -> Option<Flash> {
     let flash = session.get(FLASH).await.ok().flatten()?;
     let _ = session.remove::<Flash>(FLASH).await;
     flash
+}
+
+/// How one logs out.
+pub(super) enum LogOut<'a> {
+    /// By ending the session.
+    Here,
+    /// At an address of the reverse proxy, which has the session.
+    At(&'a str),
+    /// Somewhere that is not known here.
+    Elsewhere,
 }
 
 pub(super) struct NavEntry {
@@ -161,6 +174,7 @@ impl Ui {
             theme: asked.theme,
             rows: asked.rows,
             offset: asked.offset,
+            sso_logout: state.part::<Users>().sso_logout().map(str::to_owned),
             section: asked.section,
         }
     }
@@ -183,6 +197,14 @@ impl Ui {
 
     pub(super) fn role_with_article(&self) -> &'static str {
         self.user.as_ref().map_or("not logged in", |user| user.role.with_article())
+    }
+
+    pub(super) fn log_out(&self) -> LogOut<'_> {
+        match (&self.user, &self.sso_logout) {
+            (Some(CurrentUser { by: LoginKind::Header, .. }), Some(url)) => LogOut::At(url),
+            (Some(CurrentUser { by: LoginKind::Header, .. }), None) => LogOut::Elsewhere,
+            _ => LogOut::Here,
+        }
     }
 
     pub(super) fn nav(&self) -> Vec<NavEntry> {
@@ -234,7 +256,7 @@ impl Ui {
     pub(super) fn at(now: Timestamp) -> Self {
         Self {
             paths: Paths::new("", ""),
-            user: Some(CurrentUser { name: "ada".to_owned(), role: Role::Admin }),
+            user: Some(CurrentUser { name: "ada".to_owned(), role: Role::Admin, by: LoginKind::Password }),
             flash: None,
             now,
             has_default_password: false,
@@ -244,6 +266,7 @@ impl Ui {
             theme: Theme::System,
             rows: Rows::Normal,
             offset: 0,
+            sso_logout: None,
             section: "models".to_owned(),
         }
     }

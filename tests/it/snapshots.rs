@@ -84,6 +84,9 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/help", "", ""),
     ("/styleguide", "", ""),
     ("/danger", "", ""),
+    ("/settings", "", ""),
+    ("/users", "", ""),
+    ("/tokens", "", ""),
 ];
 
 /// A name, an address, and the fields that are sent.
@@ -137,6 +140,8 @@ const FORMS: &[Form] = &[
     ),
     ("compare_refused", "/compare", &[("agent", "task-agent"), ("message", ""), ("model", "openai/gpt-5")]),
     ("scope_checked", "/agents/task-agent/scope", &[]),
+    ("token_refused", "/tokens", &[("label", ""), ("role", "root"), ("days", "4")]),
+    ("token_made", "/tokens", &[("label", "nightly"), ("role", "viewer"), ("days", "30")]),
     ("reset_refused", "/danger/reset", &[("confirm", "http://elsewhere")]),
     ("not_found", "/nowhere", &[]),
 ];

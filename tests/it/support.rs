@@ -9,6 +9,8 @@ use patchbay::app::{App, Timeouts, serve};
 use patchbay::clients::litellm;
 use patchbay::config::{Access, Config, Login};
 use patchbay::domain::agent::AgentSettings;
+use patchbay::services::alerts::Alerts;
+use patchbay::services::health::Health;
 use patchbay::services::jobs::Jobs;
 use patchbay::services::live::Live;
 use patchbay::services::switcher::{self, Switcher};
@@ -116,6 +118,8 @@ pub(crate) struct TestApp {
     guards: Vec<DropGuard>,
     /// The dashboard's switcher, whose background work tests do by hand.
     switcher: Option<Switcher>,
+    alerts: Option<Alerts>,
+    health: Option<Health>,
     /// The dashboard's stream of events.
     live: Option<Live>,
     jobs: Option<Jobs>,
@@ -126,6 +130,14 @@ pub(crate) struct TestApp {
 impl TestApp {
     pub(crate) fn switcher(&self) -> &Switcher {
         self.switcher.as_ref().unwrap()
+    }
+
+    pub(crate) fn alerts(&self) -> &Alerts {
+        self.alerts.as_ref().unwrap()
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        self.health.as_ref().unwrap()
     }
 
     pub(crate) fn live(&self) -> &Live {
@@ -209,6 +221,8 @@ impl TestApp {
             timeouts,
             guards,
             switcher: None,
+            alerts: None,
+            health: None,
             live: None,
             jobs: None,
             working: None,
@@ -243,6 +257,8 @@ impl TestApp {
         let (address, guard) = spawn(app.router.clone()).await;
         self.guards.push(guard);
         self.switcher = Some(app.switcher().clone());
+        self.alerts = Some(app.alerts().clone());
+        self.health = Some(app.health().clone());
         self.live = Some(app.live().clone());
         self.jobs = Some(app.jobs().clone());
         prepare(app.jobs());
@@ -285,6 +301,8 @@ impl TestApp {
             timeouts: self.timeouts,
             guards: Vec::new(),
             switcher: None,
+            alerts: None,
+            health: None,
             live: None,
             jobs: None,
             working: None,

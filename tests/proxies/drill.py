@@ -1,6 +1,7 @@
 """Runs the README's nginx and Caddy snippets before a dashboard. See `run` beside this."""
 
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -22,9 +24,9 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def snippets(language):
-    blocks = re.findall(rf"```{language}\n(.*?)```", pathlib.Path("README.md").read_text(), re.S)
-    assert blocks, f"the README has no {language} snippet"
+def snippets(language, page="README.md"):
+    blocks = re.findall(rf"```{language}\n(.*?)```", pathlib.Path(page).read_text(), re.S)
+    assert blocks, f"{page} has no {language} snippet"
     return blocks
 
 
@@ -144,6 +146,94 @@ def drill(kind, make, snippet, base, folder):
             process.wait(20)
 
 
+class OAuth2Proxy(http.server.BaseHTTPRequestHandler):
+    """What nginx asks of oauth2-proxy: the cookie `sso` holds user and groups, in place of a session."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        cookie = re.search(r"sso=([^;:]*):([^;]*)", self.headers.get("Cookie", ""))
+        if self.path.startswith("/oauth2/start"):
+            self.answer(200, b"sign in here")
+        elif not cookie:
+            self.answer(401)
+        else:
+            names = ["X-Auth-Request-User", "X-Auth-Request-Groups"]
+            headers = zip(names, map(urllib.parse.unquote, cookie.groups()))
+            self.answer(202, b"", [header for header in headers if header[1]])
+
+    def answer(self, status, body=b"", headers=()):
+        self.send_response(status)
+        for name, value in [*headers, ("Content-Length", len(body))]:
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def sso_drill(snippet, folder):
+    upstream, port = free_port(), free_port()
+    gateway = http.server.ThreadingHTTPServer(("127.0.0.1", 0), OAuth2Proxy)
+    threading.Thread(target=gateway.serve_forever, daemon=True).start()
+    snippet = snippet.replace("127.0.0.1:4180", f"127.0.0.1:{gateway.server_address[1]}")
+    documented = dict(re.findall(r"export (PATCHBAY_\w+)='?([^'\s]*)", pathlib.Path("docs/single-sign-on.md").read_text()))
+    environment = {
+        "PATH": os.environ["PATH"], "LITELLM_PROXY_URL": "http://127.0.0.1:9", "LITELLM_MASTER_KEY": "sk-drill-master",
+        "PATCHBAY_HOSTS": HOST, "PATCHBAY_BIND": f"127.0.0.1:{upstream}", "PATCHBAY_PASSWORD_LOGIN": "no",
+        "PATCHBAY_DATABASE_URL": f"sqlite://{folder}/patchbay.db", **documented,
+    }
+    log = open(folder / "log", "ab")
+    processes = [subprocess.Popen([BINARY, "serve"], env=environment, cwd=folder, stdout=log, stderr=log)]
+    command = nginx(snippet, folder, port, upstream)
+    processes.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={"PATH": environment["PATH"], "HOME": str(folder)}))
+    forged = {"X-Forwarded-User": "mallory", "X-Forwarded-Groups": "platform-admins", "X-Forwarded-Email": "m@example.com"}
+    try:
+        direct, client = Client(upstream, ""), Client(port, "")
+        wait_for("the dashboard answers", lambda: direct.call("GET", "/healthz")[0] == 200)
+        wait_for("nginx answers", lambda: client.call("GET", "/")[0] == 302)
+
+        def page(path, user=None, groups="", **headers):
+            client.cookie = None if user is None else f"sso={urllib.parse.quote(user)}:{urllib.parse.quote(groups)}"
+            return client.call("GET", path, **headers)
+
+        status, headers, _ = page("/models", **forged)
+        assert status == 302 and "/oauth2/start?rd=" in headers["Location"], (status, headers)
+        assert page("/oauth2/start")[2] == "sign in here"
+        for groups, expected in [("", 403), ("sre", 403), ("sre, platform-admins", 200), ("platform-admins|x", 403)]:
+            for headers in [{}, forged]:
+                status, _, body = page("/danger", "ada", groups, **headers)
+                assert status == expected, (groups, headers, status, body)
+        # Someone whom the gateway does not name is not who they say they are.
+        assert page("/contexts", "", "platform-admins", **forged)[0] == 401
+        assert page("/contexts", "ada", "")[0] == 200
+        form = {"label": "x"}
+        forget = "/contexts/task-agent/c1/forget"
+        assert client.call("POST", forget, form)[0] == 403
+        client.cookie = "sso=ada:sre"
+        assert client.call("POST", forget, form)[0] == 404
+        assert client.call("POST", forget, form, Origin="http://evil.example")[0] == 403
+        events = client.open("GET", "/events", Accept="text/event-stream")
+        assert events.status == 200 and events.readline(), "no event came through"
+        events.close()
+        print("proxies: nginx with auth_request: ok")
+    except BaseException:
+        print((folder / "log").read_text(errors="replace")[-3000:])
+        print((folder / "error.log").read_text(errors="replace")[-3000:])
+        raise
+    finally:
+        gateway.shutdown()
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(20)
+
+
+for snippet in snippets("nginx", "docs/single-sign-on.md"):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        sso_drill(snippet, pathlib.Path(folder))
 for kind, make in [("nginx", nginx), ("caddy", caddy)]:
     for snippet in snippets(kind):
         for base in ["", "/tools/patchbay"]:

@@ -41,7 +41,7 @@ pub(super) const FINDERS: [Finder; 12] = [
 ];
 
 /// Beginnings of keys of known services.
-const VENDORS: [&str; 14] = [
+const VENDORS: [&str; 15] = [
     "AIza",
     "AKIA",
     "ASIA",
@@ -52,6 +52,7 @@ const VENDORS: [&str; 14] = [
     "glpat-",
     "gsk_",
     "hf_",
+    "pb_",
     "pplx-",
     "xai-",
     "xoxb-",

@@ -1,4 +1,4 @@
-//! One log line a second for each address whose logins are not looked at, with the number of those in between.
+//! One log line a second for each address whose requests are refused, with the number of those in between.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,10 +13,17 @@ const WINDOW: Duration = Duration::from_secs(1);
 const MAX_ADDRESSES: usize = 256;
 
 /// By address, how many came since its last line. Addresses that are quiet for a second are forgotten.
-#[derive(Clone, Default)]
-pub(super) struct RefusalLog(Arc<Mutex<HashMap<Option<IpAddr>, u64>>>);
+#[derive(Clone)]
+pub(super) struct RefusalLog {
+    message: &'static str,
+    open: Arc<Mutex<HashMap<Option<IpAddr>, u64>>>,
+}
 
 impl RefusalLog {
+    pub(super) fn new(message: &'static str) -> Self {
+        Self { message, open: Arc::default() }
+    }
+
     pub(super) fn note(&self, address: Option<IpAddr>) {
         let mut address = address.map(network);
         {
@@ -30,19 +37,19 @@ impl RefusalLog {
             }
             open.insert(address, 0);
         }
-        log(address, 1);
+        self.log(address, 1);
         let this = self.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(WINDOW).await;
                 let Some(count) = this.take(address) else { return };
-                log(address, count);
+                this.log(address, count);
             }
         });
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many came since the last line; none, and the address is forgotten, if there were no more.
@@ -55,9 +62,9 @@ impl RefusalLog {
         }
         Some(count)
     }
-}
 
-fn log(address: Option<IpAddr>, count: u64) {
-    let address = address.map(tracing::field::display);
-    tracing::warn!(address, count, "logins are not looked at: too many have failed");
+    fn log(&self, address: Option<IpAddr>, count: u64) {
+        let address = address.map(tracing::field::display);
+        tracing::warn!(address, count, "{}", self.message);
+    }
 }

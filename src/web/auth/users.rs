@@ -10,21 +10,28 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize as _;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::login_queue::{LoginQueue, Turn};
 use super::login_throttle::{Attempt, Lane, LoginThrottle};
 use super::refusal_log::RefusalLog;
+use super::sso::HeaderLogin;
 use super::verified::Verified;
-use super::{Credentials, Denied};
+use super::{Credentials, CurrentUser, Denied, LoginKind};
 use crate::config::users::{self, Hash, MAX_PASSWORD, NamedUser};
-use crate::config::{DEFAULT_PASSWORD, Login, UsersFile};
+use crate::config::{Access, DEFAULT_PASSWORD, Login};
+use crate::domain::people::{Seen, Source};
 use crate::domain::role::Role;
 use patchbay_clock::Clock;
 
 /// How often the file is looked at.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
+
+/// Under which axum-login keeps who has logged in.
+const SESSION_LOGIN: &str = "axum-login.data";
 
 /// How long to wait where too many others are waiting for a check.
 const SHED: Duration = Duration::from_secs(1);
@@ -34,6 +41,8 @@ pub(in crate::web) struct Users(Arc<Inner>);
 
 struct Inner {
     login: Arc<Login>,
+    is_off: bool,
+    header_login: Option<HeaderLogin>,
     /// The shared login's hash: made once, and not before someone logs in, for it takes tens of milliseconds.
     shared: OnceCell<Account>,
     file: Option<PathBuf>,
@@ -41,6 +50,7 @@ struct Inner {
     looked: Mutex<(Timestamp, Option<Stamp>)>,
     queue: LoginQueue,
     refusals: RefusalLog,
+    bad_tokens: RefusalLog,
     throttle: LoginThrottle,
     verified: Verified,
     clock: Clock,
@@ -81,18 +91,21 @@ impl Account {
 }
 
 impl Users {
-    pub(in crate::web) fn new(login: Arc<Login>, file: Option<UsersFile>, clock: Clock) -> Self {
-        let (file, users) = file.map_or((None, Vec::new()), |file| (file.path, file.users));
+    pub(in crate::web) fn new(login: Arc<Login>, access: &Access, clock: Clock) -> Self {
+        let (file, users) = access.users.clone().map_or((None, Vec::new()), |file| (file.path, file.users));
         let accounts = users.into_iter().map(Account::of).collect();
         Self(Arc::new(Inner {
             login,
+            is_off: access.is_password_login_off,
+            header_login: access.sso.clone().map(HeaderLogin::new),
             shared: OnceCell::new(),
             file,
             known: RwLock::new(Known { accounts, problem: None }),
             // Looked at for the first time soon: it may have changed since it was read.
             looked: Mutex::new((Timestamp::UNIX_EPOCH, None)),
             queue: LoginQueue::default(),
-            refusals: RefusalLog::default(),
+            refusals: RefusalLog::new("logins are not looked at: too many have failed"),
+            bad_tokens: RefusalLog::new("access tokens are refused: they are not valid"),
             throttle: LoginThrottle::default(),
             verified: Verified::new(),
             clock,
@@ -103,7 +116,59 @@ impl Users {
         self.0.known.read().unwrap_or_else(PoisonError::into_inner).problem.clone()
     }
 
+    /// Whether no one may log in with a password.
+    pub(in crate::web) fn are_passwords_off(&self) -> bool {
+        self.0.is_off
+    }
+
+    pub(super) fn header_login(&self) -> Option<&HeaderLogin> {
+        self.0.header_login.as_ref()
+    }
+
+    /// Where "Log out" leads for those who came by single sign-on.
+    pub(in crate::web) fn sso_logout(&self) -> Option<&str> {
+        self.header_login()?.sso.logout_url.as_deref()
+    }
+
+    /// Everyone who may log in with a password.
+    pub(in crate::web) async fn accounts(&self) -> Vec<Account> {
+        let Some(shared) = self.account(&self.0.login.username).await else { return Vec::new() };
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(shared).chain(known.accounts.values().cloned()).collect()
+    }
+
+    /// Where someone with a password has it from.
+    pub(in crate::web) fn source(&self, name: &str) -> Source {
+        if name == self.0.login.username { Source::Shared } else { Source::File }
+    }
+
+    /// The same of the user of a request.
+    pub(in crate::web) fn source_of(&self, user: &CurrentUser) -> Source {
+        match user.by {
+            LoginKind::Header => Source::Header,
+            _ => self.source(user.owner()),
+        }
+    }
+
+    /// What a login with a password says of someone.
+    pub(in crate::web) fn seen(&self, account: &Account) -> Seen {
+        let source = self.source(&account.name);
+        Seen { name: account.name.clone(), source, email: None, role: Some(account.role) }
+    }
+
+    /// Whose session this is, if it still opens anything.
+    pub(in crate::web) async fn user_of_session(&self, data: &HashMap<String, Value>) -> Option<String> {
+        let login = data.get(SESSION_LOGIN)?;
+        let tag = Vec::<u8>::deserialize(login.get("auth_hash")?).ok()?;
+        let account = self.account(login.get("user_id")?.as_str()?).await?;
+        (account.tag[..] == tag).then_some(account.name)
+    }
+
+    /// Someone who may log in with a password.
     pub(in crate::web) async fn account(&self, name: &str) -> Option<Account> {
+        if self.0.is_off {
+            return None;
+        }
         self.look().await;
         if name == self.0.login.username {
             return Some(self.shared().await);
@@ -116,6 +181,9 @@ impl Users {
         credentials: &Credentials,
         address: Option<IpAddr>,
     ) -> Result<Account, Denied> {
+        if self.0.is_off {
+            return Err(Denied::Off);
+        }
         let Credentials { username: name, password } = credentials;
         let (attempt, turn) = self.turn(name, address).await?;
         let account = self.verify(name, password, turn).await.ok_or(Denied::Wrong)?;
@@ -145,6 +213,11 @@ impl Users {
     /// Writes a log line about logins that are not looked at, unless there is one of this second.
     pub(super) fn log_refusal(&self, address: Option<IpAddr>) {
         self.0.refusals.note(address);
+    }
+
+    /// The same about access tokens that are not valid.
+    pub(super) fn log_bad_token(&self, address: Option<IpAddr>) {
+        self.0.bad_tokens.note(address);
     }
 
     async fn verified(&self, credentials: &Credentials) -> Option<Account> {

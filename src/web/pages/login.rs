@@ -1,7 +1,10 @@
 //! Login and logout.
 
+use std::net::IpAddr;
+
 use askama::Template;
 use axum::extract::{Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
@@ -36,6 +39,8 @@ struct LoginPage {
     username: String,
     next: String,
     error: Option<String>,
+    /// Passwords are switched off.
+    is_off: bool,
 }
 
 impl LoginPage {
@@ -53,11 +58,19 @@ struct Next {
     next: String,
 }
 
-async fn show(auth: AuthSession, ui: Ui, Query(query): Query<Next>) -> Response {
-    if auth.user.is_some() {
-        return Redirect::to(&ui.paths.to(route::Home)).into_response();
+async fn show(
+    auth: AuthSession,
+    ui: Ui,
+    Query(query): Query<Next>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let by_header = auth.backend.by_header(&parts.extensions, &parts.headers).await?;
+    if auth.user.is_some() || by_header.is_some() {
+        return Ok(Redirect::to(&ui.paths.to(route::Home)).into_response());
     }
-    LoginPage { ui, username: String::new(), next: query.next, error: None }.respond(StatusCode::OK)
+    let is_off = auth.backend.are_passwords_off();
+    let page = LoginPage { ui, username: String::new(), next: query.next, error: None, is_off };
+    Ok(page.respond(StatusCode::OK))
 }
 
 #[derive(Deserialize)]
@@ -91,11 +104,11 @@ async fn login(
         }
     };
     actor.name.clone_from(&account.name);
-    if let Err(error) = begin_session(&mut auth, &account, ui.now).await {
+    if let Err(error) = begin_session(&mut auth, &account, address, ui.now).await {
         tracing::error!(%error, "the session was not kept");
         return Err(Problem::of_session());
     }
-    state.audit.logged_in(&actor).await?;
+    state.people.logged_in(&actor, &auth.backend.seen(&account)).await?;
     let target = local_next(&next, ui.paths.base()).map_or_else(|| ui.paths.to(route::Home), str::to_owned);
     Ok(Redirect::to(&target).into_response())
 }
@@ -104,6 +117,7 @@ async fn login(
 fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
     let (status, error) = match denied {
         Denied::Wrong => (StatusCode::UNAUTHORIZED, auth::WRONG.to_owned()),
+        Denied::Off => (StatusCode::FORBIDDEN, auth::OFF.to_owned()),
         Denied::TooMany(left) => {
             let seconds = whole_seconds(left);
             let unit = if seconds == 1 { "second" } else { "seconds" };
@@ -112,10 +126,13 @@ fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
     };
     let response = match ui.wants {
         Wants::Json => (status, Json(json!({ "error": { "title": error } }))).into_response(),
-        _ => LoginPage { ui, username, next, error: Some(error) }.respond(status),
+        _ => {
+            let is_off = denied == Denied::Off;
+            LoginPage { ui, username, next, error: Some(error), is_off }.respond(status)
+        }
     };
     match denied {
-        Denied::Wrong => response,
+        Denied::Wrong | Denied::Off => response,
         Denied::TooMany(left) => too_many(left, response),
     }
 }
@@ -124,13 +141,14 @@ fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
 async fn begin_session(
     auth: &mut AuthSession,
     account: &Account,
+    address: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<(), axum_login::Error<Users>> {
     if auth.user.is_some() {
         auth.session.cycle_id().await?;
     }
     auth.login(account).await?;
-    Ok(lifetime::begin(&auth.session, now).await?)
+    Ok(lifetime::begin(&auth.session, address, now).await?)
 }
 
 async fn logout(

@@ -31,7 +31,7 @@ const PAIRS: usize = 3;
 /// Most contexts that are looked through.
 const CONTEXTS: u32 = 5_000;
 
-const PAGES: [(&str, &str, Role, &str); 20] = [
+const PAGES: [(&str, &str, Role, &str); 23] = [
     ("Overview", route::Home::PATH, Role::Viewer, "home start health status attention"),
     ("Switch a model", route::Switch::PATH, Role::Viewer, "swap hot-swap change prompt"),
     ("Compare models", route::Compare::PATH, Role::Viewer, "side by side winner test"),
@@ -49,6 +49,9 @@ const PAGES: [(&str, &str, Role, &str); 20] = [
     ("Calls", route::Calls::PATH, Role::Viewer, "requests failed errors log spend"),
     ("Agents", route::Agents::PATH, Role::Viewer, "a2a servers cards"),
     ("Audit", route::Audit::PATH, Role::Viewer, "log history who changed"),
+    ("Settings", route::Settings::PATH, Role::Viewer, "versions release"),
+    ("Access tokens", route::Tokens::PATH, Role::Viewer, "api scripts bearer"),
+    ("Users", route::Users::PATH, Role::Admin, "people sessions roles logins"),
     ("Danger zone", route::Danger::PATH, Role::Admin, "reset proxy delete everything wipe bootstrap"),
     ("Help", route::Help::PATH, Role::Viewer, "how do i recipes shortcuts keyboard documentation"),
     ("Search", route::Search::PATH, Role::Viewer, "find"),

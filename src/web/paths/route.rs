@@ -131,6 +131,14 @@ routes! {
     Danger = "/danger";
     /// Empties the proxy, and bootstraps it again.
     DangerReset = "/danger/reset";
+    Settings = "/settings";
+    AlertsChoose = "/settings/alerts";
+    AlertsTest = "/settings/alerts/test";
+    Users = "/users";
+    SessionEnd = "/users/sessions/end";
+    /// Access tokens of one's own scripts.
+    Tokens = "/tokens";
+    TokenRevoke(String) = "/tokens/{id}/revoke";
     AuditCsv = "/audit.csv";
     AuditEntry(i64) = "/audit/{id}";
     Healthz = "/healthz";

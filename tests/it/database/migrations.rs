@@ -12,7 +12,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection as _};
 
 /// By the version of a schema: rows that only it and later ones can hold, in the SQL of both databases.
-const FORMER: [(i64, &str); 9] = [
+const FORMER: [(i64, &str); 10] = [
     (
         1,
         r#"insert into sessions (id_hash, data, expires_at) values ('abc', '{}', 4102444800000);
@@ -75,6 +75,14 @@ const FORMER: [(i64, &str); 9] = [
         "insert into key_requests (token, hash, at) values ('0123456789abcdef0123456789abcdef',
             'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 4102444800000)",
     ),
+    (
+        14,
+        "insert into people (name, source, email, role, login_at, seen_at) values
+            ('grace', 'header', 'grace@example.org', 'operator', 1000, 2000);
+        insert into access_tokens (id, hash, label, owner, source, role, created_at, expires_at) values
+            ('01900000-0000-7000-8000-000000000006', 'abc', 'nightly', 'grace', 'header', 'viewer', 1000,
+            4102444800000)",
+    ),
 ];
 
 async fn all(database: &str) -> Migrator {
@@ -100,7 +108,7 @@ async fn former(url: &str, version: i64) {
 }
 
 /// By the version of a schema: what today's release reads of its rows.
-const FACTS: [(i64, &str); 12] = [
+const FACTS: [(i64, &str); 14] = [
     (1, "verified, from gpt-5-mini to openai/gpt-5"),
     (1, "scope context"),
     (1, "audited task-agent/c1"),
@@ -113,6 +121,8 @@ const FACTS: [(i64, &str); 12] = [
     (7, "unfinished swaps: 1"),
     (9, "unfinished changes: 1"),
     (12, "form made a key: true"),
+    (14, "grace by header as operator"),
+    (14, "token of grace (token nightly)"),
 ];
 
 async fn facts(store: &Store) -> Vec<String> {
@@ -153,6 +163,11 @@ async fn facts(store: &Store) -> Vec<String> {
     facts.extend((changes > 0).then(|| format!("unfinished changes: {changes}")));
     let request = store.begin_key_request("0123456789abcdef0123456789abcdef").await.unwrap();
     facts.extend(matches!(request, KeyRequest::Sent(Some(_))).then(|| "form made a key: true".to_owned()));
+    facts.extend(store.person("grace").await.unwrap().map(|person| {
+        format!("{} by {} as {}", person.name, person.source.as_str(), person.role.unwrap().as_str())
+    }));
+    facts
+        .extend(store.token_of_hash("abc").await.unwrap().map(|token| format!("token of {}", token.actor())));
     facts
 }
 

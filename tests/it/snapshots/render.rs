@@ -19,6 +19,7 @@ static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b(127\.0\.0\.1|localhost):\d{4,5}\b", "$1:<port>"),
         (r"127\.0\.0\.1%3A\d{4,5}\b", "127.0.0.1%3A<port>"),
         (r"\bsk-[A-Za-z0-9_-]{20,}", "sk-<secret>"),
+        (r"\bpb_[0-9a-f]{64}\b", "pb_<secret>"),
         (r"\bsk-\.\.\.[A-Za-z0-9_-]{4}", "sk-...<end>"),
         (r"(/static/[^?]+)\?v=[^\x22]+", "$1?v=<version>"),
         (r"(/static/)[0-9a-f]{8,}/", "$1<version>/"),

@@ -1,0 +1,24 @@
+-- Who uses the dashboard, as seen at their last login. Of single sign-on also the role, which only the reverse proxy knows.
+create table people (
+    name text collate "C" primary key,
+    source text not null, -- 'shared', 'file', 'header'
+    email text,
+    role text, -- null where no group has a role any more
+    login_at bigint not null,
+    seen_at bigint not null
+);
+
+-- Access tokens of scripts.
+create table access_tokens (
+    id text collate "C" primary key, -- UUID
+    hash text collate "C" not null unique, -- SHA-256 of the token: a backup logs no one in
+    label text not null,
+    owner text collate "C" not null,
+    source text not null, -- where the owner came from
+    role text not null,
+    created_at bigint not null,
+    expires_at bigint not null,
+    used_at bigint
+);
+
+create index access_tokens_by_owner on access_tokens (owner);

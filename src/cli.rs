@@ -14,6 +14,7 @@ mod ask;
 mod dashboard;
 mod doctor;
 mod generate;
+mod init;
 mod list;
 pub(crate) mod process;
 pub(crate) mod settings;
@@ -23,12 +24,14 @@ mod table;
 mod undo;
 mod user;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 pub(crate) use agent::AgentArgs;
 pub(crate) use ask::AskArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
+pub(crate) use init::InitArgs;
 pub(crate) use list::{ContextsArgs, KeysArgs, ModelsArgs};
 pub(crate) use setup::{ApplyArgs, BootstrapArgs, ExportArgs, ResetArgs};
 pub(crate) use swap::SwapArgs;
@@ -99,6 +102,8 @@ impl<E: std::error::Error> From<E> for Failure {
 
 #[derive(clap::Subcommand)]
 pub(crate) enum OneShot {
+    /// Write an env file with the settings: proxy, agents, login
+    Init(Box<InitArgs>),
     /// Switch the model or the prompt of a running agent, as the guide's helper does
     Swap(Box<SwapArgs>),
     /// Ask an agent one question
@@ -127,9 +132,20 @@ pub(crate) enum OneShot {
     Man(ManArgs),
 }
 
+/// Where a dashboard with these settings is reached on this machine: by loopback if it listens on all addresses.
+pub(crate) fn local_address(bind: SocketAddr, base_path: &str) -> String {
+    let ip = match bind.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}{}", SocketAddr::new(ip, bind.port()), base_path.trim().trim_end_matches('/'))
+}
+
 /// `cli` is the whole command line, for completions and manual pages.
 pub(crate) async fn run(command: OneShot, cli: clap::Command) -> Exit {
     let ended = match command {
+        OneShot::Init(args) => args.run().await,
         OneShot::Swap(args) => args.run().await,
         OneShot::Ask(args) => args.run().await,
         OneShot::Contexts(args) => args.run().await,

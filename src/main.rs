@@ -3,7 +3,7 @@
 mod cli;
 mod demo;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -99,16 +99,8 @@ struct HealthcheckArgs {
 }
 
 impl HealthcheckArgs {
-    /// Uses loopback for a server that listens on all addresses.
     fn address(self) -> String {
-        let ip = match self.bind.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        let here = SocketAddr::new(ip, self.bind.port());
-        let path = self.base_path.trim().trim_end_matches('/');
-        self.url.unwrap_or_else(|| format!("http://{here}{path}/readyz"))
+        self.url.unwrap_or_else(|| format!("{}/readyz", cli::local_address(self.bind, &self.base_path)))
     }
 }
 

@@ -60,6 +60,11 @@ impl TargetArgs {
         self.agent.as_deref().unwrap_or(DEFAULT_NAME)
     }
 
+    /// Whether it names an agent that a dashboard need not know.
+    pub(super) fn is_address(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| !url.trim().is_empty())
+    }
+
     fn settings(&self) -> Result<(Url, Option<Credentials>), Failure> {
         let given = self.url.as_deref().map(str::trim).filter(|url| !url.is_empty());
         let given = given.map(|url| web_url("--url", url)).transpose()?;

@@ -1,16 +1,20 @@
-//! `patchbay swap`, with the flags and texts of the guide's helper. Talks to the agent directly without `--dashboard`.
+//! `patchbay swap`, with the flags and texts of the guide's helper. Goes through a dashboard where there is one.
 
 mod direct;
 mod report;
 mod routed;
 
+use std::net::SocketAddr;
+
+use patchbay::config;
 use patchbay::domain::context::ContextId;
 use patchbay::domain::control::looks_like_control;
 use patchbay::domain::model::ModelSpec;
 use patchbay::domain::swap::PromptChange;
 
 use super::args::{self, LoginArgs, TargetArgs};
-use super::{EXIT_CODES, Exit, Failure};
+use super::dashboard::Dashboard;
+use super::{EXIT_CODES, Exit, Failure, local_address};
 
 #[derive(clap::Args)]
 #[command(after_help = format!("\
@@ -20,7 +24,10 @@ Examples:
   patchbay swap --message 'Which model am I using?' --context switch-demo
   patchbay swap --prompt 'You are concise.' --config --context switch-demo
   patchbay swap --undo --context switch-demo
-  patchbay swap --model openai gpt-5 --context switch-demo --dashboard http://127.0.0.1:10950
+  patchbay swap --model openai gpt-5 --context switch-demo --dashboard https://patchbay.example
+
+It goes through the dashboard of --dashboard, or through one that runs on this machine, and otherwise directly to the
+agent, as with --direct or --url. The last line on standard error says which.
 
 What is asked for is done in this order: model, prompt, config, message. An empty --prompt goes back to the
 agent's own. --undo puts back what the last swap from here found.
@@ -57,20 +64,28 @@ pub(crate) struct SwapArgs {
     /// All that happened, as JSON
     #[arg(long)]
     json: bool,
-    /// Go through this dashboard, which checks the swap, proves it and keeps it in its audit
+    /// Go through this dashboard, which checks the swap, proves it and keeps it in its audit [default: one that runs
+    /// on this machine]
     #[arg(long, env = "PATCHBAY_DASHBOARD", value_name = "URL")]
     dashboard: Option<String>,
+    /// Send the control messages to the agent, and use no dashboard
+    #[arg(long)]
+    direct: bool,
+    #[arg(long, env = "PATCHBAY_BIND", hide = true, default_value = config::DEFAULT_BIND)]
+    bind: SocketAddr,
+    #[arg(long, env = "PATCHBAY_BASE_PATH", hide = true, default_value = "")]
+    base_path: String,
     /// Do not let the dashboard try the model before the agent is touched
-    #[arg(long, requires = "dashboard")]
+    #[arg(long)]
     no_probe: bool,
     /// Say what the switch would cost and whether it fits, and send nothing
-    #[arg(long, requires = "dashboard", conflicts_with_all = ["undo", "config"])]
+    #[arg(long, conflicts_with_all = ["undo", "config"])]
     dry_run: bool,
     /// Switch though the conversation does not fit the new model's window
-    #[arg(long, requires = "dashboard")]
+    #[arg(long)]
     accept_size: bool,
     /// Accept the cost of reading the conversation again, where the dashboard asks for that
-    #[arg(long, requires = "dashboard")]
+    #[arg(long)]
     accept_cost: bool,
     #[command(flatten)]
     login: LoginArgs,
@@ -95,10 +110,37 @@ impl Plan {
 impl SwapArgs {
     pub(super) async fn run(&self) -> Result<Exit, Failure> {
         let plan = self.plan()?;
-        let dashboard = self.dashboard.as_deref().map(str::trim).filter(|url| !url.is_empty());
-        match dashboard {
-            Some(url) => routed::run(self, &plan, &self.login.dashboard(url)?).await,
+        match self.dashboard().await? {
+            Some(dashboard) => routed::run(self, &plan, &dashboard).await,
             None => direct::run(self, &plan).await,
+        }
+    }
+
+    /// The dashboard to go through, if there is one.
+    async fn dashboard(&self) -> Result<Option<Dashboard>, Failure> {
+        let given = self.dashboard.as_deref().map(str::trim).filter(|url| !url.is_empty());
+        if let Some(url) = given.filter(|_| !self.direct) {
+            return self.login.dashboard(url).map(Some);
+        }
+        let here = local_address(self.bind, &self.base_path);
+        if !self.direct && !self.target.is_address() {
+            let dashboard = self.login.dashboard(&here)?;
+            if dashboard.is_there().await {
+                return Ok(Some(dashboard));
+            }
+        }
+        let flags = [
+            ("--no-probe", self.no_probe),
+            ("--dry-run", self.dry_run),
+            ("--accept-size", self.accept_size),
+            ("--accept-cost", self.accept_cost),
+        ];
+        match flags.iter().find(|(_, is_set)| *is_set) {
+            Some((flag, _)) => {
+                let why = format!("{flag}: this needs a dashboard: give --dashboard, or start one at {here}");
+                Err(Failure::usage(why))
+            }
+            None => Ok(None),
         }
     }
 

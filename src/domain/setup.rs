@@ -34,6 +34,14 @@ impl Default for Setup {
     }
 }
 
+/// Whether a secret is still to be filled in: empty, `<…>`, `sk-proxy-…`, or as FuzzForge's template has it,
+/// `your-openai-key-here`.
+pub fn is_placeholder(value: &str) -> bool {
+    let value = value.trim();
+    let is_hint = value.starts_with("your-") && value.ends_with("-here");
+    value.is_empty() || value.starts_with("sk-proxy-") || value.starts_with('<') || is_hint
+}
+
 /// The default mirror file of an env file.
 pub fn mirror_beside(env_file: &Path) -> PathBuf {
     env_file.with_file_name(".env.litellm")

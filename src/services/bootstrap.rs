@@ -25,7 +25,7 @@ use crate::clients::ClientError;
 use crate::clients::litellm::{Database, LiteLlm};
 use crate::config::dotenv;
 use crate::domain::audit::Actor;
-use crate::domain::setup::Setup;
+use crate::domain::setup::{Setup, is_placeholder};
 use crate::services::keys::Keys;
 use crate::services::registry::Models;
 use crate::store::{Store, StoreError};
@@ -255,7 +255,7 @@ impl Run<'_> {
         let mut secrets: Vec<(String, String)> = Vec::new();
         for (name, value) in env.pairs()? {
             let is_secret = name.starts_with("LITELLM_") && name.ends_with("_API_KEY");
-            if is_secret && !value.trim().is_empty() {
+            if is_secret && !is_placeholder(&value) {
                 secrets.retain(|(known, _)| *known != name);
                 secrets.push((name, value));
             }

@@ -10,7 +10,7 @@ use super::{Ended, patchbay, run};
 use crate::support::closed_port;
 
 /// Every command with variables, and arguments with which it ends once it has read them.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 16] = [
     // A wrong log format ends these.
     &["serve"],
     &["demo"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 15] = [
     &["export"],
     &["reset"],
     &["doctor", "--json"],
+    &["init", "--username", "a:b", "--host", "127.77.0.1"],
 ];
 
 /// Not in the help, as they are other names of a setting.

@@ -1,4 +1,4 @@
-"""Runs the README's nginx and Caddy snippets before a dashboard. See `run` beside this."""
+"""Runs the nginx and Caddy snippets of docs/deployment.md before a dashboard. See `run` beside this."""
 
 import http.client
 import json
@@ -23,8 +23,8 @@ def free_port():
 
 
 def snippets(language):
-    blocks = re.findall(rf"```{language}\n(.*?)```", pathlib.Path("README.md").read_text(), re.S)
-    assert blocks, f"the README has no {language} snippet"
+    blocks = re.findall(rf"```{language}\n(.*?)```", pathlib.Path("docs/deployment.md").read_text(), re.S)
+    assert blocks, f"docs/deployment.md has no {language} snippet"
     return blocks
 
 
@@ -48,7 +48,7 @@ def caddy(snippet, folder, port, upstream):
 
 
 def below(snippet, path):
-    """The same below a path, as the README says."""
+    """The same below a path, as that page says."""
     if "location / {" in snippet:
         return snippet.replace("location / {", f"location {path} {{")
     return snippet.replace("reverse_proxy ", f"reverse_proxy {path}* ", 1)

@@ -111,6 +111,7 @@ routes! {
     BulkUndo(String) = "/bulk/{id}/undo";
     SwapEvents(String) = "/switch/{id}/events";
     Usage = "/usage";
+    OpenApi = "/openapi.json";
     Search = "/search";
     Help = "/help";
     Theme = "/theme";

@@ -152,7 +152,12 @@ impl Bootstrap {
                     self.store.audit(&entry).await?;
                 }
                 env.set(&[(target, secret.expose_secret())])?;
-                let issue = Issue { secret: &secret, alias: &spec.alias, settings: &spec.settings };
+                let issue = Issue {
+                    secret: &secret,
+                    alias: &spec.alias,
+                    settings: &spec.settings,
+                    at_issue: &spec.at_issue,
+                };
                 let key = self.keys.issue(issue, run.actor).await?;
                 let access = key.access.describe();
                 Ok((Outcome::Changed, format!("{why}: {place} {target}, may call {access}"), Vec::new()))

@@ -42,15 +42,15 @@ Exit codes:
   0  done
   1  failed: something could not be reached, or the agent's task failed
   2  the command line is wrong
-  3  --verify: what was read back is not what was asked for
-  4  refused: the agent, or the dashboard's checks, said no";
+  3  --verify: the configuration read back is not the requested one
+  4  refused by the agent or by the dashboard's checks";
 
 pub(crate) const SETUP_EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do
   1  failed: something could not be reached, or was not done
   2  the command line is wrong
-  4  refused: something cannot be done as it is wished";
+  4  refused: something cannot be done as requested";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -104,7 +104,7 @@ impl<E: std::error::Error> From<E> for Failure {
 pub(crate) enum OneShot {
     /// Write an env file with the settings: proxy, agents, login
     Init(Box<InitArgs>),
-    /// Switch the model or the prompt of a running agent, as the guide's helper does
+    /// Switch the model or the prompt of a context
     Swap(Box<SwapArgs>),
     /// Ask an agent one question
     Ask(AskArgs),
@@ -114,15 +114,15 @@ pub(crate) enum OneShot {
     Models(ModelsArgs),
     /// List the proxy's virtual keys, without their secrets
     Keys(KeysArgs),
-    /// Bring a proxy to where the agent can work: secrets, models, keys
+    /// Set up a proxy for the agent: secrets, models, keys
     Bootstrap(Box<BootstrapArgs>),
-    /// Bring models and keys to what a list says
+    /// Apply a list of models and keys to the proxy
     Apply(Box<ApplyArgs>),
-    /// Write models, and keys if asked for, as a list
+    /// Write models, and optionally keys, as a list
     Export(ExportArgs),
     /// Delete the proxy's models and keys, and bootstrap it again
     Reset(Box<ResetArgs>),
-    /// Look at the settings, the proxy, the database and the agents, and say what is wrong
+    /// Check settings, proxy, database and agents, and say what to do
     Doctor(Box<DoctorArgs>),
     /// Add, change, remove or list named users of the dashboard
     User(UserArgs),

@@ -38,13 +38,13 @@ struct Cli {
 enum Command {
     /// Serve the dashboard
     Serve(Box<ServeArgs>),
-    /// Serve a dashboard with a sandbox proxy and an agent beside it: nothing else is needed
+    /// Serve a dashboard with a sandbox proxy and an agent, to try it out
     Demo(DemoArgs),
     /// Serve the A2A task agent, whose model is switched by control messages
     Agent(Box<AgentArgs>),
-    /// Serve a stand-in for a LiteLLM proxy, for trying things out
+    /// Serve a stand-in for a LiteLLM proxy
     Sandbox(SandboxArgs),
-    /// Ask a running dashboard whether it is well; exit code 0 if so
+    /// Check whether a running dashboard is healthy; exit code 0 if so
     Healthcheck(HealthcheckArgs),
     #[command(flatten)]
     OneShot(OneShot),

@@ -109,13 +109,14 @@ impl InitArgs {
             async { if self.agents.is_some() { Vec::new() } else { find::agents(&http, &self.host).await } };
         let (proxy, agents) = tokio::join!(proxy, agents);
         if has_proxy {
-            self.proxy.url = Some(self.proxy.address().map_err(Failure::usage)?.to_string());
+            let url = self.proxy.address().map_err(Failure::usage)?;
+            self.proxy.url = Some(url.as_str().trim_end_matches('/').to_owned());
         }
         if !agents.is_empty() {
             self.agents = Some(agents.join(","));
         }
         let Some(proxy) = proxy else { return Ok(None) };
-        self.proxy.url = Some(proxy.url.to_string());
+        self.proxy.url = Some(proxy.url.as_str().trim_end_matches('/').to_owned());
         Ok(proxy.version)
     }
 
@@ -123,8 +124,8 @@ impl InitArgs {
     fn draft(&self) -> Result<Draft, Failure> {
         let mut draft = Draft::default();
         if self.proxy.url.is_some() {
-            let url = self.proxy.address().map_err(Failure::usage)?.to_string();
-            draft.values.push(("LITELLM_PROXY_URL", url.trim_end_matches('/').to_owned()));
+            let url = self.proxy.address().map_err(Failure::usage)?;
+            draft.values.push(("LITELLM_PROXY_URL", url.as_str().trim_end_matches('/').to_owned()));
         }
         if let Some(agents) = &self.agents {
             let args = AgentsArgs { agents: Some(agents.clone()), agents_file: None };

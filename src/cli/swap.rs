@@ -4,17 +4,14 @@ mod direct;
 mod report;
 mod routed;
 
-use std::net::SocketAddr;
-
-use patchbay::config;
 use patchbay::domain::context::ContextId;
 use patchbay::domain::control::looks_like_control;
 use patchbay::domain::model::ModelSpec;
 use patchbay::domain::swap::PromptChange;
 
-use super::args::{self, LoginArgs, TargetArgs};
+use super::args::{self, LocalArgs, LoginArgs, TargetArgs};
 use super::dashboard::Dashboard;
-use super::{EXIT_CODES, Exit, Failure, local_address};
+use super::{EXIT_CODES, Exit, Failure};
 
 #[derive(clap::Args)]
 #[command(after_help = format!("\
@@ -29,21 +26,20 @@ Examples:
 It goes through the dashboard of --dashboard, or through one that runs on this machine, and otherwise directly to the
 agent, as with --direct or --url. The last line on standard error says which.
 
-What is asked for is done in this order: model, prompt, config, message. An empty --prompt goes back to the
-agent's own. --undo puts back what the last swap from here found.
+Order: model, prompt, config, message. --undo restores what the last swap from here, or of the dashboard, replaced.
 
 {EXIT_CODES}"))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct SwapArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// The model to go on with: provider/model, or both as two words
+    /// Model to switch to: provider/model, or both as two words
     #[arg(long, num_args = 1..=2, value_names = ["PROVIDER", "MODEL"])]
     model: Vec<String>,
     /// The provider of a model that is named alone
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
-    /// The system prompt to go on with; an empty one goes back to the agent's own
+    /// System prompt to set; an empty one restores the agent's own
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// A message to send afterwards
@@ -55,13 +51,13 @@ pub(crate) struct SwapArgs {
     /// The conversation [default: a new one]
     #[arg(long, value_name = "ID")]
     context: Option<String>,
-    /// Read back what was switched; exit code 3 if it is something else
+    /// Read the configuration back; exit code 3 if it is another one
     #[arg(long)]
     verify: bool,
-    /// Put back what was there before the last swap
+    /// Restore what the last swap replaced
     #[arg(long, requires = "context", conflicts_with_all = ["model", "provider", "prompt"])]
     undo: bool,
-    /// All that happened, as JSON
+    /// The whole report as JSON
     #[arg(long)]
     json: bool,
     /// Go through this dashboard, which checks the swap, proves it and keeps it in its audit [default: one that runs
@@ -71,17 +67,15 @@ pub(crate) struct SwapArgs {
     /// Send the control messages to the agent, and use no dashboard
     #[arg(long)]
     direct: bool,
-    #[arg(long, env = "PATCHBAY_BIND", hide = true, default_value = config::DEFAULT_BIND)]
-    bind: SocketAddr,
-    #[arg(long, env = "PATCHBAY_BASE_PATH", hide = true, default_value = "")]
-    base_path: String,
-    /// Do not let the dashboard try the model before the agent is touched
+    #[command(flatten)]
+    local: LocalArgs,
+    /// Skip the dashboard's probe of the model
     #[arg(long)]
     no_probe: bool,
-    /// Say what the switch would cost and whether it fits, and send nothing
+    /// Preview only: whether the conversation fits and what the switch costs
     #[arg(long, conflicts_with_all = ["undo", "config"])]
     dry_run: bool,
-    /// Switch though the conversation does not fit the new model's window
+    /// Switch even if the conversation does not fit the new model's window
     #[arg(long)]
     accept_size: bool,
     /// Accept the cost of reading the conversation again, where the dashboard asks for that
@@ -122,7 +116,7 @@ impl SwapArgs {
         if let Some(url) = given.filter(|_| !self.direct) {
             return self.login.dashboard(url).map(Some);
         }
-        let here = local_address(self.bind, &self.base_path);
+        let here = self.local.address();
         if !self.direct && !self.target.is_address() {
             let dashboard = self.login.dashboard(&here)?;
             if dashboard.is_there().await {

@@ -145,6 +145,17 @@ async fn the_doctor_lists_every_setting_and_no_secret() {
     assert!(!ended.out.contains("s3cret"), "{}", ended.out);
 }
 
+#[tokio::test]
+async fn the_documentation_lists_every_setting() {
+    let page = include_str!("../../../docs/configuration.md");
+    let mut names = BTreeSet::from(HIDDEN.map(str::to_owned));
+    for args in COMMANDS {
+        names.extend(settings(args[0]).await.into_keys());
+    }
+    names.retain(|name| !page.contains(&format!("`{name}`")));
+    assert!(names.is_empty(), "add to docs/configuration.md: {names:?}");
+}
+
 /// The dashboard's variables may be exported for all.
 #[tokio::test]
 async fn agent_and_sandbox_have_variables_of_their_own() {

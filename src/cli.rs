@@ -14,6 +14,7 @@ mod ask;
 mod dashboard;
 mod doctor;
 mod generate;
+mod init;
 mod list;
 pub(crate) mod process;
 pub(crate) mod settings;
@@ -23,12 +24,14 @@ mod table;
 mod undo;
 mod user;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 pub(crate) use agent::AgentArgs;
 pub(crate) use ask::AskArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
+pub(crate) use init::InitArgs;
 pub(crate) use list::{ContextsArgs, KeysArgs, ModelsArgs};
 pub(crate) use setup::{ApplyArgs, BootstrapArgs, ExportArgs, ResetArgs};
 pub(crate) use swap::SwapArgs;
@@ -39,8 +42,8 @@ Exit codes:
   0  done
   1  failed: something could not be reached, or the agent's task failed
   2  the command line is wrong
-  3  --verify: what was read back is not what was asked for
-  4  refused by the agent or by a pre-flight check";
+  3  --verify: the configuration read back is not the requested one
+  4  refused by the agent or by the dashboard's checks";
 
 pub(crate) const SETUP_EXIT_CODES: &str = "\
 Exit codes:
@@ -99,7 +102,9 @@ impl<E: std::error::Error> From<E> for Failure {
 
 #[derive(clap::Subcommand)]
 pub(crate) enum OneShot {
-    /// Switch the model or the prompt of a running agent, as the guide's helper does
+    /// Write an env file with the settings: proxy, agents, login
+    Init(Box<InitArgs>),
+    /// Switch the model or the prompt of a context
     Swap(Box<SwapArgs>),
     /// Ask an agent one question
     Ask(AskArgs),
@@ -109,15 +114,15 @@ pub(crate) enum OneShot {
     Models(ModelsArgs),
     /// List the proxy's virtual keys, without their secrets
     Keys(KeysArgs),
-    /// Bring a proxy to where the agent can work: secrets, models, keys
+    /// Set up a proxy for the agent: secrets, models, keys
     Bootstrap(Box<BootstrapArgs>),
-    /// Bring models and keys to what a list says
+    /// Apply a list of models and keys to the proxy
     Apply(Box<ApplyArgs>),
-    /// Write models, and keys if asked for, as a list
+    /// Write models, and optionally keys, as a list
     Export(ExportArgs),
     /// Delete the proxy's models and keys, and bootstrap it again
     Reset(Box<ResetArgs>),
-    /// Look at the settings, the proxy, the database and the agents, and say what is wrong
+    /// Check settings, proxy, database and agents, and say what to do
     Doctor(Box<DoctorArgs>),
     /// Add, change, remove or list named users of the dashboard
     User(UserArgs),
@@ -127,9 +132,20 @@ pub(crate) enum OneShot {
     Man(ManArgs),
 }
 
+/// Where a dashboard with these settings is reached on this machine: by loopback if it listens on all addresses.
+pub(crate) fn local_address(bind: SocketAddr, base_path: &str) -> String {
+    let ip = match bind.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}{}", SocketAddr::new(ip, bind.port()), base_path.trim().trim_end_matches('/'))
+}
+
 /// `cli` is the whole command line, for completions and manual pages.
 pub(crate) async fn run(command: OneShot, cli: clap::Command) -> Exit {
     let ended = match command {
+        OneShot::Init(args) => args.run().await,
         OneShot::Swap(args) => args.run().await,
         OneShot::Ask(args) => args.run().await,
         OneShot::Contexts(args) => args.run().await,

@@ -24,7 +24,7 @@ use self::agents::{AgentsArgs, AgentsFile};
 pub use self::hosts::Hosts;
 pub use self::webhook::WebhookArgs;
 use crate::domain::agent::AgentSettings;
-use crate::domain::setup::Setup;
+use crate::domain::setup::{Setup, is_placeholder};
 
 pub use setup::SetupArgs;
 
@@ -225,7 +225,8 @@ impl ProxyArgs {
 impl AgentKeyArgs {
     pub fn key(&self) -> Result<Option<SecretString>, SettingError> {
         let own = secret("TASK_AGENT_API_KEY", self.agent_key.as_ref(), self.agent_key_file.as_ref())?;
-        Ok(own.or_else(|| filled(self.openai_api_key.as_ref())))
+        let key = own.or_else(|| filled(self.openai_api_key.as_ref()));
+        Ok(key.filter(|key| !is_placeholder(key.expose_secret())))
     }
 }
 

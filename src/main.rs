@@ -3,7 +3,7 @@
 mod cli;
 mod demo;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,13 +38,13 @@ struct Cli {
 enum Command {
     /// Serve the dashboard
     Serve(Box<ServeArgs>),
-    /// Serve a dashboard with a sandbox proxy and an agent beside it: nothing else is needed
+    /// Serve a dashboard with a sandbox proxy and an agent, to try it out
     Demo(DemoArgs),
     /// Serve the A2A task agent, whose model is switched by control messages
     Agent(Box<AgentArgs>),
-    /// Serve a stand-in for a LiteLLM proxy, for trying things out
+    /// Serve a stand-in for a LiteLLM proxy
     Sandbox(SandboxArgs),
-    /// Ask a running dashboard whether it is well; exit code 0 if so
+    /// Check whether a running dashboard is healthy; exit code 0 if so
     Healthcheck(HealthcheckArgs),
     #[command(flatten)]
     OneShot(OneShot),
@@ -99,16 +99,8 @@ struct HealthcheckArgs {
 }
 
 impl HealthcheckArgs {
-    /// Uses loopback for a server that listens on all addresses.
     fn address(self) -> String {
-        let ip = match self.bind.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        let here = SocketAddr::new(ip, self.bind.port());
-        let path = self.base_path.trim().trim_end_matches('/');
-        self.url.unwrap_or_else(|| format!("http://{here}{path}/readyz"))
+        self.url.unwrap_or_else(|| format!("{}/readyz", cli::local_address(self.bind, &self.base_path)))
     }
 }
 

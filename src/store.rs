@@ -43,6 +43,11 @@ pub enum StoreError {
     Database(#[source] sqlx::Error),
     #[error("the database's schema could not be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    #[error(
+        "{SETTING}: the database was made by a newer release of Patchbay (schema {found}; this one knows up to {known}). \
+         Install that release, or restore a backup from before the upgrade"
+    )]
+    Newer { found: i64, known: i64 },
     #[error("{SETTING}: it must begin with sqlite: or postgres:")]
     UnknownUrl,
     /// The address is not quoted, since it may hold a password.

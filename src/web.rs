@@ -15,6 +15,7 @@ mod host;
 mod lifetime;
 mod metering;
 mod next;
+mod openapi;
 mod origin;
 pub mod pages;
 pub mod paths;

@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use patchbay::domain::context::ContextId;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Failure;
 use super::dashboard::Dashboard;
+use super::{Failure, local_address};
 
 /// Of an agent that begins a conversation of its own.
 pub(super) const STRAY: &str =
@@ -58,6 +59,11 @@ impl TargetArgs {
     /// The agent's name at a dashboard.
     pub(super) fn name(&self) -> &str {
         self.agent.as_deref().unwrap_or(DEFAULT_NAME)
+    }
+
+    /// Whether it names an agent that a dashboard need not know.
+    pub(super) fn is_address(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| !url.trim().is_empty())
     }
 
     fn settings(&self) -> Result<(Url, Option<Credentials>), Failure> {
@@ -107,6 +113,21 @@ pub(super) fn proxy_failed(proxy: &ProxyArgs, error: &ClientError) -> Failure {
             Ok(url),
         ) => Failure::at(url.as_str(), "--proxy-url, LITELLM_PROXY_URL", error),
         _ => Failure::failed(error),
+    }
+}
+
+/// Where a dashboard with the settings of this machine listens.
+#[derive(clap::Args)]
+pub(super) struct LocalArgs {
+    #[arg(long, env = "PATCHBAY_BIND", hide = true, default_value = config::DEFAULT_BIND)]
+    bind: SocketAddr,
+    #[arg(long, env = "PATCHBAY_BASE_PATH", hide = true, default_value = "")]
+    base_path: String,
+}
+
+impl LocalArgs {
+    pub(super) fn address(&self) -> String {
+        local_address(self.bind, &self.base_path)
     }
 }
 

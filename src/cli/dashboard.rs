@@ -13,6 +13,9 @@ use super::{Exit, Failure};
 /// Longer than the dashboard's own limits, so that it answers first.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
+/// Longest wait for a dashboard that may not run.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
 pub(super) struct Dashboard {
     http: Client,
     base: Url,
@@ -23,6 +26,20 @@ pub(super) struct Dashboard {
 impl Dashboard {
     pub(super) fn new(http: Client, base: Url, username: String, password: SecretString) -> Self {
         Self { http, base, username, password }
+    }
+
+    /// Without user and password.
+    pub(super) fn address(&self) -> String {
+        patchbay::config::shown(self.base.as_str()).unwrap_or_default().trim_end_matches('/').to_owned()
+    }
+
+    /// Whether a dashboard answers there. Sends no password.
+    pub(super) async fn is_there(&self) -> bool {
+        let Ok(url) = self.url(&["healthz"]) else { return false };
+        let Ok(answer) = self.http.get(url).timeout(LOOK_TIMEOUT).send().await else { return false };
+        // Other servers have this address too.
+        let is_own = answer.status().is_success() && answer.headers().contains_key("x-request-id");
+        is_own && answer.text().await.is_ok_and(|text| text == "ok")
     }
 
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {

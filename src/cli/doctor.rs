@@ -30,7 +30,7 @@ It changes nothing. Secrets are not shown.
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     serve: ServeArgs,
-    /// All that was seen, as JSON
+    /// Settings and checks as JSON
     #[arg(long)]
     json: bool,
 }

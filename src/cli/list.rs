@@ -1,13 +1,13 @@
 //! `patchbay contexts`, `patchbay models` and `patchbay keys`.
 
 use patchbay::clients::litellm::{LiteLlm, Timeouts};
-use patchbay::config::{DEFAULT_BIND, ProxyArgs};
+use patchbay::config::ProxyArgs;
 use patchbay::domain::key::{Access, VirtualKey};
 use patchbay::domain::model::Deployment;
 use patchbay_clock::Clock;
 use serde_json::{Value, json};
 
-use super::args::{LoginArgs, proxy_failed};
+use super::args::{LocalArgs, LoginArgs, proxy_failed};
 use super::table::{self, cell};
 use super::{EXIT_CODES, Exit, Failure};
 
@@ -25,12 +25,14 @@ pub(crate) struct ContextsArgs {
     /// Only contexts with this in their name, agent or model
     #[arg(value_name = "TEXT")]
     text: Option<String>,
-    /// Address of the dashboard
-    #[arg(long, env = "PATCHBAY_DASHBOARD", value_name = "URL", default_value = format!("http://{DEFAULT_BIND}"))]
-    dashboard: String,
+    /// Address of the dashboard [default: one that runs on this machine]
+    #[arg(long, env = "PATCHBAY_DASHBOARD", value_name = "URL")]
+    dashboard: Option<String>,
+    #[command(flatten)]
+    local: LocalArgs,
     #[command(flatten)]
     login: LoginArgs,
-    /// All that is known of them, as JSON
+    /// As JSON
     #[arg(long)]
     json: bool,
 }
@@ -48,7 +50,7 @@ pub(crate) struct ModelsArgs {
     text: Option<String>,
     #[command(flatten)]
     proxy: ProxyArgs,
-    /// All that is known of them, as JSON
+    /// As JSON
     #[arg(long)]
     json: bool,
 }
@@ -66,14 +68,15 @@ pub(crate) struct KeysArgs {
     text: Option<String>,
     #[command(flatten)]
     proxy: ProxyArgs,
-    /// All that is known of them, as JSON
+    /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 impl ContextsArgs {
     pub(super) async fn run(&self) -> Result<Exit, Failure> {
-        let dashboard = self.login.dashboard(&self.dashboard)?;
+        let address = self.dashboard.clone().unwrap_or_else(|| self.local.address());
+        let dashboard = self.login.dashboard(&address)?;
         let mut contexts = Vec::new();
         for page in 1.. {
             let text = self.text.as_deref().unwrap_or_default();
@@ -94,9 +97,7 @@ impl ContextsArgs {
             return Ok(Exit::Done);
         }
         if contexts.is_empty() && self.text.is_none() {
-            eprintln!(
-                "The dashboard knows none yet: a swap through it (patchbay swap --dashboard URL) is remembered."
-            );
+            eprintln!("The dashboard knows none yet: swaps through it (patchbay swap) are listed here.");
         }
         let rows: Vec<_> = contexts.iter().map(context_row).collect();
         table::print(["AGENT", "CONTEXT", "MODEL", "LAST SWAP", "BY", "AT"], &rows);

@@ -124,12 +124,13 @@ Examples:
   patchbay bootstrap
   patchbay bootstrap --models models.yaml --key-budget 25 --key-budget-duration 30d
   patchbay bootstrap --sync-keys --watch 60
+  patchbay bootstrap --profile fuzzforge
   patchbay bootstrap --dry-run --json
 
 In this order: waits for the proxy and its database; mirrors the providers' secrets; registers models; issues the
-agent's key and writes it into the env file in the place of a placeholder (empty, or sk-proxy-…). What is so
-already stays, and a run that was killed is gone on with. A key that the proxy has forgotten is issued again with
-the secret that the env file holds, so that the agent need not be restarted.
+agent's key and writes it into the env file in the place of a placeholder (empty, or sk-proxy-…). Existing
+state is kept, and a run that was killed is continued. A key that the proxy has lost is issued again with the secret
+in the env file, so that the agent need not be restarted.
 
 {SETUP_EXIT_CODES}"))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -144,7 +145,7 @@ pub(crate) struct BootstrapArgs {
     /// Let keys that may not call everything call the registered models, and no others
     #[arg(long)]
     sync_keys: bool,
-    /// Stay, and keep the keys in step
+    /// Keep running, and update the keys when models change
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", value_parser = seconds, requires = "sync_keys")]
     watch: Option<Duration>,
     /// Issue new secrets for the keys; the old ones end
@@ -156,7 +157,7 @@ pub(crate) struct BootstrapArgs {
     /// Register models also where the list holds their secrets by value
     #[arg(long)]
     raw_secrets: bool,
-    /// Say what would be done, and do nothing
+    /// Preview only
     #[arg(long, conflicts_with = "watch")]
     dry_run: bool,
     /// All steps, as JSON
@@ -241,7 +242,7 @@ pub(crate) struct ApplyArgs {
     /// Register models also where the list holds their secrets by value
     #[arg(long)]
     raw_secrets: bool,
-    /// Say what would be done, and do nothing
+    /// Preview only
     #[arg(long)]
     dry_run: bool,
     /// All steps, as JSON
@@ -275,7 +276,7 @@ Examples:
   patchbay export > models.yaml
   patchbay export --keys --all
 
-Secrets are not in it: the proxy never returns them. References (os.environ/NAME) are, where they are known.
+It has no secrets, since the proxy does not show them. It has references (os.environ/NAME) where they are known.
 
 {SETUP_EXIT_CODES}"))]
 pub(crate) struct ExportArgs {
@@ -315,8 +316,8 @@ Examples:
   patchbay reset
   patchbay reset --yes --models models.yaml
 
-It does through the API what the guide does by deleting volumes. Models of the proxy's configuration file stay. The
-agent's key comes back with the secret that the env file holds: the agent goes on without a restart.
+Models of the proxy's configuration file stay. The agent's key is issued again with the secret in the env file, so
+that the agent continues without a restart.
 
 {SETUP_EXIT_CODES}"))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -331,7 +332,7 @@ pub(crate) struct ResetArgs {
     /// Issue new secrets for the keys
     #[arg(long)]
     new_secrets: bool,
-    /// Say what would be deleted, and delete nothing
+    /// Preview only
     #[arg(long)]
     dry_run: bool,
     /// All steps, as JSON

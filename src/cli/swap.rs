@@ -1,4 +1,4 @@
-//! `patchbay swap`, with the flags and texts of the guide's helper. Talks to the agent directly without `--dashboard`.
+//! `patchbay swap`, with the flags and texts of the guide's helper. Goes through a dashboard where there is one.
 
 mod direct;
 mod report;
@@ -9,7 +9,8 @@ use patchbay::domain::control::looks_like_control;
 use patchbay::domain::model::ModelSpec;
 use patchbay::domain::swap::PromptChange;
 
-use super::args::{self, LoginArgs, TargetArgs};
+use super::args::{self, LocalArgs, LoginArgs, TargetArgs};
+use super::dashboard::Dashboard;
 use super::{EXIT_CODES, Exit, Failure};
 
 #[derive(clap::Args)]
@@ -20,23 +21,25 @@ Examples:
   patchbay swap --message 'Which model am I using?' --context switch-demo
   patchbay swap --prompt 'You are concise.' --config --context switch-demo
   patchbay swap --undo --context switch-demo
-  patchbay swap --model openai gpt-5 --context switch-demo --dashboard http://127.0.0.1:10950
+  patchbay swap --model openai gpt-5 --context switch-demo --dashboard https://patchbay.example
 
-What is asked for is done in this order: model, prompt, config, message. An empty --prompt goes back to the
-agent's own. --undo puts back what the last swap from here found.
+It goes through the dashboard of --dashboard, or through one that runs on this machine, and otherwise directly to the
+agent, as with --direct or --url. The last line on standard error says which.
+
+Order: model, prompt, config, message. --undo restores what the last swap from here, or of the dashboard, replaced.
 
 {EXIT_CODES}"))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct SwapArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// The model to go on with: provider/model, or both as two words
+    /// Model to switch to: provider/model, or both as two words
     #[arg(long, num_args = 1..=2, value_names = ["PROVIDER", "MODEL"])]
     model: Vec<String>,
     /// The provider of a model that is named alone
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
-    /// The system prompt to go on with; an empty one goes back to the agent's own
+    /// System prompt to set; an empty one restores the agent's own
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// A message to send afterwards
@@ -48,29 +51,35 @@ pub(crate) struct SwapArgs {
     /// The conversation [default: a new one]
     #[arg(long, value_name = "ID")]
     context: Option<String>,
-    /// Read back what was switched; exit code 3 if it is something else
+    /// Read the configuration back; exit code 3 if it is another one
     #[arg(long)]
     verify: bool,
-    /// Put back what was there before the last swap
+    /// Restore what the last swap replaced
     #[arg(long, requires = "context", conflicts_with_all = ["model", "provider", "prompt"])]
     undo: bool,
-    /// All that happened, as JSON
+    /// The whole report as JSON
     #[arg(long)]
     json: bool,
-    /// Go through this dashboard, which checks the swap, proves it and keeps it in its audit
+    /// Go through this dashboard, which checks the swap, proves it and keeps it in its audit [default: one that runs
+    /// on this machine]
     #[arg(long, env = "PATCHBAY_DASHBOARD", value_name = "URL")]
     dashboard: Option<String>,
-    /// Do not let the dashboard try the model before the agent is touched
-    #[arg(long, requires = "dashboard")]
+    /// Send the control messages to the agent, and use no dashboard
+    #[arg(long)]
+    direct: bool,
+    #[command(flatten)]
+    local: LocalArgs,
+    /// Skip the dashboard's probe of the model
+    #[arg(long)]
     no_probe: bool,
-    /// Say what the switch would cost and whether it fits, and send nothing
-    #[arg(long, requires = "dashboard", conflicts_with_all = ["undo", "config"])]
+    /// Preview only: whether the conversation fits and what the switch costs
+    #[arg(long, conflicts_with_all = ["undo", "config"])]
     dry_run: bool,
-    /// Switch though the conversation does not fit the new model's window
-    #[arg(long, requires = "dashboard")]
+    /// Switch even if the conversation does not fit the new model's window
+    #[arg(long)]
     accept_size: bool,
     /// Accept the cost of reading the conversation again, where the dashboard asks for that
-    #[arg(long, requires = "dashboard")]
+    #[arg(long)]
     accept_cost: bool,
     #[command(flatten)]
     login: LoginArgs,
@@ -95,10 +104,37 @@ impl Plan {
 impl SwapArgs {
     pub(super) async fn run(&self) -> Result<Exit, Failure> {
         let plan = self.plan()?;
-        let dashboard = self.dashboard.as_deref().map(str::trim).filter(|url| !url.is_empty());
-        match dashboard {
-            Some(url) => routed::run(self, &plan, &self.login.dashboard(url)?).await,
+        match self.dashboard().await? {
+            Some(dashboard) => routed::run(self, &plan, &dashboard).await,
             None => direct::run(self, &plan).await,
+        }
+    }
+
+    /// The dashboard to go through, if there is one.
+    async fn dashboard(&self) -> Result<Option<Dashboard>, Failure> {
+        let given = self.dashboard.as_deref().map(str::trim).filter(|url| !url.is_empty());
+        if let Some(url) = given.filter(|_| !self.direct) {
+            return self.login.dashboard(url).map(Some);
+        }
+        let here = self.local.address();
+        if !self.direct && !self.target.is_address() {
+            let dashboard = self.login.dashboard(&here)?;
+            if dashboard.is_there().await {
+                return Ok(Some(dashboard));
+            }
+        }
+        let flags = [
+            ("--no-probe", self.no_probe),
+            ("--dry-run", self.dry_run),
+            ("--accept-size", self.accept_size),
+            ("--accept-cost", self.accept_cost),
+        ];
+        match flags.iter().find(|(_, is_set)| *is_set) {
+            Some((flag, _)) => {
+                let why = format!("{flag}: this needs a dashboard: give --dashboard, or start one at {here}");
+                Err(Failure::usage(why))
+            }
+            None => Ok(None),
         }
     }
 

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use patchbay::config::users::{self, Editor, Hash, NamedUser};
 use patchbay::domain::role::Role;
 use secrecy::SecretString;
+use serde_json::json;
 
 use super::{Exit, Failure};
 
@@ -54,7 +55,11 @@ enum UserCommand {
         name: String,
     },
     /// List the users, without their passwords
-    List,
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -73,7 +78,7 @@ impl UserArgs {
         let find = |name: &str| users.iter().find(|user| user.name == name).cloned();
         let there = |name: &str| find(name).ok_or_else(|| Failure::usage(format!("there is no user {name}")));
         match self.command {
-            UserCommand::List => list(&users),
+            UserCommand::List { json } => list(&users, json),
             UserCommand::Add { name, role, password } => {
                 users::check_name(&name).map_err(Failure::usage)?;
                 if find(&name).is_some() {
@@ -98,7 +103,11 @@ impl UserArgs {
     }
 }
 
-fn list(users: &[NamedUser]) {
+fn list(users: &[NamedUser], is_json: bool) {
+    if is_json {
+        let all = users.iter().map(|user| json!({ "name": user.name, "role": user.role }));
+        return say!("{:#}", all.collect::<serde_json::Value>());
+    }
     let width = users.iter().map(|user| user.name.chars().count()).max().unwrap_or_default();
     for user in users {
         say!("{:width$}  {}", user.name, user.role.as_str());

@@ -7,11 +7,14 @@ use clap::Args;
 use super::SettingError;
 use crate::domain::key::Access;
 use crate::domain::key_changes::{KeyChanges, Set, span};
-use crate::domain::setup::{DEFAULT_ENV_FILE, DEFAULT_KEY_ALIAS, Setup, mirror_beside};
+use crate::domain::setup::{DEFAULT_ENV_FILE, DEFAULT_KEY_ALIAS, Profile, Setup, mirror_beside};
 
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "What is bootstrapped")]
 pub struct SetupArgs {
+    /// Issue the keys that a stack expects, with its own variables, in the place of the one described below: fuzzforge
+    #[arg(long, env = "PATCHBAY_PROFILE", value_name = "STACK")]
+    pub profile: Option<String>,
     /// The env file: providers' secrets are read from it, and keys' secrets are written into it
     #[arg(long, env = "PATCHBAY_ENV_FILE", value_name = "FILE", default_value = DEFAULT_ENV_FILE)]
     pub env_file: PathBuf,
@@ -80,7 +83,12 @@ impl SetupArgs {
             ..KeyChanges::default()
         };
         let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
+        let profile = filled(self.profile).map(|name| name.trim().parse::<Profile>());
+        let profile = profile.transpose().map_err(|_| {
+            SettingError::invalid("PATCHBAY_PROFILE (--profile)", "the only profile is fuzzforge")
+        })?;
         Ok(Setup {
+            profile,
             mirror_file: self.mirror_file.filter(is_named).unwrap_or_else(|| mirror_beside(&self.env_file)),
             env_file: self.env_file,
             key_file: self.key_file.filter(is_named),

@@ -5,6 +5,7 @@ mod env;
 mod key_list;
 mod keys;
 mod models;
+mod profile;
 mod report;
 mod reserved;
 mod reset;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Map;
 
 pub use env::{EnvError, EnvFile, Lock};
 pub use key_list::{KeySpec, read_keys, write_keys};
@@ -25,7 +27,7 @@ use crate::clients::ClientError;
 use crate::clients::litellm::{Database, LiteLlm};
 use crate::config::dotenv;
 use crate::domain::audit::Actor;
-use crate::domain::setup::Setup;
+use crate::domain::setup::{Setup, is_placeholder};
 use crate::services::keys::Keys;
 use crate::services::registry::Models;
 use crate::store::{Store, StoreError};
@@ -76,13 +78,20 @@ impl DesiredState {
             None => "OPENAI_API_KEY".to_owned(),
         };
         let (alias, settings) = (setup.key_alias.clone(), setup.key_settings.clone());
+        let (default_models, keys) = match setup.profile {
+            Some(profile) => profile::read(profile, &setup.default_models, profile::find)?,
+            None => {
+                let key = KeySpec { alias, hash: None, target: Some(target), settings, at_issue: Map::new() };
+                (setup.default_models.clone(), vec![key])
+            }
+        };
         Ok(Self {
             env,
             mirror: Some(EnvFile::new(&setup.mirror_file)),
             key_file: setup.key_file.as_ref().map(EnvFile::new),
             list,
-            default_models: setup.default_models.clone(),
-            keys: vec![KeySpec { alias, hash: None, target: Some(target), settings }],
+            default_models,
+            keys,
         })
     }
 }
@@ -131,6 +140,8 @@ pub enum BootstrapError {
     NoDatabase,
     #[error("the proxy's database does not answer")]
     DatabaseDown,
+    #[error("{name} {why}")]
+    Variable { name: String, why: &'static str },
     #[error(transparent)]
     Env(#[from] EnvError),
     #[error("{}: it cannot be read: {error}", path.display())]
@@ -255,7 +266,7 @@ impl Run<'_> {
         let mut secrets: Vec<(String, String)> = Vec::new();
         for (name, value) in env.pairs()? {
             let is_secret = name.starts_with("LITELLM_") && name.ends_with("_API_KEY");
-            if is_secret && !value.trim().is_empty() {
+            if is_secret && !is_placeholder(&value) {
                 secrets.retain(|(known, _)| *known != name);
                 secrets.push((name, value));
             }

@@ -71,9 +71,12 @@ impl Database {
             }
             _ => return Err(StoreError::UnknownUrl),
         };
-        migrations(is_postgres).run(&pool).await.map_err(|error| match error {
+        let migrations = migrations(is_postgres);
+        let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
+        migrations.run(&pool).await.map_err(|error| match error {
             // The rest of its causes says nothing.
             MigrateError::Execute(error) => StoreError::from(error),
+            MigrateError::VersionMissing(found) if found > known => StoreError::Newer { found, known },
             error => error.into(),
         })?;
         let database = Self(Arc::new(Inner {

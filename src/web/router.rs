@@ -32,7 +32,9 @@ use crate::web::auth::Users;
 use crate::web::paths::{Paths, route};
 use crate::web::routes::{Route, Routes};
 use crate::web::state::AppState;
-use crate::web::{assets, auth, errors, etag, events, headers, lifetime, metering, origin, pages, theme};
+use crate::web::{
+    assets, auth, errors, etag, events, headers, lifetime, metering, openapi, origin, pages, theme,
+};
 
 /// Where a request's id stands, and how long a sender's may be, in bytes.
 const REQUEST_ID: &str = "x-request-id";
@@ -100,6 +102,7 @@ fn routes() -> Routes {
         .merge(pages::tokens::routes())
         .merge(pages::login::routes())
         .merge(events::routes())
+        .merge(openapi::routes())
 }
 
 pub fn table() -> Vec<Route> {

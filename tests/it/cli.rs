@@ -5,6 +5,7 @@ mod crash;
 mod databases;
 mod demo;
 mod hosts;
+mod init;
 mod looks;
 mod settings;
 mod swap;

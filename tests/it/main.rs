@@ -14,6 +14,7 @@ mod layers;
 mod live;
 mod main_job;
 mod models;
+mod openapi;
 mod replicas;
 mod sandbox;
 mod scenario;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod danger;
+mod fuzzforge;
 pub(crate) mod killed;
 mod lists;
 pub(crate) mod stack;

@@ -1,4 +1,4 @@
-"""Runs the README's nginx and Caddy snippets before a dashboard. See `run` beside this."""
+"""Runs the nginx and Caddy snippets of docs/deployment.md before a dashboard. See `run` beside this."""
 
 import http.client
 import http.server
@@ -24,7 +24,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def snippets(language, page="README.md"):
+def snippets(language, page="docs/deployment.md"):
     blocks = re.findall(rf"```{language}\n(.*?)```", pathlib.Path(page).read_text(), re.S)
     assert blocks, f"{page} has no {language} snippet"
     return blocks
@@ -50,7 +50,7 @@ def caddy(snippet, folder, port, upstream):
 
 
 def below(snippet, path):
-    """The same below a path, as the README says."""
+    """The same below a path, as that page says."""
     if "location / {" in snippet:
         return snippet.replace("location / {", f"location {path} {{")
     return snippet.replace("reverse_proxy ", f"reverse_proxy {path}* ", 1)

@@ -15,7 +15,7 @@ CONTEXTS = int(sys.argv[1])
 
 
 def nginx_conf(folder, port, replicas):
-    """As the README has it, but for the addresses. The header tells which replica answered."""
+    """As docs/deployment.md has it, but for the addresses. The header tells which replica answered."""
     servers = " ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;" for port in replicas)
     return f"""
 daemon off;

@@ -24,12 +24,13 @@ struct Conversation<'a> {
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan) -> Result<Exit, Failure> {
     let agent = args.target.agent()?;
+    let address = agent.address();
     let mut conversation = Conversation {
         target: &args.target,
-        address: agent.address(),
+        report: Report::new(args.json, &plan.context, ("agent", address.clone())),
+        address,
         agent,
         context: &plan.context,
-        report: Report::new(args.json, &plan.context),
     };
     let result = conversation.carry_out(plan).await;
     Ok(conversation.report.end(result))

@@ -10,11 +10,13 @@ pub(super) struct Report {
     is_json: bool,
     context: ContextId,
     facts: Map<String, Value>,
+    /// `dashboard` or `agent`, and its address.
+    way: (&'static str, String),
 }
 
 impl Report {
-    pub(super) fn new(is_json: bool, context: &ContextId) -> Self {
-        Self { is_json, context: context.clone(), facts: Map::new() }
+    pub(super) fn new(is_json: bool, context: &ContextId, way: (&'static str, String)) -> Self {
+        Self { is_json, context: context.clone(), facts: Map::new(), way }
     }
 
     /// `Model response: …`, or `Config:` and lines; `name` in the JSON.
@@ -52,7 +54,9 @@ impl Report {
             Ok(exit) => (exit, None),
             Err(failure) => (failure.exit, Some(failure.text)),
         };
+        let (way, address) = self.way;
         if self.is_json {
+            self.facts.insert("via".to_owned(), json!({ "kind": way, "address": address }));
             self.facts.insert("context".to_owned(), json!(self.context));
             self.facts.insert("exit".to_owned(), (exit as u8).into());
             if let Some(error) = &error {
@@ -62,8 +66,10 @@ impl Report {
         } else {
             say!("Context ID: {}", self.context);
         }
-        if let Some(error) = error {
-            eprintln!("patchbay: {error}");
+        match error {
+            Some(error) => eprintln!("patchbay: {error}"),
+            None if way == "agent" => eprintln!("patchbay: sent directly to the agent at {address}"),
+            None => eprintln!("patchbay: done through the dashboard at {address}"),
         }
         exit
     }

@@ -10,13 +10,7 @@ use crate::cli::dashboard::Dashboard;
 use crate::cli::{Exit, Failure};
 
 pub(super) async fn run(args: &SwapArgs, plan: &Plan, dashboard: &Dashboard) -> Result<Exit, Failure> {
-    let swaps = plan.model.is_some() || plan.prompt != PromptChange::Keep;
-    if plan.message.is_some() && !swaps {
-        return Err(Failure::usage(
-            "--message: through a dashboard it goes with a swap; leave --dashboard out to ask the agent itself",
-        ));
-    }
-    let mut report = Report::new(args.json, &plan.context);
+    let mut report = Report::new(args.json, &plan.context, ("dashboard", dashboard.address()));
     let ended = carry_out(args, plan, dashboard, &mut report).await;
     Ok(report.end(ended))
 }
@@ -52,7 +46,29 @@ async fn carry_out(
         );
         report.response("config", &shown, config);
     }
+    let is_sent = plan.model.is_some() || plan.prompt != PromptChange::Keep;
+    if let Some(message) = plan.message.as_deref().filter(|_| !is_sent && exit == Exit::Done) {
+        ask(args, plan, dashboard, message, report).await?;
+    }
     Ok(exit)
+}
+
+/// A message that does not go along with a swap.
+async fn ask(
+    args: &SwapArgs,
+    plan: &Plan,
+    dashboard: &Dashboard,
+    message: &str,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let path = ["contexts", args.target.name(), plan.context.as_str(), "message"];
+    let asked = dashboard.post(&path, &[("message", message)]).await?;
+    let text = asked["answer"].as_str().or(asked["problem"].as_str()).unwrap_or_default();
+    report.response("message", text, json!({ "served": asked["served"], "tokens": asked["tokens"] }));
+    match asked["problem"].as_str() {
+        Some(problem) => Err(Failure::failed(format!("the question has failed: {problem}"))),
+        None => Ok(()),
+    }
 }
 
 fn form<'a>(args: &'a SwapArgs, plan: &'a Plan) -> Vec<(&'static str, &'a str)> {

@@ -24,6 +24,8 @@ pub enum EnvError {
     Edit(#[from] EditError),
     #[error("{}: {what}: {error}{}", path.display(), hint(error))]
     Io { path: PathBuf, what: &'static str, error: io::Error },
+    #[error("{} exists and was not changed", .0.display())]
+    Exists(PathBuf),
     #[error("{} belongs to user {owner}, who would lose it: run this as that user", .path.display())]
     Owner { path: PathBuf, owner: u32 },
 }
@@ -81,6 +83,24 @@ impl EnvFile {
         let Some(after) = self.edited(values)? else { return Ok(false) };
         self.write(&after)?;
         Ok(true)
+    }
+
+    /// Writes the whole file, readable by its owner only. Fails if there is one, unless it may be replaced.
+    pub fn create(&self, bytes: &[u8], may_replace: bool) -> Result<(), EnvError> {
+        if may_replace {
+            self.write(bytes)?;
+            self.make_private()?;
+            return Ok(());
+        }
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => EnvError::Exists(self.path.clone()),
+            _ => self.failed("it cannot be written", error),
+        };
+        fs::create_dir_all(beside(&self.path).0)
+            .map_err(|error| self.failed("its folder cannot be made", error))?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&self.path);
+        let file = file.as_mut().map_err(|error| failed(io::Error::from(error.kind())))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
     }
 
     /// Keeps permissions, owner and symbolic links.

@@ -19,6 +19,8 @@ pub struct KeySpec {
     pub target: Option<String>,
     /// `duration` counts from the issue.
     pub settings: KeyChanges,
+    /// Further fields that only a new key gets.
+    pub at_issue: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -69,7 +71,7 @@ fn key_spec(entry: Value) -> Result<KeySpec, KeySpecError> {
         return Err(KeySpecError::EmptyAlias);
     }
     match settings(entry) {
-        Ok((target, settings)) => Ok(KeySpec { alias, hash, target, settings }),
+        Ok((target, settings)) => Ok(KeySpec { alias, hash, target, settings, at_issue: Map::new() }),
         Err(error) => Err(KeySpecError::Field { alias, error }),
     }
 }

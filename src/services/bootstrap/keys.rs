@@ -18,6 +18,7 @@ use crate::domain::audit::{Action, NewEntry};
 use crate::domain::key::{Access, KeyHash, KeyState, VirtualKey};
 use crate::domain::key_changes::{KeyChanges, Set};
 use crate::domain::model_detail::Change;
+use crate::domain::setup::is_placeholder;
 use crate::services::keys::{Issue, KeyChangeError, Keys};
 use crate::store::StoreError;
 
@@ -32,7 +33,7 @@ pub fn classify_key(value: Option<&str>) -> StoredKey {
     let value = value.unwrap_or_default().trim();
     // Providers' own keys must not become keys of the proxy.
     let foreign = ["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-ant-", "sk-or-"];
-    if value.is_empty() || value.starts_with("sk-proxy-") || value.starts_with('<') {
+    if is_placeholder(value) {
         StoredKey::Placeholder
     } else if foreign.iter().any(|prefix| value.starts_with(prefix)) || value.contains("T3BlbkFJ") {
         StoredKey::Other("a provider's own key: move it to LITELLM_…_API_KEY, and leave this one empty")
@@ -151,7 +152,12 @@ impl Bootstrap {
                     self.store.audit(&entry).await?;
                 }
                 env.set(&[(target, secret.expose_secret())])?;
-                let issue = Issue { secret: &secret, alias: &spec.alias, settings: &spec.settings };
+                let issue = Issue {
+                    secret: &secret,
+                    alias: &spec.alias,
+                    settings: &spec.settings,
+                    at_issue: &spec.at_issue,
+                };
                 let key = self.keys.issue(issue, run.actor).await?;
                 let access = key.access.describe();
                 Ok((Outcome::Changed, format!("{why}: {place} {target}, may call {access}"), Vec::new()))

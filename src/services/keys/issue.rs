@@ -3,7 +3,7 @@
 //! Both releases take a `key` of one's own, also one that was deleted before.
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::{Inner, KeyChangeError, Keys, Result, labelled};
 use crate::domain::audit::{Action, Actor, NewEntry};
@@ -17,6 +17,8 @@ pub struct Issue<'a> {
     /// Its name, which another key may have: that one makes place, and hands its settings on.
     pub alias: &'a str,
     pub settings: &'a KeyChanges,
+    /// Further fields of the proxy.
+    pub at_issue: &'a Map<String, Value>,
 }
 
 impl Keys {
@@ -76,6 +78,7 @@ impl Inner {
                 Some(old) => self.settings_of(old).await?,
                 None => Map::new(),
             };
+            body.extend(issue.at_issue.clone());
             body.extend(issue.settings.to_json());
             // What a new key does not have is left out.
             body.retain(|_, value| !value.is_null());

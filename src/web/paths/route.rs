@@ -117,6 +117,7 @@ routes! {
     Usage = "/usage";
     Calls = "/calls";
     Call(String) = "/calls/{request_id}";
+    OpenApi = "/openapi.json";
     Search = "/search";
     Help = "/help";
     Theme = "/theme";

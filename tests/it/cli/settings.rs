@@ -10,7 +10,7 @@ use super::{Ended, patchbay, run};
 use crate::support::closed_port;
 
 /// Every command with variables, and arguments with which it ends once it has read them.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 16] = [
     // A wrong log format ends these.
     &["serve"],
     &["demo"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 15] = [
     &["export"],
     &["reset"],
     &["doctor", "--json"],
+    &["init", "--username", "a:b", "--host", "127.77.0.1"],
 ];
 
 /// Not in the help, as they are other names of a setting.
@@ -142,6 +143,17 @@ async fn the_doctor_lists_every_setting_and_no_secret() {
     let missing: Vec<_> = names.difference(&listed).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(!ended.out.contains("s3cret"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn the_documentation_lists_every_setting() {
+    let page = include_str!("../../../docs/configuration.md");
+    let mut names = BTreeSet::from(HIDDEN.map(str::to_owned));
+    for args in COMMANDS {
+        names.extend(settings(args[0]).await.into_keys());
+    }
+    names.retain(|name| !page.contains(&format!("`{name}`")));
+    assert!(names.is_empty(), "add to docs/configuration.md: {names:?}");
 }
 
 /// The dashboard's variables may be exported for all.

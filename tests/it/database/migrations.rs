@@ -194,3 +194,34 @@ async fn a_database_of_each_former_schema_is_brought_up_to_date_with_its_rows() 
         store.close().await;
     }
 }
+
+/// Nothing in it is changed: the release that made it opens it again.
+#[tokio::test]
+async fn refuses_database_of_newer_release() {
+    let (_dir, url) = super::lasting().await;
+    Store::open(&url, Clock::system()).await.unwrap().close().await;
+    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    let change = "update _sqlx_migrations set version = 9999 where version = (select max(version) from _sqlx_migrations)";
+    sqlx::query(change).execute(&mut connection).await.unwrap();
+    let error = Store::open(&url, Clock::system()).await.err().unwrap().to_string();
+    for part in ["PATCHBAY_DATABASE_URL", "newer release", "schema 9999"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// As docs/deployment.md has it, while a dashboard runs.
+#[tokio::test]
+async fn copy_of_sqlite_database_in_use_is_a_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite://{}", dir.path().join(name).display());
+    // The last schema of release 0.1.0.
+    former(&url("patchbay.db"), 9).await;
+    let running = Store::open(&url("patchbay.db"), Clock::system()).await.unwrap();
+    let mut connection = AnyConnection::connect(&url("patchbay.db")).await.unwrap();
+    let statement = format!("vacuum into '{}'", dir.path().join("backup.db").display());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    let expected = facts(&running).await;
+    let restored = Store::open(&url("backup.db"), Clock::system()).await.unwrap();
+    assert_eq!(facts(&restored).await, expected);
+    assert!(expected.len() >= 10, "{expected:?}");
+}

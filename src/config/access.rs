@@ -54,6 +54,9 @@ pub struct AccessArgs {
     /// US dollars for reading a conversation once above which a switch has to be confirmed [default: 0.50]
     #[arg(long, env = "PATCHBAY_CONFIRM_COST", value_name = "DOLLARS", default_value = "")]
     pub confirm_cost: String,
+    /// Name of the environment, such as staging, shown on every page
+    #[arg(long, env = "PATCHBAY_INSTANCE", value_name = "NAME", default_value = "")]
+    pub instance: String,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -72,7 +75,12 @@ pub struct Access {
     pub conversation_retention: Option<SignedDuration>,
     /// US dollars; none for [`CONFIRM_COST`].
     pub confirm_cost: Option<f64>,
+    /// Name of the environment.
+    pub instance: Option<String>,
 }
+
+/// Longest name of the environment, in characters.
+const MAX_INSTANCE: usize = 30;
 
 #[derive(Debug, Clone)]
 pub struct UsersFile {
@@ -100,6 +108,7 @@ impl AccessArgs {
             retention("PATCHBAY_CONVERSATION_RETENTION", &self.conversation_retention);
         let webhook = self.webhook.validate().map_err(&mut note).unwrap_or_default();
         let confirm_cost = cost(&self.confirm_cost).map_err(&mut note).unwrap_or_default();
+        let instance = instance(&self.instance).map_err(&mut note).unwrap_or_default();
         let sso = self.sso.validate(!self.trusted_proxies.trim().is_empty()).unwrap_or_else(|problems| {
             wrong.extend(problems);
             None
@@ -116,6 +125,7 @@ impl AccessArgs {
                 audit_retention,
                 conversation_retention,
                 confirm_cost,
+                instance,
             })
         } else {
             Err(wrong)
@@ -150,6 +160,15 @@ fn yes_or_no(setting: &str, text: &str) -> Result<bool, SettingError> {
         "yes" | "true" | "on" | "1" => Ok(true),
         _ => Err(SettingError::invalid(setting, "yes or no is wanted")),
     }
+}
+
+fn instance(text: &str) -> Result<Option<String>, SettingError> {
+    let name = text.trim();
+    if name.chars().count() > MAX_INSTANCE || name.chars().any(char::is_control) {
+        let why = format!("a name has at most {MAX_INSTANCE} characters, all printable");
+        return Err(SettingError::invalid("PATCHBAY_INSTANCE", why));
+    }
+    Ok(Some(name.to_owned()).filter(|name| !name.is_empty()))
 }
 
 fn cost(text: &str) -> Result<Option<f64>, SettingError> {
@@ -225,6 +244,7 @@ mod tests {
             audit_retention: "for ever".to_owned(),
             conversation_retention: "0d".to_owned(),
             confirm_cost: "-1".to_owned(),
+            instance: "x".repeat(31),
             sso: SsoArgs { user_header: "a b".to_owned(), ..SsoArgs::default() },
             password_login: "perhaps".to_owned(),
             webhook: WebhookArgs { webhook_url: Some("ftp://h".into()), ..WebhookArgs::default() },

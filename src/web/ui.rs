@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tower_http::request_id::RequestId;
 use tower_sessions::Session;
 
-use crate::config::Login;
+use crate::config::{Access, Login};
 use crate::domain::role::Role;
 use crate::services::live::Live;
 use crate::store::Store;
@@ -93,6 +93,8 @@ pub(super) struct Ui {
     pub(super) rows: Rows,
     /// The viewer's zone, in minutes east of UTC: by a cookie of the script, 0 without it.
     pub(super) offset: i32,
+    /// Name of the environment.
+    pub(super) instance: Option<String>,
     /// Where "Log out" leads for those who came by single sign-on, if it leads anywhere.
     sso_logout: Option<String>,
     section: String,
@@ -123,6 +125,7 @@ impl FromRequestParts<AppState> for Ui {
             theme: Theme::of(&parts.headers),
             rows: Rows::of(&parts.headers),
             offset: zone::offset(&parts.headers),
+            instance: state.part::<Arc<Access>>().instance.clone(),
             sso_logout: state.part::<Users>().sso_logout().map(str::to_owned),
             section,
         })
@@ -152,6 +155,8 @@ pub(super) struct NavEntry {
     pub(super) href: String,
     pub(super) icon: &'static str,
     pub(super) is_current: bool,
+    /// Heading of the group that begins with it.
+    pub(super) group: Option<&'static str>,
 }
 
 impl Ui {
@@ -174,6 +179,7 @@ impl Ui {
             theme: asked.theme,
             rows: asked.rows,
             offset: asked.offset,
+            instance: state.part::<Arc<Access>>().instance.clone(),
             sso_logout: state.part::<Users>().sso_logout().map(str::to_owned),
             section: asked.section,
         }
@@ -209,24 +215,25 @@ impl Ui {
 
     pub(super) fn nav(&self) -> Vec<NavEntry> {
         let entries = [
-            ("Overview", route::Home::PATH, "gauge"),
-            ("Switch", route::Switch::PATH, "cable"),
-            ("Contexts", route::Contexts::PATH, "messages"),
-            ("Models", route::Models::PATH, "boxes"),
-            ("Keys", route::Keys::PATH, "key"),
-            ("Usage", route::Usage::PATH, "chart"),
-            ("Calls", route::Calls::PATH, "list"),
-            ("Agents", route::Agents::PATH, "bot"),
-            ("Audit", route::Audit::PATH, "scroll"),
+            ("Overview", route::Home::PATH, "gauge", None),
+            ("Switch", route::Switch::PATH, "cable", Some("Agents")),
+            ("Contexts", route::Contexts::PATH, "messages", None),
+            ("Agents", route::Agents::PATH, "bot", None),
+            ("Models", route::Models::PATH, "boxes", Some("Proxy")),
+            ("Keys", route::Keys::PATH, "key", None),
+            ("Usage", route::Usage::PATH, "chart", Some("Activity")),
+            ("Calls", route::Calls::PATH, "list", None),
+            ("Audit", route::Audit::PATH, "scroll", None),
         ];
         entries
             .into_iter()
-            .map(|(label, route, icon)| NavEntry {
+            .map(|(label, route, icon, group)| NavEntry {
                 label,
                 letter: letter_of(label),
                 href: self.paths.to(route),
                 icon,
                 is_current: route[1..] == *part_of(&self.section),
+                group,
             })
             .collect()
     }
@@ -236,6 +243,7 @@ impl Ui {
 fn part_of(section: &str) -> &str {
     match section {
         "compare" => "switch",
+        "swaps" => "switch",
         "bulk" => "contexts",
         other => other,
     }
@@ -266,6 +274,7 @@ impl Ui {
             theme: Theme::System,
             rows: Rows::Normal,
             offset: 0,
+            instance: None,
             sso_logout: None,
             section: "models".to_owned(),
         }

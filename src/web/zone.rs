@@ -3,8 +3,8 @@
 
 use axum::http::HeaderMap;
 use axum_extra::extract::cookie::{Cookie, CookieJar};
-use jiff::Timestamp;
 use jiff::tz::Offset;
+use jiff::{Span, Timestamp};
 
 use crate::web::ui::Ui;
 
@@ -22,6 +22,13 @@ pub(super) fn offset(headers: &HeaderMap) -> i32 {
 }
 
 impl Ui {
+    /// When the day began in that zone that is so many days before today, in UTC.
+    pub(super) fn day_begins(&self, back: i64) -> Option<Timestamp> {
+        let zone = Offset::from_seconds(self.offset * 60).unwrap_or(Offset::UTC);
+        let day = zone.to_datetime(self.now).date().checked_sub(Span::new().days(back)).ok()?;
+        zone.to_timestamp(day.at(0, 0, 0, 0)).ok()
+    }
+
     /// The name of the zone: `UTC`, `UTC+05:30`.
     pub(super) fn zone(&self) -> String {
         match self.offset {
@@ -66,5 +73,9 @@ mod tests {
         let at = |offset| Ui { offset, ..Ui::at(Timestamp::UNIX_EPOCH) };
         assert_eq!([0, 330, -60].map(|offset| at(offset).zone()), ["UTC", "UTC+05:30", "UTC−01:00"]);
         assert_eq!(local(&Timestamp::UNIX_EPOCH, 330, "%H:%M"), "05:30");
+        let began = |offset, back| at(offset).day_begins(back).unwrap().to_string();
+        assert_eq!(began(0, 1), "1969-12-31T00:00:00Z");
+        assert_eq!(began(330, 0), "1969-12-31T18:30:00Z");
+        assert_eq!(began(-60, 0), "1969-12-31T01:00:00Z");
     }
 }

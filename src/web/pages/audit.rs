@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
+use jiff::{SignedDuration, Span, Timestamp};
 use serde::Serialize;
 
 use self::difference::Difference;
@@ -122,6 +122,27 @@ impl AuditPage {
             "agent" => Some(paths.agent(&object.parse().ok()?)),
             _ => None,
         }
+    }
+
+    /// Ranges of days in the viewer's zone: label, address, whether it is the one shown.
+    fn presets(&self) -> Vec<(&'static str, String, bool)> {
+        let day = |back: i64| self.ui.day_begins(back).map(|at| at.strftime("%Y-%m-%dT%H:%M").to_string());
+        let path = self.ui.paths.to(route::Audit);
+        let preset = |label, from: Option<String>, to: Option<String>| {
+            let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+            let is_shown = self.query.get("from") == from && self.query.get("to") == to;
+            (label, self.query.link(&path, &[("from", &from), ("to", &to), ("before", "")]), is_shown)
+        };
+        let before = |back: i64| {
+            let end = self.ui.day_begins(back)?.checked_sub(SignedDuration::from_mins(1)).ok()?;
+            Some(end.strftime("%Y-%m-%dT%H:%M").to_string())
+        };
+        vec![
+            preset("Today", day(0), None),
+            preset("Yesterday", day(1), before(0)),
+            preset("7 days", day(6), None),
+            preset("All", None, None),
+        ]
     }
 
     fn csv(&self) -> String {

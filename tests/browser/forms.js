@@ -73,6 +73,7 @@ module.exports = {
     await page.click('text=Save 2 changes')
     await page.waitForSelector('#flash .notice')
     await page.goto('/keys?q=browser-key')
+    await page.check('#keys tbody input[type=checkbox]')
     await page.click('button[name=scope][value=filter]')
     await page.check('input[name=action][value=budget]')
     await page.fill('#max_budget', '7')
@@ -83,7 +84,9 @@ module.exports = {
     await shot(page, 'keys-job')
     await page.goto('/keys?q=browser-key')
     await page.click('#keys tbody a')
-    await page.click('text=Delete the key')
+    await page.click('summary:has-text("Delete this key")')
+    await page.check('#confirm')
+    await page.click('button:has-text("Delete the key")')
     await page.waitForSelector('#flash .notice')
     await end()
   },

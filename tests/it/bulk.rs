@@ -327,7 +327,7 @@ async fn contexts_are_ticked_counted_and_switched_without_javascript() {
     let form = [("agent", "task-agent"), ("ids", "one three"), ("model", MODEL), ("count", "1")];
     let page = browser.post("/bulk", &form).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(page.text().contains("It is 2 contexts now, not 1"), "{}", page.text());
+    assert!(page.text().contains("There are now 2 contexts, not 1"), "{}", page.text());
     let form = [("agent", "task-agent"), ("ids", ids.as_str()), ("model", MODEL), ("count", "1")];
     let page = browser.post("/bulk", &form).await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text());

@@ -48,6 +48,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/keys", "filtered", "?q=ci-&state=blocked&sort=spend&dir=desc"),
     ("/keys.csv", "", ""),
     ("/keys/new", "", ""),
+    ("/keys/find", "", ""),
     ("/keys/matrix", "", ""),
     ("/keys/bulk/{id}", "", ""),
     ("/keys/{hash}", "", ""),
@@ -57,6 +58,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/switch", "context", "?agent=task-agent&context=support-42"),
     ("/switch", "drifted", "?agent=task-agent&context=drifted-1"),
     ("/switch", "receipt", "?agent=task-agent&context=support-42&swap={swap}"),
+    ("/swaps/{id}", "", ""),
     ("/compare", "", ""),
     ("/compare", "context", "?agent=task-agent&context=support-42"),
     ("/compare/{id}", "", ""),
@@ -278,6 +280,7 @@ impl Data {
             _ if route.starts_with("/bulk") => &self.bulk,
             _ if route.starts_with("/compare") => &self.comparison,
             _ if route.starts_with("/calls") => &self.call,
+            _ if route.starts_with("/swaps") => &self.swap,
             _ => "1",
         };
         // Of a context's page the query is the context.

@@ -214,7 +214,7 @@ fn filter(state: &Services, query: &Query, now: Timestamp, range: Option<Range>)
         hashes.into_iter().find(|(name, _)| name.as_str() == agent).map(|(_, hash)| hash)
     });
     if of_agent == Some(None) {
-        errors.add("agent", "No key is known for this agent, so its calls cannot be told from others.");
+        errors.add("agent", "No key is known for this agent, so its calls cannot be identified.");
     }
     let min_cost = text("min_cost").map(|cost| cost.trim_start_matches('$').parse::<f64>());
     if !matches!(min_cost, None | Some(Ok(0.0..=1e9))) {

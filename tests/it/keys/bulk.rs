@@ -12,7 +12,7 @@ async fn another_count_than_was_seen_changes_nothing() {
     let form = [("scope", "filter"), ("filter", "q=own-"), ("count", "1"), ("action", "block")];
     let page = stage.browser.post("/keys/bulk/run", &form).await;
     assert_eq!(page.status.as_u16(), 422);
-    assert!(page.text().contains("It is 2 keys now, not 1"), "{}", page.text());
+    assert!(page.text().contains("There are now 2 keys, not 1"), "{}", page.text());
     assert_ne!(stage.info(&hash).await["blocked"], true);
 }
 

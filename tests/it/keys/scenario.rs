@@ -231,7 +231,8 @@ async fn block_and_delete(stage: &Stage) {
     assert!(page.one(".page-head").contains("active"), "{}", page.text());
     assert_eq!(stage.chat(&secret, MINI).await, 200);
 
-    let page = stage.browser.post(&format!("/keys/{hash}/delete"), &[]).await;
+    let confirm = stage.name("blocked");
+    let page = stage.browser.post(&format!("/keys/{hash}/delete"), &[("confirm", &confirm)]).await;
     assert!(page.url.path().ends_with("/keys") && page.one("#flash").contains("deleted"), "{}", page.text());
     assert!(stage.is_gone(&hash).await);
     // Once more: what is not there is not "deleted", whatever the proxy would say.

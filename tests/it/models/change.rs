@@ -60,7 +60,7 @@ async fn what_the_proxy_cannot_clear_is_said_and_replaced_in_one_step() {
 
         let without = with(&cleared, &[("secret", ""), ("replace", "yes")]);
         let page = user.post(&format!("/models/{id}"), &without).await;
-        assert!(error_at(&page, "secret").contains("does not tell"), "{}", page.text());
+        assert!(error_at(&page, "secret").contains("never returns"), "{}", page.text());
         let page = user.post(&format!("/models/{id}"), &with(&cleared, &[("replace", "yes")])).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text());
         let new = page.url.path().rsplit('/').next().unwrap().to_owned();

@@ -69,7 +69,7 @@ async fn filters_and_order_are_in_the_address() {
     assert_eq!(names("sort=name&dir=desc").await, ["openai/gpt-5", "config/mock"]);
     assert_eq!(names("sort=mode").await.len(), 2);
     let page = user.get("/models?q=zzz").await;
-    assert!(page.text().contains("Nothing fits"), "{}", page.text());
+    assert!(page.text().contains("No results"), "{}", page.text());
     let page = user.get("/models?blocked=no&sort=source&size=100").await;
     assert_eq!(page.attributes("select#blocked option[selected]", "value"), ["no"]);
     assert!(

@@ -46,5 +46,5 @@ async fn a_reset_wants_the_address_and_is_followed_to_its_end() {
     let (_, keys) = app.script().get("/keys").await;
     assert_eq!(keys["keys"][0]["hash"], app.agent_key_hash.as_str(), "the agent's key is back: {keys}");
     let audit = browser.get("/audit").await;
-    assert!(audit.text().contains("proxy.reset"), "{}", audit.text());
+    assert!(audit.text().contains("reset the proxy"), "{}", audit.text());
 }

@@ -38,7 +38,7 @@ async fn a_change_from_elsewhere_is_found_and_put_back_with_a_click() {
     for path in [HERE, "/"] {
         assert!(browser.get(path).await.has("[role=alert] a[href='/help#drift']"), "{path}");
     }
-    assert!(browser.get("/contexts").await.one("tr[data-context=one] th").contains("drift"));
+    assert!(browser.get("/contexts").await.one("tr[data-context=one]").contains("drift"));
     // Once for each drift, however often it is looked at.
     ahead.by(61);
     app.switcher().look_for_drift().await;

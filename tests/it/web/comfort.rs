@@ -51,7 +51,7 @@ async fn search_finds_pages_models_keys_contexts_and_agents() {
     let page = browser.get("/search?q=task-agent").await;
     assert!(page.has(&format!("a.found[href='/keys/{}']", app.agent_key_hash)), "{}", page.text());
     let nothing = browser.get("/search?q=zzzz").await;
-    assert!(nothing.one(".empty").contains("Nothing fits"), "{}", nothing.text());
+    assert!(nothing.one(".empty").contains("No results"), "{}", nothing.text());
     // The palette takes the list alone; scripts take JSON.
     let fragment = browser.fragment("/search?q=gpt-5").await;
     assert!(fragment.has("a.found") && !fragment.has("form"), "{}", fragment.body);

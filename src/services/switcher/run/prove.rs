@@ -31,9 +31,11 @@ impl Run<'_> {
         let text = proof.answer.clone();
         self.swap.proof = Some(proof);
         let wanted = self.request.model.clone().or_else(|| self.swap.after.as_ref()?.spec());
+        // A fallback is said to be one anyway.
+        let is_fallback = route.as_ref().and_then(Route::fallback).is_some();
         let otherwise = match &wanted {
-            Some(wanted) => self.parts.otherwise(wanted, named.as_deref(), &text).await,
-            None => None,
+            Some(wanted) if !is_fallback => self.parts.otherwise(wanted, named.as_deref(), &text).await,
+            _ => None,
         };
         let judged = self.judge(wanted, served, route, from_model).await?;
         Ok(match otherwise {

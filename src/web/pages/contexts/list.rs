@@ -75,7 +75,7 @@ const COLUMNS: [(&str, &str, &str, bool); 6] = [
     ("model", "Model", "", false),
     ("answer", "Last answer", "", true),
     ("switched", "Switched", "", true),
-    ("", "", "actions-column", false),
+    ("", "Actions", "actions-column", false),
 ];
 
 pub(super) async fn list(

@@ -172,6 +172,12 @@ async fn load(state: &Services, ui: &Ui, query: &Query, range: Option<Range>, or
     }
 }
 
+/// Milliseconds of a call, in words.
+#[expect(clippy::cast_precision_loss, reason = "shown to three digits")]
+fn took(ui: &Ui, milliseconds: &i128) -> String {
+    ui.ms(&(*milliseconds as f64))
+}
+
 /// None where times are given; a conversation is looked for in all of the log's month.
 fn range(query: &Query) -> Option<Range> {
     let default = if query.has(&["context"]) { Range::Month } else { Range::Day };

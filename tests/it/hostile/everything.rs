@@ -35,6 +35,7 @@ impl Places {
         let id = if pattern.starts_with("/models") { &self.id } else { &self.hash };
         pattern
             .replace("{id}", id)
+            .replace("{request_id}", "0193")
             .replace("{hash}", &self.hash)
             .replace("{agent}", "task-agent")
             .replace("{name}", "task-agent")

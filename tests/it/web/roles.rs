@@ -22,6 +22,7 @@ pub(super) fn address(app: &TestApp, route: &Route) -> String {
         ("{name}", "task-agent"),
         ("{context}", "c1"),
         ("{id}", "0"),
+        ("{request_id}", "0"),
         ("{job}", "0"),
     ]
     .iter()

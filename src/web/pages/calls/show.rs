@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::{CallRow, Services};
+use super::{CallRow, Services, took};
 use crate::domain::context::{ContextId, KnownContext};
 use crate::domain::usage::{Bodies, Body};
 use crate::web::errors::Problem;
@@ -39,11 +39,6 @@ page!(CallPage, CallData, as_content);
 impl CallPage {
     fn bodies(bodies: &Bodies) -> [(&'static str, &'static str, Option<&Body>); 2] {
         [("request", "Request", bodies.request.as_ref()), ("answer", "Answer", bodies.answer.as_ref())]
-    }
-
-    fn ms(&self, milliseconds: &i128) -> String {
-        #[expect(clippy::cast_precision_loss, reason = "shown to three digits")]
-        self.ui.ms(&(*milliseconds as f64))
     }
 }
 

@@ -36,6 +36,7 @@ On a terminal it asks for what is not given. A proxy and agents that are not giv
 (LITELLM_MASTER_KEY), since other users of the machine can see the flags of a command.
 
 {SETUP_EXIT_CODES}"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct InitArgs {
     /// The file to write
     #[arg(long, env = "PATCHBAY_ENV_FILE", value_name = "FILE", default_value = DEFAULT_ENV_FILE)]
@@ -237,10 +238,8 @@ impl InitArgs {
     /// What to do now, ending with a command.
     fn next(&self, draft: &Draft) -> String {
         let path = self.env_file.display();
-        let flag = match self.env_file == Path::new(DEFAULT_ENV_FILE) {
-            true => String::new(),
-            false => format!(" --env-file {path}"),
-        };
+        let is_default = self.env_file == Path::new(DEFAULT_ENV_FILE);
+        let flag = if is_default { String::new() } else { format!(" --env-file {path}") };
         if !draft.has_master_key {
             let what = format!("write the proxy's admin key into LITELLM_MASTER_KEY in {path}");
             return format!("{what}, then run `patchbay serve{flag}`");

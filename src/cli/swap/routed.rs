@@ -63,7 +63,9 @@ async fn ask(
 ) -> Result<(), Failure> {
     let path = ["contexts", args.target.name(), plan.context.as_str(), "message"];
     let asked = dashboard.post(&path, &[("message", message)]).await?;
-    let text = asked["answer"].as_str().or(asked["problem"].as_str()).unwrap_or_default();
+    let text =
+        ["answer", "problem"].iter().filter_map(|name| asked[name].as_str()).find(|text| !text.is_empty());
+    let text = text.unwrap_or_default();
     report.response("message", text, json!({ "served": asked["served"], "tokens": asked["tokens"] }));
     match asked["problem"].as_str() {
         Some(problem) => Err(Failure::failed(format!("the question has failed: {problem}"))),

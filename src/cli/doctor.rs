@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use patchbay::app::{ProxyAccess, Tools};
 use patchbay::clients::litellm::Timeouts;
 use patchbay::config::{self, Access, Config, ServeArgs};
+use patchbay::domain::alert::Webhook;
 use patchbay::domain::redact;
 use patchbay::services::agents::Agents;
 use patchbay::services::bootstrap::EnvFile;
@@ -51,6 +52,7 @@ impl DoctorArgs {
         match self.serve.validate() {
             Ok(config) => {
                 checks.extend(single_sign_on(&config.access));
+                checks.extend(config.access.webhook.as_ref().map(webhook));
                 checks.extend(examine(config).await.unwrap_or_else(|failure| vec![invalid(failure.text)]));
             }
             Err(error) => checks.extend(error.0.into_iter().map(|error| invalid(error.to_string()))),
@@ -92,6 +94,18 @@ fn single_sign_on(access: &Access) -> Vec<Check> {
         advice: Some("List the address of the reverse proxy alone.".to_owned()),
     }));
     checks
+}
+
+fn webhook(webhook: &Webhook) -> Check {
+    let form = if webhook.is_slack { "in Slack's form" } else { "as JSON" };
+    let what = "alerts".to_owned();
+    let found = format!("to {}, {form}", webhook.url.shown());
+    if webhook.secret.is_some() || webhook.is_slack {
+        return Check { what, verdict: Verdict::Good, found, advice: None };
+    }
+    let advice =
+        Some("Set PATCHBAY_WEBHOOK_SECRET, so that the receiver can check who sends them.".to_owned());
+    Check { what, verdict: Verdict::Note, found: format!("{found}, not signed"), advice }
 }
 
 async fn examine(config: Config) -> Result<Vec<Check>, Failure> {

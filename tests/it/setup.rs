@@ -180,6 +180,8 @@ async fn the_doctor_says_what_is_wrong_and_shows_no_secret() {
     std::fs::write(stage.path(".env"), without).unwrap();
     let mut command = stage.command(&["doctor", "--json"]);
     command.env("PATCHBAY_AGENTS", format!("task-agent={}", agent.url));
+    command.env("PATCHBAY_TRUSTED_PROXIES", "10.0.0.0/8,10.1.2.3").env("PATCHBAY_SSO_USER_HEADER", "X-User");
+    command.env("PATCHBAY_SSO_ROLES", "*=viewer").env("PATCHBAY_WEBHOOK_URL", "http://h.example/path-secret");
     let ended = run(command).await;
     let told: Value = serde_json::from_str(&ended.out).unwrap();
     let check = |what: &str| {
@@ -192,7 +194,16 @@ async fn the_doctor_says_what_is_wrong_and_shows_no_secret() {
     let secrets = check("secrets of models");
     assert_eq!(secrets["verdict"], "bad");
     assert!(secrets["found"].as_str().unwrap().starts_with("LITELLM_OPENAI_API_KEY is not in the env file"));
-    for secret in [MASTER_KEY, &stage.variable("OPENAI_API_KEY"), "sk ant # 2"] {
+    assert!(check("single sign-on")["found"].as_str().unwrap().contains("x-user"), "{told}");
+    assert!(
+        ended.out.contains("everything in 10.0.0.0/8 can log in as anyone")
+            && !ended.out.contains("in 10.1.2.3")
+    );
+    assert!(
+        check("alerts")["found"].as_str().unwrap().contains("http://h.example, as JSON, not signed"),
+        "{told}"
+    );
+    for secret in [MASTER_KEY, &stage.variable("OPENAI_API_KEY"), "sk ant # 2", "path-secret"] {
         assert!(!ended.out.contains(secret), "{}", ended.out);
     }
 }

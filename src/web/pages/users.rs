@@ -1,5 +1,6 @@
 //! Who uses the dashboard, for admins: users, their sessions and access tokens.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use askama::Template;
@@ -176,9 +177,8 @@ impl Services {
             let is_own = own == Some(&*id_hash);
             rows.push(SessionRow { id: id_hash, user, facts: lifetime::facts(&data), is_own });
         }
-        rows.sort_by(|one, other| {
-            other.facts.used_at.cmp(&one.facts.used_at).then_with(|| one.user.cmp(&other.user))
-        });
+        let order = |row: &SessionRow| (Reverse(row.facts.used_at), Reverse(row.is_own), row.user.clone());
+        rows.sort_by_cached_key(order);
         Ok(rows)
     }
 }

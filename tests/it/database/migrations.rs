@@ -12,7 +12,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection as _};
 
 /// By the version of a schema: rows that only it and later ones can hold, in the SQL of both databases.
-const FORMER: [(i64, &str); 10] = [
+const FORMER: [(i64, &str); 11] = [
     (
         1,
         r#"insert into sessions (id_hash, data, expires_at) values ('abc', '{}', 4102444800000);
@@ -83,6 +83,15 @@ const FORMER: [(i64, &str); 10] = [
             ('01900000-0000-7000-8000-000000000006', 'abc', 'nightly', 'grace', 'header', 'viewer', 1000,
             4102444800000)",
     ),
+    (
+        15,
+        r#"insert into alerts (id, kind, payload, created_at, next_at, attempts, problem) values
+            ('01900000-0000-7000-8000-000000000007', 'down', '{"id":"01900000-0000-7000-8000-000000000007",
+            "kind":"down","at":"2026-01-01T00:00:00Z","object":"proxy","actor":"patchbay","outcome":"failed",
+            "text":"down"}', 1000, 1000, 3, 'it answered 500');
+        insert into alert_progress (only_row, audit_id, kinds) values (1, 1, 'down,drift');
+        insert into health (name, is_up, since) values ('proxy', 0, 1000)"#,
+    ),
 ];
 
 async fn all(database: &str) -> Migrator {
@@ -108,7 +117,7 @@ async fn former(url: &str, version: i64) {
 }
 
 /// By the version of a schema: what today's release reads of its rows.
-const FACTS: [(i64, &str); 14] = [
+const FACTS: [(i64, &str); 16] = [
     (1, "verified, from gpt-5-mini to openai/gpt-5"),
     (1, "scope context"),
     (1, "audited task-agent/c1"),
@@ -123,6 +132,8 @@ const FACTS: [(i64, &str); 14] = [
     (12, "form made a key: true"),
     (14, "grace by header as operator"),
     (14, "token of grace (token nightly)"),
+    (15, "due after 3 attempts: down"),
+    (15, "alerts on 2 kinds"),
 ];
 
 async fn facts(store: &Store) -> Vec<String> {
@@ -168,6 +179,15 @@ async fn facts(store: &Store) -> Vec<String> {
     }));
     facts
         .extend(store.token_of_hash("abc").await.unwrap().map(|token| format!("token of {}", token.actor())));
+    facts.extend(
+        store
+            .due_alerts(9)
+            .await
+            .unwrap()
+            .iter()
+            .map(|due| format!("due after {} attempts: {}", due.attempts, due.alert.text)),
+    );
+    facts.extend(store.alert_kinds().await.unwrap().map(|kinds| format!("alerts on {} kinds", kinds.len())));
     facts
 }
 

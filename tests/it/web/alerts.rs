@@ -143,11 +143,11 @@ async fn admin_chooses_what_is_sent_and_sees_no_secret() {
     app.alerts().round().await.unwrap();
     assert!(receiver.take().is_empty(), "finished swaps are not sent by default");
     let page = admin.get("/settings").await;
-    assert_eq!(page.all("#alerts input:checked").len(), 7);
+    assert_eq!(page.all("#alerts input[checked]").len(), 7);
     assert!(!page.body.contains("hidden-path") && !page.body.contains(SECRET));
     let page = admin.post("/settings/alerts", &[("kind", "swap-finished"), ("kind", "down")]).await;
     assert!(page.one("#flash").contains("saved"), "{}", page.text());
-    assert_eq!(page.all("#alerts input:checked").len(), 2);
+    assert_eq!(page.all("#alerts input[checked]").len(), 2);
     assert_eq!(admin.post("/switch", &swap).await.outcome(), "verified");
     admin.post("/settings/alerts/test", &[]).await;
     app.alerts().round().await.unwrap();

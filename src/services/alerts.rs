@@ -22,7 +22,7 @@ use crate::store::{Outgoing, Result, Store};
 const TICK: Duration = Duration::from_secs(5);
 
 /// Without a webhook the audit is read past only.
-const TICK_WHEN_OFF: Duration = Duration::from_secs(60);
+const TICK_WHEN_OFF: Duration = Duration::from_mins(1);
 
 /// What happens within this time after a round is read together: a job makes hundreds of entries a second.
 const REST: Duration = Duration::from_millis(200);

@@ -162,7 +162,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     Ok(Some(text.trim()).filter(|text| !text.is_empty()))
 }
 
-/// Whether a browser says where a form came from. The cookie of a reverse proxy need not be SameSite, so that without this
+/// Whether a browser says where a form came from. The cookie of a reverse proxy need not be `SameSite`, so that without this
 /// a form on another site could be sent in someone's name by a browser that says nothing.
 pub(super) fn says_origin(method: &Method, headers: &HeaderMap) -> bool {
     method.is_safe() || headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site")

@@ -124,12 +124,11 @@ fn refuse(ui: Ui, username: String, next: String, denied: Denied) -> Response {
             (StatusCode::TOO_MANY_REQUESTS, format!("Too many attempts have failed. Wait {seconds} {unit}."))
         }
     };
-    let response = match ui.wants {
-        Wants::Json => (status, Json(json!({ "error": { "title": error } }))).into_response(),
-        _ => {
-            let is_off = denied == Denied::Off;
-            LoginPage { ui, username, next, error: Some(error), is_off }.respond(status)
-        }
+    let response = if ui.wants == Wants::Json {
+        (status, Json(json!({ "error": { "title": error } }))).into_response()
+    } else {
+        let is_off = denied == Denied::Off;
+        LoginPage { ui, username, next, error: Some(error), is_off }.respond(status)
     };
     match denied {
         Denied::Wrong | Denied::Off => response,

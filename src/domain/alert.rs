@@ -9,13 +9,11 @@ use url::Url;
 
 use super::audit::{Action, Entry};
 use super::redact;
+use super::swap::TIMER;
 use super::words::cut;
 
 /// Longest text of an alert, in characters.
 const MAX_TEXT: usize = 500;
-
-/// In whose name timed swaps end.
-pub const TIMER: &str = "patchbay (time is up)";
 
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray,

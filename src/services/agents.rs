@@ -22,6 +22,9 @@ use patchbay_clock::Clock;
 /// Age at which a card is fetched again when someone looks.
 const CARD_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(15);
 
+/// The same of whether it takes messages: an open page is to show an outage within 20 seconds.
+const HEALTH_TIME_TO_LIVE: SignedDuration = SignedDuration::from_secs(5);
+
 /// How often the agents file is read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -84,7 +87,7 @@ impl Source for HealthSource {
     type Copy = ();
     type Error = ClientError;
 
-    const TIME_TO_LIVE: SignedDuration = CARD_TIME_TO_LIVE;
+    const TIME_TO_LIVE: SignedDuration = HEALTH_TIME_TO_LIVE;
 
     async fn fetch(&self) -> Result<(), ClientError> {
         self.client.check(self.limit).await
@@ -220,23 +223,6 @@ impl Agents {
     /// Whether an agent calls the proxy with this virtual key.
     pub fn uses(&self, key: &KeyHash) -> bool {
         self.key_hashes().iter().any(|(_, hash)| hash == key)
-    }
-
-    /// Whether each agent answered when it was last asked. Agents that were not asked yet are left out.
-    pub fn last_seen_up(&self) -> Vec<(AgentName, bool)> {
-        let seen = |(name, agent): (&AgentName, &Arc<KnownAgent>)| {
-            let name = name.clone();
-            let health = agent.health.cached();
-            let is_silent = |error: &ClientError| {
-                matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
-            };
-            match (&health.value, &health.problem) {
-                (_, Some(problem)) => Some((name, !is_silent(problem))),
-                (Some(_), None) => Some((name, true)),
-                (None, None) => None,
-            }
-        };
-        self.by_name().iter().filter_map(seen).collect()
     }
 
     /// What is known of all agents; their cards are fetched at once.

@@ -11,7 +11,7 @@ mod event;
 mod listeners;
 mod told;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub use self::listeners::{Full, Listener};
 use self::event::{are_alike, change, frame, json};
 use self::listeners::Listeners;
 use self::told::Told;
-use crate::domain::audit::Filter;
+use crate::domain::audit::{Action, Entry, Filter};
 use crate::store::{Said, Store, StoreError};
 
 const BACKLOG: usize = 256;
@@ -69,6 +69,8 @@ struct State {
     kept: VecDeque<(i64, Bytes)>,
     floor: i64,
     listeners: Listeners,
+    /// What does not answer, by the last entries about that.
+    down: BTreeSet<String>,
 }
 
 impl Live {
@@ -81,6 +83,7 @@ impl Live {
             kept: newest.iter().map(|entry| (entry.id, change(entry, 1, entry.id))).collect(),
             floor: newest.first().map_or(0, |entry| entry.id - 1),
             listeners: Listeners::default(),
+            down: store.down().await?.into_iter().collect(),
         };
         let (relayed, unsaid) = store.is_shared().then(|| mpsc::channel(UNSAID)).unzip();
         let live = Self(Arc::new(Inner {
@@ -105,6 +108,11 @@ impl Live {
     /// The number up to which everything was told: what a page that is made now shows, and maybe more.
     pub fn seen(&self) -> i64 {
         self.0.state().told.up_to
+    }
+
+    /// What does not answer: `proxy`, `agent/…`.
+    pub fn down(&self) -> Vec<String> {
+        self.0.state().down.iter().cloned().collect()
     }
 
     pub fn listen(&self, listener: Listener) -> Result<Listening, Full> {
@@ -166,6 +174,7 @@ impl Inner {
             let entries = store.audit_after(after, BATCH).await?;
             let is_full = entries.len() == BATCH as usize;
             let mut state = self.state();
+            entries.iter().for_each(|entry| state.note_health(entry));
             for alike in entries.chunk_by(are_alike) {
                 let at_once = if alike.len() > FEW { alike.len() } else { 1 };
                 for together in alike.chunks(at_once) {
@@ -188,6 +197,17 @@ impl Inner {
 }
 
 impl State {
+    fn note_health(&mut self, entry: &Entry) {
+        if entry.action != Action::Health.as_str() {
+            return;
+        }
+        if entry.outcome == "failed" {
+            self.down.insert(entry.object.clone());
+        } else {
+            self.down.remove(&entry.object);
+        }
+    }
+
     fn keep(&mut self, id: i64, frame: Bytes) {
         if self.kept.len() == KEPT {
             self.floor = self.kept.pop_front().map_or(0, |(id, _)| id);

@@ -114,6 +114,12 @@ impl Store {
         Ok(())
     }
 
+    /// What did not answer when it was polled last: `proxy`, `agent/…`.
+    pub async fn down(&self) -> Result<Vec<String>> {
+        let query = sqlx::query_scalar("select name from health where is_up = 0 order by name");
+        Ok(query.fetch_all(self.pool()?).await?)
+    }
+
     /// Notes whether something answers, and writes `entry` where that has changed. What is up at the first look is no
     /// change.
     pub async fn note_health(&self, name: &str, is_up: bool, entry: &NewEntry) -> Result<bool> {

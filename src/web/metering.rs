@@ -58,7 +58,9 @@ pub(super) async fn metrics(State(state): State<Services>) -> Response {
     };
     age("models", state.registry.cached().at);
     age("keys", state.keys.cached().at);
-    for (agent, is_up) in state.agents.last_seen_up() {
+    let down = state.live.down();
+    for agent in state.agents.names() {
+        let is_up = !down.contains(&format!("agent/{agent}"));
         gauge!(telemetry::AGENT_UP, "agent" => agent.to_string()).set(f64::from(u8::from(is_up)));
     }
     #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]

@@ -10,7 +10,6 @@ use tracing::Instrument as _;
 
 use super::{Parts, ReadError, Switcher};
 use crate::domain::agent::Scope;
-use crate::domain::alert::TIMER;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::KnownContext;
 use crate::domain::control::AgentConfig;

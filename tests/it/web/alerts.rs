@@ -16,6 +16,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::database;
 use crate::support::{PASSWORD, Setup, TestApp, spawn};
+use crate::web::fakes::{FakeAgent, Manner};
 use crate::web::roles::team;
 use crate::web::users::clock;
 
@@ -200,4 +201,30 @@ async fn each_entry_becomes_one_alert_on_several_replicas() {
     let page = app.user().await.get("/settings").await;
     let kinds = page.attributes("#sent tbody tr", "data-kind");
     assert_eq!(kinds, ["down", "down"]);
+}
+
+/// Pages that are open say so by the stream, pages that are loaded by themselves, and so do the metrics.
+#[tokio::test]
+async fn outage_of_an_agent_is_in_title_navigation_and_metrics() {
+    let agent = FakeAgent::start(Manner::Good).await;
+    let app = TestApp::with(Setup { agent: Some(agent.url.clone()), ..Setup::default() }).await;
+    let browser = app.user().await;
+    app.health().look().await.unwrap();
+    let page = browser.get("/contexts").await;
+    assert!(page.has("nav .alarm[hidden]") && page.one("title").starts_with("Contexts"));
+    agent.stop();
+    app.health().look().await.unwrap();
+    let mut page = browser.get("/contexts").await;
+    for _ in 0..200 {
+        if page.has("nav .alarm:not([hidden])") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        page = browser.get("/contexts").await;
+    }
+    assert!(page.one("title").starts_with("(1) Contexts"), "{}", page.one("title"));
+    assert_eq!(page.attributes("body", "data-down"), ["agent/task-agent"]);
+    let metrics = browser.get("/metrics").await.body;
+    let line = metrics.lines().find(|line| line.starts_with("patchbay_agent_up")).unwrap();
+    assert!(line.ends_with(" 0"), "{line}");
 }

@@ -84,7 +84,7 @@ async fn answer(world: &World, caller: &Caller, request: &Request) -> Answer {
         }
         match settle(world, caller, request, call, attempted) {
             Ok(answer) => return Ok(answer),
-            Err((refused, entry)) => refusal = refusal.or(Some((refused, Some(entry)))),
+            Err(failed) => refusal = refusal.or(Some((failed.0, Some(failed.1)))),
         }
     }
     let Some((refusal, entry)) = refusal else { return Err(Refusal::crash()) };
@@ -280,7 +280,7 @@ fn settle(
     request: &Request,
     call: Call,
     attempted: usize,
-) -> Result<Response, (Refusal, Entry)> {
+) -> Result<Response, Box<(Refusal, Entry)>> {
     let generation = world.generation();
     let now = world.now();
     let mut entry = Entry { end: now, ..call.entry };
@@ -288,7 +288,7 @@ fn settle(
     let mut state = world.lock();
     if let Some(refusal) = refusal {
         entry.error = Some((refusal.status(), refusal.message()));
-        return Err((refusal, entry));
+        return Err(Box::new((refusal, entry)));
     }
     let (text, mock) = match call.reply.outcome {
         Outcome::Mock(text) => (text, true),

@@ -234,7 +234,7 @@ impl LiteLlm {
         let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
         let is_cut = text.len() > MAX_BODY;
         cut(&mut text, MAX_BODY + MARGIN);
-        let mut text = redact::secrets(&without(&text, &[self.master_key.clone()]));
+        let mut text = redact::secrets(&without(&text, std::slice::from_ref(&self.master_key)));
         cut(&mut text, MAX_BODY);
         Body { text, is_cut }
     }

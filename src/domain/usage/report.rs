@@ -200,7 +200,9 @@ impl Report {
 
 fn sum(parts: &[Sums]) -> Sums {
     let mut total = Sums::default();
-    parts.iter().for_each(|part| total.add(part));
+    for part in parts {
+        total.add(part);
+    }
     total
 }
 

@@ -109,6 +109,7 @@ impl CallsPage {
     }
 
     /// A range in the place of the times and the page.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as templates pass it")]
     fn of_range(&self, range: &Range) -> String {
         self.here(&[("range", range.as_str()), ("from", ""), ("to", ""), ("page", "")])
     }

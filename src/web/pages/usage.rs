@@ -159,7 +159,9 @@ impl UsagePage {
                 })
                 .collect();
             let mut others = Sums::default();
-            rest.iter().for_each(|sums| others.add(sums));
+            for sums in rest {
+                others.add(sums);
+            }
             parts.push(Part {
                 tone: format!("others{unfinished}"),
                 value: self.view.measure.of(&others),

@@ -110,8 +110,7 @@ pub fn table() -> Vec<Route> {
 }
 
 fn around(app: Router<AppState>, state: AppState) -> Router {
-    app.fallback(missing)
-        .layer(CsrfLayer::new())
+    app.layer(CsrfLayer::new())
         .layer(from_fn_with_state(state.clone(), origin::check))
         .layer(from_fn_with_state(state.clone(), to_the_end))
         .layer(RequestBodyLimitLayer::new(pages::models::MAX_IMPORT))
@@ -183,7 +182,7 @@ fn below(base: &str, app: Router<AppState>, state: AppState) -> Router<AppState>
         *request.uri_mut() = query.and_then(|uri| uri.parse().ok()).unwrap_or_default();
         request
     });
-    Router::new().nest(base, app).route_service(&format!("{base}/"), home)
+    Router::new().nest(base, app).fallback(missing).route_service(&format!("{base}/"), home)
 }
 
 /// A service and no router: the fallback of a router that is nested twice is lost.

@@ -169,9 +169,12 @@ async fn the_doctor_says_what_is_wrong_and_shows_no_secret() {
     command.env("PATCHBAY_AGENTS", format!("task-agent=http://{}", crate::support::closed_port().await));
     let ended = run(command).await;
     assert_eq!(ended.code, Some(1), "{} {}", ended.out, ended.err);
-    for line in
-        ["BAD  key of task-agent", "it is a placeholder", "BAD  agent task-agent", "ok   proxy's database"]
-    {
+    for line in [
+        "BAD  key of task-agent",
+        "it is not in the settings",
+        "BAD  agent task-agent",
+        "ok   proxy's database",
+    ] {
         assert!(ended.out.contains(line), "{line}: {}", ended.out);
     }
     stage.run(&["bootstrap"]).await.good();

@@ -85,7 +85,7 @@ fn key(
     };
     let duration = find(&duration_name).unwrap_or_else(|| DURATION.to_owned());
     if span(&duration).is_none() {
-        return Err(BootstrapError::Variable { name: duration_name, why: "is no time such as 30d" });
+        return Err(BootstrapError::Variable { name: duration_name, why: "is not a duration such as 30d" });
     }
     let settings = KeyChanges {
         access: Some(Access::from_models(models.to_vec())),

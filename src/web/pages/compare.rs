@@ -222,7 +222,11 @@ async fn page(
     // One that can be compared on is offered first.
     let is_fit = |agent: &&AgentRow| why_not(agent.scope).is_none();
     let is_up = |agent: &&AgentRow| is_fit(agent) && agent.trouble.is_none();
-    let first = agents.iter().find(is_up).or_else(|| agents.iter().find(is_fit)).or(agents.first());
+    let first = agents
+        .iter()
+        .find(is_up)
+        .or_else(|| agents.iter().find(is_fit))
+        .or_else(|| AgentRow::preferred(&agents));
     if let (true, Some(first)) = (form.agent.is_empty(), first) {
         form.agent = first.name.to_string();
     }

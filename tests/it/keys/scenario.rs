@@ -375,7 +375,7 @@ async fn matrix(stage: &Stage) {
     let page = stage.browser.get(&format!("/keys/matrix?{query}")).await;
     let cell = |model: &str| format!("#matrix tr[data-hash='{hash}'] td[data-model='{model}']");
     assert!(page.one(&cell(MINI)).starts_with('✓'), "{}", page.text());
-    assert_eq!(page.one(&cell(GPT)), "Allow");
+    assert_eq!(page.one(&cell(GPT)), "+");
     let form = [("model", GPT), ("back", query.as_str())];
     let page = stage.browser.post(&format!("/keys/{hash}/allow"), &form).await;
     assert!(page.url.path().ends_with("/keys/matrix"), "{}", page.url);

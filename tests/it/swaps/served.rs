@@ -92,8 +92,8 @@ async fn on_a_per_context_agent_the_log_is_shown_and_not_held_against_anything()
     assert!(served.contains("The log is per key, not per context"), "{served}");
     assert!(served.contains("No answer was asked for here") && !page.has(".notice.warn"), "{served}");
     let page = browser.get("/contexts").await;
-    assert!(page.one("tr[data-context=one] td[data-label='Last answer by']").contains("openai/gpt-5"));
-    assert!(page.one("tr[data-context=two] td[data-label='Last answer by']").contains("no answer was asked"));
+    assert!(page.has("tr[data-context=one] td[data-label='Last answer'] time"));
+    assert!(page.one("tr[data-context=two] td[data-label='Last answer']").contains("no answer was asked"));
 }
 
 #[tokio::test]

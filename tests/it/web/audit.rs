@@ -106,12 +106,12 @@ async fn logins_of_others_are_for_admins() {
         let who = page.all("#audit td[data-label=Who]");
         who.into_iter().zip(page.all("#audit tbody th")).map(|(who, what)| format!("{what} {who}")).collect()
     };
-    let by_viewer: Vec<String> = seen(&viewer.get("/audit").await);
-    assert_eq!(by_viewer, ["access viewer 127.0.0.1", "login viewer 127.0.0.1"]);
-    let by_operator: Vec<String> = seen(&operator.get("/audit").await);
-    assert_eq!(by_operator, ["login operator 127.0.0.1"]);
+    let by_viewer: Vec<String> = seen(&viewer.get("/audit?logins=1").await);
+    assert_eq!(by_viewer, ["was refused viewer 127.0.0.1", "logged in viewer 127.0.0.1"]);
+    let by_operator: Vec<String> = seen(&operator.get("/audit?logins=1").await);
+    assert_eq!(by_operator, ["logged in operator 127.0.0.1"]);
     let admin = app.user().await;
-    let page = admin.get("/audit").await;
+    let page = admin.get("/audit?logins=1").await;
     assert_eq!(seen(&page).len(), 4);
     for href in page.attributes("#audit tbody th a", "href") {
         let is_own = admin.get(&href).await.one("h1").ends_with("by viewer");

@@ -101,7 +101,7 @@ async fn success_and_refusal_are_both_in_the_audit() {
     assert!(entries[3]["detail"].as_str().unwrap().contains("no model called openai/nowhere"), "{json}");
     let relax = &entries[1];
     assert_eq!((&relax["before"], &relax["after"]), (&json!(MINI), &json!("all models")));
-    let page = app.user().await.get("/audit").await;
+    let page = app.user().await.get("/audit?logins=1").await;
     assert_eq!(page.all("table#audit tbody tr").len(), 6, "{}", page.text());
 }
 
@@ -120,7 +120,7 @@ async fn the_audit_goes_back_page_by_page() {
         assert!(sqlx::query(statement).execute(&mut database).await.is_err(), "{statement}");
     }
     let browser = app.user().await;
-    let (mut next, mut seen) = (Some("/audit".to_owned()), 0);
+    let (mut next, mut seen) = (Some("/audit?logins=1".to_owned()), 0);
     while let Some(path) = next {
         let page = browser.get(&path).await;
         seen += page.all("table#audit tbody tr").len();

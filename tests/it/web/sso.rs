@@ -194,7 +194,7 @@ async fn logout_leads_to_the_address_of_the_proxy() {
         let app = TestApp::with(Setup { access, ..Setup::default() }).await;
         let bare = Bare::of(&app);
         let page = get(&bare, "/", "grace", "staff").await;
-        assert_eq!(page.one("form.user span[title]"), "grace");
+        assert_eq!(page.one("form.user span[title]"), "grace viewer");
         let hrefs = page.attributes("form.user a", "href");
         assert_eq!(hrefs, vec![url; links]);
         assert_eq!(page.all("form.user button").len(), buttons);

@@ -82,11 +82,11 @@ async fn what_is_wrong_is_told_at_its_field() {
         assert_eq!(page.has("input[name=clear_prompt][checked]"), !clear.is_empty(), "{what}");
         assert!(page.has("input[name=probe]:not([checked])"), "{what}");
         // The part that holds the error is open.
-        assert_eq!(page.has("details[open]"), !prompt.is_empty(), "{what}");
+        assert_eq!(page.has("details[data-guard][open]"), !prompt.is_empty(), "{what}");
     }
     let page = browser.post("/switch", &[("agent", "nobody"), ("context", "c 1"), ("model", "x/")]).await;
     assert_eq!(page.all(".error").len(), 3, "all that is wrong is told at once: {:?}", page.all(".error"));
-    assert!(page.one("[role=alert]").contains("3 fields are"), "{}", page.one("[role=alert]"));
+    assert!(page.one("[role=alert]").contains("Fix 3 fields"), "{}", page.one("[role=alert]"));
     let (status, json) =
         app.script().post("/switch", &[("agent", "task-agent"), ("context", "a b"), ("model", ok.1)]).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);

@@ -259,7 +259,7 @@ impl KeyChange {
     pub fn describe(&self) -> String {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         match self {
-            Self::Relax => "Relax to every model".to_owned(),
+            Self::Relax => "Allow all models".to_owned(),
             Self::Restrict(access) => format!("Restrict to {}", access.describe()),
             Self::Budget(budget, period) => {
                 let budget = match budget {

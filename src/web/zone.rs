@@ -70,7 +70,11 @@ mod tests {
 
     #[test]
     fn zones_are_named_by_their_distance() {
-        let at = |offset| Ui { offset, ..Ui::at(Timestamp::UNIX_EPOCH) };
+        let at = |offset| {
+            let mut ui = Ui::at(Timestamp::UNIX_EPOCH);
+            ui.offset = offset;
+            ui
+        };
         assert_eq!([0, 330, -60].map(|offset| at(offset).zone()), ["UTC", "UTC+05:30", "UTC−01:00"]);
         assert_eq!(local(&Timestamp::UNIX_EPOCH, 330, "%H:%M"), "05:30");
         let began = |offset, back| at(offset).day_begins(back).unwrap().to_string();

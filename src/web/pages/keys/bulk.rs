@@ -68,7 +68,7 @@ page!(BulkPage, BulkData, as_content);
 
 /// Actions as the form offers them: name, what it says.
 const ACTIONS: [(&str, &str); 7] = [
-    ("relax", "Relax: allow every model"),
+    ("relax", "Allow all models"),
     ("restrict", "Restrict to models"),
     ("budget", "Set the budget"),
     ("expiry", "Set the expiry"),

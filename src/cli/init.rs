@@ -89,7 +89,7 @@ impl InitArgs {
             ask::ask(&mut self)?;
         }
         let draft = self.draft()?;
-        file.create(&self.text(&file, &draft)?, self.force)?;
+        file.create(&Self::text(&file, &draft)?, self.force)?;
         self.report(&draft, version.as_deref());
         Ok(Exit::Done)
     }
@@ -189,7 +189,7 @@ impl InitArgs {
     }
 
     /// The template with the values of the former file and the new ones.
-    fn text(&self, file: &EnvFile, draft: &Draft) -> Result<Vec<u8>, Failure> {
+    fn text(file: &EnvFile, draft: &Draft) -> Result<Vec<u8>, Failure> {
         let mut text = TEMPLATE.as_bytes().to_vec();
         let former = file.pairs()?;
         let kept = |name: &str| former.iter().any(|(known, value)| known == name && !value.trim().is_empty());

@@ -78,12 +78,11 @@ impl DesiredState {
             None => "OPENAI_API_KEY".to_owned(),
         };
         let (alias, settings) = (setup.key_alias.clone(), setup.key_settings.clone());
-        let (default_models, keys) = match setup.profile {
-            Some(profile) => profile::read(profile, &setup.default_models, profile::find)?,
-            None => {
-                let key = KeySpec { alias, hash: None, target: Some(target), settings, at_issue: Map::new() };
-                (setup.default_models.clone(), vec![key])
-            }
+        let (default_models, keys) = if let Some(profile) = setup.profile {
+            profile::read(profile, &setup.default_models, profile::find)?
+        } else {
+            let key = KeySpec { alias, hash: None, target: Some(target), settings, at_issue: Map::new() };
+            (setup.default_models.clone(), vec![key])
         };
         Ok(Self {
             env,

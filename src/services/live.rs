@@ -174,7 +174,9 @@ impl Inner {
             let entries = store.audit_after(after, BATCH).await?;
             let is_full = entries.len() == BATCH as usize;
             let mut state = self.state();
-            entries.iter().for_each(|entry| state.note_health(entry));
+            for entry in &entries {
+                state.note_health(entry);
+            }
             for alike in entries.chunk_by(are_alike) {
                 let at_once = if alike.len() > FEW { alike.len() } else { 1 };
                 for together in alike.chunks(at_once) {

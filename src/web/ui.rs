@@ -257,8 +257,7 @@ impl Ui {
 /// The section that a page without an entry of its own belongs to.
 fn part_of(section: &str) -> &str {
     match section {
-        "compare" => "switch",
-        "swaps" => "switch",
+        "compare" | "swaps" => "switch",
         "bulk" => "contexts",
         other => other,
     }

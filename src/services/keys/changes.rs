@@ -383,7 +383,7 @@ impl Inner {
     ) -> Result<VirtualKey> {
         let delete = async |record: &mut Record| {
             let key = self.known(hash, record).await?;
-            self.confirm(&key, confirm)?;
+            Self::check_name(self.is_in_use(&key), &key, confirm)?;
             record.entry.before = Some(format!("{}, {}", key.masked, key.access.describe()));
             record.check().await?;
             self.proxy.delete_key(hash, &actor.name).await?;
@@ -402,9 +402,9 @@ impl Inner {
         self.agents.as_ref().is_some_and(|agents| agents.uses(hash))
     }
 
-    /// An agent's own key wants its name typed.
-    pub(super) fn confirm(&self, key: &VirtualKey, typed: Option<&str>) -> Result<()> {
-        if self.is_in_use(key) && typed.map(str::trim) != Some(key.label()) {
+    /// The name has to be typed where the change `is_dangerous`.
+    pub(super) fn check_name(is_dangerous: bool, key: &VirtualKey, typed: Option<&str>) -> Result<()> {
+        if is_dangerous && typed.map(str::trim) != Some(key.label()) {
             return Err(KeyChangeError::NotConfirmed);
         }
         Ok(())

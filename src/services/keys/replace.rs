@@ -100,7 +100,7 @@ impl Inner {
     ) -> Result<Created> {
         let old = self.proxy.key_record(hash).await?.ok_or(KeyChangeError::Unknown)?;
         record.entry.detail = Some(labelled(old.key.label()));
-        self.confirm(&old.key, how.confirm.as_deref())?;
+        Self::check_name(self.is_agents(hash), &old.key, how.confirm.as_deref())?;
         let now = self.clock.now();
         let body = body_for(&old, &how.duration, now)?;
         record.check().await?;

@@ -96,7 +96,7 @@ impl AuditPage {
     }
 
     /// What was done, as people say it; an action of another release by its word.
-    fn verb<'a>(&self, entry: &'a Entry) -> &'a str {
+    fn verb(entry: &Entry) -> &str {
         match entry.action.parse::<Action>() {
             Ok(action) => action.verb(),
             Err(_) => &entry.action,

@@ -1,7 +1,8 @@
 //! The log of calls and what they add up to.
 
 use axum::http::{StatusCode, header};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
+use patchbay_clock::Clock;
 use patchbay_sandbox::{Generation, PastCall};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ fn remember(app: &TestApp, count: i64, ago: SignedDuration) {
         app.world.remember(&PastCall {
             key: "task-agent",
             model: "openai/gpt-5-mini",
-            at: Timestamp::now() - ago - SignedDuration::from_millis(count - number),
+            at: Clock::system().now() - ago - SignedDuration::from_millis(count - number),
             tokens: (1_000 + number, 100),
         });
     }

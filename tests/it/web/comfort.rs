@@ -124,7 +124,7 @@ async fn the_overview_says_which_models_an_agent_is_on_and_who_changed_what() {
     let page = browser.get("/").await;
     assert!(page.one("[aria-labelledby=agents]").contains("openai/gpt-5-mini 2 contexts"), "{}", page.text());
     let changes = page.one("[aria-labelledby=changes]");
-    assert!(changes.contains("ada allowed all models for the key task-agent"), "{changes}");
+    assert!(changes.contains("ada allowed all models for task-agent"), "{changes}");
     assert!(page.has(&format!("[aria-labelledby=changes] a[href='/keys/{}']", app.agent_key_hash)));
     assert_eq!(page.all(".timeline li").len(), 2);
 }

@@ -133,7 +133,7 @@ async fn token_is_shown_once_and_stored_as_a_hash() {
     assert_eq!(again.status, StatusCode::CONFLICT, "{}", again.text());
     assert_eq!(bearer(&bare, Method::GET, "/models", &token).await, StatusCode::OK);
     // It is no use where it is sent as something else, and is not repeated.
-    let wrong = format!("{}{}", &token[..66], if token.ends_with('0') { 1 } else { 0 });
+    let wrong = format!("{}{}", &token[..66], i32::from(token.ends_with('0')));
     for (token, status) in [(&*token, 200), (&*wrong, 401), ("pb_", 401), (&token[..66], 401)] {
         assert_eq!(bearer(&bare, Method::GET, "/models", token).await.as_u16(), status, "{token}");
     }

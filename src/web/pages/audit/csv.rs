@@ -5,7 +5,7 @@ use axum::response::Response;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::filter;
-use crate::domain::audit::Entry;
+use crate::domain::audit::{Entry, Filter};
 use crate::services::audit::Audit;
 use crate::web::csv::{CSV, Reader, line};
 use crate::web::errors::Problem;
@@ -31,6 +31,8 @@ const HEADINGS: [&str; 12] = [
 pub(super) async fn download(State(audit): State<Audit>, ui: Ui, query: Query) -> Result<Response, Problem> {
     let reader = Reader::join(&ui)?;
     let (filter, _) = filter(&query, &ui);
+    // As scripts get it.
+    let filter = Filter { without_logins: false, ..filter };
     let lines =
         |entries: Vec<Entry>| entries.into_iter().map(|entry| line(fields(entry))).collect::<String>();
     let mut pages = Box::pin(audit.pages(filter).map_ok(lines));

@@ -50,7 +50,7 @@ module.exports = {
     const { page, end } = await open(browser, base)
     await page.goto('/agents/task-agent')
     assert.equal(await page.locator('section[aria-labelledby=contexts] li').count(), 10)
-    await page.click('text=All contexts')
+    await page.click('a:text-is("All contexts")')
     await page.waitForURL('**/contexts?q=task-agent')
     await page.goto('/models?q=gpt-5')
     await page.click('#models tbody tr[data-name="openai/gpt-5"] a')

@@ -1,5 +1,6 @@
 //! The switcher: the form and its receipt.
 
+mod form;
 mod live;
 mod quick;
 
@@ -9,15 +10,15 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use self::form::SwitchForm;
+pub(in crate::web::pages) use self::form::{message, minutes, prompt_change};
 use crate::domain::agent::{AgentName, Scope};
-use crate::domain::assessment::{Accepted, HeldBack};
+use crate::domain::assessment::HeldBack;
 use crate::domain::context::{ContextId, KnownContext};
-use crate::domain::model::{Deployment, ModelSpec};
-use crate::domain::swap::{
-    Fault, MAX_MINUTES, Outcome, PromptChange, StepKind, Swap, SwapRequest, check_message,
-};
+use crate::domain::model::Deployment;
+use crate::domain::swap::{Fault, Outcome, StepKind, Swap, SwapRequest};
 use crate::domain::words::{money, sentence, tokens};
 use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
@@ -53,32 +54,6 @@ services! {
         registry: Registry,
         switcher: Switcher,
     }
-}
-
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct SwitchForm {
-    agent: String,
-    context: String,
-    model: String,
-    prompt: String,
-    /// Not empty: go back to the agent's own prompt.
-    clear_prompt: String,
-    seen: String,
-    /// The context that `seen` is about, since someone may type another one.
-    seen_for: String,
-    /// Not empty: try the model first.
-    probe: String,
-    message: String,
-    /// Empty: it stays. `custom`: as `custom_minutes` says.
-    minutes: String,
-    custom_minutes: String,
-    /// Not empty: go on though the conversation does not fit.
-    accept_size: String,
-    /// Not empty: go on though reading the conversation again is expensive.
-    accept_cost: String,
-    /// Not empty: check the swap, and send nothing.
-    check: String,
 }
 
 #[derive(Template)]
@@ -299,59 +274,6 @@ fn status_of(swap: &Swap) -> StatusCode {
     }
 }
 
-impl SwitchForm {
-    fn validate(&self, state: &Services) -> Result<SwapRequest, FieldErrors> {
-        let mut errors = FieldErrors::default();
-        let agent = self.agent.parse::<AgentName>().ok().filter(|name| state.agents.get(name).is_some());
-        if agent.is_none() {
-            errors.add("agent", "Choose an agent.");
-        }
-        let context =
-            self.context.parse::<ContextId>().map_err(|error| errors.add("context", error.to_string())).ok();
-        let prompt = prompt_change(&self.prompt, &self.clear_prompt, &mut errors);
-        let model = match self.model.trim() {
-            "" => None,
-            text => text.parse::<ModelSpec>().map_err(|error| errors.add("model", error.to_string())).ok(),
-        };
-        if self.model.trim().is_empty() && prompt == PromptChange::Keep && errors.is_empty() {
-            errors.add("model", "Name a model to switch to, or a prompt.");
-        }
-        let message = message(&self.message, &mut errors);
-        let given = if self.minutes.trim() == "custom" { &self.custom_minutes } else { &self.minutes };
-        let minutes = minutes(given, &mut errors);
-        match (agent, context, errors.is_empty()) {
-            (Some(agent), Some(context), true) => {
-                let is_about = self.seen_for.is_empty() || self.seen_for == format!("{agent}/{context}");
-                let seen = Some(self.seen.clone()).filter(|seen| is_about && !seen.is_empty());
-                let probe = !self.probe.is_empty();
-                let accepted =
-                    Accepted { size: !self.accept_size.is_empty(), cost: !self.accept_cost.is_empty() };
-                Ok(SwapRequest { agent, context, model, prompt, seen, probe, message, minutes, accepted })
-            }
-            _ => Err(errors),
-        }
-    }
-}
-
-/// The question of a form; none for blanks.
-pub(super) fn message(text: &str, errors: &mut FieldErrors) -> Option<String> {
-    check_message(text).map_err(|error| errors.add("message", error.to_string())).ok().flatten()
-}
-
-/// After how many minutes a switch is undone; none where it stays.
-pub(super) fn minutes(text: &str, errors: &mut FieldErrors) -> Option<u32> {
-    match text.trim() {
-        "" | "0" => None,
-        text => match text.parse() {
-            Ok(minutes) if (1..=MAX_MINUTES).contains(&minutes) => Some(minutes),
-            _ => {
-                errors.add("minutes", "Between 1 minute and 10,080 minutes, which is a week.");
-                None
-            }
-        },
-    }
-}
-
 /// The page around a form, however it came to be.
 async fn page(
     state: &Services,
@@ -410,24 +332,6 @@ async fn page(
         agents,
         running,
     })
-}
-
-pub(crate) fn prompt_change(prompt: &str, clear: &str, errors: &mut FieldErrors) -> PromptChange {
-    match (prompt.trim().is_empty(), clear.is_empty()) {
-        (true, true) => PromptChange::Keep,
-        (true, false) => PromptChange::Clear,
-        (false, true) => match prompt.parse() {
-            Ok(prompt) => PromptChange::Set(prompt),
-            Err(error) => {
-                errors.add("prompt", error.to_string());
-                PromptChange::Keep
-            }
-        },
-        (false, false) => {
-            errors.add("prompt", "Write a prompt or clear it, not both.");
-            PromptChange::Keep
-        }
-    }
 }
 
 /// What stands beside a model in the list of the form.

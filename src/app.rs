@@ -143,12 +143,12 @@ impl App {
         if unfinished > 0 {
             tracing::warn!(unfinished, "changes that an earlier run left unfinished are marked as unknown");
         }
-        let live = Live::start(store.clone()).await?;
         let http = clients::build_http()?;
         let agents = Agents::new(&http, config.agents, store.clone(), &clock, timeouts.agents.control);
         if let Some(file) = config.agents_file {
             agents.follow(file);
         }
+        let live = Live::start(store.clone(), agents.clone()).await?;
         let access = ProxyAccess {
             url: config.proxy_url,
             master_key: config.master_key,

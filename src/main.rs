@@ -206,6 +206,7 @@ async fn serve_or_check(command: Command) -> anyhow::Result<()> {
 async fn serve(args: ServeArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let config = args.validate().context("the settings are wrong")?;
     let (bind, path, is_default) = (config.bind, config.base_path.clone(), config.login.is_default);
+    let _held = patchbay::store::hold_file(&config.database_url)?;
     let app = App::build(config, Clock::system(), Timeouts::default()).await?;
     let listener = listen(bind, "PATCHBAY_BIND").await?;
     tracing::info!("the dashboard is at http://{}{path}", listener.local_addr()?);

@@ -23,8 +23,9 @@ use std::path::PathBuf;
 use sqlx::AnyPool;
 
 pub use alerts::Outgoing;
+pub use database::hold_file;
 pub use keys::{KeyRequest, Retirement};
-pub use people::StoredSession;
+pub use people::{Added, StoredSession};
 pub use replicas::{Fenced, LockError, Said};
 pub use sessions::Sessions;
 pub use swaps::Ended;

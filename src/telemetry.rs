@@ -1,15 +1,20 @@
 //! Logs and metrics.
 
+use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, fmt};
 
-const DEFAULT_FILTER: &str = "warn,patchbay=info";
+/// What tower-sessions warns of is any cookie that anyone may send.
+const DEFAULT_FILTER: &str = "warn,tower_sessions=off,tower_sessions_core=off,patchbay=info";
 
 pub const LOG_FORMAT: &str = "PATCHBAY_LOG_FORMAT";
 
@@ -42,8 +47,8 @@ pub fn init(log_format: Option<&str>, filter: Option<&str>) -> Result<(), Unknow
     let format = LogFormat::choose(log_format, is_terminal)?;
     let asked = filter.and_then(|text| text.parse::<Targets>().ok());
     let filter = asked.or_else(|| DEFAULT_FILTER.parse().ok()).unwrap_or_default();
-    let (log, lines) =
-        (tracing_subscriber::registry().with(filter), fmt::layer().with_writer(std::io::stderr));
+    let log = tracing_subscriber::registry().with(filter).with(Sparing::default());
+    let lines = fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Human => log.with(lines.with_target(false).with_ansi(is_terminal)).init(),
         LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
@@ -51,6 +56,45 @@ pub fn init(log_format: Option<&str>, filter: Option<&str>) -> Result<(), Unknow
     Ok(())
 }
 
+/// Most warnings and errors of one place in the code at once; then one may come each half a second. Strangers can cause
+/// some of them as fast as they send requests.
+const BURST: u32 = 100;
+const REFILL: Duration = Duration::from_millis(500);
+
+/// Leaves out warnings and errors of a place that has written too many, and counts them in [`LEFT_OUT`].
+#[derive(Default)]
+struct Sparing(Mutex<HashMap<Identifier, (Instant, u32)>>);
+
+impl Sparing {
+    fn takes(&self, place: Identifier, now: Instant) -> bool {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, written) = places.entry(place).or_insert((now, 0));
+        let refilled =
+            u32::try_from(now.duration_since(*since).as_millis() / REFILL.as_millis()).unwrap_or(BURST);
+        if refilled > 0 {
+            (*since, *written) = (now, written.saturating_sub(refilled));
+        }
+        if *written == BURST {
+            return false;
+        }
+        *written += 1;
+        true
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Sparing {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        let is_taken = *metadata.level() > Level::WARN || self.takes(metadata.callsite(), Instant::now());
+        if !is_taken {
+            metrics::counter!(LEFT_OUT).increment(1);
+        }
+        is_taken
+    }
+}
+
+/// Warnings and errors that were not logged, since the same place in the code had written too many.
+pub const LEFT_OUT: &str = "patchbay_log_lines_left_out_total";
 /// Requests, by method, route pattern and status. No label ever holds what someone typed.
 pub const REQUESTS: &str = "patchbay_requests_total";
 /// How long they took until the answer began, in seconds, by method and route pattern.
@@ -64,6 +108,8 @@ pub const UPSTREAM_CALLS: &str = "patchbay_upstream_calls_total";
 pub const UPSTREAM_SECONDS: &str = "patchbay_upstream_seconds";
 /// Whether an agent of the settings answered when it was last asked for its card: 1 or 0.
 pub const AGENT_UP: &str = "patchbay_agent_up";
+/// Whether the proxy, its database and Patchbay's own answered when they were last asked: 1 or 0.
+pub const UP: &str = "patchbay_up";
 /// Jobs that ended, by kind and state.
 pub const JOBS: &str = "patchbay_jobs_total";
 /// Jobs that this replica works on, by kind.
@@ -127,5 +173,16 @@ mod tests {
         assert_eq!(LogFormat::choose(Some("json"), true), Ok(LogFormat::Json));
         let error = LogFormat::choose(Some("xml"), true).unwrap_err();
         assert_eq!(error.to_string(), "PATCHBAY_LOG_FORMAT is xml: set it to human or json");
+    }
+
+    #[test]
+    fn one_place_cannot_fill_the_log() {
+        let metadata = tracing::Span::current().metadata().map(tracing::Metadata::callsite);
+        let place = metadata.unwrap_or_else(|| tracing::info_span!("a place").metadata().unwrap().callsite());
+        let (sparing, begun) = (Sparing::default(), Instant::now());
+        let written = |at| (0..1000).filter(|_| sparing.takes(place.clone(), begun + at)).count();
+        assert_eq!(written(Duration::ZERO), 100);
+        assert_eq!(written(Duration::from_secs(1)), 2);
+        assert_eq!(written(Duration::from_mins(5)), 100);
     }
 }

@@ -132,23 +132,23 @@
     await look(true)
   })
 
-  // What does not answer stands in the title and in the navigation of every open page.
-  const down = new Set((document.body.dataset.down || '').split(' ').filter(Boolean))
-  const alarm = (name, isDown) => {
-    isDown ? down.add(name) : down.delete(name)
-    document.title = (down.size ? `(${down.size}) ` : '') + document.title.replace(/^\(\d+\) /, '')
-    const mark = document.querySelector('nav .alarm')
-    mark.hidden = !down.size
-    mark.title = 'Does not answer: ' + [...down].join(', ')
-    mark.lastChild.data = down.size
+  // What does not answer stands in the title and in the navigation of every open page, drifted contexts in the latter.
+  const alarm = ({ down, drifted }) => {
+    document.title = (down.length ? `(${down.length}) ` : '') + document.title.replace(/^\(\d+\) /, '')
+    const [bad, warn] = all('nav .alarm')
+    bad.title = 'Does not answer: ' + down.join(', ')
+    for (const [mark, count] of [[bad, down.length], [warn, drifted]]) {
+      mark.hidden = !count
+      mark.lastChild.data = count
+    }
   }
 
   const on = {
     hello: () => { patience = STEP },
+    condition: alarm,
     change: (change) => {
       if (told.has(change.id)) return
       told.add(change.id)
-      if (change.topic === 'health' && change.object) alarm(change.object, change.outcome === 'failed')
       if (!concerns(change.topic)) return
       unseen.push(change)
       soon()

@@ -102,10 +102,9 @@ impl InitArgs {
     /// Fills in what is not given. Returns the release of a proxy that was found.
     async fn look(&mut self) -> Result<Option<String>, Failure> {
         let http = patchbay::clients::build_http()?;
-        let key = self.proxy.master_key().unwrap_or_else(|_| SecretString::from(""));
         let has_proxy = [&self.proxy.url, &self.proxy.ff_llm_proxy_base_url, &self.proxy.proxy_base_url];
         let has_proxy = has_proxy.into_iter().any(Option::is_some);
-        let proxy = async { if has_proxy { None } else { find::proxy(&http, &self.host, &key).await } };
+        let proxy = async { if has_proxy { None } else { find::proxy(&http, &self.host).await } };
         let agents =
             async { if self.agents.is_some() { Vec::new() } else { find::agents(&http, &self.host).await } };
         let (proxy, agents) = tokio::join!(proxy, agents);

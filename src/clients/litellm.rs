@@ -155,12 +155,17 @@ impl LiteLlm {
             Err(error) if is_database_down(&error) => (Database::Down, None),
             Err(error) => return Err(error),
         };
-        if version.is_some() {
-            return Ok(Health { version, database });
-        }
-        let details = self.get("health/readiness/details").expecting(is_status);
-        let version = details.json(|details: wire::Readiness| Ok(details.litellm_version.0)).await;
-        Ok(Health { version: version.ok().flatten(), database })
+        let version = match version {
+            Some(version) => Some(version),
+            None => {
+                let details = self.get("health/readiness/details").expecting(is_status);
+                details.json(|details: wire::Readiness| Ok(details.litellm_version.0)).await.ok().flatten()
+            }
+        };
+        // Any server may answer, and commands print it.
+        let is_release =
+            |version: &String| version.len() <= 64 && version.chars().all(|c| c.is_ascii_graphic());
+        Ok(Health { version: version.filter(is_release), database })
     }
 
     /// One tiny call as an agent makes it, with the virtual key `key`: finds a bad upstream credential, a key that may

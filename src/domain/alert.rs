@@ -72,7 +72,7 @@ impl AlertKind {
             "failed" if is(Action::Health) => Some(Self::Down),
             "ok" if is(Action::Health) => Some(Self::Up),
             "found" if is(Action::Drift) => Some(Self::Drift),
-            "ok" | "failed" | "cancelled" | "asks" if is(Action::Bulk) || is(Action::KeyBulk) => {
+            "ok" | "failed" | "cancelled" | "stopped" | "asks" if Action::ENDS.into_iter().any(is) => {
                 Some(Self::JobEnded)
             }
             "failed" | "unknown" if is(Action::Swap) => Some(Self::SwapFailed),

@@ -72,8 +72,13 @@ pub enum Action {
     ModelUnblock,
     #[strum(serialize = "model.test")]
     ModelTest,
+    /// An import ended.
+    #[strum(serialize = "model.import")]
+    ModelImport,
     #[strum(serialize = "proxy.reset")]
     ProxyReset,
+    #[strum(serialize = "reset.end")]
+    ResetEnd,
     /// An admin ended someone's session.
     #[strum(serialize = "session.end")]
     SessionEnd,
@@ -93,6 +98,9 @@ pub enum Action {
 
 impl Action {
     pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Those of jobs: what becomes of one has an entry.
+    pub const ENDS: [Self; 4] = [Self::Bulk, Self::KeyBulk, Self::ModelImport, Self::ResetEnd];
 
     /// Whether a word is that of an action that says who came and went: for admins, and for whom it is about.
     pub fn is_of_logins(word: &str) -> bool {
@@ -136,7 +144,9 @@ impl Action {
             Self::ModelBlock => "blocked model",
             Self::ModelUnblock => "unblocked model",
             Self::ModelTest => "tested model",
+            Self::ModelImport => "imported models:",
             Self::ProxyReset => "reset the proxy",
+            Self::ResetEnd => "ended a reset:",
             Self::SessionEnd => "ended a session of",
             Self::TokenCreate => "created token",
             Self::TokenRevoke => "revoked token",

@@ -128,9 +128,12 @@ impl Draft {
         self.params.iter().find_map(|(name, value)| Some((name.as_str(), proxy_secret(value)?)))
     }
 
-    /// Whether it names what calls are authorised with.
-    pub fn has_credentials(&self) -> bool {
-        self.params.keys().any(|name| is_secret_name(name))
+    /// Whether it gives again all that calls are authorised with: of `stored` parameters each that is hidden, and the key,
+    /// of which the proxy does not say whether there is one. A stored credential stands for the key.
+    pub fn gives_credentials(&self, stored: &Map<String, Value>) -> bool {
+        let is_given = |name: &str| self.params.contains_key(name);
+        stored.iter().all(|(name, value)| !is_hidden(name, value) || is_given(name))
+            && (is_given("api_key") || (stored.contains_key(CREDENTIAL) && is_given(CREDENTIAL)))
     }
 
     pub fn without_secrets(&self) -> Self {
@@ -176,14 +179,22 @@ pub fn is_hidden(name: &str, value: &Value) -> bool {
     (is_secret_name(name) || is_reference(name, value)) && !is_label(name)
 }
 
-/// The variable that a parameter refers to, if it holds a secret of the proxy itself. `oidc/env/NAME` reads one as well.
+/// The variable or file that a parameter refers to, if it may hold a secret of the proxy itself. LiteLLM reads a variable
+/// for `oidc/env/NAME`, any file for `oidc/file/PATH`, and the file that a variable names for `oidc/env_path/NAME`
+/// (`litellm/secret_managers/main.py`).
 fn proxy_secret(value: &Value) -> Option<&str> {
     const VARIABLES: &str = "DATABASE_PASSWORD DATABASE_URL DIRECT_URL GENERIC_CLIENT_SECRET GOOGLE_CLIENT_SECRET \
-        LITELLM_LICENSE LITELLM_MASTER_KEY LITELLM_SALT_KEY MICROSOFT_CLIENT_SECRET PROXY_MASTER_KEY REDIS_PASSWORD \
-        REDIS_URL SMTP_PASSWORD UI_PASSWORD";
+        LITELLM_DB_PASSWORD LITELLM_LICENSE LITELLM_MASTER_KEY LITELLM_SALT_KEY MICROSOFT_CLIENT_SECRET \
+        POSTGRES_PASSWORD PROXY_MASTER_KEY REDIS_PASSWORD REDIS_URL SMTP_PASSWORD TASK_AGENT_API_KEY UI_PASSWORD";
     let is_proxys =
         |name: &&str| VARIABLES.split(' ').any(|variable| name.trim().eq_ignore_ascii_case(variable));
     match value {
+        Value::String(text) if text.starts_with("oidc/file/") => {
+            text.strip_prefix("oidc/file/").filter(|path| !is_of_workload(path))
+        }
+        Value::String(text) if text.starts_with("oidc/env_path/") => {
+            text.strip_prefix("oidc/env_path/").filter(|name| !TOKEN_FILES.contains(name))
+        }
         Value::String(text) if text.starts_with(REFERENCE) || text.starts_with("oidc/") => {
             text.split('/').find(is_proxys)
         }
@@ -193,20 +204,42 @@ fn proxy_secret(value: &Value) -> Option<&str> {
     }
 }
 
-/// Where calls of a deployment, and its secret with them, are sent: its provider and addresses.
+/// Variables in which clouds name the file with a workload's identity token.
+const TOKEN_FILES: [&str; 2] = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AZURE_FEDERATED_TOKEN_FILE"];
+
+/// Whether a file is one that a container platform puts there for the workload.
+fn is_of_workload(path: &str) -> bool {
+    let path = path.trim_start_matches('/');
+    (path.starts_with("var/run/secrets/") || path.starts_with("run/secrets/"))
+        && !path.split('/').any(|part| part == "..")
+}
+
+/// The parameter that names a stored credential.
+const CREDENTIAL: &str = "litellm_credential_name";
+
+/// Where calls of a deployment, and its secret with them, are sent: its provider and whatever is an address by its name,
+/// such as `api_base`, `vertex_api_base`, `azure_endpoint`, `aws_sts_endpoint`, `base_url`.
 pub fn destination(params: &Map<String, Value>) -> Vec<String> {
-    const ADDRESSES: [&str; 4] = ["api_base", "aws_bedrock_runtime_endpoint", "azure_endpoint", "base_url"];
+    const ADDRESSES: [&str; 5] = ["base", "endpoint", "host", "proxy", "url"];
     let text = |name: &str| params.get(name).and_then(Value::as_str).unwrap_or_default();
     let provider = match text("custom_llm_provider") {
         "" => text("model").split_once('/').map_or("", |(provider, _)| provider),
         named => named,
     };
+    let is_address = |name: &str| ADDRESSES.iter().any(|word| name.to_ascii_lowercase().contains(word));
     // As it stands, where it is no address.
-    let origin = |name| match url::Url::parse(text(name)) {
-        Ok(url) if url.has_host() => url.origin().ascii_serialization(),
-        _ => text(name).to_owned(),
+    let origin = |value: &Value| match value.as_str().map(url::Url::parse) {
+        Some(Ok(url)) if url.has_host() => url.origin().ascii_serialization(),
+        _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
     };
-    std::iter::once(provider.to_owned()).chain(ADDRESSES.map(origin)).collect()
+    let mut places: Vec<String> = params
+        .iter()
+        .filter(|(name, value)| is_address(name) && !value.is_null() && *value != "")
+        .map(|(name, value)| format!("{name} {}", origin(value)))
+        .collect();
+    places.sort_unstable();
+    places.insert(0, provider.to_owned());
+    places
 }
 
 /// Finds secrets by value: by the parameter's name, addresses with more than scheme, host and path, and texts that look like
@@ -222,7 +255,11 @@ fn collect_secrets(name: &str, value: &Value, found: &mut Vec<String>) {
             found.extend(map.values().filter_map(Value::as_str).map(str::to_owned));
         }
         Value::Object(map) => map.iter().for_each(|(name, value)| collect_secrets(name, value, found)),
-        Value::Array(list) => list.iter().for_each(|value| collect_secrets(name, value, found)),
+        Value::Array(list) => {
+            // Of `tokens` each is a token.
+            let one = name.strip_suffix('s').filter(|one| is_secret_name(one)).unwrap_or(name);
+            list.iter().for_each(|value| collect_secrets(one, value, found));
+        }
         _ => {}
     }
 }

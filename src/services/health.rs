@@ -1,4 +1,4 @@
-//! Looks every 10 seconds whether the proxy and the agents answer, and writes down when that changes.
+//! Looks every 10 seconds whether the proxy, its database and the agents answer, and writes down when that changes.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::ClientError;
-use crate::clients::litellm::LiteLlm;
+use crate::clients::litellm::{Database, LiteLlm};
 use crate::domain::agent::AgentName;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::services::agents::Agents;
@@ -66,7 +66,15 @@ impl Health {
             tokio::time::sleep(SECOND_LOOK).await;
             outage = self::outage(self.proxy.live()).await;
         }
-        self.note("proxy", outage).await
+        let is_up = outage.is_none();
+        self.note("proxy", outage).await?;
+        // What a proxy that does not answer has behind it is not known.
+        if is_up && let Ok(Ok(health)) = tokio::time::timeout(LIMIT, self.proxy.health()).await {
+            let outage =
+                (health.database == Database::Down).then(|| "the proxy does not reach it".to_owned());
+            self.note("proxy-database", outage).await?;
+        }
+        Ok(())
     }
 
     async fn look_at_agent(&self, name: &AgentName) -> Result<()> {

@@ -123,7 +123,9 @@ impl Jobs {
     pub async fn resume(&self, job: &Job, again: bool, actor: &Actor) -> Result<(), StoreError> {
         if self.inner.store.resume_job(job, again).await? {
             let how = if again { "what failed is tried again" } else { "the rest goes on" };
-            self.inner.note(job, actor, "goes on", Some(how.to_owned())).await?;
+            if matches!(job.kind, JobKind::Swap(_)) {
+                self.inner.store.audit(&entry(job, actor, "goes on", Some(how.to_owned()))).await?;
+            }
             self.inner.wake.notify_one();
         }
         Ok(())
@@ -131,10 +133,8 @@ impl Jobs {
 
     pub async fn cancel(&self, job: &Job, actor: &Actor) -> Result<(), StoreError> {
         let from = [JobState::Running, JobState::Asking, JobState::Stopped];
-        if self.inner.store.set_job(&job.id, &from, JobState::Cancelled, None).await? {
-            self.inner.note(job, actor, "cancelled", None).await?;
-        }
-        Ok(())
+        let entry = entry(job, actor, "cancelled", None);
+        self.inner.store.set_job(&job.id, &from, JobState::Cancelled, None, &entry).await.map(drop)
     }
 
     /// Works on jobs until `stop`.
@@ -159,7 +159,10 @@ impl Jobs {
         let store = &self.inner.store;
         for (id, is_elsewhere) in store.open_jobs().await? {
             if is_elsewhere {
-                store.fail_orphaned_job(&id, imports::INTERRUPTED).await?;
+                if let Some(job) = store.job(&id).await? {
+                    let entry = entry(&job, &job.actor, "failed", Some(imports::INTERRUPTED.to_owned()));
+                    store.fail_orphaned_job(&id, imports::INTERRUPTED, &entry).await?;
+                }
                 continue;
             }
             if self.inner.mine().contains(&id) {
@@ -217,7 +220,11 @@ impl Inner {
             Err(_) => {
                 let stopped = async {
                     self.store.end_item(lease, id, None, &ItemEnd::failed(PANICKED), &[]).await?;
-                    self.store.set_job(id, &[JobState::Running], JobState::Stopped, Some(PANICKED)).await
+                    let Some(job) = self.store.job(id).await? else { return Ok(false) };
+                    let entry = entry(&job, &job.actor, "stopped", Some(PANICKED.to_owned()));
+                    self.store
+                        .set_job(id, &[JobState::Running], JobState::Stopped, Some(PANICKED), &entry)
+                        .await
                 };
                 if let Err(error) = stopped.await {
                     tracing::error!(%error, job = id, "a job panicked and could not be stopped");
@@ -255,26 +262,25 @@ impl Inner {
         Ok(job)
     }
 
-    /// Notes in the audit what becomes of a bulk swap. Of the others each item has an entry, and key changes one for
-    /// their end.
-    async fn note(
-        &self,
-        job: &Job,
-        actor: &Actor,
-        outcome: &str,
-        detail: Option<String>,
-    ) -> Result<(), StoreError> {
-        if !matches!(job.kind, JobKind::Swap(_)) {
-            return Ok(());
-        }
-        let mut entry = NewEntry::new(actor, Action::Bulk, format!("bulk/{}", job.id), outcome);
-        entry.detail = detail;
-        self.store.audit(&entry).await
-    }
-
     async fn all_items(&self, job: &str, state: Option<ItemState>) -> Result<Vec<Item>, StoreError> {
         self.store.job_items(job, state, 0, u32::MAX).await
     }
+}
+
+/// What the audit says of what becomes of a job.
+fn entry(job: &Job, actor: &Actor, outcome: &str, detail: Option<String>) -> NewEntry {
+    let (action, name) = match job.kind {
+        JobKind::Swap(_) => (Action::Bulk, "bulk"),
+        JobKind::Keys { .. } => (Action::KeyBulk, "bulk"),
+        JobKind::Import(_) => (Action::ModelImport, "import"),
+        JobKind::Reset => (Action::ResetEnd, "reset"),
+    };
+    let mut entry = NewEntry::new(actor, action, format!("{name}/{}", job.id), outcome);
+    if let JobKind::Keys { change } = &job.kind {
+        entry.after = Some(change.describe());
+    }
+    entry.detail = detail;
+    entry
 }
 
 /// What is kept of an item's task.

@@ -7,11 +7,12 @@
 //! With several replicas, each reads the entries of all from the database, which tells when there are new ones,
 //! and the rest they say to each other ([`Store::say`]), at that moment to whoever listens there.
 
+mod condition;
 mod event;
 mod listeners;
 mod told;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub use self::condition::Condition;
 pub use self::event::Message;
 pub use self::listeners::{Full, Listener};
 
@@ -26,6 +28,7 @@ use self::event::{are_alike, change, frame, json};
 use self::listeners::Listeners;
 use self::told::Told;
 use crate::domain::audit::{Action, Entry, Filter};
+use crate::services::agents::Agents;
 use crate::store::{Said, Store, StoreError};
 
 const BACKLOG: usize = 256;
@@ -47,6 +50,12 @@ const FEW: usize = 8;
 /// What is to be said to other replicas, and waits for the database. More is not said.
 const UNSAID: usize = 64;
 
+/// How often it is looked whether the database answers, which each replica finds out for itself.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Most contexts that are looked at for drift.
+const CONTEXTS: u32 = 200;
+
 /// How long to wait when the entries could not be read.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -59,6 +68,7 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     /// Each event as it goes over the wire: made once, shared by all.
     frames: broadcast::Sender<Bytes>,
+    agents: Agents,
     relayed: Option<mpsc::Sender<Message>>,
     state: Mutex<State>,
     closing: CancellationToken,
@@ -69,13 +79,12 @@ struct State {
     kept: VecDeque<(i64, Bytes)>,
     floor: i64,
     listeners: Listeners,
-    /// What does not answer, by the last entries about that.
-    down: BTreeSet<String>,
+    condition: Condition,
 }
 
 impl Live {
     /// Begins to tell of the audit entries in `store`.
-    pub async fn start(store: Store) -> Result<Self, StoreError> {
+    pub async fn start(store: Store, agents: Agents) -> Result<Self, StoreError> {
         let mut newest = store.audit_entries(&Filter::default(), None, KEPT).await?;
         newest.reverse();
         let state = State {
@@ -83,11 +92,15 @@ impl Live {
             kept: newest.iter().map(|entry| (entry.id, change(entry, 1, entry.id))).collect(),
             floor: newest.first().map_or(0, |entry| entry.id - 1),
             listeners: Listeners::default(),
-            down: store.down().await?.into_iter().collect(),
+            condition: Condition {
+                down: store.down().await?.into_iter().collect(),
+                drifted: drifted(&store).await?,
+            },
         };
         let (relayed, unsaid) = store.is_shared().then(|| mpsc::channel(UNSAID)).unzip();
         let live = Self(Arc::new(Inner {
             frames: broadcast::Sender::new(BACKLOG),
+            agents,
             relayed,
             state: Mutex::new(state),
             closing: CancellationToken::new(),
@@ -110,9 +123,9 @@ impl Live {
         self.0.state().told.up_to
     }
 
-    /// What does not answer: `proxy`, `agent/…`.
-    pub fn down(&self) -> Vec<String> {
-        self.0.state().down.iter().cloned().collect()
+    pub fn condition(&self) -> Condition {
+        let condition = self.0.state().condition.clone();
+        condition.known(&self.0.agents)
     }
 
     pub fn listen(&self, listener: Listener) -> Result<Listening, Full> {
@@ -129,6 +142,8 @@ impl Live {
             }
             None => {}
         }
+        // Newer than what the page was made with.
+        first.push_str(&String::from_utf8_lossy(&state.condition.clone().known(&self.0.agents).frame()));
         // Under the lock, so that nothing is told twice or never.
         let frames = self.0.frames.subscribe();
         drop(state);
@@ -166,6 +181,16 @@ impl Inner {
         }
     }
 
+    /// Changes the condition, and tells of it where that is news.
+    fn note(&self, change: impl FnOnce(&mut Condition)) {
+        let mut state = self.state();
+        let before = state.condition.clone();
+        change(&mut state.condition);
+        if state.condition != before {
+            self.send(state.condition.clone().known(&self.agents).frame());
+        }
+    }
+
     /// Tells of the entries that were not told yet. Returns whether there were some.
     async fn read(&self, store: &Store) -> Result<bool, StoreError> {
         let mut is_news = false;
@@ -173,10 +198,11 @@ impl Inner {
             let after = self.state().told.up_to;
             let entries = store.audit_after(after, BATCH).await?;
             let is_full = entries.len() == BATCH as usize;
-            let mut state = self.state();
-            for entry in &entries {
-                state.note_health(entry);
+            self.note(|condition| entries.iter().for_each(|entry| condition.note(entry)));
+            if store.is_shared() && entries.iter().any(ends_session) {
+                store.sessions().forget_copies();
             }
+            let mut state = self.state();
             for alike in entries.chunk_by(are_alike) {
                 let at_once = if alike.len() > FEW { alike.len() } else { 1 };
                 for together in alike.chunks(at_once) {
@@ -199,17 +225,6 @@ impl Inner {
 }
 
 impl State {
-    fn note_health(&mut self, entry: &Entry) {
-        if entry.action != Action::Health.as_str() {
-            return;
-        }
-        if entry.outcome == "failed" {
-            self.down.insert(entry.object.clone());
-        } else {
-            self.down.remove(&entry.object);
-        }
-    }
-
     fn keep(&mut self, id: i64, frame: Bytes) {
         if self.kept.len() == KEPT {
             self.floor = self.kept.pop_front().map_or(0, |(id, _)| id);
@@ -242,13 +257,18 @@ async fn hear(inner: Weak<Inner>, mut said: broadcast::Receiver<Said>) {
 /// Runs for as long as anybody holds the [`Live`].
 async fn tell(inner: Weak<Inner>, store: Store) {
     let mut audited = store.audited();
-    let mut look = tokio::time::interval(LOOK);
+    let (mut look, mut glance) = (tokio::time::interval(LOOK), tokio::time::interval(GLANCE));
     loop {
-        tokio::select! {
-            changed = audited.changed() => if changed.is_err() { return },
-            _ = look.tick() => {}
-        }
+        let is_due = tokio::select! {
+            changed = audited.changed() => if changed.is_err() { return } else { true },
+            _ = look.tick() => true,
+            _ = glance.tick() => false,
+        };
         let Some(inner) = inner.upgrade() else { return };
+        inner.note(|condition| condition.note_database(store.is_down()));
+        if !is_due {
+            continue;
+        }
         let pause = match inner.read(&store).await {
             Ok(false) => Duration::ZERO,
             Ok(true) => REST,
@@ -258,9 +278,20 @@ async fn tell(inner: Weak<Inner>, store: Store) {
                 RETRY
             }
         };
+        if let Ok(drifted) = drifted(&store).await {
+            inner.note(|condition| condition.drifted = drifted);
+        }
         drop(inner);
         tokio::time::sleep(pause).await;
     }
+}
+
+fn ends_session(entry: &Entry) -> bool {
+    [Action::Logout, Action::SessionEnd].iter().any(|action| entry.action == action.as_str())
+}
+
+async fn drifted(store: &Store) -> Result<usize, StoreError> {
+    Ok(store.contexts(CONTEXTS).await?.iter().filter(|known| known.has_drifted()).count())
 }
 
 pub struct Listening {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::people::{AccessToken, MAX_TOKEN_LABEL, Person, Seen, Source, TOKEN_DAYS, TokenSecret};
 use crate::domain::role::Role;
-use crate::store::{Result, Store, StoreError, StoredSession};
+use crate::store::{Added, Result, Store, StoreError, StoredSession};
 
 /// How often it is written down that someone or a token is in use.
 const NOTED: SignedDuration = SignedDuration::from_mins(1);
@@ -21,8 +21,11 @@ const IDLE: SignedDuration = SignedDuration::from_hours(2);
 /// Most users whose last look is kept in memory.
 const MAX_RECENT: usize = 10_000;
 
+/// How long the tokens of someone whom a reverse proxy names are valid after their last request.
+const UNSEEN: SignedDuration = SignedDuration::from_hours(24 * 30);
+
 /// Most tokens of one owner.
-const MAX_TOKENS: usize = 50;
+const MAX_TOKENS: i64 = 50;
 
 #[derive(Clone)]
 pub struct People {
@@ -121,10 +124,6 @@ impl People {
     }
 
     /// What was seen of someone last.
-    pub async fn get(&self, name: &str) -> Result<Option<Person>> {
-        self.store.person(name).await
-    }
-
     pub async fn sessions(&self) -> Result<Vec<StoredSession>> {
         self.store.live_sessions().await
     }
@@ -148,9 +147,6 @@ impl People {
         if !TOKEN_DAYS.contains(&request.days) {
             return Err(TokenError::Days);
         }
-        if self.store.tokens(Some(&request.owner)).await?.len() >= MAX_TOKENS {
-            return Err(TokenError::TooMany);
-        }
         let (secret, now) = (TokenSecret::generate(), self.clock.now());
         let token = AccessToken {
             id: request.id.unwrap_or_else(Uuid::now_v7).to_string(),
@@ -164,10 +160,10 @@ impl People {
         };
         let mut entry = NewEntry::new(actor, Action::TokenCreate, token.actor(), "ok");
         entry.after = Some(format!("{}, for {} days", token.role.as_str(), request.days));
-        if self.store.add_token(&token, &secret.hash(), &entry).await? {
-            Ok((token, secret))
-        } else {
-            Err(TokenError::Sent)
+        match self.store.add_token(&token, &secret.hash(), &entry, MAX_TOKENS).await? {
+            Added::Yes => Ok((token, secret)),
+            Added::Before => Err(TokenError::Sent),
+            Added::TooMany => Err(TokenError::TooMany),
         }
     }
 
@@ -188,6 +184,14 @@ impl People {
             self.store.note_token_use(&token.id).await?;
         }
         Ok(Some(token))
+    }
+
+    /// The role of someone whom a reverse proxy names, as of their last request. None once it is [`UNSEEN`] ago: nobody
+    /// says that someone has left.
+    pub async fn role_by_header(&self, name: &str) -> Result<Option<Role>> {
+        let person = self.store.person(name).await?.filter(|person| person.source == Source::Header);
+        let now = self.clock.now();
+        Ok(person.filter(|person| now.duration_since(person.seen_at) < UNSEEN).and_then(|person| person.role))
     }
 
     /// Revokes a token at once, on every replica; false where it is gone already.

@@ -1,5 +1,6 @@
 //! Connections to SQLite or Postgres, and the schema.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -228,6 +229,28 @@ async fn sqlite(path: &str, connections: u32) -> Result<AnyPool> {
         check_file(&file).map_err(|error| failed(error.to_string()))?;
     }
     open_sqlite(&url, in_memory, connections).await.map_err(|error| failed(error.to_string()))
+}
+
+/// Keeps other dashboards from a SQLite file for as long as what is returned lives: each keeps copies of what it has
+/// written. Commands read and write it beside. None in memory and on Postgres.
+pub fn hold_file(url: &str) -> Result<Option<File>> {
+    let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.contains(":memory:")) else {
+        return Ok(None);
+    };
+    let options =
+        SqliteConnectOptions::from_str(&format!("sqlite:{}", path.strip_prefix("//").unwrap_or(path)))?;
+    let mut name = options.get_filename().as_os_str().to_owned();
+    name.push(".lock");
+    // Where it cannot be made, the database says why.
+    let Ok(file) = File::create(&name) else { return Ok(None) };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let why = "another dashboard uses it. Replicas need Postgres".to_owned();
+            Err(StoreError::File { path: options.get_filename().to_owned(), why })
+        }
+        // Some network folders have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
+    }
 }
 
 /// SQLite itself names neither a missing folder nor a missing permission, and the pool tries again for seconds.

@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, FromRow, Row};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, FromRow, Row};
 use uuid::Uuid;
 
 use super::columns::{Json, Millis};
-use super::{Result, Store, placeholders, strip_nul};
+use super::{Result, Store, audit, placeholders, strip_nul};
 use crate::domain::agent::AgentName;
-use crate::domain::audit::Actor;
+use crate::domain::audit::{Actor, NewEntry};
 use crate::domain::context::ContextId;
 use crate::domain::job::{Counts, Item, ItemEnd, ItemRef, ItemState, Job, JobKind, JobState, Kind, Limits};
 use crate::domain::lease::Lease;
@@ -91,25 +92,25 @@ impl Store {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get::<i64, _>(1)? != 0))).collect()
     }
 
-    /// Ends a job whose secrets were in the memory of a replica that is gone.
-    pub async fn fail_orphaned_job(&self, id: &str, why: &str) -> Result<()> {
+    /// Ends a job whose secrets were in the memory of a replica that is gone, and writes `entry` with that.
+    pub async fn fail_orphaned_job(&self, id: &str, why: &str, entry: &NewEntry) -> Result<()> {
         let statement = format!(
-            "update jobs set state = 'failed', why = $2, ended_at = $3 where id = $1 and not ({})",
+            "update jobs set state = 'failed', why = $2, ended_at = $3 \
+             where id = $1 and ended_at is null and not ({})",
             self.database.lives("jobs.holder", "$4")
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).bind(why).bind(self.now());
-        let query = query.bind(self.database.replica());
-        query.execute(self.pool()?).await?;
-        Ok(())
+        self.change_job(query.bind(self.database.replica()), entry).await.map(drop)
     }
 
-    /// Changes a job's state, if it is one of `from` now. Returns whether it did.
+    /// Changes a job's state, if it is one of `from` now, and writes `entry` with that. Returns whether it did.
     pub async fn set_job(
         &self,
         id: &str,
         from: &[JobState],
         to: JobState,
         why: Option<&str>,
+        entry: &NewEntry,
     ) -> Result<bool> {
         let marks: Vec<String> = (0..from.len()).map(|n| format!("${}", n + 5)).collect();
         let statement = format!(
@@ -122,7 +123,20 @@ impl Store {
         for state in from {
             query = query.bind(state.as_str());
         }
-        Ok(query.execute(self.pool()?).await?.rows_affected() > 0)
+        self.change_job(query, entry).await
+    }
+
+    async fn change_job(&self, change: Query<'_, Any, AnyArguments>, entry: &NewEntry) -> Result<bool> {
+        let mut tx = self.writes()?.begin().await?;
+        let has_changed = change.execute(&mut *tx).await?.rows_affected() > 0;
+        if has_changed {
+            audit::write(&mut tx, self.now(), &[entry]).await?;
+        }
+        tx.commit().await?;
+        if has_changed {
+            self.tell_of_audit();
+        }
+        Ok(has_changed)
     }
 
     /// Goes on with all items of a job, the failed ones too where `again`, with its parameters and in the name of its

@@ -26,6 +26,15 @@ pub struct StoredSession {
     pub data: HashMap<String, Value>,
 }
 
+/// What came of adding a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    Yes,
+    /// Its id is taken: the form was sent before.
+    Before,
+    TooMany,
+}
+
 impl Store {
     /// Notes a login, and writes its entry if there is one.
     pub async fn note_login(&self, seen: &Seen, entry: Option<&NewEntry>) -> Result<()> {
@@ -123,9 +132,28 @@ impl Store {
         Ok(was_there)
     }
 
-    /// Stores a token and writes its entry; false where its id is taken: the form was sent before.
-    pub async fn add_token(&self, token: &AccessToken, hash: &str, entry: &NewEntry) -> Result<bool> {
+    /// Stores a token and writes its entry, unless its owner has `most` of them.
+    pub async fn add_token(
+        &self,
+        token: &AccessToken,
+        hash: &str,
+        entry: &NewEntry,
+        most: i64,
+    ) -> Result<Added> {
         let mut tx = self.writes()?.begin().await?;
+        // With SQLite there is one writer.
+        if self.is_shared() {
+            sqlx::query("lock table access_tokens in share row exclusive mode").execute(&mut *tx).await?;
+        }
+        let count: i64 =
+            sqlx::query_scalar("select count(*) from access_tokens where owner = $1 and expires_at > $2")
+                .bind(strip_nul(&token.owner))
+                .bind(self.now())
+                .fetch_one(&mut *tx)
+                .await?;
+        if count >= most {
+            return Ok(Added::TooMany);
+        }
         let added = sqlx::query(
             "insert into access_tokens (id, hash, label, owner, source, role, created_at, expires_at) \
              values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do nothing",
@@ -146,7 +174,7 @@ impl Store {
         }
         tx.commit().await?;
         self.tell_of_audit();
-        Ok(is_new)
+        Ok(if is_new { Added::Yes } else { Added::Before })
     }
 
     /// The newest first; of one owner, or all.

@@ -101,6 +101,13 @@ impl Sessions {
         id_hash(id)
     }
 
+    /// Another replica has ended a session, and without the database the copies here would be all there is.
+    pub fn forget_copies(&self) {
+        let mut cache = self.cache();
+        cache.writes += 1;
+        cache.sessions.clear();
+    }
+
     pub(super) fn forget(&self, hash: &str) {
         self.cache().forget(hash);
     }

@@ -88,8 +88,11 @@ const SIGNS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 /// A field that a spreadsheet would take for a formula gets an apostrophe in front. In some countries fields end at a
 /// semicolon or a tab as well: what stands behind one must not become a field of its own.
 fn escaped(field: &str) -> String {
+    // A terminal takes some of these for commands.
+    let is_shown = |c: &char| !c.is_control() || ['\t', '\n', '\r'].contains(c);
+    let field: String = field.chars().filter(is_shown).collect();
     let is_formula = field.trim_start().starts_with(SIGNS) || field.starts_with(['\t', '\r']);
-    let field = if is_formula { format!("'{field}") } else { field.to_owned() };
+    let field = if is_formula { format!("'{field}") } else { field };
     let needs_quotes = field.contains([',', ';', '\t', '"', '\n', '\r']);
     if needs_quotes { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
 }
@@ -108,6 +111,7 @@ mod tests {
             ("＝1+1", "'＝1+1"),
             ("a;=1+1", "\"a;=1+1\""),
             ("a,b", "\"a,b\""),
+            ("\u{1b}[31mred\u{7}", "[31mred"),
             ("-\"x\"\n", "\"'-\"\"x\"\"\n\""),
         ] {
             assert_eq!(escaped(field), written);

@@ -58,10 +58,13 @@ pub(super) async fn metrics(State(state): State<Services>) -> Response {
     };
     age("models", state.registry.cached().at);
     age("keys", state.keys.cached().at);
-    let down = state.live.down();
+    let down = state.live.condition().down;
     for agent in state.agents.names() {
         let is_up = !down.contains(&format!("agent/{agent}"));
         gauge!(telemetry::AGENT_UP, "agent" => agent.to_string()).set(f64::from(u8::from(is_up)));
+    }
+    for (of, name) in [("proxy", "proxy"), ("proxy's database", "proxy-database"), ("database", "database")] {
+        gauge!(telemetry::UP, "of" => of).set(f64::from(u8::from(!down.contains(name))));
     }
     #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
     gauge!(telemetry::LISTENERS).set(state.live.listeners() as f64);

@@ -14,8 +14,7 @@ use tower_sessions::Session;
 
 use crate::config::{Access, Login};
 use crate::domain::role::Role;
-use crate::services::agents::Agents;
-use crate::services::live::Live;
+use crate::services::live::{Condition, Live};
 use crate::store::Store;
 use crate::web::auth::{CurrentUser, LoginKind, Users};
 use crate::web::errors::Asked;
@@ -95,7 +94,7 @@ pub(super) struct Ui {
     /// The viewer's zone, in minutes east of UTC: by a cookie of the script, 0 without it.
     pub(super) offset: i32,
     /// What does not answer: `proxy`, `agent/…`.
-    pub(super) down: Vec<String>,
+    pub(super) condition: Condition,
     /// Name of the environment.
     pub(super) instance: Option<String>,
     /// Where "Log out" leads for those who came by single sign-on, if it leads anywhere.
@@ -128,7 +127,7 @@ impl FromRequestParts<AppState> for Ui {
             theme: Theme::of(&parts.headers),
             rows: Rows::of(&parts.headers),
             offset: zone::offset(&parts.headers),
-            down: down(state),
+            condition: state.part::<Live>().condition(),
             instance: state.part::<Arc<Access>>().instance.clone(),
             sso_logout: state.part::<Users>().sso_logout().map(str::to_owned),
             section,
@@ -140,16 +139,6 @@ async fn take_flash(session: &Session) -> Option<Flash> {
     let flash = session.get(FLASH).await.ok().flatten()?;
     let _ = session.remove::<Flash>(FLASH).await;
     flash
-}
-
-/// What does not answer, without agents that are no longer in the settings.
-fn down(state: &AppState) -> Vec<String> {
-    let agents = state.part::<Agents>();
-    let is_known = |name: &String| match name.strip_prefix("agent/") {
-        Some(agent) => agent.parse().is_ok_and(|agent| agents.get(&agent).is_some()),
-        None => true,
-    };
-    state.part::<Live>().down().into_iter().filter(is_known).collect()
 }
 
 /// How one logs out.
@@ -193,7 +182,7 @@ impl Ui {
             theme: asked.theme,
             rows: asked.rows,
             offset: asked.offset,
-            down: down(state),
+            condition: state.part::<Live>().condition(),
             instance: state.part::<Arc<Access>>().instance.clone(),
             sso_logout: state.part::<Users>().sso_logout().map(str::to_owned),
             section: asked.section,
@@ -226,6 +215,11 @@ impl Ui {
             (Some(CurrentUser { by: LoginKind::Header, .. }), None) => LogOut::Elsewhere,
             _ => LogOut::Here,
         }
+    }
+
+    /// What does not answer, in words.
+    pub(super) fn down(&self) -> String {
+        self.condition.down.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
     pub(super) fn nav(&self) -> Vec<NavEntry> {
@@ -288,7 +282,7 @@ impl Ui {
             theme: Theme::System,
             rows: Rows::Normal,
             offset: 0,
-            down: Vec::new(),
+            condition: Condition::default(),
             instance: None,
             sso_logout: None,
             section: "models".to_owned(),

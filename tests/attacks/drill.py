@@ -140,6 +140,18 @@ def log(dashboard):
     return grown < 2 * MB
 
 
+def cookies(dashboard):
+    """Sessions that there are not."""
+    before = dashboard.log_bytes()
+    cookie = lambda number, nth: f"Cookie: patchbay_session={number:06}{nth:06}AAAAAAAAAA"
+    workers, results = flood(lambda number, nth: dashboard.status("GET /" + "%5C" * 199, cookie(number, nth), f"X-Request-Id: {'a' * 128}"), 8)
+    for worker in workers:
+        worker.join()
+    grown = dashboard.log_bytes() - before
+    print(f"attacks: cookies: {len(results)} requests, {results.count(303)} of them led to the login: {grown / MB:.2f} MB of log")
+    return grown < 0.1 * MB
+
+
 def audit(dashboard):
     """A viewer's requests for what is not theirs."""
     before = dashboard.database_bytes()
@@ -196,7 +208,7 @@ def downloads(dashboard):
     return most - before < 64 * MB and is_served
 
 
-ATTACKS = {"log": log, "audit": audit, "logins": logins, "downloads": downloads}
+ATTACKS = {"log": log, "cookies": cookies, "audit": audit, "logins": logins, "downloads": downloads}
 proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
 threading.Thread(target=proxy.serve_forever, daemon=True).start()
 failed = []

@@ -3,8 +3,11 @@
 const { test } = require('node:test')
 const { startDemo, startBrowser, lastLooks } = require('./support')
 
+const team = require('./team')
+
 const wanted = (process.argv[2] || '').toLowerCase()
-const all = ['./job', './forms', './comfort', './live', './keyboard', './plain', './pages', './looks', './hostile'].flatMap((file) => Object.entries(require(file)))
+const files = ['./job', './forms', './comfort', './live', './keyboard', './plain', './pages', './looks', './hostile'].map((file) => require(file))
+const all = [team.first, ...files, team.last].flatMap((file) => Object.entries(file))
 const chosen = all.filter(([name]) => name.toLowerCase().includes(wanted))
 
 test('browser', { timeout: 1500000 }, async (t) => {
@@ -16,5 +19,6 @@ test('browser', { timeout: 1500000 }, async (t) => {
   } finally {
     await browser.close()
     demo.stop()
+    team.stop()
   }
 })

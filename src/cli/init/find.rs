@@ -35,14 +35,15 @@ fn at(host: &str, port: u16, path: &str) -> Option<Url> {
 }
 
 /// The first proxy that answers on `host`.
-pub(super) async fn proxy(http: &Client, host: &str, key: &SecretString) -> Option<Proxy> {
+pub(super) async fn proxy(http: &Client, host: &str) -> Option<Proxy> {
     let urls = PROXY_PORTS.into_iter().filter_map(|port| at(host, port, ""));
-    join_all(urls.map(|url| ask_proxy(http, url, key))).await.into_iter().flatten().next()
+    join_all(urls.map(|url| ask_proxy(http, url))).await.into_iter().flatten().next()
 }
 
-async fn ask_proxy(http: &Client, url: Url, key: &SecretString) -> Option<Proxy> {
+/// Asked without the master key: any program of this machine may listen there.
+async fn ask_proxy(http: &Client, url: Url) -> Option<Proxy> {
     let timeouts = Timeouts { admin: LIMIT, chat: LIMIT };
-    let proxy = LiteLlm::new(http.clone(), url.clone(), key.clone(), timeouts);
+    let proxy = LiteLlm::new(http.clone(), url.clone(), SecretString::default(), timeouts);
     let health = async {
         proxy.live().await?;
         proxy.health().await
@@ -66,6 +67,8 @@ pub(super) async fn agents(http: &Client, host: &str) -> Vec<String> {
         }
         named.push((name, url.clone()));
     }
+    // A comma ends an agent in the settings.
+    named.retain(|(_, url)| !url.as_str().contains(','));
     named.into_iter().map(|(name, url)| format!("{name}={url}")).collect()
 }
 

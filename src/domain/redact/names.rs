@@ -1,9 +1,13 @@
 //! Names of what holds a secret: parameters, fields, and parts of a query.
 
 /// Found anywhere in a name, without separators: `clientSecret`, `x-api-key`.
-const ANYWHERE: [&str; 16] = [
+const ANYWHERE: [&str; 21] = [
     "accesskey",
+    "accesstoken",
     "apikey",
+    "apitoken",
+    "authtoken",
+    "bearerauth",
     "authorization",
     "bearertoken",
     "clientassertion",
@@ -14,6 +18,7 @@ const ANYWHERE: [&str; 16] = [
     "passwd",
     "password",
     "privatekey",
+    "refreshtoken",
     "secret",
     "signingkey",
     "subscriptionkey",
@@ -104,6 +109,9 @@ mod tests {
             "sentry_dsn",
             "private_key",
             "connection_string",
+            "authtoken",
+            "accesstoken",
+            "APITOKEN",
         ] {
             assert!(is_secret_name(name), "{name}");
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::{Inner, PANICKED};
+use super::{Inner, PANICKED, entry};
 use crate::domain::job::{Counts, Item, ItemEnd, ItemState, Job, JobKind, JobState, Kind};
 use crate::domain::lease::Lease;
 use crate::services::agents::AgentView;
@@ -217,18 +217,22 @@ impl Inner {
             // It was stopped, or is to go on again by now.
             (JobState::Running, &[])
         };
-        let has_changed = !from.is_empty() && self.store.set_job(&job.id, from, to, None).await?;
-        match &job.kind {
-            JobKind::Swap(_) if has_changed => {
-                let Counts { done, failed, skipped, waiting, .. } = counts;
-                let detail =
-                    format!("{done} swapped, {failed} failed, {skipped} left alone, {waiting} not begun");
-                let outcome = if to == JobState::Done { "ok" } else { "asks" };
-                self.note(job, &job.actor, outcome, Some(detail)).await
-            }
-            JobKind::Keys { change } => self.note_key_changes(job, change, counts).await,
-            _ => Ok(()),
+        if from.is_empty() {
+            return Ok(());
         }
+        let Counts { done, failed, skipped, waiting, .. } = counts;
+        let outcome = match (&job.kind, to) {
+            (_, JobState::Asking) => "asks",
+            (JobKind::Swap(_), _) => "ok",
+            _ if failed > 0 => "failed",
+            _ => "ok",
+        };
+        let left = if skipped > 0 { format!(", {skipped} left alone") } else { String::new() };
+        let detail = format!("{done} done, {failed} failed{left}, {waiting} not begun");
+        self.store
+            .set_job(&job.id, from, to, None, &entry(job, &job.actor, outcome, Some(detail)))
+            .await
+            .map(drop)
     }
 }
 

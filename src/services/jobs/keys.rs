@@ -1,11 +1,10 @@
 //! One change of many keys.
 
 use super::{Inner, Jobs, KEPT};
-use crate::domain::audit::{Action, Actor, NewEntry};
-use crate::domain::job::{Counts, Item, ItemEnd, ItemState, Job, JobKind, JobState, KeyChange, Kind, Limits};
+use crate::domain::audit::Actor;
+use crate::domain::job::{Item, ItemEnd, ItemState, Job, JobKind, JobState, KeyChange, Kind, Limits};
 use crate::domain::key::KeyHash;
 use crate::domain::key_changes::KeyChanges;
-use crate::domain::words::counted;
 use crate::services::keys::KeyChangeError;
 use crate::store::StoreError;
 
@@ -85,20 +84,5 @@ impl Inner {
             return ItemEnd::done();
         }
         ItemEnd::again()
-    }
-
-    pub(super) async fn note_key_changes(
-        &self,
-        job: &Job,
-        change: &KeyChange,
-        counts: Counts,
-    ) -> Result<(), StoreError> {
-        let Counts { done, failed, waiting, .. } = counts;
-        let outcome = if failed + waiting == 0 { "ok" } else { "failed" };
-        let mut entry = NewEntry::new(&job.actor, Action::KeyBulk, format!("bulk/{}", job.id), outcome);
-        entry.after = Some(change.describe());
-        let total = counted(usize::try_from(counts.total()).unwrap_or(usize::MAX), "key");
-        entry.detail = Some(format!("{total}: {done} done, {failed} failed, {waiting} not begun"));
-        self.store.audit(&entry).await
     }
 }

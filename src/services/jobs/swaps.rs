@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Inner, Jobs, PANICKED};
+use super::{Inner, Jobs, PANICKED, entry};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::assessment::Accepted;
 use crate::domain::audit::{Action, Actor, NewEntry};
@@ -124,7 +124,7 @@ impl Jobs {
         let detail = format!("{}: {}", counted(items.len(), "context"), swap.describe());
         let kind = JobKind::Swap(swap);
         let job = self.inner.add(kind, JobState::Running, limits, None, items, actor).await?;
-        self.inner.note(&job, actor, "begun", Some(detail)).await?;
+        self.inner.store.audit(&entry(&job, actor, "begun", Some(detail))).await?;
         Ok(job.id)
     }
 
@@ -262,7 +262,8 @@ impl Inner {
             Some(_) if stop_after > 0 && since >= stop_after.into() => format!("{since} failed."),
             Some(_) => return Ok(view),
         };
-        self.store.set_job(&job.id, &[JobState::Running], JobState::Stopped, Some(&why)).await?;
+        let entry = entry(job, &job.actor, "stopped", Some(why.clone()));
+        self.store.set_job(&job.id, &[JobState::Running], JobState::Stopped, Some(&why), &entry).await?;
         Ok(view)
     }
 }

@@ -163,7 +163,7 @@ pub fn moves_secret(found: &Found, draft: &Draft) -> bool {
     let mut after = before.clone();
     after.extend(draft.params.clone());
     // One that is not live is sent nowhere until it is fixed.
-    found.ghost.is_none() && destination(&before) != destination(&after) && !draft.has_credentials()
+    found.ghost.is_none() && destination(&before) != destination(&after) && !draft.gives_credentials(&before)
 }
 
 pub fn changes(found: &Found, edit: &Edit) -> Vec<Change> {

@@ -10,6 +10,7 @@ use super::{CurrentUser, LoginKind, Users};
 use crate::config::sso::Sso;
 use crate::domain::people::{Seen, Source};
 use crate::domain::role::Role;
+use crate::domain::words::is_invisible;
 use crate::web::errors::Problem;
 use crate::web::origin::Peer;
 
@@ -141,7 +142,7 @@ fn named(sso: &Sso, headers: &HeaderMap) -> Result<Option<Named>, Unusable> {
     let groups = sso.groups.as_ref().map(value).transpose()?.flatten();
     let Some(name) = name else { return Ok(None) };
     let is_plain = |text: &str| text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control);
-    if !is_plain(name) || name.contains(TOKEN_MARK) {
+    if !is_plain(name) || is_reserved(name) {
         return Err(Unusable::Name);
     }
     Ok(Some(Named {
@@ -149,6 +150,12 @@ fn named(sso: &Sso, headers: &HeaderMap) -> Result<Option<Named>, Unusable> {
         email: email.filter(|email| is_plain(email)).map(str::to_owned),
         groups: groups.unwrap_or_default().to_owned(),
     }))
+}
+
+/// Whether a name could pass for Patchbay itself or for a token in the audit, or for another one by what is not seen of it.
+fn is_reserved(name: &str) -> bool {
+    let is_own = ["-", "patchbay"].contains(&name) || name.starts_with("patchbay (");
+    is_own || name.contains(TOKEN_MARK) || name.chars().any(is_invisible)
 }
 
 /// The value of a header without blanks around it; none where it is empty.

@@ -29,13 +29,11 @@ impl Services {
         Ok(Some(CurrentUser { name, role: role.min(token.role), by }))
     }
 
-    /// The owner's role today: a token gives no more, and ends with its owner. Of single sign-on it is the role of the last
-    /// request.
+    /// The owner's role today: a token gives no more, and ends with its owner.
     async fn role_of_owner(&self, token: &AccessToken) -> Result<Option<Role>, StoreError> {
         if token.source == Source::Header {
-            let person =
-                self.people.get(&token.owner).await?.filter(|person| person.source == Source::Header);
-            return Ok(person.and_then(|person| person.role).filter(|_| self.users.header_login().is_some()));
+            let role = self.people.role_by_header(&token.owner).await?;
+            return Ok(role.filter(|_| self.users.header_login().is_some()));
         }
         let account = self.users.account(&token.owner).await;
         Ok(account.filter(|_| self.users.source(&token.owner) == token.source).map(|account| account.role))

@@ -24,7 +24,7 @@ use crate::services::audit::Audit;
 use crate::services::keys::Keys;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
-use crate::web::paths::route;
+use crate::web::paths::{Paths, route};
 use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::table::Query;
@@ -112,6 +112,9 @@ impl AuditPage {
     fn place_of(&self, entry: &Entry) -> Option<String> {
         let paths = &self.ui.paths;
         let (kind, object) = (entry.action.split('.').next().unwrap_or_default(), &entry.object);
+        if let Some(job) = job_of(entry, paths) {
+            return Some(job);
+        }
         match kind {
             "key" => Some(paths.key(&object.parse().ok()?)),
             "model" => Some(paths.model(object)),
@@ -147,6 +150,18 @@ impl AuditPage {
 
     fn csv(&self) -> String {
         self.query.link(&self.ui.paths.to(route::AuditCsv), &[("before", ""), ("size", "")])
+    }
+}
+
+/// The page of the job whose end an entry notes, if it notes one.
+pub(super) fn job_of(entry: &Entry, paths: &Paths) -> Option<String> {
+    let id = || entry.object.split_once('/').map(|(_, id)| id.to_owned());
+    match entry.action.parse().ok()? {
+        Action::Bulk => Some(paths.to(route::BulkJob(id()?))),
+        Action::KeyBulk => Some(paths.to(route::KeysJob(id()?))),
+        Action::ModelImport => Some(paths.to(route::Import(id()?))),
+        Action::ResetEnd => Some(paths.to(route::Danger)),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use patchbay::domain::env_file;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 
 use super::{Ended, patchbay, run};
 use crate::support::{MASTER_KEY, TestApp, closed_port};
@@ -162,6 +163,19 @@ async fn finds_proxy_and_agents_on_the_usual_ports() {
     let _proxy = server("sandbox", 4000, "/health/liveliness").await;
     let _agent = server("agent", 10900, "/health").await;
     let _other = server("agent", 9999, "/health").await;
+    // Any program may listen there: none gets the key.
+    let thief = tokio::net::TcpListener::bind((host.as_str(), 10999)).await.unwrap();
+    let heard = tokio::spawn(async move {
+        let (mut stream, _) = thief.accept().await.unwrap();
+        let mut request = vec![0; 2000];
+        let length = stream.read(&mut request).await.unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let mut command = init(dir.path(), &["--host", &host, "--yes", "--env-file", "other.env"]);
+    command.env("LITELLM_MASTER_KEY", MASTER_KEY);
+    run(command).await.good();
+    let heard = heard.await.unwrap();
+    assert!(heard.starts_with("GET /health") && !heard.contains(MASTER_KEY), "{heard}");
     let out = run(init(dir.path(), &["--host", &host])).await.good();
     assert!(out.contains("Next: write the proxy's admin key into LITELLM_MASTER_KEY in"), "{out}");
     let values = values(dir.path());

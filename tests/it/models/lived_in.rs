@@ -269,6 +269,10 @@ async fn secrets_of_the_proxy_are_not_sent_to_a_provider() {
         "os.environ/LITELLM_SALT_KEY",
         "os.environ/DATABASE_URL",
         "oidc/env/LITELLM_MASTER_KEY",
+        "oidc/file//proc/self/environ",
+        "oidc/file//app/.env",
+        "oidc/file//var/run/secrets/../../../proc/1/environ",
+        "oidc/env_path/KUBECONFIG",
     ] {
         let form = [
             ("name", "evil/one"),
@@ -291,6 +295,15 @@ async fn secrets_of_the_proxy_are_not_sent_to_a_provider() {
     }
     let (_, found) = script.get("/models?q=evil").await;
     assert_eq!(found["total"], 0);
+    for token in [
+        "oidc/file//var/run/secrets/azure/tokens/azure-identity-token",
+        "oidc/env_path/AZURE_FEDERATED_TOKEN_FILE",
+    ] {
+        let extra = format!("azure_ad_token: {token}");
+        let form = [("name", "azure/one"), ("model", "azure/x"), ("extra", extra.as_str())];
+        let (status, body) = script.post("/models", &form).await;
+        assert_eq!(status, StatusCode::CREATED, "{token}: {body}");
+    }
 }
 
 #[tokio::test]
@@ -313,6 +326,14 @@ async fn a_stored_secret_is_not_sent_to_another_host() {
             let (status, body) = script.post("/models/move", &[change]).await;
             assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{change:?}: {body}");
             assert!(body["errors"].to_string().contains("secret"), "{change:?}: {body}");
+        }
+        // Another secret than the one that is stored does not stand for it.
+        let form = [("api_base", "https://evil.example/v1"), ("extra", "dummy_token: os.environ/FOO")];
+        assert_eq!(script.post("/models/move", &form).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+        for address in ["vertex_api_base", "azure_endpoint", "aws_sts_endpoint"] {
+            let extra = format!("{address}: https://evil.example");
+            let (status, body) = script.post("/models/move", &[("extra", extra.as_str())]).await;
+            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{address}: {body}");
         }
         let (status, body) = script.post("/models/move", &[("api_base", "https://good.example/v2")]).await;
         assert_eq!(status, StatusCode::OK, "another path of the host: {body}");

@@ -1,6 +1,7 @@
 //! Access tokens of scripts, and what admins see of users and sessions.
 
 use axum::http::{Method, StatusCode, header};
+use futures_util::future::join_all;
 use jiff::SignedDuration;
 use patchbay::config::users::Editor;
 use serde_json::{Value, json};
@@ -198,9 +199,11 @@ async fn users_page_shows_who_comes_from_where_and_ends_a_session() {
 /// The role of single sign-on is known from the last request alone.
 #[tokio::test]
 async fn token_of_a_proxys_user_follows_their_groups() {
-    let app = TestApp::with(Setup { access: trusting("127.0.0.1/32"), ..Setup::default() }).await;
+    let (clock, forward) = clock();
+    let access = trusting("127.0.0.1/32");
+    let app = TestApp::with(Setup { clock, access, ..Setup::default() }).await;
     let bare = Bare::of(&app);
-    let form = [("label", "ci"), ("role", "operator"), ("days", "30")];
+    let form = [("label", "ci"), ("role", "operator"), ("days", "90")];
     let request = passed_on(bare.request(Method::POST, "/tokens").form(&form), "grace", "sre");
     let token = Bare::send(request).await.attributes("#secret", "value").remove(0);
     let switches =
@@ -216,4 +219,23 @@ async fn token_of_a_proxys_user_follows_their_groups() {
     // The token counts before the headers.
     let request = passed_on(bare.request(Method::GET, "/models/new"), "grace", "admins").bearer_auth(&token);
     assert_eq!(Bare::send(request).await.status, StatusCode::FORBIDDEN);
+    // Nobody says that someone has left.
+    forward(SignedDuration::from_hours(24 * 29));
+    assert_eq!(switches().await, 200);
+    forward(SignedDuration::from_hours(24 * 2));
+    assert_eq!(switches().await, 401);
+    Bare::send(passed_on(bare.request(Method::GET, "/contexts"), "grace", "sre")).await;
+    assert_eq!(switches().await, 200);
+}
+
+#[tokio::test]
+async fn nobody_has_more_than_50_tokens() {
+    let app = TestApp::start().await;
+    let script = app.script();
+    let made = join_all((0..60).map(|n| {
+        let script = &script;
+        async move { create(script, &format!("t{n}"), "viewer").await.0 }
+    }));
+    let made = made.await;
+    assert_eq!(made.iter().filter(|status| **status == StatusCode::CREATED).count(), 50, "{made:?}");
 }

@@ -180,7 +180,7 @@ impl ModelForm {
             for field in ["secret", "credential"] {
                 self.read_field(field, &mut draft, errors);
             }
-            if !draft.has_credentials() {
+            if moves_secret(found, &draft) {
                 let text = "The address or provider is another one, to which the stored secret would be sent. Give its \
                             reference again.";
                 errors.add("secret", text);

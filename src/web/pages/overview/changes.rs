@@ -7,7 +7,8 @@ use crate::domain::audit::{Action, Entry, Filter};
 use crate::domain::key::KeyHash;
 use crate::domain::model::Deployment;
 use crate::web::errors::Problem;
-use crate::web::paths::{Paths, route};
+use crate::web::pages::audit::job_of;
+use crate::web::paths::Paths;
 
 const SHOWN: usize = 6;
 const ENTRIES: usize = 60;
@@ -62,14 +63,10 @@ fn named(
     deployments: &[Deployment],
 ) -> (String, Option<String>) {
     let object = entry.object.as_str();
-    if let Some(id) = object.strip_prefix("bulk/") {
+    if let Some(href) = job_of(entry, paths) {
         // The end of a job of keys tells in its `after` what was changed.
-        let (told, href) = if entry.action == "bulk" {
-            (&entry.detail, paths.to(route::BulkJob(id.to_owned())))
-        } else {
-            (&entry.after, paths.to(route::KeysJob(id.to_owned())))
-        };
-        return (told.clone().unwrap_or_else(|| "the job".to_owned()), Some(href));
+        let told = entry.after.as_ref().or(entry.detail.as_ref());
+        return (told.cloned().unwrap_or_else(|| "the job".to_owned()), Some(href));
     }
     if matches!(entry.action.as_str(), "compare" | "agent.scope") {
         return (object.to_owned(), object.parse().ok().map(|agent| paths.agent(&agent)));

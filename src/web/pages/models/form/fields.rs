@@ -1,6 +1,7 @@
 //! The names of the form's fields, and what may stand in them.
 
 use crate::domain::model_detail::REFERENCE;
+use crate::domain::words::is_invisible;
 
 pub(super) fn field_of(param: &str) -> &'static str {
     match param {
@@ -47,11 +48,6 @@ pub(in super::super) fn name_error(field: &str, text: &str) -> Option<&'static s
         );
     }
     None
-}
-
-/// Characters that have no width, or turn the direction of others.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 pub(super) fn is_address(text: &str) -> bool {

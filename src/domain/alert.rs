@@ -154,8 +154,9 @@ impl Alert {
     /// As it is sent.
     pub fn body(&self, is_slack: bool) -> String {
         if is_slack {
-            // What Slack takes for markup otherwise.
+            // What Slack, and Mattermost and others beside it, take for markup otherwise. What has no width parts the rest.
             let text = self.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let text = text.replace('@', "@\u{200b}").replace("](", "]\u{200b}(");
             json!({ "text": text }).to_string()
         } else {
             json!(self).to_string()
@@ -193,7 +194,10 @@ mod tests {
         assert_eq!(kind("swap", "failed", TIMER), Some(AlertKind::SwapFailed));
         assert_eq!(kind("swap", "unknown", "ada"), Some(AlertKind::SwapFailed));
         assert_eq!(kind("bulk", "begun", "ada"), None);
-        assert_eq!(kind("bulk", "ok", "ada"), Some(AlertKind::JobEnded));
+        for action in ["bulk", "key.bulk", "model.import", "reset.end"] {
+            assert_eq!(kind(action, "ok", "ada"), Some(AlertKind::JobEnded));
+            assert_eq!(kind(action, "stopped", "ada"), Some(AlertKind::JobEnded));
+        }
         for (action, outcome) in [("swap", "refused"), ("login", "ok"), ("model.edit", "failed")] {
             assert_eq!(kind(action, outcome, "ada"), None, "{action} {outcome}");
         }
@@ -202,6 +206,9 @@ mod tests {
             assert!(body.contains("task-agent/c1") && !body.contains("0123456789"), "{body}");
         }
         assert!(alert.body(true).contains("&lt;b&gt;"));
+        let called = entry("swap", "failed", "ada (token @all [Approve](http://evil.example))");
+        let body = Alert::of(&called, AlertKind::SwapFailed, "x".to_owned()).body(true);
+        assert!(!body.contains("@all") && !body.contains("]("), "{body}");
         assert!(!AlertKind::defaults().contains(&AlertKind::SwapFinished));
     }
 }

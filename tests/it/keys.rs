@@ -6,6 +6,7 @@ mod forms;
 mod large;
 mod once;
 mod permission;
+mod renew;
 pub(crate) mod scenario;
 mod table;
 

@@ -56,14 +56,23 @@ def session(base):
 
 class Servers:
     def __init__(self, folder):
-        self.folder, self.processes = folder, {}
+        self.folder, self.processes, self.commands = folder, {}, {}
 
     def start(self, name, command, **environment):
+        self.commands[name] = command, environment
         log = open(self.folder / f"{name}.log", "ab")
         environment = {"PATH": os.environ["PATH"], "NO_COLOR": "1", **environment}
         self.processes[name] = subprocess.Popen(
             command, cwd=self.folder, stdout=log, stderr=log, env=environment
         )
+
+    def kill(self, name):
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def restart(self, name):
+        command, environment = self.commands[name]
+        self.start(name, command, **environment)
 
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -107,9 +116,9 @@ def furnish(sandbox):
     return admin("/key/generate", {"key_alias": "task-agent", "models": []})["key"]
 
 
-def start(folder, servers, replicas, agents=None):
+def start(folder, servers, replicas, agents=None, **settings):
     """Starts sandbox and agent, and a replica at each of these ports, with the agent at an address of its own where
-    `agents` makes one of the agent's port."""
+    `agents` makes one of the agent's port. `settings` are further variables of the replicas."""
     sandbox, agent = free_port(), free_port()
     servers.start("sandbox", [BINARY, "sandbox", "--bind", f"127.0.0.1:{sandbox}"], LITELLM_MASTER_KEY=MASTER)
     opener = urllib.request.build_opener()
@@ -136,6 +145,7 @@ def start(folder, servers, replicas, agents=None):
             UI_PASSWORD=PASSWORD,
             PATCHBAY_AGENTS=f"task-agent=http://127.0.0.1:{at}/a2a/litellm_agent",
             **common,
+            **settings,
         )
     for port in replicas:
         wait_for("a replica", lambda port=port: call(opener, f"http://127.0.0.1:{port}/readyz")[0] == 200)

@@ -261,6 +261,6 @@ fn cut(text: &mut String, most: usize) {
 }
 
 /// Whether a release does not have the address.
-fn is_missing(error: &ClientError) -> bool {
+pub(super) fn is_missing(error: &ClientError) -> bool {
     matches!(error, ClientError::Status { status: 404, .. })
 }

@@ -6,11 +6,13 @@
 //! keys nor delete that one (measured on 1.80.17 and 1.109.1).
 
 use jiff::civil::Date;
+use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize as _;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use super::calls::is_missing;
 use super::{KEY_PAGE, KeyPage, LiteLlm, is_not_found, none_if, not_understood, usable, usage, wire};
 use crate::clients::Result;
 use crate::clients::lenient::memory_of;
@@ -129,6 +131,21 @@ impl LiteLlm {
     /// `POST /key/update` with `blocked`. `/key/unblock` of 1.74 hashes the hash, and then knows no such key.
     pub async fn set_key_blocked(&self, hash: &KeyHash, blocked: bool, actor: &str) -> Result<()> {
         self.update_key(hash, &Map::from_iter([("blocked".to_owned(), json!(blocked))]), actor).await
+    }
+
+    /// `POST /key/{hash}/reset_spend` of 1.109, which also begins the periods of budgets anew; on older releases
+    /// `POST /key/update` with `spend`.
+    pub async fn reset_spend(&self, hash: &KeyHash, actor: &str) -> Result<()> {
+        const ROUTE: &str = "key/{hash}/reset_spend";
+        let path = format!("key/{hash}/reset_spend");
+        let reset = self.request_with(&self.master_key, Method::POST, ROUTE, &path);
+        let reset = reset.body(&json!({ "reset_to": 0.0 })).changed_by(actor).expecting(is_missing);
+        match reset.json(|IgnoredAny| Ok(())).await {
+            Err(error) if is_missing(&error) => {
+                self.update_key(hash, &Map::from_iter([("spend".to_owned(), json!(0.0))]), actor).await
+            }
+            reset => reset,
+        }
     }
 
     /// `POST /key/delete` of one hash. Never by alias: that would delete every key of that alias.

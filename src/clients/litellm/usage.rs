@@ -201,7 +201,9 @@ impl LogRow {
         let at = self.start.0.as_deref().and_then(time)?;
         let after =
             |text: Text| text.0.as_deref().and_then(time).map(|end| end.duration_since(at).as_millis());
-        let named = |text: Text| text.0.filter(|text| !text.is_empty()).map(|text| redact::secrets(&text));
+        let named = |text: Text| {
+            text.0.filter(|text| !text.is_empty()).map(|text| redact::addresses(&redact::secrets(&text)))
+        };
         let metadata = self.metadata.0.unwrap_or_default();
         let error = metadata.error_information.0;
         let message = error.as_ref().and_then(|error| error.message.0.as_deref()).map(redact::error_text);

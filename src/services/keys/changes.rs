@@ -250,7 +250,7 @@ impl Inner {
         error.into()
     }
 
-    async fn known(&self, hash: &KeyHash, record: &mut Record) -> Result<VirtualKey> {
+    pub(super) async fn known(&self, hash: &KeyHash, record: &mut Record) -> Result<VirtualKey> {
         // Without this look, 1.80 would answer a change of an unknown key with 401, and a deletion of it among
         // others with 200.
         let key = self.proxy.key(hash).await?.ok_or(KeyChangeError::Unknown)?;
@@ -259,7 +259,11 @@ impl Inner {
     }
 
     /// Reads a key until it is as wanted, or the time is over: older releases show a change some seconds later.
-    async fn read_back(&self, hash: &KeyHash, is_so: impl Fn(&VirtualKey) -> bool) -> Result<VirtualKey> {
+    pub(super) async fn read_back(
+        &self,
+        hash: &KeyHash,
+        is_so: impl Fn(&VirtualKey) -> bool,
+    ) -> Result<VirtualKey> {
         let mut pauses = READ_BACK_PAUSES.into_iter();
         loop {
             let key = self.proxy.key(hash).await?;

@@ -16,9 +16,16 @@ pub struct YamlError(pub String);
 /// One entry of a list; an error where it is no deployment.
 pub(super) type Entry = Result<Draft, String>;
 
+/// Most values in a form's field, with those that aliases repeat. It is read where requests are served.
+const FIELD_NODES: usize = 5_000;
+
 fn read(text: &str) -> Result<Value, YamlError> {
+    read_with(text, serde_saphyr::Options::default())
+}
+
+fn read_with(text: &str, options: serde_saphyr::Options) -> Result<Value, YamlError> {
     // Another form of the same error repeats the lines around it, in which secrets may stand.
-    serde_saphyr::from_str(text).map_err(|error| {
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.to_string();
         let first = error.lines().next().unwrap_or_default();
         YamlError(format!("This is not YAML that can be read: {}.", redact::error_text(first)))
@@ -51,7 +58,8 @@ pub fn read_mapping(text: &str) -> Result<Map<String, Value>, YamlError> {
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
-    match read(text)? {
+    let budget = serde_saphyr::budget! { max_nodes: FIELD_NODES };
+    match read_with(text, serde_saphyr::options! { budget: budget })? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),
         _ => Err(YamlError("Write names and values, such as “timeout: 30”, one a line.".to_owned())),

@@ -1,5 +1,6 @@
 //! The agents of the settings.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -155,6 +156,19 @@ struct AgentData {
 }
 
 page!(AgentPage, AgentData, as_content);
+
+impl AgentPage {
+    /// Models of the known contexts, the most used first.
+    fn spread(&self) -> Vec<(String, usize)> {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for config in self.data.contexts.iter().filter_map(|known| known.config.as_ref()) {
+            *counts.entry(config.spec_text()).or_default() += 1;
+        }
+        let mut spread: Vec<(String, usize)> = counts.into_iter().collect();
+        spread.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+        spread
+    }
+}
 
 fn known(agents: &Agents, name: &AgentName) -> Result<Arc<KnownAgent>, Problem> {
     agents.get(name).ok_or_else(|| Problem::not_found("The agent"))

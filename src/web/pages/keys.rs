@@ -49,6 +49,8 @@ pub(in crate::web) fn routes() -> Routes {
         .post(ADMIN, route::KeyAllow::PATH, actions::allow)
         .post(ADMIN, route::KeyDisallow::PATH, actions::disallow)
         .post(ADMIN, route::KeyBlock::PATH, actions::block)
+        .post(ADMIN, route::KeyExtend::PATH, actions::extend)
+        .post(ADMIN, route::KeyResetSpend::PATH, actions::reset_spend)
         .post(ADMIN, route::KeyUnblock::PATH, actions::unblock)
         .post(ADMIN, route::KeyDelete::PATH, actions::delete)
         .get(ADMIN, route::KeyReplace::PATH, replace::show)

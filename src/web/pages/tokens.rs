@@ -117,13 +117,16 @@ impl TokenForm {
 
 impl TokensPage {
     async fn load(
-        people: &People,
+        state: &Services,
         ui: Ui,
         user: &CurrentUser,
         form: TokenForm,
         errors: FieldErrors,
     ) -> Result<Self, Problem> {
-        let tokens = people.tokens(Some(user.owner())).await?;
+        let mut tokens = state.people.tokens(Some(user.owner())).await?;
+        // A script sees those of its owner, whose source it does not know.
+        let source = user.check_is_person().is_ok().then(|| state.users.source_of(user));
+        tokens.retain(|token| source.is_none_or(|source| token.source == source));
         let tokens = tokens.into_iter().map(|token| TokenRow::of(token, ui.now)).collect();
         let roles = Role::ALL.iter().copied().filter(|role| *role <= user.role).collect();
         let owner = user.owner().to_owned();
@@ -136,11 +139,11 @@ impl TokensPage {
 }
 
 async fn list(
-    State(people): State<People>,
+    State(state): State<Services>,
     ui: Ui,
     Extension(user): Extension<CurrentUser>,
 ) -> Result<Response, Problem> {
-    let page = TokensPage::load(&people, ui, &user, TokenForm::default(), FieldErrors::default()).await?;
+    let page = TokensPage::load(&state, ui, &user, TokenForm::default(), FieldErrors::default()).await?;
     Ok(page.respond(StatusCode::OK))
 }
 
@@ -188,12 +191,12 @@ async fn create(
         }
         Ok((_, secret)) => {
             let form = TokenForm::default();
-            let page = TokensPage::load(&state.people, ui, &user, form, FieldErrors::default()).await?;
+            let page = TokensPage::load(&state, ui, &user, form, FieldErrors::default()).await?;
             Ok(TokensPage { secret: Some(secret), ..page }.respond(StatusCode::OK))
         }
         Err(Refused::Whole(problem)) => Err(problem),
         Err(Refused::Form(errors)) => {
-            let page = TokensPage::load(&state.people, ui, &user, form, errors).await?;
+            let page = TokensPage::load(&state, ui, &user, form, errors).await?;
             Ok(page.respond(StatusCode::UNPROCESSABLE_ENTITY))
         }
     }
@@ -201,14 +204,17 @@ async fn create(
 
 /// One's own, and for admins any.
 async fn revoke(
-    State(people): State<People>,
+    State(state): State<Services>,
     ui: Ui,
     Acting(session, actor): Acting,
     Extension(user): Extension<CurrentUser>,
     route::TokenRevoke(id): route::TokenRevoke,
 ) -> Result<Response, Problem> {
     user.check_is_person()?;
-    let is_own = |token: &AccessToken| token.owner == user.owner();
+    // Someone else may have had this name, of another source.
+    let is_own =
+        |token: &AccessToken| token.owner == user.owner() && token.source == state.users.source_of(&user);
+    let people = &state.people;
     let token = people.token(&id).await?.filter(|token| is_own(token) || ui.may_admin());
     let token = token.ok_or_else(|| Problem::not_found("The token"))?;
     if !people.revoke(&token, &actor).await? {

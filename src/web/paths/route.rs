@@ -81,6 +81,8 @@ routes! {
     KeyAllow(KeyHash) = "/keys/{hash}/allow";
     KeyDisallow(KeyHash) = "/keys/{hash}/disallow";
     KeyBlock(KeyHash) = "/keys/{hash}/block";
+    KeyExtend(KeyHash) = "/keys/{hash}/extend";
+    KeyResetSpend(KeyHash) = "/keys/{hash}/reset-spend";
     KeyUnblock(KeyHash) = "/keys/{hash}/unblock";
     KeyDelete(KeyHash) = "/keys/{hash}/delete";
     KeyReplace(KeyHash) = "/keys/{hash}/replace";

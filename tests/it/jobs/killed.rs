@@ -83,6 +83,13 @@ async fn an_import_goes_on_and_registers_nothing_twice() {
     let job = killed(&mut stage, 5, Stage::begin_import).await;
     assert!(job["results"].as_array().unwrap().iter().all(|result| result["result"] == "done"), "{job}");
     assert_eq!(stage.model_names().await.len(), before + 6);
+    let (_, audit) = stage.app.script().get("/audit?what=model.import").await;
+    let entries = audit["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 1, "{audit}");
+    assert_eq!(
+        (&entries[0]["outcome"], &entries[0]["detail"]),
+        (&json!("ok"), &json!("6 done, 0 failed, 0 not begun"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,6 +103,8 @@ async fn a_reset_goes_on() {
         let entries = audit["entries"].as_array().unwrap();
         assert_eq!(entries.len(), 1, "{audit}");
         assert_eq!(entries[0]["detail"], "3 models and 7 keys deleted");
+        let (_, ends) = stage.app.script().get("/audit?what=reset.end").await;
+        assert_eq!(ends["entries"].as_array().unwrap().len(), 1, "{ends}");
     }
 }
 

@@ -295,12 +295,12 @@ async fn secrets_of_the_proxy_are_not_sent_to_a_provider() {
     }
     let (_, found) = script.get("/models?q=evil").await;
     assert_eq!(found["total"], 0);
-    for token in [
-        "oidc/file//var/run/secrets/azure/tokens/azure-identity-token",
-        "oidc/env_path/AZURE_FEDERATED_TOKEN_FILE",
+    for (name, token) in [
+        ("azure/a", "oidc/file//var/run/secrets/azure/tokens/azure-identity-token"),
+        ("azure/b", "oidc/env_path/AZURE_FEDERATED_TOKEN_FILE"),
     ] {
         let extra = format!("azure_ad_token: {token}");
-        let form = [("name", "azure/one"), ("model", "azure/x"), ("extra", extra.as_str())];
+        let form = [("name", name), ("model", "azure/x"), ("extra", extra.as_str())];
         let (status, body) = script.post("/models", &form).await;
         assert_eq!(status, StatusCode::CREATED, "{token}: {body}");
     }

@@ -10,7 +10,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::SignedDuration;
 use patchbay::config::{Access, WebhookArgs};
 use patchbay::domain::key::hex;
-use serde_json::Value;
+use patchbay_sandbox::Database;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio_util::sync::DropGuard;
 
@@ -225,6 +226,27 @@ async fn outage_of_an_agent_is_in_title_navigation_and_metrics() {
     assert!(page.one("title").starts_with("(1) Contexts"), "{}", page.one("title"));
     assert_eq!(page.attributes("nav .alarm:not(.warn)", "title"), ["Does not answer: agent/task-agent"]);
     let metrics = browser.get("/metrics").await.body;
+    assert!(metrics.contains("patchbay_up{of=\"proxy\"} 1"), "{metrics}");
     let line = metrics.lines().find(|line| line.starts_with("patchbay_agent_up")).unwrap();
     assert!(line.ends_with(" 0"), "{line}");
+}
+
+#[tokio::test]
+async fn outage_of_the_proxys_database_is_told_apart_from_its_own() {
+    let app = TestApp::start().await;
+    app.health().look().await.unwrap();
+    app.world.set_database(Database::Down);
+    app.health().look().await.unwrap();
+    let (_, audit) = app.script().get("/audit?what=health").await;
+    let entries: Vec<(&Value, &Value)> = audit["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (&entry["object"], &entry["outcome"]))
+        .collect();
+    assert_eq!(entries, [(&json!("proxy-database"), &json!("failed"))], "{audit}");
+    app.world.set_database(Database::Up);
+    app.health().look().await.unwrap();
+    let (_, audit) = app.script().get("/audit?what=health&outcome=ok").await;
+    assert_eq!(audit["entries"][0]["object"], "proxy-database", "{audit}");
 }

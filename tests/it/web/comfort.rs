@@ -171,5 +171,5 @@ async fn the_overview_tells_of_jobs_and_looks_at_agents_in_words() {
     assert!(changes.contains("changed many keys: Set the budget to $7"), "{changes}");
     assert!(told.has(&format!("section[aria-labelledby=changes] a[href='{job}']")), "{}", told.body);
     let (_, audit) = app.script().get("/audit?what=key.bulk").await;
-    assert!(audit["entries"][0]["detail"].as_str().unwrap().starts_with("1 key: 1 done"), "{audit}");
+    assert!(audit["entries"][0]["detail"].as_str().unwrap().starts_with("1 done, 0 failed"), "{audit}");
 }

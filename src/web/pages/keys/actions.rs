@@ -137,6 +137,29 @@ pub(super) async fn block(
     Ok(done(&state, &ui, &session, key, text).await)
 }
 
+pub(super) async fn extend(
+    State(state): State<Services>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    route::KeyExtend(hash): route::KeyExtend,
+) -> Result<Response, Problem> {
+    let key = state.keys.extend(&hash, &actor).await?;
+    let until = key.expires.map(|at| at.strftime("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+    let text = format!("{} is valid until {until}.", key.label());
+    Ok(done(&state, &ui, &session, key, text).await)
+}
+
+pub(super) async fn reset_spend(
+    State(state): State<Services>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    route::KeyResetSpend(hash): route::KeyResetSpend,
+) -> Result<Response, Problem> {
+    let key = state.keys.reset_spend(&hash, &actor).await?;
+    let text = format!("The spend of {} is {} now.", key.label(), ui.money(&key.spend));
+    Ok(done(&state, &ui, &session, key, text).await)
+}
+
 pub(super) async fn unblock(
     State(state): State<Services>,
     ui: Ui,

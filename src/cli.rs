@@ -11,6 +11,7 @@ macro_rules! say {
 mod agent;
 mod args;
 mod ask;
+pub(crate) mod complete;
 mod dashboard;
 mod doctor;
 mod generate;
@@ -157,7 +158,7 @@ pub(crate) async fn run(command: OneShot, cli: clap::Command) -> Exit {
         OneShot::Reset(args) => args.run().await,
         OneShot::Doctor(args) => args.run(&cli).await,
         OneShot::User(args) => args.run(),
-        OneShot::Completions(args) => args.run(cli),
+        OneShot::Completions(args) => args.run(),
         OneShot::Man(args) => args.run(cli),
     };
     ended.unwrap_or_else(|failure| {

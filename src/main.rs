@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 use cli::process::{chain, reason, stop_on_signal};
 use cli::settings::{Settings, refuse_empty_flags};
 use cli::{AgentArgs, OneShot};
@@ -120,6 +121,8 @@ fn guard_process() {
 
 fn main() -> ExitCode {
     guard_process();
+    // Answers where a shell asks what may come next, and ends.
+    CompleteEnv::with_factory(Cli::command).var(cli::complete::VARIABLE).complete();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return report(&error),

@@ -66,6 +66,8 @@ pub enum StoreError {
     Pooler,
     #[error("the database does not answer")]
     Down,
+    #[error("too much is being searched at the same time")]
+    Busy,
 }
 
 /// The setting that errors name.

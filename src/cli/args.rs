@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap_complete::ArgValueCompleter;
 use patchbay::clients::ClientError;
 use patchbay::clients::a2a::{Agent, AgentError};
 use patchbay::config::agents::AgentsArgs;
@@ -14,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::dashboard::Dashboard;
-use super::{Failure, local_address};
+use super::{Failure, complete, local_address};
 
 /// Of an agent that begins a conversation of its own.
 pub(super) const STRAY: &str =
@@ -29,7 +30,7 @@ pub(super) struct TargetArgs {
     #[arg(long, env = "PATCHBAY_AGENT_URL", value_name = "URL")]
     url: Option<String>,
     /// Name of the agent, in the agents file or in the dashboard's settings [default: task-agent]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::agents))]
     agent: Option<String>,
     /// YAML file of agents with their addresses and credentials
     #[arg(long, env = "PATCHBAY_AGENTS_FILE", value_name = "FILE")]

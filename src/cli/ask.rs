@@ -1,10 +1,11 @@
 //! `patchbay ask`.
 
+use clap_complete::ArgValueCompleter;
 use patchbay::domain::control::looks_like_control;
 use serde_json::json;
 
 use super::args::{self, TargetArgs};
-use super::{EXIT_CODES, Exit, Failure, table};
+use super::{EXIT_CODES, Exit, Failure, complete, table};
 
 #[derive(clap::Args)]
 #[command(after_help = format!("\
@@ -20,7 +21,7 @@ pub(crate) struct AskArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// The conversation to ask in [default: a new one]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::contexts))]
     context: Option<String>,
     /// Answer, model and tokens as JSON
     #[arg(long)]

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, complete};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -18,10 +19,12 @@ pub(crate) struct CompletionsArgs {
 }
 
 impl CompletionsArgs {
-    #[expect(clippy::unnecessary_wraps, reason = "ends like the other commands")]
-    pub(super) fn run(&self, mut command: clap::Command) -> Result<Exit, Failure> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command, "patchbay", &mut script);
+    /// The script asks the binary each time, which knows the models, contexts and agents of the moment.
+    pub(super) fn run(&self) -> Result<Exit, Failure> {
+        let (name, mut script) = (self.shell.to_string(), Vec::new());
+        let shells = Shells::builtins();
+        let shell = shells.completer(&name).ok_or_else(|| Failure::usage(format!("no script for {name}")))?;
+        shell.write_registration(complete::VARIABLE, "patchbay", "patchbay", "patchbay", &mut script)?;
         say!("{}", String::from_utf8_lossy(&script).trim_end());
         Ok(Exit::Done)
     }

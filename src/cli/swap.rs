@@ -4,6 +4,7 @@ mod direct;
 mod report;
 mod routed;
 
+use clap_complete::ArgValueCompleter;
 use patchbay::domain::context::ContextId;
 use patchbay::domain::control::looks_like_control;
 use patchbay::domain::model::ModelSpec;
@@ -11,7 +12,7 @@ use patchbay::domain::swap::PromptChange;
 
 use super::args::{self, LocalArgs, LoginArgs, TargetArgs};
 use super::dashboard::Dashboard;
-use super::{EXIT_CODES, Exit, Failure};
+use super::{EXIT_CODES, Exit, Failure, complete};
 
 #[derive(clap::Args)]
 #[command(after_help = format!("\
@@ -34,7 +35,7 @@ pub(crate) struct SwapArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// Model to switch to: provider/model, or both as two words
-    #[arg(long, num_args = 1..=2, value_names = ["PROVIDER", "MODEL"])]
+    #[arg(long, num_args = 1..=2, value_names = ["PROVIDER", "MODEL"], add = ArgValueCompleter::new(complete::models))]
     model: Vec<String>,
     /// The provider of a model that is named alone
     #[arg(long, value_name = "PROVIDER")]
@@ -49,7 +50,7 @@ pub(crate) struct SwapArgs {
     #[arg(long)]
     config: bool,
     /// The conversation [default: a new one]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::contexts))]
     context: Option<String>,
     /// Read the configuration back; exit code 3 if it is another one
     #[arg(long)]

@@ -128,12 +128,18 @@ impl Draft {
         self.params.iter().find_map(|(name, value)| Some((name.as_str(), proxy_secret(value)?)))
     }
 
-    /// Whether it gives again all that calls are authorised with: of `stored` parameters each that is hidden, and the key,
-    /// of which the proxy does not say whether there is one. A stored credential stands for the key.
-    pub fn gives_credentials(&self, stored: &Map<String, Value>) -> bool {
+    /// What calls are authorised with and this does not give again: of `stored` parameters each that is hidden, and the
+    /// key, of which the proxy does not say whether there is one. A stored credential stands for the key.
+    pub fn not_given(&self, stored: &Map<String, Value>) -> Vec<String> {
         let is_given = |name: &str| self.params.contains_key(name);
-        stored.iter().all(|(name, value)| !is_hidden(name, value) || is_given(name))
-            && (is_given("api_key") || (stored.contains_key(CREDENTIAL) && is_given(CREDENTIAL)))
+        let has_key = is_given(KEY) || (stored.contains_key(CREDENTIAL) && is_given(CREDENTIAL));
+        let hidden =
+            stored.iter().filter(|(name, value)| *name != KEY && is_hidden(name, value) && !is_given(name));
+        Some(KEY.to_owned())
+            .filter(|_| !has_key)
+            .into_iter()
+            .chain(hidden.map(|(name, _)| name.clone()))
+            .collect()
     }
 
     pub fn without_secrets(&self) -> Self {
@@ -181,25 +187,39 @@ pub fn is_hidden(name: &str, value: &Value) -> bool {
 
 /// The variable or file that a parameter refers to, if it may hold a secret of the proxy itself. LiteLLM reads a variable
 /// for `oidc/env/NAME`, any file for `oidc/file/PATH`, and the file that a variable names for `oidc/env_path/NAME`
-/// (`litellm/secret_managers/main.py`).
+/// (`litellm/secret_managers/main.py`). It takes these beginnings out wherever they stand, so that one in the middle of a
+/// name would hide another name.
 fn proxy_secret(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) if text.starts_with(REFERENCE) => hidden_variable(&text[REFERENCE.len()..]),
+        Value::String(text) => hidden_source(text.strip_prefix(OIDC)?),
+        Value::Array(list) => list.iter().find_map(proxy_secret),
+        Value::Object(map) => map.values().find_map(proxy_secret),
+        _ => None,
+    }
+}
+
+const OIDC: &str = "oidc/";
+
+fn hidden_variable(name: &str) -> Option<&str> {
     const VARIABLES: &str = "DATABASE_PASSWORD DATABASE_URL DIRECT_URL GENERIC_CLIENT_SECRET GOOGLE_CLIENT_SECRET \
         LITELLM_DB_PASSWORD LITELLM_LICENSE LITELLM_MASTER_KEY LITELLM_SALT_KEY MICROSOFT_CLIENT_SECRET \
         POSTGRES_PASSWORD PROXY_MASTER_KEY REDIS_PASSWORD REDIS_URL SMTP_PASSWORD TASK_AGENT_API_KEY UI_PASSWORD";
-    let is_proxys =
-        |name: &&str| VARIABLES.split(' ').any(|variable| name.trim().eq_ignore_ascii_case(variable));
-    match value {
-        Value::String(text) if text.starts_with("oidc/file/") => {
-            text.strip_prefix("oidc/file/").filter(|path| !is_of_workload(path))
-        }
-        Value::String(text) if text.starts_with("oidc/env_path/") => {
-            text.strip_prefix("oidc/env_path/").filter(|name| !TOKEN_FILES.contains(name))
-        }
-        Value::String(text) if text.starts_with(REFERENCE) || text.starts_with("oidc/") => {
-            text.split('/').find(is_proxys)
-        }
-        Value::Array(list) => list.iter().find_map(proxy_secret),
-        Value::Object(map) => map.values().find_map(proxy_secret),
+    let is_name = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    let is_proxys = VARIABLES.split(' ').any(|variable| name.eq_ignore_ascii_case(variable));
+    Some(name).filter(|_| !is_name || is_proxys)
+}
+
+/// `source` is what follows `oidc/`.
+fn hidden_source(source: &str) -> Option<&str> {
+    if source.contains(OIDC) || source.contains(REFERENCE) {
+        return Some(source);
+    }
+    match source.split_once('/') {
+        Some(("env", name)) => hidden_variable(name),
+        Some(("env_path", name)) => Some(name).filter(|name| !TOKEN_FILES.contains(name)),
+        Some(("file", path)) => Some(path).filter(|path| !is_of_workload(path)),
+        // A cloud's own: the rest is whom the token is for.
         _ => None,
     }
 }
@@ -207,12 +227,16 @@ fn proxy_secret(value: &Value) -> Option<&str> {
 /// Variables in which clouds name the file with a workload's identity token.
 const TOKEN_FILES: [&str; 2] = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AZURE_FEDERATED_TOKEN_FILE"];
 
-/// Whether a file is one that a container platform puts there for the workload.
+/// Whether a file is one that Kubernetes, EKS or Azure put there for the workload.
 fn is_of_workload(path: &str) -> bool {
-    let path = path.trim_start_matches('/');
-    (path.starts_with("var/run/secrets/") || path.starts_with("run/secrets/"))
-        && !path.split('/').any(|part| part == "..")
+    const FOLDERS: [&str; 3] = ["kubernetes.io/", "eks.amazonaws.com/", "azure/"];
+    let file = path.trim_start_matches('/').strip_prefix("var/run/secrets/");
+    let is_below = file.is_some_and(|file| FOLDERS.iter().any(|folder| file.starts_with(folder)));
+    is_below && !path.split('/').any(|part| part == "..")
 }
+
+/// The parameter that most providers take a secret by.
+const KEY: &str = "api_key";
 
 /// The parameter that names a stored credential.
 const CREDENTIAL: &str = "litellm_credential_name";

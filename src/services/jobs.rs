@@ -233,9 +233,10 @@ impl Inner {
         }
     }
 
-    /// Adds a job that runs, or is planned, in the name of `actor`.
+    /// Adds a job that runs, or is planned, in the name of `actor`. Its id may be that of the form that was sent.
     async fn add(
         &self,
+        id: Option<Uuid>,
         kind: JobKind,
         state: JobState,
         limits: Limits,
@@ -245,7 +246,7 @@ impl Inner {
     ) -> Result<Job, StoreError> {
         let keep = if matches!(kind, JobKind::Swap(_)) { u32::MAX } else { KEPT };
         let job = Job {
-            id: Uuid::now_v7().to_string(),
+            id: id.unwrap_or_else(Uuid::now_v7).to_string(),
             kind,
             actor: actor.clone(),
             created_by: actor.name.clone(),

@@ -16,7 +16,7 @@ mod yaml_versions;
 
 pub use admin::{Found, ModelError, Models, Outcome, Parts};
 pub use catalog::{Catalog, Column, Deployments, Registry};
-pub use change::{Edit, changes, moves_secret};
+pub use change::{Edit, changes, moved_secrets};
 pub use import::{Applied, CONCURRENCY};
 pub use notes::Notes;
 pub use plan::{Extra, Item, Plan, PlanError, Step};

@@ -32,7 +32,7 @@ pub(super) struct Reader(String);
 
 impl Reader {
     pub(super) fn join(ui: &Ui) -> Result<Self, Problem> {
-        let name = ui.own_name().unwrap_or_default();
+        let name = ui.owner().unwrap_or_default();
         let mut readers = readers();
         let own = readers.iter().filter(|reader| **reader == name).count();
         if readers.len() >= MAX || own >= MAX_PER_USER {

@@ -71,7 +71,7 @@ async fn events(
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let session = session.and_then(|session| session.id());
     let listener = Listener {
-        name: user.name.clone(),
+        name: user.owner().to_owned(),
         session: session.map(|id| id.to_string()),
         last: last.or(asked.last),
     };

@@ -205,6 +205,11 @@ impl Ui {
         self.user.as_ref().map(|user| user.name.clone())
     }
 
+    /// Whose limits a script's requests count to as well.
+    pub(super) fn owner(&self) -> Option<String> {
+        self.user.as_ref().map(|user| user.owner().to_owned())
+    }
+
     pub(super) fn role_with_article(&self) -> &'static str {
         self.user.as_ref().map_or("not logged in", |user| user.role.with_article())
     }

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use uuid::Uuid;
+
 use super::{Inner, Jobs, PANICKED, entry};
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::assessment::Accepted;
@@ -27,6 +29,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Contexts that are on a model for a time are left alone.
     pub keeps_timers: bool,
+    /// The id of the form, which becomes the job's: sent twice, it is one job.
+    pub request: Option<Uuid>,
 }
 
 /// What a bulk swap would do, counted before anything is sent.
@@ -116,14 +120,22 @@ impl Jobs {
             message: None,
         };
         let limits = Limits { upto: u32::MAX, ..job.limits };
-        self.add_swaps(Plan { swap, limits, keeps_timers: false }, &items, actor).await.map(Some)
+        self.add_swaps(Plan { swap, limits, keeps_timers: false, request: None }, &items, actor)
+            .await
+            .map(Some)
     }
 
     async fn add_swaps(&self, plan: Plan, items: &[Item], actor: &Actor) -> Result<String, StoreError> {
-        let Plan { swap, limits, .. } = plan;
+        let Plan { swap, limits, request, .. } = plan;
         let detail = format!("{}: {}", counted(items.len(), "context"), swap.describe());
         let kind = JobKind::Swap(swap);
-        let job = self.inner.add(kind, JobState::Running, limits, None, items, actor).await?;
+        let job = match self.inner.add(request, kind, JobState::Running, limits, None, items, actor).await {
+            // The form was sent twice.
+            Err(error) if error.is_taken() && request.is_some() => {
+                return Ok(request.unwrap_or_default().to_string());
+            }
+            job => job?,
+        };
         self.inner.store.audit(&entry(&job, actor, "begun", Some(detail))).await?;
         Ok(job.id)
     }

@@ -53,7 +53,7 @@ impl Models {
             return Err(ModelError::Changed);
         }
         check_proxy_secrets(&edit.draft)?;
-        if moves_secret(found, &edit.draft) {
+        if !moved_secrets(found, &edit.draft).is_empty() {
             return Err(ModelError::MovesSecret);
         }
         let id = &detail.id;
@@ -146,7 +146,7 @@ impl Models {
 
 pub(super) fn not_for_providers(variable: &str) -> String {
     format!(
-        "{variable} is a secret of the proxy itself, which providers do not get. Refer to another variable."
+        "{variable} is, or may hide, a secret of the proxy itself, which providers do not get. Refer to another variable."
     )
 }
 
@@ -157,13 +157,15 @@ pub(super) fn check_proxy_secrets(draft: &Draft) -> Result<()> {
     }
 }
 
-/// Whether a change would send the secret that the proxy has stored to another address or provider.
-pub fn moves_secret(found: &Found, draft: &Draft) -> bool {
+/// What a change would send to another address or provider, since the proxy has it stored and the change does not give it
+/// again.
+pub fn moved_secrets(found: &Found, draft: &Draft) -> Vec<String> {
     let before = found.as_given().params;
     let mut after = before.clone();
     after.extend(draft.params.clone());
     // One that is not live is sent nowhere until it is fixed.
-    found.ghost.is_none() && destination(&before) != destination(&after) && !draft.gives_credentials(&before)
+    let moves = found.ghost.is_none() && destination(&before) != destination(&after);
+    if moves { draft.not_given(&before) } else { Vec::new() }
 }
 
 pub fn changes(found: &Found, edit: &Edit) -> Vec<Change> {

@@ -35,6 +35,9 @@ impl Problem {
     }
 
     fn of_store(error: &StoreError) -> Self {
+        if matches!(error, StoreError::Busy) {
+            return Self::busy("others search the audit too");
+        }
         tracing::error!(%error, "the database failed");
         Self::of_database("What you asked for may not have been written down.")
     }

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::domain::agent::{AgentName, Scope};
 use crate::domain::job::{BulkSwap, Job, JobKind, Kind, Limits, MAX_CONCURRENT, MAX_CONTEXTS, MAX_PACE_MS};
@@ -79,6 +80,8 @@ struct BulkForm {
     /// `keep`: contexts that are on a model for a time are left alone.
     timers: String,
     accept_cost: String,
+    /// Makes the form, sent twice, one job.
+    request: String,
 }
 
 impl Default for BulkForm {
@@ -100,6 +103,7 @@ impl Default for BulkForm {
             message: text(),
             timers: text(),
             accept_cost: text(),
+            request: text(),
         }
     }
 }
@@ -234,6 +238,7 @@ async fn page(
         (data.unknown, data.repeated, data.malformed) = (chosen.unknown, chosen.repeated, chosen.malformed);
     }
     form.count = data.count.to_string();
+    form.request = Uuid::now_v7().to_string();
     let jobs = state.jobs.newest(Kind::Swap, JOBS).await?;
     Ok(BulkPage { ui, data, form, agents, models, jobs })
 }
@@ -314,7 +319,8 @@ impl BulkForm {
         let stop_after = number(errors, "stop_after", &self.stop_after, 0, u32::MAX);
         let limits = Limits { upto, concurrency, pace_ms: self.pace_ms(errors), stop_after };
         let swap = BulkSwap { agent: name, model, prompt, undoes: None, minutes, message };
-        let plan = Plan { swap, limits, keeps_timers: self.timers == "keep" };
+        let plan =
+            Plan { swap, limits, request: self.request.parse().ok(), keeps_timers: self.timers == "keep" };
         Ok(Some((plan, chosen)))
     }
 

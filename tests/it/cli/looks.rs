@@ -70,8 +70,42 @@ async fn helps_have_examples_and_exit_codes_and_shells_are_completed() {
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(patchbay(&["completions", shell])).await.good();
-        assert!(script.contains("healthcheck") && script.contains("undo"), "{shell}");
+        assert!(script.contains("PATCHBAY_COMPLETE"), "{shell}: {script}");
     }
+}
+
+/// In a real shell, with a dashboard and a proxy to ask.
+#[tokio::test]
+async fn a_shell_offers_commands_models_contexts_and_agents() {
+    let app = TestApp::start().await;
+    let form =
+        [("agent", "task-agent"), ("context", "conversation-7"), ("model", "openai/gpt-5"), ("probe", "")];
+    app.script().post("/switch", &form).await;
+    let (proxy, base) = (app.sandbox.clone(), app.base.clone());
+    let offered = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let script = format!(
+            "source <(patchbay completions bash); COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9; \
+             $(complete -p patchbay | grep -o '_clap_complete_[a-z_]*') patchbay; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
+            words.len() - 1,
+        );
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_patchbay"));
+        let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", &script]).env("PATH", path);
+        bash.env("LITELLM_PROXY_URL", &proxy).env("LITELLM_MASTER_KEY", MASTER_KEY);
+        bash.env("PATCHBAY_DASHBOARD", &base).env("UI_USERNAME", USER).env("UI_PASSWORD", PASSWORD);
+        run(bash).await.good()
+    };
+    assert!(offered("patchbay sw").await.contains("swap"));
+    assert_eq!(
+        offered("patchbay swap --model openai/gpt-5").await.lines().collect::<Vec<_>>(),
+        ["openai/gpt-5", "openai/gpt-5-mini"]
+    );
+    assert_eq!(offered("patchbay swap --context conv").await.trim(), "conversation-7");
+    assert_eq!(offered("patchbay ask --agent ta").await.trim(), "task-agent");
+    assert_eq!(offered("patchbay swap --model nothing/").await.trim(), "");
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn a_secret_appears_nowhere() {
         let form = [("scope", "selected"), ("key", hash.as_str()), ("count", "1"), ("action", "unblock")];
         let (_, job) = stage.script.post("/keys/bulk/run", &form).await;
         let change = [
-            ("api_base", format!("http://h/v2?plain={CANARY}#{CANARY}")),
+            ("api_base", format!("http://127.0.0.1:9/v2?plain={CANARY}#{CANARY}")),
             ("raw_secret", "on".to_owned()),
             ("secret", "os.environ/OTHER".to_owned()),
         ];

@@ -11,8 +11,9 @@ use crate::support::{Setup, TestApp};
 async fn a_key_lives_longer_and_its_budget_begins_again() {
     for generation in [Generation::V1_80, Generation::V1_109] {
         let app = TestApp::with(Setup { generation, ..Setup::default() }).await;
-        let key = json!({ "key_alias": "ci", "duration": "10d", "max_budget": 5, "spend": 4.5 });
-        app.admin("/key/generate", &key).await;
+        let key = json!({ "key_alias": "ci", "duration": "10d", "max_budget": 5 });
+        let made = app.admin("/key/generate", &key).await;
+        app.admin("/key/update", &json!({ "key": made["key"], "spend": 4.5 })).await;
         let script = app.script();
         let (_, found) = script.get("/keys?q=ci").await;
         let hash = found["keys"][0]["hash"].as_str().unwrap().to_owned();

@@ -272,7 +272,14 @@ async fn secrets_of_the_proxy_are_not_sent_to_a_provider() {
         "oidc/file//proc/self/environ",
         "oidc/file//app/.env",
         "oidc/file//var/run/secrets/../../../proc/1/environ",
+        "oidc/file//run/secrets/master_key",
         "oidc/env_path/KUBECONFIG",
+        // The proxy takes the beginnings out wherever they stand.
+        "os.environ/LITELLM_MASTos.environ/ER_KEY",
+        "os.environ/oidc/file//proc/self/environ",
+        "oidc/env/LITELLM_MASoidc/TER_KEY",
+        "oidc/fioidc/le//proc/self/environ",
+        "oidc/file//var/run/secrets/azure/.oidc/./../x",
     ] {
         let form = [
             ("name", "evil/one"),

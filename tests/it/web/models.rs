@@ -285,7 +285,7 @@ async fn a_model_tells_what_is_known_of_it() {
             "azure",
             "gpt-5",
             "272,000 tokens",
-            "$1.25 per million tokens",
+            "Price per million tokens$1.25 in $10.00 out",
             "chat",
             "up.example",
         ] {

@@ -16,7 +16,7 @@ use crate::domain::model_detail::{
     Detail, Draft, REFERENCE, has_secrets, is_reference, is_secret_name, plain, same,
 };
 use crate::domain::redact;
-use crate::services::registry::{Found, moves_secret, read_mapping};
+use crate::services::registry::{Found, moved_secrets, read_mapping};
 use crate::web::forms::FieldErrors;
 
 /// Most fields that are read.
@@ -175,14 +175,17 @@ impl ModelForm {
                 _ => self.read_field(field, &mut draft, errors),
             }
         }
-        if moves_secret(found, &draft) {
+        if !moved_secrets(found, &draft).is_empty() {
             // What is in the form is given again, though it is what it was.
             for field in ["secret", "credential"] {
                 self.read_field(field, &mut draft, errors);
             }
-            if moves_secret(found, &draft) {
-                let text = "The address or provider is another one, to which the stored secret would be sent. Give its \
-                            reference again.";
+            let moved = moved_secrets(found, &draft);
+            if !moved.is_empty() {
+                let text = format!(
+                    "The address or provider is another one, to which the stored secret would be sent. Give again: {}.",
+                    moved.join(", ")
+                );
                 errors.add("secret", text);
                 cleared.push("the stored secret".to_owned());
             }
@@ -271,8 +274,9 @@ impl ModelForm {
     /// A secret is a reference, unless the box is ticked.
     fn check_secrets(&self, draft: &Draft, errors: &mut FieldErrors) {
         if let Some((name, variable)) = draft.proxy_secret() {
-            let text =
-                format!("{variable} is a secret of the proxy itself. Refer to a variable of the provider's.");
+            let text = format!(
+                "{variable} is, or may hide, a secret of the proxy itself. Refer to a variable of the provider's."
+            );
             errors.add(field_of(name), text);
         }
         for (name, value) in draft.references() {

@@ -27,7 +27,7 @@ RUN install -D /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certific
 
 FROM scratch
 COPY --from=build /out /
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="Patchbay" \
       org.opencontainers.image.description="Web admin dashboard for a LiteLLM proxy: models, virtual keys, and verified hot-swaps of running A2A agents" \
       org.opencontainers.image.version="${VERSION}" \

@@ -112,8 +112,12 @@ fn the_compose_file_hangs_together() {
     }
     let published = |name: &str| strings(&services[name]["ports"]);
     assert_eq!(published("llm-proxy"), ["127.0.0.1:10999:4000"]);
-    assert_eq!(published("task-agent"), ["127.0.0.1:10900:10900"]);
+    assert_eq!(published("task-agent"), ["127.0.0.1:10900:8000"]);
     assert_eq!(published("patchbay"), ["127.0.0.1:10950:10950"]);
+    // Where FuzzForge's workflows call the agent.
+    assert_eq!(strings(&services["task-agent"]["networks"]["default"]["aliases"]), ["fuzzforge-task-agent"]);
+    assert_eq!(services["task-agent"]["environment"]["PATCHBAY_AGENT_BIND"], "0.0.0.0:8000");
+    assert!(root().join("volumes/litellm/config.yaml").is_file(), "the proxy's config is mounted");
 }
 
 #[test]
@@ -320,8 +324,9 @@ pub(crate) async fn up(proxy: &str, master_key: &str, dir: &Path) {
     let (agent, dashboard) = (closed_port().await.to_string(), closed_port().await.to_string());
     let mut here = vec![
         ("http://llm-proxy:4000", proxy.to_owned()),
-        ("task-agent:10900", agent.clone()),
-        ("0.0.0.0:10900", agent.clone()),
+        ("task-agent:8000", agent.clone()),
+        ("0.0.0.0:8000", agent.clone()),
+        ("127.0.0.1:8000", agent.clone()),
         ("127.0.0.1:10900", agent.clone()),
         ("0.0.0.0:10950", dashboard.clone()),
     ];

@@ -65,6 +65,18 @@ module.exports = {
           assert.ok(rows >= least, `${address}: ${rows} ${size} rows on a screen`)
         }
       }
+      await page.click('button[name=rows][value=normal]')
+      await page.waitForSelector('html[data-rows=normal]')
+      const cut = []
+      for (const address of ['/models', '/keys', '/contexts', '/audit', '/calls', '/usage']) {
+        await page.goto(address)
+        for (const width of [1024, 1280, 1366]) {
+          await page.setViewportSize({ width, height: 900 })
+          const beyond = await page.locator('.table-box').evaluateAll((all) => all.map((box) => Math.round(box.firstElementChild.getBoundingClientRect().width - box.clientWidth)))
+          if (Math.max(...beyond) > 1) cut.push(`${address} at ${width}: ${beyond} pixels beyond the edge`)
+        }
+      }
+      assert.equal(cut.join('\n'), '')
       await page.setViewportSize({ width: 390, height: 844 })
       await page.goto('/keys?size=50')
       const height = await page.evaluate(() => document.documentElement.scrollHeight)

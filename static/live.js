@@ -32,13 +32,15 @@
   const concerns = (topic) => topics() === '*' || topics().split(' ').includes(topic)
 
   const FIELDS = 'input, select, textarea'
+  // Forms that are under way, or hold what the server does not have.
+  const HELD = 'form[aria-busy], form[data-kept], [data-stream]'
   const isChanged = (field) => field.tagName === 'SELECT'
     ? [...field.options].some((option) => option.selected !== option.defaultSelected) && field.selectedIndex > 0
     : field.type !== 'hidden' && (field.value !== field.defaultValue || field.checked !== field.defaultChecked)
   const isBusy = (node) => node.nodeType === 1 && (
     (node.contains(document.activeElement) && document.activeElement.matches(FIELDS)) ||
-    node.matches('form[aria-busy], [data-stream]') || (node.matches(FIELDS) && isChanged(node)) ||
-    [...node.querySelectorAll(FIELDS)].some(isChanged) || node.querySelector('form[aria-busy], [data-stream]') !== null)
+    node.matches(HELD) || (node.matches(FIELDS) && isChanged(node)) ||
+    [...node.querySelectorAll(FIELDS)].some(isChanged) || node.querySelector(HELD) !== null)
 
   // Not idiomorph: it moves and adds rows as it goes, and cannot first say whether words alone would change.
   const key = (node) => node.nodeType === 1 ? (node.id || node.dataset?.id || node.dataset?.hash || node.dataset?.context || '') : ''
@@ -47,7 +49,7 @@
     [...old.childNodes].every((part, n) => isSame(part, fresh.childNodes[n]))
   const fits = (old, fresh) => {
     if (!isSame(old, fresh)) return false
-    if (old.nodeName === 'FORM') return old.isEqualNode(fresh) || !isBusy(old)
+    if (old.nodeName === 'FORM') return Boolean(old.dataset.kept) || old.isEqualNode(fresh) || !isBusy(old)
     return haveSameParts(old, fresh) && [...old.childNodes].every((part, n) => fits(part, fresh.childNodes[n]))
   }
   const takeAttributes = (old, fresh) => {
@@ -56,7 +58,7 @@
   }
   const take = (old, fresh) => {
     if (old.isEqualNode(fresh)) return
-    if (old.nodeName === 'FORM') return old.replaceWith(fresh.cloneNode(true))
+    if (old.nodeName === 'FORM') { if (!old.dataset.kept) old.replaceWith(fresh.cloneNode(true)); return }
     if (old.nodeType !== 1) { if (old.data !== fresh.data) old.data = fresh.data; return }
     if (old.matches(FIELDS) || (old.nodeName === 'TIME' && old.dateTime === fresh.dateTime)) return
     takeAttributes(old, fresh)
@@ -129,6 +131,12 @@
   document.addEventListener('streamed', async () => {
     unseen = []
     say('')
+    // A switch that was refused can be sent again as it was: the receipt's own page knows only the model.
+    const again = document.querySelector('#receipt[role="alert"]') && document.querySelector('details.again')
+    if (again) {
+      again.open = true
+      again.querySelector('form').dataset.kept = '1'
+    }
     await look(true)
   })
 

@@ -16,6 +16,30 @@ module.exports = {
     await end()
   },
 
+  async 'forms: a switch that was refused can be sent again as it was' ({ browser, base }) {
+    const { page, end } = await open(browser, base)
+    await page.goto('/switch')
+    await page.fill('#context', 'browser-refused')
+    await page.fill('#model', 'openai/gpt-6')
+    await page.click('main form.form summary')
+    await page.fill('#prompt', 'Answer in one word.')
+    await page.fill('#message', 'Which model am I using?')
+    await page.check('input[name=minutes][value="30"]', { force: true })
+    await page.uncheck('input[name=probe]')
+    await page.click('main form.form button[type=submit]')
+    await page.waitForSelector('#receipt[data-outcome=refused]')
+    await page.waitForSelector('#model:visible')
+    // The page has been renewed by then, by the end of the swap and by the news of it.
+    await page.waitForTimeout(2000)
+    const { model, prompt, message, minutes, probe } = await page.evaluate(() => Object.fromEntries(new FormData(document.querySelector('main form.form'))))
+    assert.deepEqual({ model, prompt, message, minutes, probe }, { model: 'openai/gpt-6', prompt: 'Answer in one word.', message: 'Which model am I using?', minutes: '30', probe: undefined })
+    assert.equal(await page.locator('.strip:not([hidden])').count(), 0)
+    await page.fill('#model', 'openai/gpt-5')
+    await page.click('main form.form button[type=submit]')
+    await page.waitForSelector('#receipt[data-outcome=proven]')
+    await end()
+  },
+
   async 'forms: a model is registered, edited, tested and deleted' ({ browser, base }) {
     const { page, end } = await open(browser, base)
     await page.goto('/models/new')

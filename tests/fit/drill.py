@@ -226,7 +226,7 @@ def errors(bed):
         bed.post(f"/agents/{case['agent']}/adopt", context=case["context"])
         session = bed.context(case["agent"], case["context"])["session"]
         case["page"] = session["fault"]
-        case["logged"] = session["calls"][0]["message"] if session["calls"] else None
+        case["logged"] = [call["error"] for call in session["calls"][:1]]
 
     def switch(case):
         for _ in range(3):

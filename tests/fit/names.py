@@ -166,7 +166,10 @@ def round_trip(bed):
 with tempfile.TemporaryDirectory(prefix="patchbay-fit.") as folder, Bed(folder) as bed:
     printed = subprocess.run([KEYS, f"BASE={PROXY}"], capture_output=True, text=True, check=True).stdout
     keys = dict(line.split("\t") for line in printed.splitlines())
+    refused = [kind for kind, key in keys.items() if key == "-"]
     keys = {kind: key for kind, key in keys.items() if key != "-"}
+    assert "all" in keys, f"no keys were issued: is the database empty? {printed}"
+    print(f"fit: names: {RELEASE}: {len(keys)} kinds of keys; refused by the release: {', '.join(refused) or 'none'}")
     stored = register(bed) + list(bed.models.values())
     registry(bed, stored)
     form(bed, keys["all"])

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 use crate::domain::handover::HistoryFault;
-use crate::domain::model::Deployment;
+use crate::domain::model::{Deployment, LongPrices, Prices};
 use crate::domain::words::{money, tokens};
 
 /// Part of the window from which a conversation is a tight fit.
@@ -77,14 +77,13 @@ pub enum SizeSource {
 }
 
 /// Limits and prices of what serves a name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelFacts {
     /// Most input tokens.
     pub window: Option<u64>,
-    /// US dollars per token.
-    pub input: Option<f64>,
-    pub cached_input: Option<f64>,
-    pub output: Option<f64>,
+    pub prices: Prices,
+    /// Prices of long inputs, the shortest first.
+    pub long_prices: Vec<LongPrices>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,38 +140,55 @@ impl Size {
 impl ModelFacts {
     /// Of several deployments the smallest window and the highest prices count: any of them may answer.
     pub fn of(deployments: &[&Deployment]) -> Self {
-        let highest = |price: fn(&Deployment) -> Option<f64>| {
-            let prices: Option<Vec<f64>> = deployments.iter().map(|one| price(one)).collect();
-            prices?.into_iter().reduce(f64::max)
+        let highest = |input: u64| {
+            let prices: Vec<Prices> = deployments.iter().map(|one| one.prices(input)).collect();
+            let highest = |price: fn(&Prices) -> Option<f64>| {
+                let prices: Option<Vec<f64>> = prices.iter().map(price).collect();
+                prices?.into_iter().reduce(f64::max)
+            };
+            Prices {
+                input: highest(|prices| prices.input),
+                cached_input: highest(|prices| prices.cached_input),
+                output: highest(|prices| prices.output),
+            }
         };
+        let mut steps: Vec<u64> =
+            deployments.iter().flat_map(|one| one.long_prices.iter().map(|long| long.above)).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        let long = |above: u64| LongPrices { above, prices: highest(above.saturating_add(1)) };
         Self {
             window: deployments.iter().filter_map(|one| one.max_input_tokens).min(),
-            input: highest(|one| one.input_cost_per_token),
-            cached_input: highest(|one| one.cached_input_cost_per_token),
-            output: highest(|one| one.output_cost_per_token),
+            prices: highest(0),
+            long_prices: steps.into_iter().map(long).collect(),
         }
     }
 
     pub fn is_complete(&self) -> bool {
-        self.window.is_some() && self.input.is_some() && self.output.is_some()
+        self.window.is_some() && self.prices.input.is_some() && self.prices.output.is_some()
     }
 
     /// The same, with what is missing from `other`.
+    #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
             window: self.window.or(other.window),
-            input: self.input.or(other.input),
-            cached_input: self.cached_input.or(other.cached_input),
-            output: self.output.or(other.output),
+            prices: self.prices.or(other.prices),
+            long_prices: if self.long_prices.is_empty() { other.long_prices } else { self.long_prices },
         }
+    }
+
+    fn prices(&self, input: u64) -> Prices {
+        self.prices.at(input, &self.long_prices)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "tokens of a conversation, far below 2^52")]
     fn turn(&self, size: &Size) -> Option<f64> {
         let (input, cached) = (size.input as f64, size.cached.min(size.input) as f64);
-        let price = self.input?;
-        let read = (input - cached) * price + cached * self.cached_input.unwrap_or(price);
-        Some(read + size.output as f64 * self.output?)
+        let prices = self.prices(size.input);
+        let price = prices.input?;
+        let read = (input - cached) * price + cached * prices.cached_input.unwrap_or(price);
+        Some(read + size.output as f64 * prices.output?)
     }
 }
 
@@ -189,7 +205,7 @@ impl Estimate {
         Self {
             window: to.window,
             fit,
-            reread: to.input.map(|price| next as f64 * price),
+            reread: to.prices(next).input.map(|price| next as f64 * price),
             per_turn: from.and_then(|from| Some(to.turn(&size)? - from.turn(&size)?)),
             size,
         }
@@ -238,12 +254,26 @@ mod tests {
     /// Prices in US dollars per million tokens.
     fn model(window: u64, input: f64, cached: f64, output: f64) -> ModelFacts {
         let price = |price: f64| Some(price / 1e6);
-        ModelFacts {
-            window: Some(window),
-            input: price(input),
-            cached_input: price(cached),
-            output: price(output),
-        }
+        let prices =
+            Prices { input: price(input), cached_input: price(cached), output: price(output) };
+        ModelFacts { window: Some(window), prices, long_prices: Vec::new() }
+    }
+
+    #[test]
+    fn long_conversations_have_prices_of_their_own() {
+        // As LiteLLM has it of gpt-5.5: all tokens of a call with more than 272,000 cost more.
+        let mut model = model(1_050_000, 5.0, 0.5, 30.0);
+        let prices = Prices { input: Some(10.0 / 1e6), cached_input: None, output: Some(45.0 / 1e6) };
+        model.long_prices = vec![LongPrices { above: 272_000, prices }];
+        let cost = |input, cached| {
+            let estimate = Estimate::new(size(input, cached, 0), Some(&ModelFacts::default()), &model);
+            (estimate.reread.unwrap() * 1e6).round()
+        };
+        assert_eq!([cost(272_000, 0), cost(272_001, 0)], [1_360_000.0, 2_720_010.0]);
+        let turn = |input, cached| (model.turn(&size(input, cached, 1_000)).unwrap() * 1e6).round();
+        assert_eq!(turn(272_000, 272_000), 166_000.0);
+        // Without a price of its own for long inputs, what is cached costs as before.
+        assert_eq!(turn(300_000, 200_000), 1_145_000.0);
     }
 
     #[test]

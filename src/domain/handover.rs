@@ -83,16 +83,26 @@ fn normalize(error: &str) -> String {
     for (short, long) in [("doesnt ", "does not "), ("dont ", "do not "), ("isnt ", "is not ")] {
         text = text.replace(short, long);
     }
-    // LiteLLM appends the errors of fallbacks, which may be of another kind.
-    match text.split_once("received model group=") {
-        Some((own, _)) if !own.is_empty() => own.to_owned(),
-        _ => text,
+    for appended in APPENDED {
+        match text.find(appended) {
+            Some(end) if end > 0 => text.truncate(end),
+            _ => {}
+        }
     }
+    text
 }
 
 fn unicode_escape(hex: &str) -> char {
     u32::from_str_radix(hex, 16).ok().and_then(char::from_u32).unwrap_or(' ')
 }
+
+/// Normalized first words of what LiteLLM appends: errors of fallbacks, and advice. They may be of another kind.
+const APPENDED: &[&str] = &[
+    "received model group=",
+    "litellm: model group",
+    // 1.109, of encrypted reasoning: “… with different API keys”.
+    "this error occurs when load balancing responses api",
+];
 
 /// Normalized words of errors with another cause. Some of these name tokens, parameters or lengths too.
 const OTHER_ERRORS: &[&[&str]] = &[

@@ -115,6 +115,9 @@ pub struct Deployment {
     /// US dollars per input token that the provider has in its cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_input_cost_per_token: Option<f64>,
+    /// Prices of long inputs, the shortest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub long_prices: Vec<LongPrices>,
     pub description: Option<String>,
     pub access_groups: Vec<String>,
     /// The proxy refuses calls to it (1.106 and later).
@@ -122,6 +125,43 @@ pub struct Deployment {
     /// Serves the keys of one team only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<Team>,
+}
+
+/// US dollars per token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Prices {
+    pub input: Option<f64>,
+    /// Of input that the provider has in its cache.
+    pub cached_input: Option<f64>,
+    pub output: Option<f64>,
+}
+
+/// Prices of all tokens of a call whose input is longer than `above`; what is missing costs the same as below.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LongPrices {
+    /// Input tokens.
+    pub above: u64,
+    #[serde(flatten)]
+    pub prices: Prices,
+}
+
+impl Prices {
+    /// The same, with what is missing from `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            input: self.input.or(other.input),
+            cached_input: self.cached_input.or(other.cached_input),
+            output: self.output.or(other.output),
+        }
+    }
+
+    /// For an input of this length in tokens, where longer ones have prices of their own.
+    #[must_use]
+    pub fn at(self, input: u64, long: &[LongPrices]) -> Self {
+        let longer = long.iter().filter(|one| input > one.above);
+        longer.fold(self, |prices, one| one.prices.or(prices))
+    }
 }
 
 /// The team of a deployment, and the name by which its keys call it.
@@ -140,6 +180,16 @@ impl Deployment {
     /// Whether its name is a wildcard, such as `openai/*`.
     pub fn is_pattern(&self) -> bool {
         is_pattern(&self.name)
+    }
+
+    /// Prices of a call whose input has this many tokens.
+    pub fn prices(&self, input: u64) -> Prices {
+        let usual = Prices {
+            input: self.input_cost_per_token,
+            cached_input: self.cached_input_cost_per_token,
+            output: self.output_cost_per_token,
+        };
+        usual.at(input, &self.long_prices)
     }
 
     /// The spec that switches an agent to this model. None for a name that cannot be in a control message.

@@ -25,6 +25,13 @@ KEY = os.environ.get("TASK_AGENT_API_KEY", "")
 PORT = int(os.environ.get("PORT", "10901"))
 
 
+def reason(answer):
+    try:
+        return answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return answer.text
+
+
 class Assistant(AgentExecutor):
     """Answers each message with one call of the proxy."""
 
@@ -42,7 +49,9 @@ class Assistant(AgentExecutor):
                     "litellm_session_id": context.context_id,
                 },
             )
-        answer.raise_for_status()
+        if answer.is_error:
+            # So that the caller sees why: the conversation may not suit the model.
+            raise RuntimeError(f"The proxy refused the call with status {answer.status_code}: {reason(answer)}")
         # After a fallback it is another model's name.
         served = answer.headers.get("x-litellm-model-group", hotswap.current_model())
         answer = answer.json()

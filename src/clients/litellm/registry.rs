@@ -13,7 +13,7 @@ use crate::clients::http;
 use crate::clients::lenient::{Lenient, Object, Rows, Text};
 use crate::clients::{ClientError, Result};
 use crate::domain::assessment::ModelFacts;
-use crate::domain::model::Deployment;
+use crate::domain::model::{Deployment, Prices};
 use crate::domain::model_detail::Detail;
 use crate::domain::redact;
 use crate::domain::routing::{Alias, Fallback, Routing, When, is_pattern};
@@ -247,7 +247,8 @@ impl Group {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens")]
         let window = self.max_input_tokens.0.map(|tokens| tokens as u64);
         let (input, output) = (self.input_cost_per_token.0, self.output_cost_per_token.0);
-        GroupInfo { mode: self.mode.0, facts: ModelFacts { window, input, output, cached_input: None } }
+        let prices = Prices { input, output, cached_input: None };
+        GroupInfo { mode: self.mode.0, facts: ModelFacts { window, prices, long_prices: Vec::new() } }
     }
 }
 
@@ -350,6 +351,7 @@ impl Repeated for Deployment {
         (self.max_input_tokens, self.max_output_tokens) = (None, None);
         (self.input_cost_per_token, self.output_cost_per_token) = (None, None);
         self.cached_input_cost_per_token = None;
+        self.long_prices.clear();
     }
 }
 

@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use crate::clients::lenient::{Lenient, Object, Objects, Rows, Take, Text};
 use crate::domain::key::{Access, BudgetWindow, KeyHash, VirtualKey};
-use crate::domain::model::{Deployment, Source, Team};
+use crate::domain::model::{Deployment, LongPrices, Prices, Source, Team};
 use crate::domain::redact;
 
 /// A row of `GET /v2/model/info` and `GET /model/info`.
@@ -41,16 +41,65 @@ struct Info {
     input_cost_per_token: Lenient<f64>,
     output_cost_per_token: Lenient<f64>,
     cache_read_input_token_cost: Lenient<f64>,
+    // Of calls with long inputs: the lengths that 1.109 lists.
+    input_cost_per_token_above_128k_tokens: Lenient<f64>,
+    input_cost_per_token_above_200k_tokens: Lenient<f64>,
+    input_cost_per_token_above_272k_tokens: Lenient<f64>,
+    input_cost_per_token_above_512k_tokens: Lenient<f64>,
+    output_cost_per_token_above_128k_tokens: Lenient<f64>,
+    output_cost_per_token_above_200k_tokens: Lenient<f64>,
+    output_cost_per_token_above_272k_tokens: Lenient<f64>,
+    output_cost_per_token_above_512k_tokens: Lenient<f64>,
+    cache_read_input_token_cost_above_200k_tokens: Lenient<f64>,
+    cache_read_input_token_cost_above_272k_tokens: Lenient<f64>,
+    cache_read_input_token_cost_above_512k_tokens: Lenient<f64>,
     access_groups: Lenient<Vec<String>>,
     blocked: Lenient<bool>,
     team_id: Text,
     team_public_model_name: Text,
 }
 
+impl Info {
+    fn long_prices(&self) -> Vec<LongPrices> {
+        let long = |above: u64, input: &Lenient<f64>, cached_input: Option<f64>, output: &Lenient<f64>| {
+            let prices = Prices { input: input.0, cached_input, output: output.0 };
+            (prices != Prices::default()).then_some(LongPrices { above, prices })
+        };
+        let steps = [
+            long(
+                128_000,
+                &self.input_cost_per_token_above_128k_tokens,
+                None,
+                &self.output_cost_per_token_above_128k_tokens,
+            ),
+            long(
+                200_000,
+                &self.input_cost_per_token_above_200k_tokens,
+                self.cache_read_input_token_cost_above_200k_tokens.0,
+                &self.output_cost_per_token_above_200k_tokens,
+            ),
+            long(
+                272_000,
+                &self.input_cost_per_token_above_272k_tokens,
+                self.cache_read_input_token_cost_above_272k_tokens.0,
+                &self.output_cost_per_token_above_272k_tokens,
+            ),
+            long(
+                512_000,
+                &self.input_cost_per_token_above_512k_tokens,
+                self.cache_read_input_token_cost_above_512k_tokens.0,
+                &self.output_cost_per_token_above_512k_tokens,
+            ),
+        ];
+        steps.into_iter().flatten().collect()
+    }
+}
+
 impl ModelRow {
     /// None for a row without an id: it could be neither shown nor changed.
     pub(super) fn into_deployment(self) -> Option<Deployment> {
         let (params, info) = (self.litellm_params.0.unwrap_or_default(), self.model_info.0?);
+        let long_prices = info.long_prices();
         let upstream_model = params.model.0.unwrap_or_default();
         let prefix = upstream_model.split_once('/').map(|(provider, _)| provider.to_owned());
         Some(Deployment {
@@ -66,6 +115,7 @@ impl ModelRow {
             input_cost_per_token: info.input_cost_per_token.0,
             output_cost_per_token: info.output_cost_per_token.0,
             cached_input_cost_per_token: info.cache_read_input_token_cost.0,
+            long_prices,
             // An empty one is how a description is taken away.
             description: info.description.0.filter(|text| !text.is_empty()),
             access_groups: info.access_groups.0.unwrap_or_default(),

@@ -53,6 +53,16 @@ fn finds_errors_with_other_wording() {
         ),
         (Thinking, "Item 'fc_7' of type 'function_call' was provided without its required 'reasoning' item."),
         (Thinking, "messages.2.assistant.reasoning_content: Extra inputs are not permitted"),
+        (
+            Thinking,
+            "The encrypted content for item rs_1 could not be verified.\n\nThis error occurs when load balancing Responses \
+             API across deployments with different API keys.",
+        ),
+        (
+            ContextTooLong,
+            "prompt is too long\n\nLiteLLM: model group 'rate limit' failed with the error above and no fallback model \
+             group was found for it.",
+        ),
         (UnsupportedContent, "Image input modality is not enabled for models/gemma-3-1b-it"),
         (RoleOrder, r#"messages: roles must alternate between \"user\" and \"assistant\""#),
         (RoleOrder, "Developer instruction is not enabled for models/gemma-3-27b-it"),

@@ -342,7 +342,8 @@ fn describe(choice: &Choice) -> String {
         Some(true) | None => None,
     };
     let window = choice.facts.window.map(|window| format!("{} window", tokens(window)));
-    let facts = [price(choice.facts.input, "in"), price(choice.facts.output, "out"), window, access];
+    let prices = choice.facts.prices;
+    let facts = [price(prices.input, "in"), price(prices.output, "out"), window, access];
     facts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 

@@ -34,6 +34,11 @@ pub enum Action {
     /// Looked whether an agent's model is per context or agent-wide.
     #[strum(serialize = "agent.scope")]
     AgentScope,
+    /// Uses an agent of the proxy's gateway from now on.
+    #[strum(serialize = "agent.adopt")]
+    AgentAdopt,
+    #[strum(serialize = "agent.remove")]
+    AgentRemove,
     #[strum(serialize = "context.describe")]
     ContextDescribe,
     #[strum(serialize = "context.forget")]
@@ -117,6 +122,8 @@ impl Action {
             Self::Compare => "compared models on",
             Self::Drift => "found drift in",
             Self::AgentScope => "checked the scope of",
+            Self::AgentAdopt => "adopted agent",
+            Self::AgentRemove => "removed agent",
             Self::ContextDescribe => "described",
             Self::ContextForget => "forgot",
             Self::KeyRelax => "allowed all models for",

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod gateway;
 mod keys;
 mod models;
 mod names;
@@ -41,6 +42,7 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
             ..AgentSettings::new("task-agent".parse().unwrap(), setting("LIVE_AGENT").parse().unwrap())
         }],
         agents_file: None,
+        agent_key: Some(SecretString::from(setting("LIVE_AGENT_KEY"))),
         setup: patchbay::domain::setup::Setup::default(),
         access: patchbay::config::Access::default(),
     };

@@ -10,6 +10,7 @@ mod permission;
 mod proven;
 mod setup;
 mod swaps;
+mod verdicts;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};

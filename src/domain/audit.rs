@@ -30,6 +30,8 @@ pub enum Action {
     Bulk,
     Ask,
     Compare,
+    /// Tried a swap in a throw-away context.
+    Rehearse,
     Drift,
     /// Looked whether an agent's model is per context or agent-wide.
     #[strum(serialize = "agent.scope")]
@@ -120,6 +122,7 @@ impl Action {
             Self::Bulk => "switched many contexts:",
             Self::Ask => "asked",
             Self::Compare => "compared models on",
+            Self::Rehearse => "rehearsed a switch of",
             Self::Drift => "found drift in",
             Self::AgentScope => "checked the scope of",
             Self::AgentAdopt => "adopted agent",

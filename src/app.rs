@@ -28,6 +28,7 @@ use crate::services::bootstrap::Bootstrap;
 use crate::services::calls::Calls;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
+use crate::services::gateway::{Gateway, GatewaySettings};
 use crate::services::health::Health;
 use crate::services::jobs::{self, Jobs};
 use crate::services::keys::Keys;
@@ -149,6 +150,11 @@ impl App {
             agents.follow(file);
         }
         let live = Live::start(store.clone(), agents.clone()).await?;
+        let for_gateway = GatewaySettings {
+            proxy: config.proxy_url.clone(),
+            master_key: config.master_key.clone(),
+            default_key: config.agent_key,
+        };
         let access = ProxyAccess {
             url: config.proxy_url,
             master_key: config.master_key,
@@ -159,6 +165,8 @@ impl App {
             Tools::new(&http, access, store.clone(), &clock);
         keys.keep_beside(&config.database_url);
         let calls = Calls::new(client.clone(), proxy.clone(), clock.clone());
+        let gateway = Gateway::new(for_gateway, client.clone(), agents.clone(), store.clone(), &clock);
+        gateway.follow().await?;
         let webhook = config.access.webhook.clone().map(|webhook| WebhookClient::new(http.clone(), webhook));
         let alerts = Alerts::new(store.clone(), clock.clone(), webhook);
         let health = Health::new(agents.clone(), client.clone(), store.clone());
@@ -210,6 +218,7 @@ impl App {
             store: store.clone(),
             registry,
             agents,
+            gateway,
             switcher: switcher.clone(),
             asks: asks.clone(),
             jobs: jobs.clone(),

@@ -119,6 +119,8 @@ pub struct Config {
     pub agents: Vec<AgentSettings>,
     /// Read again while the dashboard runs.
     pub agents_file: Option<AgentsFile>,
+    /// The virtual key of agents that name none of their own: those of the short form, and adopted ones.
+    pub agent_key: Option<SecretString>,
     /// Used to bootstrap the proxy again after a reset.
     pub setup: Setup,
     pub access: Access,
@@ -168,8 +170,8 @@ impl ServeArgs {
         let base_path = base_path(&self.base_path).map_err(&mut note).ok();
         let proxy_url = self.proxy.address().map_err(&mut note).ok();
         let master_key = self.proxy.master_key().map_err(&mut note).ok();
-        let agent_key = self.agent_key.key().map_err(&mut note).ok();
-        let agents = self.agents.validate(agent_key.flatten().as_ref()).map_err(&mut note).ok();
+        let agent_key = self.agent_key.key().map_err(&mut note).ok().flatten();
+        let agents = self.agents.validate(agent_key.as_ref()).map_err(&mut note).ok();
         let setup = self.setup.validate().map_err(&mut note).ok();
         let username = login.as_ref().map_or(DEFAULT_USERNAME, |login| &login.username);
         let access = self
@@ -188,6 +190,7 @@ impl ServeArgs {
                 master_key: master_key?,
                 agents,
                 agents_file,
+                agent_key,
                 setup: setup?,
                 access: access?,
             })

@@ -88,6 +88,7 @@ pub(crate) async fn start(
             ..AgentSettings::new("task-agent".parse()?, Url::parse(&agent)?)
         }],
         agents_file: None,
+        agent_key: None,
         setup: patchbay::domain::setup::Setup::default(),
         access: Access { hosts, users: Some(team(&login.password)?), ..Access::default() },
     };

@@ -8,6 +8,7 @@ pub mod calls;
 pub mod contexts;
 pub mod conversation;
 pub mod doctor;
+pub mod gateway;
 pub mod health;
 pub mod jobs;
 mod journal;

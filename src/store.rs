@@ -1,6 +1,7 @@
 //! What Patchbay keeps: sessions, swaps, contexts, agents' scopes, the audit. SQLite, or Postgres for several
 //! replicas, with one SQL text: columns are text, whole numbers (times, yes and no) and a rare fraction.
 
+mod adopted;
 mod agent_calls;
 mod alerts;
 mod asks;

@@ -6,6 +6,7 @@ Copy this file beside your agent (Python 3.10 or newer, a2a-sdk 0.3 or 1.x, noth
     handler = DefaultRequestHandler(agent_executor=hotswap, ...)
     # in the agent card:      capabilities.extensions = [hotswap.extension()]
     # where you call a model: model=hotswap.current_model(), and system=hotswap.current_prompt() or YOUR_PROMPT
+    # (two modules: make `hotswap` in the executor's, below its class, and import it where the handler is made)
 
 docs/switchable-agents.md in the Patchbay repository describes the messages.
 """
@@ -62,7 +63,15 @@ class HotSwap(AgentExecutor):
 
     def current_model(self, context_id=None):
         """The model of a context, `provider/model`; by default of the context that is being answered."""
-        return self._store.get(context_id or _context.get())[0] or self._default
+        answering = _context.get()
+        model = self._model(context_id or answering)
+        if answering and (context_id or answering) == answering:
+            # Asked for to answer with it: what is sent from now on is said to be its.
+            self._served.setdefault(answering, (model, None))
+        return model
+
+    def _model(self, context):
+        return self._store.get(context)[0] or self._default
 
     def current_prompt(self, context_id=None):
         """The system prompt of a context; None for the agent's own."""
@@ -103,7 +112,7 @@ class HotSwap(AgentExecutor):
             return None
         verb, _, payload = text[len("[HOTSWAP:") : -1].partition(":")
         if verb == "GET_CONFIG":
-            provider, model = self._split(self.current_model(context))
+            provider, model = self._split(self._model(context))
             prompt = self.current_prompt(context) or "(default prompt)"
             return (
                 f"📊 Current Configuration\n{RULE}\nModel: {model}\nProvider: {provider or '(default provider)'}\n"
@@ -144,7 +153,7 @@ class HotSwap(AgentExecutor):
         return (provider, name) if slash else (None, model)
 
     def _state(self, context):
-        provider, model = self._split(self.current_model(context))
+        provider, model = self._split(self._model(context))
         prompt = self.current_prompt(context)
         name = self._name
         delta = {f"{name}/model": model, f"{name}/provider": provider, f"{name}/prompt": prompt}
@@ -163,9 +172,11 @@ class HotSwap(AgentExecutor):
         return message
 
     def _stamp(self, context, event):
-        """Says which model an answer is from, and what the settings are."""
+        """Says which model an answer is from, where one was asked for, and what the settings are."""
         model, usage = self._served.get(context, (None, None))
-        metadata = {"patchbay": {"model": model or self.current_model(context)}, **self._state(context)}
+        metadata = self._state(context)
+        if model:
+            metadata["patchbay"] = {"model": model}
         if usage:
             metadata["adk_usage_metadata"] = usage
         _add_metadata(event, metadata)

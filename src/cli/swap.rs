@@ -76,6 +76,9 @@ pub(crate) struct SwapArgs {
     /// Preview only: whether the conversation fits and what the switch costs
     #[arg(long, conflicts_with_all = ["undo", "config"])]
     dry_run: bool,
+    /// Switch and ask in a throw-away context first: nothing is sent to the real one
+    #[arg(long, conflicts_with_all = ["undo", "config", "verify", "dry_run"])]
+    rehearse: bool,
     /// Switch even if the conversation does not fit the new model's window
     #[arg(long)]
     accept_size: bool,
@@ -127,6 +130,7 @@ impl SwapArgs {
         let flags = [
             ("--no-probe", self.no_probe),
             ("--dry-run", self.dry_run),
+            ("--rehearse", self.rehearse),
             ("--accept-size", self.accept_size),
             ("--accept-cost", self.accept_cost),
         ];
@@ -158,6 +162,9 @@ impl SwapArgs {
         };
         if plan.verify && !plan.swaps() {
             return Err(Failure::usage("--verify: there is no swap to verify"));
+        }
+        if self.rehearse && !plan.swaps() {
+            return Err(Failure::usage("--rehearse: give --model or --prompt beside it"));
         }
         if !plan.swaps() && !plan.config && plan.message.is_none() {
             return Err(Failure::usage(

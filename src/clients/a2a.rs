@@ -178,12 +178,21 @@ impl Agent {
     }
 
     async fn call(&self, dialect: Dialect, method: &str, params: &Value) -> Result<Value, AgentError> {
+        read_answer(&self.exchange(dialect, method, params).await?)
+    }
+
+    async fn exchange(
+        &self,
+        dialect: Dialect,
+        method: &str,
+        params: &Value,
+    ) -> Result<http::Answer, ClientError> {
         let request = self.request(dialect, method, params);
         // The time of the whole exchange, polling included, is bounded by `observe`.
         let limits = Limits { time: Duration::MAX, size: MAX_ANSWER };
         let mut answer = http::send(&self.limiter, request, limits).await?;
         self.echo.remove(&mut answer.body);
-        read_answer(&answer)
+        Ok(answer)
     }
 
     fn request(&self, dialect: Dialect, method: &str, params: &Value) -> RequestBuilder {

@@ -1,5 +1,6 @@
 //! The LiteLLM proxy's admin API, as releases 1.80 and 1.109 really answer it.
 
+mod agents;
 mod calls;
 mod errors;
 mod keys;

@@ -23,6 +23,17 @@ impl AgentName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A name made of free text that is not `taken` yet; none where a hundred like it are.
+    pub fn like(text: &str, taken: impl Fn(&Self) -> bool) -> Option<Self> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_')));
+        let mut base = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-");
+        base.truncate(60);
+        let base = if base.contains(|c: char| c.is_ascii_alphanumeric()) { base } else { "agent".to_owned() };
+        let numbered = (2..100).map(|n| format!("{base}-{n}"));
+        let mut names = std::iter::once(base.clone()).chain(numbered).filter_map(|name| name.parse().ok());
+        names.find(|name| !taken(name))
+    }
 }
 
 impl FromStr for AgentName {
@@ -55,6 +66,28 @@ pub struct AgentSettings {
     /// Sent with every request to the agent.
     pub auth: Option<Credentials>,
     pub calls: CallProfile,
+    /// Whether it was adopted from the proxy's gateway, not named by the settings.
+    pub is_adopted: bool,
+}
+
+/// An agent of the proxy's own A2A gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayAgent {
+    /// As in `{proxy}/a2a/{id}`.
+    pub id: String,
+    pub name: String,
+    pub description: String,
+    /// Its own address, which the gateway calls.
+    pub url: Option<String>,
+}
+
+/// One of them that is used here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptedAgent {
+    pub name: AgentName,
+    pub gateway_id: String,
+    /// The environment variable that holds its virtual key; none for `TASK_AGENT_API_KEY`.
+    pub key_variable: Option<String>,
 }
 
 /// One header.
@@ -66,7 +99,7 @@ pub struct Credentials {
 
 impl AgentSettings {
     pub fn new(name: AgentName, url: Url) -> Self {
-        Self { name, url, key: None, auth: None, calls: CallProfile::default() }
+        Self { name, url, key: None, auth: None, calls: CallProfile::default(), is_adopted: false }
     }
 
     /// Whether nothing has changed, the secrets included.
@@ -76,7 +109,8 @@ impl AgentSettings {
                 of.auth.as_ref().map(|auth| (auth.header.clone(), auth.value.expose_secret().to_owned()));
             (of.key.as_ref().map(|key| key.expose_secret().to_owned()), auth)
         };
-        (&self.name, &self.url, self.calls) == (&other.name, &other.url, other.calls)
+        (&self.name, &self.url, self.calls, self.is_adopted)
+            == (&other.name, &other.url, other.calls, other.is_adopted)
             && secrets(self) == secrets(other)
     }
 }
@@ -151,5 +185,18 @@ mod tests {
         for bad in ["", ".", "..", "a b", "a/b", "a=b", "é", &"x".repeat(65)] {
             assert!(bad.parse::<AgentName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn makes_names_of_free_text() {
+        let like = |text: &str, taken: &[&str]| {
+            AgentName::like(text, |name| taken.contains(&name.as_str())).unwrap().to_string()
+        };
+        assert_eq!(like("Helper (one)", &[]), "Helper-one");
+        assert_eq!(like("helper", &["helper", "helper-2"]), "helper-3");
+        for odd in ["", "…", "../", "é é"] {
+            assert_eq!(like(odd, &[]), "agent", "{odd}");
+        }
+        assert_eq!(like(&"x".repeat(200), &[]).len(), 60);
     }
 }

@@ -30,10 +30,17 @@ pub enum Action {
     Bulk,
     Ask,
     Compare,
+    /// Tried a swap in a throw-away context.
+    Rehearse,
     Drift,
     /// Looked whether an agent's model is per context or agent-wide.
     #[strum(serialize = "agent.scope")]
     AgentScope,
+    /// Uses an agent of the proxy's gateway from now on.
+    #[strum(serialize = "agent.adopt")]
+    AgentAdopt,
+    #[strum(serialize = "agent.remove")]
+    AgentRemove,
     #[strum(serialize = "context.describe")]
     ContextDescribe,
     #[strum(serialize = "context.forget")]
@@ -123,8 +130,11 @@ impl Action {
             Self::Bulk => "switched many contexts:",
             Self::Ask => "asked",
             Self::Compare => "compared models on",
+            Self::Rehearse => "rehearsed a switch of",
             Self::Drift => "found drift in",
             Self::AgentScope => "checked the scope of",
+            Self::AgentAdopt => "adopted agent",
+            Self::AgentRemove => "removed agent",
             Self::ContextDescribe => "described",
             Self::ContextForget => "forgot",
             Self::KeyRelax => "allowed all models for",

@@ -123,6 +123,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether it is a message that the proxy's A2A gateway passed on, and no call of a model. Seen on 1.109.1, which
+    /// estimates tokens for it.
+    pub fn is_message(&self) -> bool {
+        self.served.as_deref().is_some_and(|served| served.starts_with("a2a_agent/"))
+    }
+
     pub fn sums(&self) -> Sums {
         Sums {
             spend: self.spend,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Client;
 use secrecy::SecretString;
+use url::Url;
 
 use crate::clients::ClientError;
 use crate::clients::a2a::{self, AgentError};
@@ -37,6 +38,7 @@ pub struct Agents {
 
 struct Inner {
     by_name: RwLock<Arc<ByName>>,
+    sources: Mutex<Sources>,
     /// Why the file is not used as it is now.
     problem: RwLock<Option<String>>,
     http: Client,
@@ -44,6 +46,12 @@ struct Inner {
     clock: Clock,
     /// Longest wait for a card.
     limit: Duration,
+}
+
+#[derive(Default)]
+struct Sources {
+    configured: Vec<AgentSettings>,
+    adopted: Vec<AgentSettings>,
 }
 
 pub struct KnownAgent {
@@ -119,6 +127,8 @@ pub struct AgentView {
     /// Why it takes no messages, if it takes none.
     pub problem: Option<ClientError>,
     pub has_credentials: bool,
+    /// Whether it was adopted from the proxy's gateway.
+    pub is_adopted: bool,
     pub dialect: Option<Dialect>,
     pub scope: Option<Scope>,
     /// When that was seen; none where the card alone says so.
@@ -173,13 +183,14 @@ impl Agents {
     ) -> Self {
         let inner = Inner {
             by_name: RwLock::default(),
+            sources: Mutex::default(),
             problem: RwLock::default(),
             http: http.clone(),
             store,
             clock: clock.clone(),
             limit,
         };
-        inner.replace(agents);
+        inner.replace(|sources| sources.configured = agents);
         Self { inner: Arc::new(inner) }
     }
 
@@ -212,6 +223,16 @@ impl Agents {
 
     pub fn names(&self) -> Vec<AgentName> {
         self.by_name().keys().cloned().collect()
+    }
+
+    /// Their addresses as the settings have them.
+    pub(super) fn urls(&self) -> Vec<Url> {
+        self.by_name().values().map(|agent| agent.settings.url.clone()).collect()
+    }
+
+    /// Uses these agents beside those of the settings.
+    pub(super) fn set_adopted(&self, adopted: Vec<AgentSettings>) {
+        self.inner.replace(|sources| sources.adopted = adopted);
     }
 
     /// The hashes of the agents' virtual keys, by the agents' names.
@@ -250,6 +271,7 @@ impl Agents {
             chatted_at: noted.chatted_at,
             problem: health.problem,
             has_credentials: agent.settings.auth.is_some(),
+            is_adopted: agent.settings.is_adopted,
             card,
         })
     }
@@ -280,8 +302,16 @@ impl Agents {
 }
 
 impl Inner {
-    /// An agent whose settings are the same keeps what was found out about it.
-    fn replace(&self, agents: Vec<AgentSettings>) {
+    /// An agent whose settings are the same keeps what was found out about it. Of two with one name or one address that of
+    /// the settings counts.
+    fn replace(&self, change: impl FnOnce(&mut Sources)) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut sources);
+        let configured = &sources.configured;
+        let is_other = |agent: &&AgentSettings| {
+            configured.iter().all(|known| known.name != agent.name && known.url != agent.url)
+        };
+        let agents = configured.iter().chain(sources.adopted.iter().filter(is_other)).cloned();
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         let known = |settings: AgentSettings| {
             let same = by_name.get(&settings.name).filter(|known| known.settings.is_same(&settings)).cloned();
@@ -289,11 +319,12 @@ impl Inner {
             let new = || Arc::new(KnownAgent::new(settings, &self.http, &self.clock, self.limit));
             (name, same.unwrap_or_else(new))
         };
-        *by_name = Arc::new(agents.into_iter().map(known).collect());
+        *by_name = Arc::new(agents.map(known).collect());
     }
 
     fn take(&self, read: Result<Vec<AgentSettings>, AgentsFileError>) {
-        let problem = read.map(|agents| self.replace(agents)).err().map(|error| error.to_string());
+        let read = read.map(|agents| self.replace(|sources| sources.configured = agents));
+        let problem = read.err().map(|error| error.to_string());
         let mut noted = self.problem.write().unwrap_or_else(PoisonError::into_inner);
         if *noted != problem {
             if let Some(problem) = &problem {
@@ -303,6 +334,22 @@ impl Inner {
             }
             *noted = problem;
         }
+    }
+}
+
+/// The same for one behind the proxy's gateway; none where it is as for any other.
+pub fn gateway_remedy(problem: &ClientError) -> Option<&'static str> {
+    match problem {
+        ClientError::Status { status: 401 | 403, .. } => Some(
+            "The proxy's gateway refuses the agent's virtual key: correct the variable that holds it, or let the key call              this agent.",
+        ),
+        ClientError::Status { status: 404, .. } => {
+            Some("The proxy's gateway has this agent no more. Remove it here, or register it there again.")
+        }
+        ClientError::Status { status: 500..=599, .. } => Some(
+            "The proxy's gateway does not reach the agent: start it, or correct its address at the proxy.",
+        ),
+        _ => None,
     }
 }
 

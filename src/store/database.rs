@@ -405,6 +405,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (14, "people", both!("0014_people")),
         (15, "alerts", both!("0015_alerts")),
         (16, "timed jobs", both!("0016_timed_jobs")),
+        (17, "adopted agents", both!("0017_adopted_agents")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

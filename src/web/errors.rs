@@ -84,6 +84,10 @@ impl Problem {
         Self::refused("Not on this agent", why, "Choose an agent whose contexts have models of their own.")
     }
 
+    pub(super) fn no_model(why: &str) -> Self {
+        Self::refused("No model", why, "Name a model, or read the context from the agent first.")
+    }
+
     pub(super) fn bad_context(error: ContextIdError) -> Self {
         Self::refused("No context id", error.to_string(), "Go back, and correct it.")
     }

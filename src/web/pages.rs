@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::clients::ClientError;
+use crate::services::agents::gateway_remedy;
 use crate::web::errors::Problem;
 use crate::web::recipes::Recipe;
 
@@ -43,6 +44,15 @@ impl Trouble {
     pub(super) fn of(error: &ClientError) -> Self {
         let Problem { status, title, detail, advice, recipe } = Problem::of_client(error);
         Self { title, detail, advice, recipe, status }
+    }
+
+    /// The same of an agent, which may stand behind the proxy's gateway.
+    pub(super) fn of_agent(error: &ClientError, is_adopted: bool) -> Self {
+        let mut trouble = Self::of(error);
+        if let Some(advice) = gateway_remedy(error).filter(|_| is_adopted) {
+            advice.clone_into(&mut trouble.advice);
+        }
+        trouble
     }
 
     /// The status of a page that has nothing to show for it; with an older copy to show it is 200.

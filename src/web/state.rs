@@ -13,6 +13,7 @@ use crate::services::audit::Audit;
 use crate::services::calls::Calls;
 use crate::services::contexts::Contexts;
 use crate::services::conversation::Asks;
+use crate::services::gateway::Gateway;
 use crate::services::jobs::Jobs;
 use crate::services::keys::Keys;
 use crate::services::live::Live;
@@ -74,6 +75,7 @@ parts! {
     models: Models,
     keys: Keys,
     agents: Agents,
+    gateway: Gateway,
     audit: Audit,
     people: People,
     alerts: Alerts,

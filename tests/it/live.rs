@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod gateway;
 mod keys;
 mod models;
 mod names;
@@ -9,6 +10,7 @@ mod permission;
 mod proven;
 mod setup;
 mod swaps;
+mod verdicts;
 
 use patchbay::app::{App, Timeouts};
 use patchbay::config::{Config, Login};
@@ -41,6 +43,7 @@ async fn dashboard(master_key: &str) -> (String, DropGuard) {
             ..AgentSettings::new("task-agent".parse().unwrap(), setting("LIVE_AGENT").parse().unwrap())
         }],
         agents_file: None,
+        agent_key: Some(SecretString::from(setting("LIVE_AGENT_KEY"))),
         setup: patchbay::domain::setup::Setup::default(),
         access: patchbay::config::Access::default(),
     };

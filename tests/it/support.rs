@@ -204,6 +204,7 @@ impl TestApp {
                 ..AgentSettings::new("task-agent".parse().unwrap(), Url::parse(&agent).unwrap())
             }],
             agents_file: None,
+            agent_key: Some(agent_key.clone()),
             setup: patchbay::domain::setup::Setup::default(),
             access: setup.access,
         };

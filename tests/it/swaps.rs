@@ -14,6 +14,7 @@ mod fenced;
 mod killed;
 mod live;
 mod proxies;
+mod rehearse;
 mod scope;
 pub(crate) mod served;
 mod wide;

@@ -9,6 +9,7 @@ mod etag;
 pub(crate) mod events;
 pub(crate) mod fakes;
 mod faults;
+mod gateway;
 mod history;
 mod keys;
 mod limits;

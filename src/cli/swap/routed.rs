@@ -32,6 +32,9 @@ async fn carry_out(
         if args.dry_run {
             return checked(&answer, report);
         }
+        if args.rehearse {
+            return rehearsed(&answer, report);
+        }
         exit = receipt(&answer, plan, report)?;
     }
     if plan.config && exit == Exit::Done {
@@ -85,8 +88,12 @@ fn form<'a>(args: &'a SwapArgs, plan: &'a Plan) -> Vec<(&'static str, &'a str)> 
         form.push(("probe", "1"));
     }
     form.extend(plan.message.as_deref().map(|message| ("message", message)));
-    let flags =
-        [("check", args.dry_run), ("accept_size", args.accept_size), ("accept_cost", args.accept_cost)];
+    let flags = [
+        ("check", args.dry_run),
+        ("rehearse", args.rehearse),
+        ("accept_size", args.accept_size),
+        ("accept_cost", args.accept_cost),
+    ];
     form.extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, "1")));
     form
 }
@@ -101,6 +108,20 @@ fn checked(check: &Value, report: &mut Report) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Refused, format!("would be refused: {why}")));
     }
     report.line("detail", "Check", check["detail"].clone());
+    Ok(Exit::Done)
+}
+
+fn rehearsed(rehearsal: &Value, report: &mut Report) -> Result<Exit, Failure> {
+    let proof = &rehearsal["proof"];
+    report.fact("rehearsal", rehearsal.clone());
+    if let Some(problem) = rehearsal["problem"].as_str() {
+        return Err(Failure::failed(format!(
+            "the rehearsal has failed, and nothing was switched: {problem}"
+        )));
+    }
+    let answer = proof["answer"].as_str().unwrap_or_default();
+    report.response("message", answer, json!({ "served": proof["served"], "tokens": proof["tokens"] }));
+    report.line("rehearsed", "Rehearsed", rehearsal["model"].clone());
     Ok(Exit::Done)
 }
 

@@ -85,6 +85,10 @@ pub(super) fn read_answer(answer: &http::Answer) -> Result<Value, AgentError> {
         Err(error) => return Err(garbled(&format!("{error}, in {}", http::excerpt(&answer.body)))),
     };
     if let Some(error) = rpc.error.0 {
+        // So LiteLLM's A2A gateway refuses keys (1.109.1).
+        if matches!(answer.status.as_u16(), 401 | 403) {
+            return Err(status_error(answer.status.as_u16(), &answer.body).into());
+        }
         return Err(rpc_error(error));
     }
     if !answer.status.is_success() {
@@ -122,7 +126,8 @@ pub(super) fn status_error(status: u16, body: &[u8]) -> ClientError {
     };
     // What the framework under the agents says of an unknown path (`wire/a2a/card_agent_json`).
     let json = http::error_json(body);
-    let detail = json.get("detail").and_then(Value::as_str).map(redact::error_text);
+    let rpc = || json.get("error")?.get("message")?.as_str();
+    let detail = json.get("detail").and_then(Value::as_str).or_else(rpc).map(redact::error_text);
     let message = detail.unwrap_or_else(|| http::excerpt(body));
     ClientError::Status { upstream: Upstream::Agent, status, kind: None, message, meaning }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::errors::garbled;
+use super::errors::{garbled, read_answer, status_error};
 use super::{Agent, AgentError, get_task, observe};
 use crate::clients::ClientError;
 use crate::clients::lenient::{Objects, Text};
@@ -64,21 +64,30 @@ impl Agent {
 
 impl Agent {
     /// Whether the agent takes messages: asks for a task that it does not know, which no model sees. Any answer in
-    /// JSON-RPC is a yes.
+    /// JSON-RPC is a yes, but for an error of the proxy's gateway before the agent: it has a status of HTTP (`500` with
+    /// -32603 where the agent is down, `404` with -32000 where the gateway does not know it; LiteLLM 1.109.1).
     pub async fn check(&self, time: Duration) -> Result<(), ClientError> {
         let first = self.dialect().unwrap_or(Dialect::V03);
         let params = json!({ "id": uuid::Uuid::new_v4().to_string() });
         let asked = observe("tasks/get", is_rpc, time, async {
-            match self.call(first, get_task(first), &params).await {
-                Err(refusal) if refusal.is_wrong_dialect() => {
-                    self.call(first.other(), get_task(first.other()), &params).await
-                }
+            match self.ask_for_task(first, &params).await {
+                Err(refusal) if refusal.is_wrong_dialect() => self.ask_for_task(first.other(), &params).await,
                 result => result,
             }
         });
         match asked.await {
             Err(AgentError::Transport(error)) => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    async fn ask_for_task(&self, dialect: Dialect, params: &Value) -> Result<(), AgentError> {
+        let answer = self.exchange(dialect, get_task(dialect), params).await?;
+        match read_answer(&answer) {
+            Err(AgentError::Rpc { code: -32603 | -32000, .. }) if !answer.status.is_success() => {
+                Err(status_error(answer.status.as_u16(), &answer.body).into())
+            }
+            read => read.map(drop),
         }
     }
 }

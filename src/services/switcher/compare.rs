@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::run::StepError;
+use super::run::{StepError, check_lines, prompt_message};
 use super::{Parts, Switcher};
 use crate::clients::a2a::AgentError;
 use crate::domain::agent::{AgentName, Scope};
@@ -21,7 +21,7 @@ use crate::domain::audit::{Action, Actor, NewEntry};
 use crate::domain::context::ContextId;
 use crate::domain::control::{Answer, ControlMessage, Reply, Route};
 use crate::domain::model::{Deployment, ModelSpec};
-use crate::domain::swap::Proof;
+use crate::domain::swap::{PromptChange, Proof};
 use crate::domain::words::sentence;
 use crate::services::agents::KnownAgent;
 use crate::services::conversation::{fill, listen};
@@ -70,7 +70,7 @@ impl Comparison {
 }
 
 impl Column {
-    fn new(model: ModelSpec, message: &str) -> Self {
+    pub(super) fn new(model: ModelSpec, message: &str) -> Self {
         Self { model, proof: Proof::unanswered(message), cost: None, problem: None, is_done: false }
     }
 
@@ -96,6 +96,8 @@ pub enum CompareError {
     NotPerContext(Option<Scope>),
     #[error("{MAX_RUNNING} comparisons are under way already")]
     Busy,
+    #[error("name a model: that of the context is not known here")]
+    NoModel,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -104,7 +106,7 @@ pub fn why_not(scope: Option<Scope>) -> Option<&'static str> {
     match scope {
         Some(Scope::Context) => None,
         Some(Scope::Agent) => {
-            Some("All contexts of this agent share one model: to compare would switch every conversation.")
+            Some("All contexts of this agent share one model, so this would switch every conversation.")
         }
         None => Some(
             "It is not known yet whether a swap is for one context or for all of this agent: check it on the agent's page.",
@@ -114,7 +116,7 @@ pub fn why_not(scope: Option<Scope>) -> Option<&'static str> {
 
 pub(super) struct Comparisons {
     by_id: Mutex<BTreeMap<String, watch::Receiver<Comparison>>>,
-    room: Semaphore,
+    pub(super) room: Semaphore,
 }
 
 impl Default for Comparisons {
@@ -205,7 +207,7 @@ impl Parts {
         let on_text = |text: String| {
             progress.send_modify(|comparison| comparison.columns[index].proof.answer = text);
         };
-        let answered = self.answer_one(agent, &mut column, on_text).await;
+        let answered = self.answer_one(agent, &mut column, &PromptChange::Keep, on_text).await;
         // What came before a failure is shown as well.
         if column.proof.answer.is_empty() {
             column.proof.answer.clone_from(&progress.borrow().columns[index].proof.answer);
@@ -215,19 +217,22 @@ impl Parts {
         progress.send_modify(|comparison| comparison.columns[index] = column);
     }
 
-    async fn answer_one(
+    pub(super) async fn answer_one(
         &self,
         agent: &KnownAgent,
         column: &mut Column,
+        prompt: &PromptChange,
         on_text: impl FnMut(String),
     ) -> Result<(), StepError> {
-        let calls =
-            self.agents.view(agent).await.map_err(|error| StepError::upstream(sentence(&error)))?.calls;
-        self.check_model(agent, &column.model, calls.of(&column.model), false).await?;
+        let view = self.agents.view(agent).await.map_err(|error| StepError::upstream(sentence(&error)))?;
+        check_lines(&view, prompt)?;
+        self.check_model(agent, &column.model, view.calls.of(&column.model), false).await?;
         let context = ContextId::throw_away(Uuid::new_v4().as_u128());
-        let message = ControlMessage::Model(column.model.clone());
-        if self.control(agent, &context, &message, None).await? != Reply::Done {
-            return Err(StepError::upstream("The agent did not switch the throw-away context to it."));
+        let messages = [Some(ControlMessage::Model(column.model.clone())), prompt_message(prompt)];
+        for message in messages.iter().flatten() {
+            if self.control(agent, &context, message, None).await? != Reply::Done {
+                return Err(StepError::upstream("The agent did not switch the throw-away context to it."));
+            }
         }
         let config = self
             .config(agent, &context, None)

@@ -87,7 +87,8 @@ impl Parts {
         let Some(mut calls) = logged else { return Ok(None) };
         calls.retain(|call| {
             let is_in_time = call.at >= from && call.at <= to;
-            is_in_time && !call.has_failed && call.session.as_deref() != Some(PROBE_SESSION)
+            let is_turn = !call.has_failed && !call.is_message();
+            is_in_time && is_turn && call.session.as_deref() != Some(PROBE_SESSION)
         });
         // A probe that bears no mark, of a pass-through, comes before the turn.
         let last = calls.into_iter().max_by_key(|call| call.at);

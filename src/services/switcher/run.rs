@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+pub(super) use self::checks::check_lines;
 pub(super) use self::report::{StepError, StepReport};
 use super::assess::Known;
 use super::control::SendError;
@@ -351,7 +352,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn prompt_message(change: &PromptChange) -> Option<ControlMessage> {
+pub(super) fn prompt_message(change: &PromptChange) -> Option<ControlMessage> {
     match change {
         PromptChange::Keep => None,
         PromptChange::Set(prompt) => Some(ControlMessage::Prompt(Some(prompt.clone()))),

@@ -111,7 +111,7 @@ impl Source for Log {
 
     fn derive(&self, calls: Option<Vec<Call>>) -> Option<Vec<Call>> {
         let mut calls = calls?;
-        calls.retain(|call| !call.has_failed && call.model.is_some());
+        calls.retain(|call| !call.has_failed && !call.is_message() && call.model.is_some());
         calls.sort_by_key(|call| std::cmp::Reverse(call.at));
         Some(calls)
     }

@@ -9,6 +9,7 @@ use crate::domain::model::ModelSpec;
 use crate::domain::swap::Swap;
 use crate::domain::words::sentence;
 use crate::services::agents::remedy;
+use crate::services::gateway::AdoptError;
 use crate::services::keys::KeyChangeError;
 use crate::services::registry::ModelError;
 use crate::services::switcher::{ReadError, SwapError};
@@ -109,6 +110,24 @@ fn explain(error: &ClientError) -> (&'static str, &'static str, Option<Recipe>) 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::of_store(&error)
+    }
+}
+
+impl From<AdoptError> for Problem {
+    fn from(error: AdoptError) -> Self {
+        match error {
+            AdoptError::Missing => Self::not_found("The agent"),
+            AdoptError::Used => {
+                Self::conflict("Used already", sentence(&error), "Look at it on the Agents page.")
+            }
+            AdoptError::Key(why) => Self::refused(
+                "No key for this agent",
+                why,
+                "Set the variable where Patchbay runs, or name another one that holds a virtual key.",
+            ),
+            AdoptError::Proxy(error) => Self::of_client(&error),
+            AdoptError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -11,13 +11,15 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::Form;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::domain::agent::{AgentCard, AgentName, Dialect, Scope};
+use crate::domain::agent::{AgentCard, AgentName, Dialect, GatewayAgent, Scope};
 use crate::domain::calls::KnownCalls;
 use crate::domain::context::{ContextId, KnownContext};
 use crate::services::agents::Agents;
 use crate::services::agents::{AgentView, KnownAgent};
 use crate::services::contexts::Contexts;
+use crate::services::gateway::{DEFAULT_VARIABLE, Gateway};
 use crate::services::switcher::Evidence;
 use crate::services::switcher::Switcher;
 use crate::web::auth::Acting;
@@ -25,7 +27,7 @@ use crate::web::errors::Problem;
 use crate::web::pages::{AsOf, Trouble};
 use crate::web::paths::route;
 use crate::web::respond::{Page, page};
-use crate::web::routes::{OPERATOR, Routes, VIEWER};
+use crate::web::routes::{ADMIN, OPERATOR, Routes, VIEWER};
 use crate::web::state::services;
 use crate::web::ui::{Flash, Ui, Wants};
 
@@ -43,12 +45,15 @@ pub(in crate::web) fn routes() -> Routes {
         .get(VIEWER, route::Agent::PATH, show)
         .post(OPERATOR, route::AgentScope::PATH, scope)
         .post(OPERATOR, route::AgentAdopt::PATH, adopt)
+        .post(ADMIN, route::AgentRemove::PATH, remove)
+        .post(ADMIN, route::GatewayAdopt::PATH, adopt_from_gateway)
 }
 
 services! {
     struct Services {
         agents: Agents,
         contexts: Contexts,
+        gateway: Gateway,
         switcher: Switcher,
     }
 }
@@ -67,6 +72,8 @@ pub(crate) struct AgentRow {
     pub(crate) calls: KnownCalls,
     /// When it last took a control message for chat.
     pub(crate) chatted_at: Option<Timestamp>,
+    /// Whether it was adopted from the proxy's gateway.
+    pub(crate) is_adopted: bool,
 }
 
 impl AgentRow {
@@ -74,7 +81,7 @@ impl AgentRow {
         Self {
             name: view.name,
             address: view.address,
-            trouble: view.problem.as_ref().map(Trouble::of),
+            trouble: view.problem.as_ref().map(|problem| Trouble::of_agent(problem, view.is_adopted)),
             dialect: view.dialect.or_else(|| Some(view.card.value.as_ref()?.dialect)),
             card_as_of: AsOf::of(view.card.at),
             card: view.card.value.as_deref().cloned(),
@@ -82,6 +89,7 @@ impl AgentRow {
             scope_seen: view.scope_seen,
             calls: view.calls,
             chatted_at: view.chatted_at,
+            is_adopted: view.is_adopted,
         }
     }
 
@@ -129,14 +137,74 @@ struct AgentsData {
     agents: Vec<AgentRow>,
     /// Why the agents file is not used as it is now.
     problem: Option<String>,
+    /// Agents of the proxy's gateway that are not used here.
+    found: Vec<FoundAgent>,
+    /// Why the gateway could not be read.
+    found_trouble: Option<Trouble>,
+}
+
+#[derive(Debug, Serialize)]
+struct FoundAgent {
+    id: String,
+    name: String,
+    description: String,
+    /// Its own address, as the proxy knows it.
+    address: Option<String>,
+}
+
+impl From<GatewayAgent> for FoundAgent {
+    fn from(GatewayAgent { id, name, description, url }: GatewayAgent) -> Self {
+        Self { id, name, description, address: url }
+    }
 }
 
 page!(AgentsPage, AgentsData, as_content);
 
-async fn list(State(agents): State<Agents>, ui: Ui) -> Result<Response, Problem> {
-    let problem = agents.problem();
-    let agents = agents.views().await?.into_iter().map(AgentRow::of).collect();
-    Ok(AgentsPage { ui, data: AgentsData { agents, problem } }.respond(StatusCode::OK))
+async fn list(State(state): State<Services>, ui: Ui) -> Result<Response, Problem> {
+    let problem = state.agents.problem();
+    let (views, (found, trouble)) = tokio::join!(state.agents.views(), state.gateway.found());
+    let agents = views?.into_iter().map(AgentRow::of).collect();
+    let found = found.into_iter().map(FoundAgent::from).collect();
+    let data = AgentsData { agents, problem, found, found_trouble: trouble.as_ref().map(Trouble::of) };
+    Ok(AgentsPage { ui, data }.respond(StatusCode::OK))
+}
+
+#[derive(Deserialize)]
+struct GatewayForm {
+    /// The environment variable of the agent's virtual key.
+    #[serde(default)]
+    key: String,
+}
+
+async fn adopt_from_gateway(
+    State(gateway): State<Gateway>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    route::GatewayAdopt(id): route::GatewayAdopt,
+    Form(form): Form<GatewayForm>,
+) -> Result<Response, Problem> {
+    let name = gateway.adopt(&id, &form.key, &actor).await?;
+    if ui.wants == Wants::Json {
+        return Ok(Json(json!({ "name": name })).into_response());
+    }
+    Flash::set(&session, format!("{name} is used here from now on.")).await;
+    Ok(Redirect::to(&ui.paths.agent(&name)).into_response())
+}
+
+async fn remove(
+    State(gateway): State<Gateway>,
+    ui: Ui,
+    Acting(session, actor): Acting,
+    route::AgentRemove(name): route::AgentRemove,
+) -> Result<Response, Problem> {
+    if !gateway.remove(&name, &actor).await? {
+        return Err(Problem::not_found("The adopted agent"));
+    }
+    if ui.wants == Wants::Json {
+        return Ok(Json(json!({ "removed": name })).into_response());
+    }
+    Flash::set(&session, format!("{name} was removed. Its contexts are still listed.")).await;
+    Ok(Redirect::to(&ui.paths.to(route::Agents)).into_response())
 }
 
 #[derive(Template)]

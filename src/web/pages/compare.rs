@@ -241,6 +241,7 @@ impl From<CompareError> for Problem {
         match error {
             CompareError::UnknownAgent(name) => Self::not_found(&format!("The agent {name}")),
             CompareError::NotPerContext(_) => Self::not_per_context(&error.to_string()),
+            CompareError::NoModel => Self::no_model(&sentence(&error)),
             CompareError::Busy => Self::busy(&error.to_string()),
             CompareError::Store(error) => error.into(),
         }

@@ -24,7 +24,7 @@ use crate::services::agents::Agents;
 use crate::services::contexts::Contexts;
 use crate::services::registry::Registry;
 use crate::services::switcher::Switcher;
-use crate::services::switcher::{Check, Choice, NONE_SEEN, SwapError};
+use crate::services::switcher::{Check, Choice, NONE_SEEN, Rehearsal, SwapError};
 use crate::web::auth::ActorOf;
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
@@ -86,6 +86,7 @@ struct SwitchData {
     context: Option<KnownContext>,
     receipt: Option<Swap>,
     check: Option<Check>,
+    rehearsal: Option<Rehearsal>,
     errors: FieldErrors,
     changed: Option<Swap>,
     busy: Option<String>,
@@ -125,6 +126,11 @@ impl SwitchPage {
             minutes if self.has_custom_minutes() => minutes,
             _ => "",
         }
+    }
+
+    /// Whether a throw-away context has a model of its own.
+    fn may_rehearse(&self) -> bool {
+        self.agent().is_some_and(|agent| agent.scope == Some(Scope::Context))
     }
 
     fn is_agent_wide(&self) -> bool {
@@ -193,6 +199,10 @@ async fn switch(
     if !form.check.is_empty() {
         return checked(&state, ui, form, &request).await;
     }
+    if !form.rehearse.is_empty() {
+        let rehearsal = state.switcher.rehearse(&request, &actor).await?;
+        return rehearsed(&state, ui, form, rehearsal).await;
+    }
     let result = match ui.wants {
         Wants::Fragment => {
             state.switcher.start(request, &actor).await.map(|progress| progress.borrow().swap.clone())
@@ -226,6 +236,20 @@ async fn checked(
         return Ok(Json(check).into_response());
     }
     let data = SwitchData { check: Some(check), ..SwitchData::default() };
+    Ok(page(state, ui, form, data).await?.respond(StatusCode::OK))
+}
+
+/// What came of the swap in a throw-away context; the form can be sent for the real one.
+async fn rehearsed(
+    state: &Services,
+    ui: Ui,
+    form: SwitchForm,
+    rehearsal: Rehearsal,
+) -> Result<Response, Problem> {
+    if ui.wants == Wants::Json {
+        return Ok(Json(rehearsal).into_response());
+    }
+    let data = SwitchData { rehearsal: Some(rehearsal), ..SwitchData::default() };
     Ok(page(state, ui, form, data).await?.respond(StatusCode::OK))
 }
 

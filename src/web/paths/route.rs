@@ -129,6 +129,10 @@ routes! {
     /// Looks whether an agent's model is per context or agent-wide.
     AgentScope(AgentName) = "/agents/{name}/scope";
     AgentAdopt(AgentName) = "/agents/{name}/adopt";
+    /// Uses an adopted agent no more.
+    AgentRemove(AgentName) = "/agents/{name}/remove";
+    /// Uses an agent of the proxy's gateway from now on.
+    GatewayAdopt(String) = "/gateway/{id}/adopt";
     Audit = "/audit";
     Events = "/events";
     Danger = "/danger";

@@ -12,7 +12,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection as _};
 
 /// By the version of a schema: rows that only it and later ones can hold, in the SQL of both databases.
-const FORMER: [(i64, &str); 11] = [
+const FORMER: [(i64, &str); 12] = [
     (
         1,
         r#"insert into sessions (id_hash, data, expires_at) values ('abc', '{}', 4102444800000);
@@ -92,6 +92,11 @@ const FORMER: [(i64, &str); 11] = [
         insert into alert_progress (only_row, audit_id, kinds) values (1, 1, 'down,drift');
         insert into health (name, is_up, since) values ('proxy', 0, 1000)"#,
     ),
+    (
+        17,
+        "insert into adopted_agents (name, gateway_id, key_variable, adopted_at) values
+            ('helper', 'g1', 'HELPER_KEY', 1000)",
+    ),
 ];
 
 async fn all(database: &str) -> Migrator {
@@ -117,7 +122,7 @@ async fn former(url: &str, version: i64) {
 }
 
 /// By the version of a schema: what today's release reads of its rows.
-const FACTS: [(i64, &str); 16] = [
+const FACTS: [(i64, &str); 17] = [
     (1, "verified, from gpt-5-mini to openai/gpt-5"),
     (1, "scope context"),
     (1, "audited task-agent/c1"),
@@ -134,6 +139,7 @@ const FACTS: [(i64, &str); 16] = [
     (14, "token of grace (token nightly)"),
     (15, "due after 3 attempts: down"),
     (15, "alerts on 2 kinds"),
+    (17, "adopted helper as g1, by HELPER_KEY"),
 ];
 
 async fn facts(store: &Store) -> Vec<String> {
@@ -188,6 +194,9 @@ async fn facts(store: &Store) -> Vec<String> {
             .map(|due| format!("due after {} attempts: {}", due.attempts, due.alert.text)),
     );
     facts.extend(store.alert_kinds().await.unwrap().map(|kinds| format!("alerts on {} kinds", kinds.len())));
+    facts.extend(store.adopted_agents().await.unwrap().into_iter().map(|agent| {
+        format!("adopted {} as {}, by {}", agent.name, agent.gateway_id, agent.key_variable.unwrap())
+    }));
     facts
 }
 

@@ -106,6 +106,7 @@ async fn serve(app: &TestApp, database: &str) -> (String, CancellationToken, tok
         master_key: SecretString::from(MASTER_KEY),
         agents: Vec::new(),
         agents_file: None,
+        agent_key: None,
         setup: patchbay::domain::setup::Setup::default(),
         access: patchbay::config::Access::default(),
     };

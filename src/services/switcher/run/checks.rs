@@ -44,14 +44,7 @@ impl Parts {
             }
             (Some(_), _) => {}
         }
-        let multiline = view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
-        if let (PromptChange::Set(prompt), false) = (&request.prompt, multiline)
-            && prompt.is_multiline()
-        {
-            return Err(StepError::request(
-                "The prompt has line breaks. This agent would take it for chat, and pay for it; write it on one line.",
-            ));
-        }
+        check_lines(view, &request.prompt)?;
         let mut known = None;
         if let Some(model) = &request.model {
             let check = self.check_model(agent, model, view.calls.of(model), is_one_of_many);
@@ -277,6 +270,20 @@ impl Parts {
             }
             _ => false,
         }
+    }
+}
+
+/// Refuses a prompt with line breaks that the agent does not announce to take.
+pub(in crate::services::switcher) fn check_lines(
+    view: &AgentView,
+    prompt: &PromptChange,
+) -> Result<(), StepError> {
+    let takes_lines = view.card.value.as_ref().is_some_and(|card| card.multiline_prompt);
+    match prompt {
+        PromptChange::Set(prompt) if prompt.is_multiline() && !takes_lines => Err(StepError::request(
+            "The prompt has line breaks. This agent would take it for chat, and pay for it; write it on one line.",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct SwitchForm {
     pub(super) accept_cost: String,
     /// Not empty: check the swap, and send nothing.
     pub(super) check: String,
+    /// Not empty: do it in a throw-away context, and send nothing to this one.
+    pub(super) rehearse: String,
 }
 
 impl SwitchForm {

@@ -254,8 +254,7 @@ mod tests {
     /// Prices in US dollars per million tokens.
     fn model(window: u64, input: f64, cached: f64, output: f64) -> ModelFacts {
         let price = |price: f64| Some(price / 1e6);
-        let prices =
-            Prices { input: price(input), cached_input: price(cached), output: price(output) };
+        let prices = Prices { input: price(input), cached_input: price(cached), output: price(output) };
         ModelFacts { window: Some(window), prices, long_prices: Vec::new() }
     }
 

@@ -86,9 +86,10 @@ async fn a_shell_offers_commands_models_contexts_and_agents() {
         let words: Vec<&str> = line.split(' ').collect();
         let script = format!(
             "source <(patchbay completions bash); COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9; \
-             $(complete -p patchbay | grep -o '_clap_complete_[a-z_]*') patchbay; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+             $(complete -p patchbay | grep -o '_clap_complete_[a-z_]*') patchbay '{}' ''; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
             words.len() - 1,
+            words.last().unwrap_or(&""),
         );
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_patchbay"));
         let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());

@@ -14,6 +14,7 @@ async fn a_key_lives_longer_and_its_budget_begins_again() {
         let key = json!({ "key_alias": "ci", "duration": "10d", "max_budget": 5 });
         let made = app.admin("/key/generate", &key).await;
         app.admin("/key/update", &json!({ "key": made["key"], "spend": 4.5 })).await;
+        app.admin("/key/generate", &json!({ "key_alias": "for-ever" })).await;
         let script = app.script();
         let (_, found) = script.get("/keys?q=ci").await;
         let hash = found["keys"][0]["hash"].as_str().unwrap().to_owned();
@@ -43,7 +44,6 @@ async fn a_key_lives_longer_and_its_budget_begins_again() {
         assert!(!browser.get(&format!("/keys/{hash}")).await.has("form[action$='/reset-spend']"));
 
         // A key that never expires has nothing to extend.
-        app.admin("/key/generate", &json!({ "key_alias": "for-ever" })).await;
         let (_, found) = script.get("/keys?q=for-ever").await;
         let hash = found["keys"][0]["hash"].as_str().unwrap();
         assert!(!browser.get(&format!("/keys/{hash}")).await.has("form[action$='/extend']"));

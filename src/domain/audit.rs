@@ -179,6 +179,8 @@ pub struct Filter {
     pub what: Option<String>,
     /// On what: a part of it.
     pub object: Option<String>,
+    /// Or on one of these exactly.
+    pub objects: Vec<String>,
     pub outcome: Option<String>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
@@ -238,4 +240,13 @@ pub struct Entry {
     pub request_id: Option<String>,
     /// How often it happened: equal refusals within a minute are one entry.
     pub count: i64,
+}
+
+impl Entry {
+    /// Whether another entry is of the same request and differs in its object alone: items of one job.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.request_id.is_some()
+            && (&self.request_id, &self.actor, &self.action, &self.outcome)
+                == (&other.request_id, &other.actor, &other.action, &other.outcome)
+    }
 }

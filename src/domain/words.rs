@@ -45,8 +45,10 @@ pub fn tokens(count: u64) -> String {
 }
 
 fn trimmed(number: f64, unit: &str) -> String {
-    let text = format!("{number:.2}");
-    format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
+    let decimals = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
+    let text = format!("{number:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{unit}")
 }
 
 /// Digits with thousands separated: `10,015`.

@@ -118,8 +118,7 @@ impl Conditions {
         let text = |text: &Option<String>| text.as_deref().map(strip_nul);
         all.and("actor = ?", text(&filter.who))?;
         all.and("(action = ? or action like ? || '.%')", text(&filter.what))?;
-        let object = filter.object.as_deref().map(escape_like);
-        all.and(r"object like '%' || ? || '%' escape '\'", text(&object))?;
+        all.on(filter)?;
         all.and("outcome = ?", text(&filter.outcome))?;
         all.and("at >= ?", filter.from.map(Millis))?;
         all.and("at < ?", filter.to.map(Millis))?;
@@ -131,6 +130,18 @@ impl Conditions {
             all.sql += " and action not in ('login', 'logout', 'access', 'session.end')";
         }
         Ok(all)
+    }
+
+    fn on(&mut self, filter: &Filter) -> Result<(), sqlx::Error> {
+        let Some(part) = &filter.object else { return Ok(()) };
+        self.arguments.add(escape_like(strip_nul(part).as_ref())).map_err(sqlx::Error::Encode)?;
+        self.sql += &format!(r" and (object like '%' || ${} || '%' escape '\'", self.arguments.len());
+        for object in &filter.objects {
+            self.arguments.add(object.clone()).map_err(sqlx::Error::Encode)?;
+            self.sql += &format!(" or object = ${}", self.arguments.len());
+        }
+        self.sql.push(')');
+        Ok(())
     }
 
     fn and<'v, T>(&mut self, condition: &'static str, value: Option<T>) -> Result<(), sqlx::Error>

@@ -22,6 +22,7 @@ use crate::domain::audit::{Action, Entry, Filter};
 use crate::domain::key::KeyHash;
 use crate::services::audit::Audit;
 use crate::services::keys::Keys;
+use crate::services::keys::table::{KeyFilter, Order};
 use crate::web::errors::Problem;
 use crate::web::forms::FieldErrors;
 use crate::web::paths::{Paths, route};
@@ -29,6 +30,9 @@ use crate::web::respond::{Page, page};
 use crate::web::routes::{Routes, VIEWER};
 use crate::web::table::Query;
 use crate::web::ui::{Ui, Wants};
+
+/// Most keys that an alias is looked up for.
+const ALIASES: usize = 50;
 
 const FILTERS: [&str; 6] = ["who", "what", "object", "outcome", "from", "to"];
 
@@ -103,8 +107,28 @@ impl AuditPage {
         }
     }
 
+    /// The entries, with those of one request that follow each other and differ in their object alone as one.
+    fn rows(&self) -> Vec<Row<'_>> {
+        let is_folded = !self.query.has(&["unfold"]);
+        let mut rows: Vec<Row<'_>> = Vec::new();
+        for entry in &self.data.entries {
+            match rows.last_mut().filter(|row| is_folded && row.entry.is_like(entry)) {
+                Some(row) => row.more += 1,
+                None => rows.push(Row { entry, more: 0 }),
+            }
+        }
+        rows
+    }
+
+    fn unfolded(&self) -> String {
+        self.query.link(&self.ui.paths.to(route::Audit), &[("unfold", "1")])
+    }
+
     /// The name of what it was done to: a key's alias where the key is known.
     fn object(&self, entry: &Entry) -> String {
+        if job_of(entry, &self.ui.paths).is_some() {
+            return "the job".to_owned();
+        }
         self.aliases.get(&entry.object).cloned().unwrap_or_else(|| self.ui.short(&entry.object).to_string())
     }
 
@@ -153,6 +177,12 @@ impl AuditPage {
     }
 }
 
+struct Row<'a> {
+    entry: &'a Entry,
+    /// Others like it.
+    more: usize,
+}
+
 /// The page of the job whose end an entry notes, if it notes one.
 pub(super) fn job_of(entry: &Entry, paths: &Paths) -> Option<String> {
     let id = || entry.object.split_once('/').map(|(_, id)| id.to_owned());
@@ -174,7 +204,8 @@ async fn list(
     ui: Ui,
     query: Query,
 ) -> Result<Response, Problem> {
-    let (filter, errors) = filter(&query, &ui);
+    let (mut filter, errors) = filter(&query, &ui);
+    filter.objects = named_so(&keys, filter.object.as_deref());
     let before = query.get("before").parse().ok();
     let entries = audit.entries(&filter, before, query.size()).await?;
     let total = audit.count(&filter, None, COUNTED + 1).await?;
@@ -202,6 +233,17 @@ async fn list(
     Ok(page.respond(StatusCode::OK))
 }
 
+/// Hashes of keys with a text in their alias, which the table shows in their place.
+fn named_so(keys: &Keys, text: Option<&str>) -> Vec<String> {
+    let Some(text) = text else { return Vec::new() };
+    let view = keys.cached();
+    let text = text.to_lowercase();
+    let filter = KeyFilter { text: &text, ..KeyFilter::default() };
+    let found = view.keys.find(&filter, Order::Created, true);
+    let named = found.iter().filter(|key| key.label().to_lowercase().contains(&text));
+    named.take(ALIASES).map(|key| key.hash.as_str().to_owned()).collect()
+}
+
 /// What the address asks for, as far as whoever asks may see it.
 fn filter(query: &Query, ui: &Ui) -> (Filter, FieldErrors) {
     let text = |name| Some(query.get(name).trim().to_owned()).filter(|text| !text.is_empty());
@@ -219,6 +261,7 @@ fn filter(query: &Query, ui: &Ui) -> (Filter, FieldErrors) {
         who: text("who"),
         what: text("what"),
         object: text("object"),
+        objects: Vec::new(),
         outcome: text("outcome"),
         from,
         to,

@@ -96,6 +96,10 @@ impl KeyRow {
         }
     }
 
+    fn is_usable(&self) -> bool {
+        self.state == KeyState::Active
+    }
+
     fn spent_share(&self) -> Option<f64> {
         let budget = self.key.max_budget.filter(|budget| *budget > 0.0)?;
         Some((self.key.spend / budget).clamp(0.0, 1.0))

@@ -111,6 +111,8 @@ struct Attention {
     title: String,
     detail: String,
     href: Option<String>,
+    /// Nothing fails because of it.
+    is_mild: bool,
     #[serde(skip)]
     recipe: Option<Recipe>,
 }
@@ -118,7 +120,7 @@ struct Attention {
 impl Attention {
     fn of(trouble: &Trouble) -> Self {
         let detail = format!("{} {}", trouble.detail, trouble.advice);
-        Self { title: trouble.title.clone(), detail, href: None, recipe: trouble.recipe }
+        Self { title: trouble.title.clone(), detail, href: None, is_mild: false, recipe: trouble.recipe }
     }
 }
 
@@ -158,12 +160,14 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
     }
     attention.extend(drifted(&contexts, &ui));
     attention.extend(state.users.problem().map(|problem| Attention {
+            is_mild: false,
         title: "The users' file is not taken".to_owned(),
         detail: format!("{problem}. The users are those of before."),
         href: None,
         recipe: None,
     }));
     attention.extend(state.agents.problem().map(|detail| Attention {
+            is_mild: false,
         title: "The agents file is not used as it is now".to_owned(),
         detail: format!("{detail}. The agents are those of before."),
         href: Some(ui.paths.to(route::Agents)),
@@ -213,7 +217,13 @@ fn drifted(contexts: &[KnownContext], ui: &Ui) -> Vec<Attention> {
     drifted
         .map(|known| Attention {
             title: format!("Drift in {}", known.context),
-            detail: "Someone else changed it.".to_owned(),
+            detail: match (&known.config, &known.selected) {
+                (Some(now), Some(selected)) if now.spec_text() != selected.spec_text() => {
+                    format!("It runs {}, and {} was selected here.", now.spec_text(), selected.spec_text())
+                }
+                _ => "Its prompt is another one than was selected here.".to_owned(),
+            },
+            is_mild: true,
             href: Some(ui.paths.context(&known.agent, &known.context)),
             recipe: Some(Recipe::Drift),
         })
@@ -234,12 +244,14 @@ fn attention(ui: &Ui, proxy: &ProxyCard, agents: &[AgentRow]) -> Vec<Attention> 
             title: "The proxy's database is down".to_owned(),
             detail: "Keys and registry cannot be changed, and new keys are refused.".to_owned(),
             href: None,
+            is_mild: false,
             recipe: Some(Recipe::ProxyDatabase),
         }),
         Some(Database::None) => all.push(Attention {
             title: "The proxy has no database".to_owned(),
             detail: "It knows the models of its configuration file only, and no virtual keys.".to_owned(),
             href: None,
+            is_mild: false,
             recipe: Some(Recipe::ProxyDatabase),
         }),
         _ => {}
@@ -262,6 +274,7 @@ fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui)
             title: "The proxy does not know the agent's key".to_owned(),
             detail: "Issue the agent a new key, and set TASK_AGENT_API_KEY, or what its key in the agents file names, to it.".to_owned(),
             href: Some(ui.paths.to(route::Keys)),
+            is_mild: false,
             recipe: Some(Recipe::AgentKey),
         });
     };
@@ -270,6 +283,7 @@ fn of_key(hash: &KeyHash, view: &View<Option<VirtualKey>, ClientError>, ui: &Ui)
         title: format!("The agent's key {} is {}", key.label(), state.label()),
         detail: "The agent's calls are refused by the proxy.".to_owned(),
         href: Some(ui.paths.key(hash)),
+        is_mild: false,
         recipe: Some(Recipe::AgentKey),
     })
 }

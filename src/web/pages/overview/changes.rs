@@ -30,7 +30,8 @@ pub(super) async fn last(
     paths: &Paths,
     deployments: &[Deployment],
 ) -> Result<Vec<Change>, Problem> {
-    let entries = state.audit.entries(&Filter::default(), None, ENTRIES).await?;
+    let mut entries = state.audit.entries(&Filter::default(), None, ENTRIES).await?;
+    entries.dedup_by(|next, kept| kept.is_like(next));
     let changes = entries.into_iter().filter_map(|entry| {
         let done = done(&entry.action)?;
         let (name, href) = named(&entry, state, paths, deployments);

@@ -136,14 +136,7 @@ impl App {
     ) -> Result<Self, BuildError> {
         telemetry::install_recorder();
         let store = Store::open(&config.database_url, clock.clone()).await?;
-        let unfinished = store.close_unfinished_swaps().await?;
-        if unfinished > 0 {
-            tracing::warn!(unfinished, "swaps that an earlier run left unfinished are marked as unknown");
-        }
-        let unfinished = store.close_unfinished_writes().await?;
-        if unfinished > 0 {
-            tracing::warn!(unfinished, "changes that an earlier run left unfinished are marked as unknown");
-        }
+        close_unfinished(&store).await?;
         let http = clients::build_http()?;
         let agents = Agents::new(&http, config.agents, store.clone(), &clock, timeouts.agents.control);
         if let Some(file) = config.agents_file {
@@ -304,6 +297,19 @@ impl App {
         self.store.close().await;
         served
     }
+}
+
+/// Ends what an earlier run has begun.
+async fn close_unfinished(store: &Store) -> Result<(), StoreError> {
+    let unfinished = store.close_unfinished_swaps().await?;
+    if unfinished > 0 {
+        tracing::warn!(unfinished, "swaps that an earlier run left unfinished are marked as unknown");
+    }
+    let unfinished = store.close_unfinished_writes().await?;
+    if unfinished > 0 {
+        tracing::warn!(unfinished, "changes that an earlier run left unfinished are marked as unknown");
+    }
+    Ok(())
 }
 
 async fn clean(store: Store, clock: Clock, access: Arc<Access>) {

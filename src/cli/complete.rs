@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) const VARIABLE: &str = "PATCHBAY_COMPLETE";
 
 /// A shell that waits longer seems to hang.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) fn models(typed: &OsStr) -> Vec<CompletionCandidate> {
     offered("models", "name", typed)

@@ -15,9 +15,12 @@ const MAX_TEXT: usize = 300;
 /// One entry of `GET /v1/agents`.
 #[derive(Deserialize)]
 struct Row {
-    agent_id: Text,
-    agent_name: Text,
-    agent_card_params: Object<Card>,
+    #[serde(rename = "agent_id")]
+    id: Text,
+    #[serde(rename = "agent_name")]
+    name: Text,
+    #[serde(rename = "agent_card_params")]
+    card: Object<Card>,
 }
 
 #[derive(Deserialize, Default)]
@@ -28,11 +31,11 @@ struct Card {
 
 impl Row {
     fn into_agent(self) -> Option<GatewayAgent> {
-        let card = self.agent_card_params.0.unwrap_or_default();
+        let card = self.card.0.unwrap_or_default();
         let short = |text: String| redact::secrets(&text.chars().take(MAX_TEXT).collect::<String>());
-        let id = self.agent_id.0.filter(|id| (1..=128).contains(&id.len()))?;
+        let id = self.id.0.filter(|id| (1..=128).contains(&id.len()))?;
         Some(GatewayAgent {
-            name: self.agent_name.0.filter(|name| !name.is_empty()).map_or_else(|| id.clone(), short),
+            name: self.name.0.filter(|name| !name.is_empty()).map_or_else(|| id.clone(), short),
             description: card.description.0.map(short).unwrap_or_default(),
             url: card.url.0.map(|url| redact::addresses(&short(url))),
             id,

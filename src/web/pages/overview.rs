@@ -160,14 +160,14 @@ async fn show(State(state): State<Services>, ui: Ui) -> Result<Response, Problem
     }
     attention.extend(drifted(&contexts, &ui));
     attention.extend(state.users.problem().map(|problem| Attention {
-            is_mild: false,
+        is_mild: false,
         title: "The users' file is not taken".to_owned(),
         detail: format!("{problem}. The users are those of before."),
         href: None,
         recipe: None,
     }));
     attention.extend(state.agents.problem().map(|detail| Attention {
-            is_mild: false,
+        is_mild: false,
         title: "The agents file is not used as it is now".to_owned(),
         detail: format!("{detail}. The agents are those of before."),
         href: Some(ui.paths.to(route::Agents)),

@@ -61,7 +61,8 @@ fn defaulted(text: &str) -> String {
 
 #[test]
 fn the_compose_file_hangs_together() {
-    const KNOWN: [&str; 19] = [
+    const KNOWN: [&str; 20] = [
+        "networks",
         "build",
         "cap_drop",
         "command",

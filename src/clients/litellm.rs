@@ -156,12 +156,11 @@ impl LiteLlm {
             Err(error) if is_database_down(&error) => (Database::Down, None),
             Err(error) => return Err(error),
         };
-        let version = match version {
-            Some(version) => Some(version),
-            None => {
-                let details = self.get("health/readiness/details").expecting(is_status);
-                details.json(|details: wire::Readiness| Ok(details.litellm_version.0)).await.ok().flatten()
-            }
+        let version = if version.is_some() {
+            version
+        } else {
+            let details = self.get("health/readiness/details").expecting(is_status);
+            details.json(|details: wire::Readiness| Ok(details.litellm_version.0)).await.ok().flatten()
         };
         // Any server may answer, and commands print it.
         let is_release =

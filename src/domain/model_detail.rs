@@ -282,7 +282,9 @@ fn collect_secrets(name: &str, value: &Value, found: &mut Vec<String>) {
         Value::Array(list) => {
             // Of `tokens` each is a token.
             let one = name.strip_suffix('s').filter(|one| is_secret_name(one)).unwrap_or(name);
-            list.iter().for_each(|value| collect_secrets(one, value, found));
+            for value in list {
+                collect_secrets(one, value, found);
+            }
         }
         _ => {}
     }

@@ -233,18 +233,18 @@ impl Inner {
         }
     }
 
-    /// Adds a job that runs, or is planned, in the name of `actor`. Its id may be that of the form that was sent.
+    /// Adds a job in the name of `actor`, which runs, but for an import, which is planned. Its id may be that of the form that was sent.
     async fn add(
         &self,
         id: Option<Uuid>,
         kind: JobKind,
-        state: JobState,
         limits: Limits,
         holder: Option<String>,
         items: &[Item],
         actor: &Actor,
     ) -> Result<Job, StoreError> {
         let keep = if matches!(kind, JobKind::Swap(_)) { u32::MAX } else { KEPT };
+        let state = if matches!(kind, JobKind::Import(_)) { JobState::Planned } else { JobState::Running };
         let job = Job {
             id: id.unwrap_or_else(Uuid::now_v7).to_string(),
             kind,

@@ -1,5 +1,7 @@
 //! The audit: written, never changed. The schema refuses deletions, and updates of anything but a refusal's count.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, FromRow, Row as _, Type};
@@ -135,10 +137,10 @@ impl Conditions {
     fn on(&mut self, filter: &Filter) -> Result<(), sqlx::Error> {
         let Some(part) = &filter.object else { return Ok(()) };
         self.arguments.add(escape_like(strip_nul(part).as_ref())).map_err(sqlx::Error::Encode)?;
-        self.sql += &format!(r" and (object like '%' || ${} || '%' escape '\'", self.arguments.len());
+        let _ = write!(self.sql, r" and (object like '%' || ${} || '%' escape '\'", self.arguments.len());
         for object in &filter.objects {
             self.arguments.add(object.clone()).map_err(sqlx::Error::Encode)?;
-            self.sql += &format!(" or object = ${}", self.arguments.len());
+            let _ = write!(self.sql, " or object = ${}", self.arguments.len());
         }
         self.sql.push(')');
         Ok(())

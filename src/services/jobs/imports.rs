@@ -80,7 +80,7 @@ impl Jobs {
         let (keys, warnings) = (plan.keys, plan.warnings);
         let kind = JobKind::Import(Import { only_at_proxy, keys, raw_secrets: false, warnings });
         let limits = Limits::concurrent(CONCURRENCY);
-        let added = self.inner.add(None, kind, JobState::Planned, limits, holder, &items, actor).await;
+        let added = self.inner.add(None, kind, limits, holder, &items, actor).await;
         let job = added.map_err(registry::ModelError::from)?;
         if !secrets.is_empty() {
             self.inner.keep_secrets(&job.id, secrets);

@@ -34,7 +34,7 @@ impl Jobs {
         let items: Vec<Item> =
             keys.into_iter().map(|(hash, label)| Item::waiting(hash, Some(label))).collect();
         let (kind, limits) = (JobKind::Keys { change }, Limits::concurrent(CONCURRENCY));
-        Ok(self.inner.add(None, kind, JobState::Running, limits, None, &items, actor).await?)
+        Ok(self.inner.add(None, kind, limits, None, &items, actor).await?)
     }
 
     /// The first `limit` items, what failed before the rest.

@@ -63,7 +63,7 @@ impl Jobs {
     pub async fn begin_reset(&self, actor: &Actor) -> Result<bool, StoreError> {
         let items = [item(&Task::Look)?];
         let (kind, limits) = (JobKind::Reset, Limits::concurrent(1));
-        match self.inner.add(None, kind, JobState::Running, limits, None, &items, actor).await {
+        match self.inner.add(None, kind, limits, None, &items, actor).await {
             Ok(_) => Ok(true),
             // The schema has room for one that runs.
             Err(error) if error.is_taken() => Ok(false),

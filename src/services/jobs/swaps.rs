@@ -129,7 +129,7 @@ impl Jobs {
         let Plan { swap, limits, request, .. } = plan;
         let detail = format!("{}: {}", counted(items.len(), "context"), swap.describe());
         let kind = JobKind::Swap(swap);
-        let job = match self.inner.add(request, kind, JobState::Running, limits, None, items, actor).await {
+        let job = match self.inner.add(request, kind, limits, None, items, actor).await {
             // The form was sent twice.
             Err(error) if error.is_taken() && request.is_some() => {
                 return Ok(request.unwrap_or_default().to_string());

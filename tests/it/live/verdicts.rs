@@ -46,7 +46,7 @@ fn verdict(swap: &Value) -> Option<bool> {
 
 /// Whether the agent's next turn on a model is answered; Patchbay has no part in it.
 async fn is_answered(agent: &Agent, context: &ContextId, model: &str) -> bool {
-    let time = Duration::from_secs(120);
+    let time = Duration::from_mins(2);
     agent.send(context, &format!("[HOTSWAP:MODEL:{model}]"), time).await.unwrap();
     let answer = agent.send(context, "Which model am I using?", time).await;
     answer.is_ok_and(|answer| answer.text.contains("I am"))

@@ -235,6 +235,13 @@ impl Agents {
         self.inner.replace(|sources| sources.adopted = adopted);
     }
 
+    /// An agent stopped answering, or answers again: what is known of that is out of date.
+    pub(super) fn forget_health(&self, name: &AgentName) {
+        if let Some(agent) = self.get(name) {
+            agent.health.invalidate();
+        }
+    }
+
     /// The hashes of the agents' virtual keys, by the agents' names.
     pub fn key_hashes(&self) -> Vec<(AgentName, KeyHash)> {
         let hash = |agent: &Arc<KnownAgent>| Some((agent.name.clone(), KeyHash::of(agent.key.as_ref()?)));

@@ -199,6 +199,10 @@ impl Inner {
             let entries = store.audit_after(after, BATCH).await?;
             let is_full = entries.len() == BATCH as usize;
             self.note(|condition| entries.iter().for_each(|entry| condition.note(entry)));
+            let of_health = entries.iter().filter(|entry| entry.action == Action::Health.as_str());
+            for agent in of_health.filter_map(|entry| entry.object.strip_prefix("agent/")?.parse().ok()) {
+                self.agents.forget_health(&agent);
+            }
             if store.is_shared() && entries.iter().any(ends_session) {
                 store.sessions().forget_copies();
             }

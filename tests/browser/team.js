@@ -97,7 +97,7 @@ async function seeThemBack (browser, bed) {
     rows = await models(page)
   } while (rows.some((row) => row.includes('gpt-5-mini')) && Date.now() < bed.switchedAt + (MINUTES * 60 + 60) * 1000)
   for (const id of IDS) assert.ok(rows.some((row) => row.includes(id) && /openai\/gpt-5(?!-mini)/.test(row)), `${id}: ${rows}`)
-  console.log(`# all back ${Math.round((Date.now() - bed.switchedAt) / 1000)} s after they were switched for ${MINUTES * 60} s`)
+  console.log(`# all were back when looked at, ${Math.round((Date.now() - bed.switchedAt) / 1000)} s after they were switched for ${MINUTES * 60} s`)
   await page.goto(bed.job)
   await shot(page, 'team-job')
   await end()

@@ -5,10 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 use patchbay::domain::audit::{Action, Actor, Filter, NewEntry};
 use patchbay::store::Store;
 use patchbay_clock::Clock;
+use serde_json::json;
 use sqlx::Connection as _;
 
 use crate::database;
-use crate::support::{PASSWORD, Setup, TestApp, USER};
+use crate::support::{PASSWORD, Page, Setup, TestApp, USER};
 use crate::web::login::Bare;
 use crate::web::roles::team;
 
@@ -226,4 +227,34 @@ async fn logins_and_logouts_are_written_down_with_who_and_from_where() {
             "- login - refused 1".to_owned(),
         ]
     );
+}
+
+/// What a job does to many is one row, and a key is found by the alias that the table shows.
+#[tokio::test]
+async fn items_of_a_job_are_one_row_and_keys_are_found_by_alias() {
+    let app = TestApp::start().await;
+    for n in 0..3 {
+        app.admin("/key/generate", &json!({ "key_alias": format!("mobile-{n}") })).await;
+    }
+    let script = app.script();
+    let (_, found) = script.get("/keys?q=mobile").await;
+    let keys: Vec<&str> =
+        found["keys"].as_array().unwrap().iter().map(|key| key["hash"].as_str().unwrap()).collect();
+    let mut form = vec![("scope", "selected"), ("count", "3"), ("action", "block")];
+    form.extend(keys.iter().map(|hash| ("key", *hash)));
+    let browser = app.user().await;
+    let job = browser.post("/keys/bulk/run", &form).await.url.path().to_owned();
+    while browser.get(&job).await.attributes("#progress", "data-running") == ["true"] {
+        tokio::task::yield_now().await;
+    }
+    let rows = |page: &Page| page.all("#audit tbody tr").len();
+    let folded = browser.get("/audit?what=key.block").await;
+    assert_eq!(rows(&folded), 1, "{}", folded.text());
+    assert!(folded.text().contains("and 2 more"), "{}", folded.text());
+    assert_eq!(rows(&browser.get("/audit?what=key.block&unfold=1").await), 3);
+    let one = browser.get("/audit?object=MOBILE-1").await;
+    assert_eq!(rows(&one), 1, "{}", one.text());
+    assert!(one.text().contains("mobile-1") && !one.text().contains("mobile-2"), "{}", one.text());
+    let ended = browser.get("/audit?what=key.bulk").await;
+    assert!(ended.has(&format!("#audit a[href='{job}']")), "{}", ended.body);
 }

@@ -28,6 +28,10 @@ pub struct SwapRequest {
 }
 
 impl SwapRequest {
+    pub fn changes_something(&self) -> bool {
+        self.model.is_some() || self.prompt != PromptChange::Keep
+    }
+
     /// The swap that takes a context to a configuration it had before. `from` is what it is on, where that is
     /// known: what is equal is then left alone. None where the configuration cannot be sent.
     pub fn going_to(

@@ -406,6 +406,7 @@ fn migrations(is_postgres: bool) -> Migrator {
         (15, "alerts", both!("0015_alerts")),
         (16, "timed jobs", both!("0016_timed_jobs")),
         (17, "adopted agents", both!("0017_adopted_agents")),
+        (18, "goes to", both!("0018_goes_to")),
     ];
     let migration =
         |(version, name, (sqlite, postgres)): (i64, &'static str, (&'static str, &'static str))| {

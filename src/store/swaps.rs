@@ -1,5 +1,7 @@
 //! Swaps and their receipts.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row as _};
@@ -213,6 +215,7 @@ async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<()> {
     if done.is_empty() {
         return Ok(());
     }
+    let former = former_reverts(tx, &done).await?;
     let statement =
         format!("delete from reverts where (agent, context) in (values {})", placeholders(done.len(), 2));
     let mut query = sqlx::query(AssertSqlSafe(statement));
@@ -226,18 +229,33 @@ async fn set_reverts(tx: &mut AnyConnection, ended: &[&Ended]) -> Result<()> {
     }
     for Ended { swap, revert_at, .. } in done {
         let Some(at) = revert_at else { continue };
-        let statement =
-            "insert into reverts (agent, context, swap, due_at, gives_up_at) values ($1, $2, $3, $4, $5)";
+        let statement = "insert into reverts (agent, context, swap, due_at, gives_up_at, goes_to) values ($1, $2, $3, $4, $5, $6)";
         sqlx::query(statement)
             .bind(swap.agent.as_str())
             .bind(swap.context.as_str())
             .bind(&swap.id)
             .bind(Millis(*at))
             .bind(Millis(*at + GIVES_UP_AFTER))
+            .bind(former.get(swap.id.as_str()))
             .execute(&mut *tx)
             .await?;
     }
     Ok(())
+}
+
+/// By their ids, for timed swaps of contexts that were on a model for a time already: the swap that made that begin. Such a
+/// context goes back to what it was on before, and not to what was meant for a time.
+async fn former_reverts(tx: &mut AnyConnection, done: &[&&Ended]) -> Result<HashMap<String, String>> {
+    let mut former = HashMap::new();
+    for Ended { swap, is_agent_wide, .. } in done.iter().filter(|ended| ended.revert_at.is_some()) {
+        let statement = "select coalesce(goes_to, swap) from reverts where agent = $1 and (context = $2 or $3 = 1) \
+                         order by due_at limit 1";
+        let query = sqlx::query_scalar(statement).bind(swap.agent.as_str()).bind(swap.context.as_str());
+        if let Some(first) = query.bind(i64::from(*is_agent_wide)).fetch_optional(&mut *tx).await? {
+            former.insert(swap.id.clone(), first);
+        }
+    }
+    Ok(former)
 }
 
 impl FromRow<'_, AnyRow> for Swap {

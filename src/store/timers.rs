@@ -21,8 +21,10 @@ pub(super) const GIVES_UP_AFTER: SignedDuration = SignedDuration::from_hours(1);
 pub struct DueRevert {
     pub agent: AgentName,
     pub context: ContextId,
-    /// The swap to undo.
+    /// The swap that is to end.
     pub swap: String,
+    /// What it was on before this one is what it goes back to: the first of several timed swaps.
+    pub goes_to: String,
     /// After this it is not tried again.
     pub gives_up_at: Timestamp,
 }
@@ -50,7 +52,8 @@ impl Store {
 
     /// Timed swaps whose time is up, at most 100.
     pub async fn due_reverts(&self) -> Result<Vec<DueRevert>> {
-        let statement = "select agent, context, swap, gives_up_at from reverts where due_at <= $1 \
+        let statement = "select agent, context, swap, coalesce(goes_to, swap) as goes_to, gives_up_at \
+                         from reverts where due_at <= $1 \
                          order by due_at limit 100";
         Ok(sqlx::query_as(statement).bind(self.now()).fetch_all(self.pool()?).await?)
     }
@@ -128,6 +131,7 @@ impl FromRow<'_, AnyRow> for DueRevert {
             agent: row.try_get("agent")?,
             context: row.try_get("context")?,
             swap: row.try_get("swap")?,
+            goes_to: row.try_get("goes_to")?,
             gives_up_at: row.try_get::<Millis, _>("gives_up_at")?.0,
         })
     }

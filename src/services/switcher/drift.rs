@@ -85,9 +85,9 @@ impl Switcher {
     }
 
     async fn end_or_put_off(&self, due: &DueRevert, lease: Option<&Lease>) {
-        let DueRevert { agent, context, swap, gives_up_at } = due;
+        let DueRevert { agent, context, gives_up_at, .. } = due;
         let now = self.parts.clock.now();
-        let next = match self.end_timed_swap(swap, lease).await {
+        let next = match self.end_timed_swap(due, lease).await {
             // A swap that succeeded took its own revert away.
             Ok(true) => return,
             Ok(false) => None,
@@ -112,13 +112,15 @@ impl Switcher {
     }
 
     /// Whether it was ended; false where it cannot ever be.
-    async fn end_timed_swap(&self, id: &str, lease: Option<&Lease>) -> Result<bool, String> {
-        let swap = self.parts.store.swap(id).await.map_err(|error| error.to_string())?;
-        let request = swap.and_then(|swap| {
-            let before = swap.before.as_ref()?;
-            SwapRequest::going_to(&swap.agent, &swap.context, swap.after.as_ref(), before)
+    async fn end_timed_swap(&self, due: &DueRevert, lease: Option<&Lease>) -> Result<bool, String> {
+        let swap = async |id: &str| self.parts.store.swap(id).await.map_err(|error| error.to_string());
+        let (last, first) = (swap(&due.swap).await?, swap(&due.goes_to).await?);
+        let request = first.and_then(|first| {
+            let now = last.as_ref().and_then(|last| last.after.as_ref());
+            SwapRequest::going_to(&due.agent, &due.context, now, first.before.as_ref()?)
         });
-        let Some(request) = request else { return Ok(false) };
+        // What it is on already is not sent.
+        let Some(request) = request.filter(SwapRequest::changes_something) else { return Ok(false) };
         let actor = Actor::local(TIMER);
         match self.swap_within(lease, request, &actor).await {
             Ok(swap) if swap.outcome.is_success() => Ok(true),

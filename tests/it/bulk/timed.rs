@@ -50,6 +50,32 @@ async fn contexts_go_back_at_the_end_but_for_those_that_were_switched_again() {
     assert!(page.one("#ends").contains("2 went back, 1 switched again"), "{}", page.one("#ends"));
 }
 
+/// What was meant for a time is not where a later timed swap goes back to.
+#[tokio::test]
+async fn timed_swaps_one_after_the_other_go_back_to_what_was_before_the_first() {
+    let ahead = Ahead::default();
+    let app = ready(&ahead).await;
+    switch(&app, "a", MODEL, &[("minutes", "60")]).await;
+    ahead.by(60);
+    switch(&app, "a", "anthropic/claude-sonnet-4-5", &[("minutes", "60")]).await;
+    ahead.by(60);
+    // The same model again, by a job.
+    let form =
+        [("agent", "task-agent"), ("ids", "a"), ("model", "anthropic/claude-sonnet-4-5"), ("minutes", "60")];
+    let id = app.script().post("/bulk", &form).await.1["id"].as_str().unwrap().to_owned();
+    settled(&app, &id).await;
+    assert_eq!(ends(&app, &id).await, [1, 0, 0, 0]);
+    ahead.by(61 * 60);
+    app.switcher().end_timed_swaps().await;
+    assert_eq!(model_of(&app, "a").await, MINI);
+    assert_eq!(ends(&app, &id).await, [0, 1, 0, 0]);
+    // Nothing is tried again.
+    let swaps = swaps_of(&app, "a").await.len();
+    ahead.by(3600);
+    app.switcher().end_timed_swaps().await;
+    assert_eq!(swaps_of(&app, "a").await.len(), swaps);
+}
+
 #[tokio::test]
 async fn timers_are_counted_and_kept_or_replaced_by_choice() {
     let ahead = Ahead::default();

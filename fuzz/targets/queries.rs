@@ -20,6 +20,7 @@ const PAGES: [&str; 8] =
 
 async fn dashboard(proxy: Url) -> Url {
     let config = Config {
+        agent_key: None,
         bind: "127.0.0.1:0".parse().unwrap(),
         base_path: String::new(),
         database_url: "sqlite::memory:".to_owned(),

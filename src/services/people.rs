@@ -186,8 +186,8 @@ impl People {
         Ok(Some(token))
     }
 
-    /// The role of someone whom a reverse proxy names, as of their last request. None once it is [`UNSEEN`] ago: nobody
-    /// says that someone has left.
+    /// The role of someone whom a reverse proxy names, as of their last request. None once that is 30 days ago: nobody says
+    /// that someone has left.
     pub async fn role_by_header(&self, name: &str) -> Result<Option<Role>> {
         let person = self.store.person(name).await?.filter(|person| person.source == Source::Header);
         let now = self.clock.now();

@@ -186,7 +186,7 @@ impl People {
         Ok(Some(token))
     }
 
-    /// The role of someone whom a reverse proxy names, as of their last request. None once that is 30 days ago: nobody says
+    /// The role of someone whom a reverse proxy names, as of their last request. None once that is 30 days ago: no one says
     /// that someone has left.
     pub async fn role_by_header(&self, name: &str) -> Result<Option<Role>> {
         let person = self.store.person(name).await?.filter(|person| person.source == Source::Header);

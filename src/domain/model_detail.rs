@@ -241,8 +241,8 @@ const KEY: &str = "api_key";
 /// The parameter that names a stored credential.
 const CREDENTIAL: &str = "litellm_credential_name";
 
-/// Where calls of a deployment, and its secret with them, are sent: its provider and whatever is an address by its name,
-/// such as `api_base`, `vertex_api_base`, `azure_endpoint`, `aws_sts_endpoint`, `base_url`.
+/// Where calls of a deployment, and its secret with them, are sent: its provider and each parameter that is an address by its
+/// name, such as `api_base`, `vertex_api_base`, `azure_endpoint`, `aws_sts_endpoint`, `base_url`.
 pub fn destination(params: &Map<String, Value>) -> Vec<String> {
     const ADDRESSES: [&str; 5] = ["base", "endpoint", "host", "proxy", "url"];
     let text = |name: &str| params.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -92,7 +92,7 @@ impl Gateway {
         Self { inner: Arc::new(Inner { agents, store, proxy: url, master_key, default_key, found }) }
     }
 
-    /// Uses the adopted agents now, and looks again every two seconds for as long as the gateway is in use.
+    /// Uses the adopted agents now, and reads them every two seconds for as long as the gateway is in use.
     pub async fn follow(&self) -> Result<(), StoreError> {
         self.inner.load().await?;
         let weak = Arc::downgrade(&self.inner);
